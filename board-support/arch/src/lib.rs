@@ -1,0 +1,3 @@
+//! Architecture start-up: entry, page tables, interrupts, clock, idle.
+
+#![no_std]

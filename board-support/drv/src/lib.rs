@@ -1,0 +1,3 @@
+//! Device drivers and their register blocks.
+
+#![no_std]

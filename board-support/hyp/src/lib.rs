@@ -1,0 +1,3 @@
+//! The only code that traps into Xen.
+
+#![no_std]

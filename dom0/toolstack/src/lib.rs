@@ -1,0 +1,4 @@
+//! Builds, watches and destroys domains.
+
+#![no_std]
+#![forbid(unsafe_code)]

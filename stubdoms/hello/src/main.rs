@@ -1,0 +1,8 @@
+//! The sample application: a small unikernel.
+
+#![no_std]
+#![cfg_attr(target_os = "none", no_main)]
+#![forbid(unsafe_code)]
+
+#[cfg(not(target_os = "none"))]
+fn main() {}

@@ -1,0 +1,8 @@
+//! The domain that holds the network cards.
+
+#![no_std]
+#![cfg_attr(target_os = "none", no_main)]
+#![forbid(unsafe_code)]
+
+#[cfg(not(target_os = "none"))]
+fn main() {}

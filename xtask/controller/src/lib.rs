@@ -1,0 +1,3 @@
+//! A small EVE controller for development and tests.
+
+#![forbid(unsafe_code)]

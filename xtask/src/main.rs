@@ -1,0 +1,5 @@
+//! The host tool.
+
+#![forbid(unsafe_code)]
+
+fn main() {}
