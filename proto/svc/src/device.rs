@@ -1,0 +1,302 @@
+//! Channel `device`: what control may ask of dom0, and what dom0 tells it about the machine.
+//!
+//! dom0 checks each request against the limits of the table and answers a bad one with
+//! [`ToControl::Refused`]; nothing that control sends can do more than run an application within
+//! those limits. An application's image travels in pieces and is started only if its SHA-256 is the
+//! one that was announced.
+//!
+//! States of an application in dom0, with the messages that move it:
+//!
+//! ```text
+//!   (none) -Define-> Defined -Image…-> Staged -Start-> Starting -> Running -> Stopped
+//!      ^                |                 ^                           | Stop      |
+//!      +----- Forget ---+-----------------+---- Start (again) --------+-----------+
+//! ```
+
+use heapless::{String, Vec};
+use serde::{Deserialize, Serialize};
+
+use crate::{envelope::Message, supervision::LogRecord};
+
+/// Bytes of an image or a console in one message.
+pub const MAX_PIECE: usize = 900;
+/// Bytes of an application's name.
+pub const MAX_NAME: usize = 64;
+/// Bytes of an application's command line.
+pub const MAX_COMMAND_LINE: usize = 512;
+/// Bytes of the text that explains a refusal or an end.
+pub const MAX_REASON: usize = 200;
+
+/// An application instance, by the UUID of its configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AppId(pub [u8; 16]);
+
+/// What an application needs. Its image follows in [`FromControl::Image`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppDefinition {
+    /// The instance.
+    pub app: AppId,
+    /// For log lines.
+    pub name: String<MAX_NAME>,
+    /// Memory in KiB.
+    pub memory_kib: u32,
+    /// Number of vCPUs.
+    pub vcpus: u16,
+    /// Given to the guest.
+    pub command_line: String<MAX_COMMAND_LINE>,
+    /// Length of the image in bytes.
+    pub image_length: u32,
+    /// SHA-256 of the image.
+    pub image_sha256: [u8; 32],
+}
+
+/// What control asks of dom0.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "one buffer of the largest size is what a channel has anyway")]
+pub enum FromControl {
+    /// First message.
+    Hello {
+        /// Version of this protocol.
+        version: u16,
+    },
+    /// Makes an application known, or replaces one that is not running.
+    Define(AppDefinition),
+    /// The next piece of its image, in order and without gaps.
+    Image {
+        /// The instance.
+        app: AppId,
+        /// Position of the first byte.
+        offset: u32,
+        /// The piece.
+        bytes: Vec<u8, MAX_PIECE>,
+    },
+    /// Builds and starts the domain.
+    Start {
+        /// The instance.
+        app: AppId,
+    },
+    /// Ends the domain.
+    Stop {
+        /// The instance.
+        app: AppId,
+    },
+    /// Ends the domain if it runs, and drops definition and image.
+    Forget {
+        /// The instance.
+        app: AppId,
+    },
+    /// Bytes for the application's console.
+    ConsoleInput {
+        /// The instance.
+        app: AppId,
+        /// What to type.
+        bytes: Vec<u8, MAX_PIECE>,
+    },
+    /// Asks for a [`ToControl::Usage`] of each domain, and then a [`ToControl::Machine`].
+    QueryUsage,
+    /// Resets the machine or powers it off, after the applications were ended.
+    Power(PowerAction),
+}
+
+/// How the machine is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PowerAction {
+    /// Reset.
+    Reboot,
+    /// Power off.
+    Off,
+}
+
+/// Where an application stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AppState {
+    /// The image is complete and has the announced SHA-256.
+    Staged,
+    /// The domain runs.
+    Running {
+        /// Its number in Xen, of this start.
+        domid: u16,
+    },
+    /// The domain has ended.
+    Stopped(StopReason),
+}
+
+/// Why a domain ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StopReason {
+    /// By [`FromControl::Stop`] or [`FromControl::Forget`].
+    Ordered,
+    /// It powered itself off.
+    PowerOff,
+    /// It asked for a reboot.
+    Reboot,
+    /// It crashed.
+    Crash,
+    /// Its watchdog fired.
+    Watchdog,
+    /// Another of Xen's shutdown codes.
+    Code(u8),
+}
+
+/// Why dom0 did not do what control asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refusal {
+    /// No application with this id is defined.
+    Unknown,
+    /// More applications than the table allows.
+    TooMany,
+    /// The request does not fit the state that the application is in.
+    WrongState,
+    /// More memory than the table allows, or than is free.
+    Memory,
+    /// More vCPUs than the table allows.
+    Vcpus,
+    /// A larger image than the table allows.
+    ImageSize,
+    /// A piece that is out of order or past the end.
+    ImagePiece,
+    /// The image's SHA-256 is not the announced one.
+    ImageHash,
+    /// The image is not an ELF that can be started.
+    ImageFormat,
+    /// Xen refused a step of the build.
+    Build,
+}
+
+/// The machine, as dom0 sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// All memory, in KiB.
+    pub memory_kib: u64,
+    /// Memory that no domain has, in KiB.
+    pub free_kib: u64,
+    /// Physical CPUs that are on-line.
+    pub cpus: u32,
+    /// Xen's version, major and minor.
+    pub xen: (u16, u16),
+    /// Version of the system's image.
+    pub version: String<32>,
+    /// Memory that the table leaves to applications, in KiB.
+    pub app_limit_kib: u32,
+}
+
+/// What one domain has used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Name in the table, or of the application.
+    pub name: String<MAX_NAME>,
+    /// Its number in Xen.
+    pub domid: u16,
+    /// The application that it runs.
+    pub app: Option<AppId>,
+    /// Pages that Xen counts for it, in KiB.
+    pub memory_kib: u32,
+    /// CPU time since its start, in nanoseconds.
+    pub cpu_ns: u64,
+}
+
+/// What dom0 tells control.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "one buffer of the largest size is what a channel has anyway")]
+pub enum ToControl {
+    /// First message.
+    Hello {
+        /// Version of this protocol.
+        version: u16,
+    },
+    /// The machine, after the first message and on [`FromControl::QueryUsage`].
+    Machine(Machine),
+    /// An application moved.
+    State {
+        /// The instance.
+        app: AppId,
+        /// Where it stands now.
+        state: AppState,
+    },
+    /// A request was not done; the application's state is unchanged.
+    Refused {
+        /// The instance.
+        app: AppId,
+        /// The kind of reason.
+        refusal: Refusal,
+        /// One sentence with the values that show it.
+        reason: String<MAX_REASON>,
+    },
+    /// Bytes that the application wrote to its console.
+    ConsoleOutput {
+        /// The instance.
+        app: AppId,
+        /// What it wrote.
+        bytes: Vec<u8, MAX_PIECE>,
+    },
+    /// What one domain has used.
+    Usage(Usage),
+    /// A line of the log of dom0 or of a service.
+    Log {
+        /// The domain that wrote it.
+        domain: String<16>,
+        /// The line.
+        record: LogRecord,
+    },
+    /// Log lines and console bytes that dom0 dropped, for control did not take them in time.
+    Lost {
+        /// Log lines.
+        lines: u32,
+        /// Console bytes.
+        console_bytes: u32,
+    },
+}
+
+impl Message for FromControl {
+    const CHANNEL: &'static str = "device";
+    const VERSION: u16 = 1;
+}
+
+impl Message for ToControl {
+    const CHANNEL: &'static str = "device";
+    const VERSION: u16 = 1;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        MAX_MESSAGE, decode, encode,
+        supervision::{Level, MAX_LOG_TEXT},
+        text::clipped,
+    };
+
+    extern crate std;
+
+    fn long<const N: usize>() -> String<N> {
+        clipped(&"x".repeat(N))
+    }
+
+    fn round_trip<M: Message + PartialEq + core::fmt::Debug>(message: M) {
+        let mut buffer = [0; MAX_MESSAGE];
+        let bytes = encode(&message, &mut buffer).unwrap();
+        assert_eq!(decode::<M>(bytes), Ok(message));
+    }
+
+    #[test]
+    fn the_largest_messages_fit() {
+        let app = AppId([0xff; 16]);
+        let bytes = Vec::from_slice(&[0xff; MAX_PIECE]).unwrap();
+        round_trip(FromControl::Define(AppDefinition {
+            app,
+            name: long(),
+            memory_kib: u32::MAX,
+            vcpus: u16::MAX,
+            command_line: long(),
+            image_length: u32::MAX,
+            image_sha256: [0xff; 32],
+        }));
+        round_trip(FromControl::Image { app, offset: u32::MAX, bytes: bytes.clone() });
+        round_trip(ToControl::ConsoleOutput { app, bytes });
+        round_trip(ToControl::Refused { app, refusal: Refusal::Build, reason: long() });
+        round_trip(ToControl::Log {
+            domain: long(),
+            record: LogRecord { level: Level::Debug, at_ns: u64::MAX, text: long::<MAX_LOG_TEXT>() },
+        });
+    }
+}

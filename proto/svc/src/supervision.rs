@@ -1,0 +1,108 @@
+//! Channel `dom0`, which every service has: it says that it is up and what it logs, and is asked
+//! whether it is well.
+
+use heapless::String;
+use serde::{Deserialize, Serialize};
+
+use crate::envelope::Message;
+
+/// Bytes of text in one log record; a longer one is cut by the sender.
+pub const MAX_LOG_TEXT: usize = 480;
+
+/// How bad it is, as in the `log` crate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Level {
+    /// Needs a person.
+    Error,
+    /// Needs a look some day.
+    Warn,
+    /// A life event.
+    Info,
+    /// For the developers.
+    Debug,
+}
+
+/// One line of a domain's log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogRecord {
+    /// How bad it is.
+    pub level: Level,
+    /// Xen's system time when it was written, in nanoseconds since power-on.
+    pub at_ns: u64,
+    /// The line, without its end.
+    pub text: String<MAX_LOG_TEXT>,
+}
+
+/// What a service says to dom0.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromService {
+    /// First message.
+    Hello {
+        /// Version of this protocol.
+        version: u16,
+    },
+    /// The service does its work from now on.
+    Ready,
+    /// A line of its log.
+    Log(LogRecord),
+    /// Answer to [`ToService::Ping`].
+    Pong {
+        /// Number of the ping.
+        number: u32,
+    },
+    /// Lines that the sender dropped since the last record, for its own queue was full.
+    LogLost {
+        /// How many.
+        count: u32,
+    },
+}
+
+/// What dom0 says to a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToService {
+    /// First message.
+    Hello {
+        /// Version of this protocol.
+        version: u16,
+    },
+    /// Asks for a [`FromService::Pong`] with the same number.
+    Ping {
+        /// Chosen by dom0.
+        number: u32,
+    },
+}
+
+impl Message for FromService {
+    const CHANNEL: &'static str = "dom0";
+    const VERSION: u16 = 1;
+}
+
+impl Message for ToService {
+    const CHANNEL: &'static str = "dom0";
+    const VERSION: u16 = 1;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{MAX_MESSAGE, MessageError, decode, encode, text::clipped};
+
+    #[test]
+    fn the_longest_log_record_fits_a_message() {
+        let text: std::string::String = "x".repeat(MAX_LOG_TEXT);
+        let message =
+            FromService::Log(LogRecord { level: Level::Debug, at_ns: u64::MAX, text: clipped(&text) });
+        let mut buffer = [0; MAX_MESSAGE];
+        let bytes = encode(&message, &mut buffer).unwrap();
+        assert_eq!(decode::<FromService>(bytes), Ok(message));
+    }
+
+    #[test]
+    fn bytes_after_the_message_are_refused() {
+        assert_eq!(decode::<ToService>(&[1, 7, 0]), Err(MessageError::TrailingBytes { count: 1 }));
+        assert_eq!(decode::<ToService>(&[1]), Err(MessageError::Malformed { length: 1 }));
+        assert_eq!(decode::<ToService>(&[9, 9]), Err(MessageError::Malformed { length: 2 }));
+    }
+
+    extern crate std;
+}
