@@ -1,0 +1,11 @@
+//! The atomics of this crate, in one place, so that a model checker's can take their seats.
+
+pub(crate) use core::sync::atomic::{AtomicU32, Ordering, fence};
+
+/// Orders everything before it against everything after it, stores against later loads included.
+///
+/// That last pair is the point: "publish, then look at the threshold" here meets "write the threshold, then
+/// look at the index" in the peer, and one of the two has to see the other's store.
+pub(crate) fn full_fence() {
+    fence(Ordering::SeqCst);
+}
