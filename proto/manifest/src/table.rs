@@ -1,0 +1,248 @@
+//! The compiled table: every domain of the image, its limits, its channels, its devices.
+
+use heapless::Vec;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    name::{self, Name},
+    stamp::{Contradiction, RecordError, Stamp},
+};
+
+/// The stamp of a table.
+pub const STAMP: Stamp = Stamp { magic: *b"SaTa", version: 1 };
+
+/// Room that every table fits into, in bytes.
+pub const MAX_BYTES: usize = 4096;
+
+/// The most service domains.
+pub const MAX_DOMAINS: usize = 8;
+
+/// The most channels.
+pub const MAX_CHANNELS: usize = 16;
+
+/// The most devices.
+pub const MAX_DEVICES: usize = 8;
+
+/// The name of the channel that every service has to dom0, without it being listed.
+pub const DOM0_CHANNEL: &str = "dom0";
+
+/// What the TOML files of a board say, checked and compiled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Table {
+    /// The board's name.
+    pub board: heapless::String<32>,
+    /// Service domains, in the order in which they are built.
+    pub domains: Vec<Domain, MAX_DOMAINS>,
+    /// Channels beside the one called [`DOM0_CHANNEL`].
+    pub channels: Vec<Channel, MAX_CHANNELS>,
+    /// Devices that are handed to service domains.
+    pub devices: Vec<Device, MAX_DEVICES>,
+    /// What all applications together may have.
+    pub applications: Applications,
+}
+
+/// One service domain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Domain {
+    /// Its name.
+    pub name: Name,
+    /// Its image: `images/IMAGE` in the archive.
+    pub image: Name,
+    /// SHA-256 of the image.
+    pub sha256: [u8; 32],
+    /// Memory in MiB, at most [`Domain::MAX_MEMORY_MIB`].
+    pub memory_mib: u32,
+    /// Number of vCPUs; always 1 today.
+    pub vcpus: u8,
+    /// The most that its heap may take, in KiB.
+    pub heap_kib: u32,
+    /// Whether it gets the provisioning files as its second module.
+    pub provisioning: bool,
+    /// Indices into [`Table::devices`].
+    pub devices: Vec<u8, 4>,
+}
+
+/// A connection between two parties: one shared page and one event channel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Channel {
+    /// Its name, the same on both sides.
+    pub name: Name,
+    /// Index of the domain whose page is shared.
+    pub offers: u8,
+    /// Who maps the page.
+    pub accepts: Party,
+}
+
+/// Who accepts a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Party {
+    /// dom0, by foreign mapping.
+    Dom0,
+    /// A service domain, by grant; an index into [`Table::domains`].
+    Domain(u8),
+}
+
+/// A PCI device, how to find it and what of it is handed over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// Its name.
+    pub name: Name,
+    /// Which driver it wants.
+    pub kind: DeviceKind,
+    /// How dom0 finds it.
+    pub select: PciSelect,
+    /// The BARs that are mapped.
+    pub bars: Vec<u8, 4>,
+    /// How many MSI-X vectors are bound, from entry 0 on.
+    pub vectors: u8,
+}
+
+/// Which driver a device wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeviceKind {
+    /// Intel 82574L, as QEMU's `e1000e`.
+    E1000e,
+}
+
+/// How a PCI function is found. All that is given must match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PciSelect {
+    /// Vendor id.
+    pub vendor: u16,
+    /// Device id.
+    pub device: u16,
+    /// Class code: class, subclass, interface in the low 24 bits.
+    pub class: Option<u32>,
+    /// How many matching functions are passed over, in the order of their addresses.
+    pub skip: u8,
+}
+
+/// What all applications together may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applications {
+    /// Memory of all of them, in MiB.
+    pub memory_mib: u32,
+    /// The most that run at once.
+    pub count: u8,
+    /// The most vCPUs of one.
+    pub vcpus: u8,
+    /// The largest image, in KiB. dom0 holds it while it is received.
+    pub image_kib: u32,
+}
+
+impl Domain {
+    /// The most memory that a domain may have, in MiB: all of it lies below the device window.
+    pub const MAX_MEMORY_MIB: u32 = 2048;
+    /// The least memory that a domain may have, in MiB: one extent of order 9.
+    pub const MIN_MEMORY_MIB: u32 = 2;
+}
+
+impl Table {
+    /// Writes the table into `out` and returns the bytes used. [`MAX_BYTES`] are always enough.
+    ///
+    /// # Errors
+    /// [`RecordError::NoRoom`] if `out` is too small, [`RecordError::Inconsistent`] for a table
+    /// that [`Table::decode`] would refuse.
+    pub fn encode<'a>(&self, out: &'a mut [u8]) -> Result<&'a mut [u8], RecordError> {
+        self.check().map_err(RecordError::Inconsistent)?;
+        STAMP.encode(self, out)
+    }
+
+    /// Reads a table and checks it.
+    ///
+    /// # Errors
+    /// As [`Stamp::decode`]; [`RecordError::Inconsistent`] with the first contradiction.
+    pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
+        let table: Self = STAMP.decode(bytes)?;
+        table.check().map_err(RecordError::Inconsistent)?;
+        Ok(table)
+    }
+
+    /// The devices of `domain`, in its order.
+    pub fn devices_of<'a>(&'a self, domain: &'a Domain) -> impl Iterator<Item = &'a Device> {
+        domain.devices.iter().filter_map(|&index| self.devices.get(usize::from(index)))
+    }
+
+    /// The channels in which the domain with this index takes part.
+    pub fn channels_of(&self, index: usize) -> impl Iterator<Item = &Channel> + Clone {
+        self.channels.iter().filter(move |channel| {
+            usize::from(channel.offers) == index
+                || matches!(channel.accepts, Party::Domain(peer) if usize::from(peer) == index)
+        })
+    }
+
+    fn check(&self) -> Result<(), Contradiction> {
+        unique(self.domains.iter().map(|domain| &domain.name))?;
+        unique(self.devices.iter().map(|device| &device.name))?;
+        self.domains.iter().try_for_each(check_domain)?;
+        self.devices.iter().try_for_each(check_device)?;
+        self.check_channels()?;
+        self.check_device_uses()
+    }
+
+    fn check_channels(&self) -> Result<(), Contradiction> {
+        for channel in &self.channels {
+            let accepts_exists = match channel.accepts {
+                Party::Dom0 => true,
+                Party::Domain(index) => index != channel.offers && usize::from(index) < self.domains.len(),
+            };
+            if !accepts_exists || usize::from(channel.offers) >= self.domains.len() {
+                return Err(Contradiction::Dangling);
+            }
+            if channel.name == DOM0_CHANNEL {
+                return Err(Contradiction::Duplicate);
+            }
+        }
+        (0..self.domains.len()).try_for_each(|index| unique(self.channels_of(index).map(|c| &c.name)))
+    }
+
+    fn check_device_uses(&self) -> Result<(), Contradiction> {
+        let mut used = [false; MAX_DEVICES];
+        for &index in self.domains.iter().flat_map(|domain| &domain.devices) {
+            if usize::from(index) >= self.devices.len() {
+                return Err(Contradiction::Dangling);
+            }
+            let used = used.get_mut(usize::from(index)).ok_or(Contradiction::Dangling)?;
+            if core::mem::replace(used, true) {
+                return Err(Contradiction::DeviceTwice);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn unique<'a>(names: impl Iterator<Item = &'a Name> + Clone) -> Result<(), Contradiction> {
+    let mut rest = names;
+    while let Some(name) = rest.next() {
+        if !name::is_valid(name) {
+            return Err(Contradiction::Name);
+        }
+        if rest.clone().any(|other| other == name) {
+            return Err(Contradiction::Duplicate);
+        }
+    }
+    Ok(())
+}
+
+fn check_domain(domain: &Domain) -> Result<(), Contradiction> {
+    let memory = Domain::MIN_MEMORY_MIB..=Domain::MAX_MEMORY_MIB;
+    let heap_fits = u64::from(domain.heap_kib) < u64::from(domain.memory_mib) * 1024;
+    if !name::is_valid(&domain.image) {
+        return Err(Contradiction::Name);
+    }
+    if domain.vcpus != 1 || !memory.contains(&domain.memory_mib) || !heap_fits {
+        return Err(Contradiction::Range);
+    }
+    Ok(())
+}
+
+fn check_device(device: &Device) -> Result<(), Contradiction> {
+    let bars_exist = device.bars.iter().all(|&bar| bar < 6);
+    if !bars_exist || device.vectors > 8 || device.select.class.is_some_and(|class| class >> 24 != 0) {
+        return Err(Contradiction::Range);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

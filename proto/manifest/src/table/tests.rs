@@ -1,0 +1,138 @@
+use super::*;
+
+fn name(text: &str) -> Name {
+    Name::try_from(text).unwrap()
+}
+
+fn domain(text: &str, devices: &[u8]) -> Domain {
+    Domain {
+        name: name(text),
+        image: name(text),
+        sha256: [7; 32],
+        memory_mib: 16,
+        vcpus: 1,
+        heap_kib: 4096,
+        provisioning: false,
+        devices: devices.iter().copied().collect(),
+    }
+}
+
+fn nic(text: &str) -> Device {
+    Device {
+        name: name(text),
+        kind: DeviceKind::E1000e,
+        select: PciSelect { vendor: 0x8086, device: 0x10d3, class: Some(0x02_0000), skip: 0 },
+        bars: [0].into_iter().collect(),
+        vectors: 3,
+    }
+}
+
+fn table() -> Table {
+    let network = Channel { name: name("network"), offers: 1, accepts: Party::Domain(0) };
+    let device = Channel { name: name("device"), offers: 1, accepts: Party::Dom0 };
+    Table {
+        board: "qemu-x86_64".try_into().unwrap(),
+        domains: [domain("net", &[0]), domain("control", &[])].into_iter().collect(),
+        channels: [network, device].into_iter().collect(),
+        devices: [nic("uplink")].into_iter().collect(),
+        applications: Applications { memory_mib: 64, count: 2, vcpus: 1, image_kib: 4096 },
+    }
+}
+
+fn verdict(table: &Table) -> Result<(), Contradiction> {
+    let mut buffer = [0; MAX_BYTES];
+    // The encoder refuses what the decoder would; here the decoder is asked.
+    let bytes = STAMP.encode(table, &mut buffer).unwrap();
+    match Table::decode(bytes) {
+        Ok(back) => {
+            assert_eq!(&back, table);
+            Ok(())
+        }
+        Err(RecordError::Inconsistent(why)) => Err(why),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+#[test]
+fn a_table_comes_back_equal() {
+    assert_eq!(verdict(&table()), Ok(()));
+}
+
+#[test]
+fn an_unknown_version_is_named() {
+    let mut buffer = [0; MAX_BYTES];
+    let bytes = table().encode(&mut buffer).unwrap();
+    bytes[4..8].copy_from_slice(&77u32.to_le_bytes());
+    let error = Table::decode(bytes).unwrap_err();
+    assert_eq!(
+        std::string::ToString::to_string(&error),
+        "version 77 is unknown, this program reads version 1"
+    );
+}
+
+#[test]
+fn bytes_left_over_are_refused() {
+    let mut buffer = [0; MAX_BYTES];
+    let length = table().encode(&mut buffer).unwrap().len();
+    assert_eq!(Table::decode(&buffer[..length + 1]), Err(RecordError::Malformed));
+}
+
+#[test]
+fn contradictions_are_found() {
+    use Contradiction::*;
+    type Case = (&'static str, fn(&mut Table), Contradiction);
+    let cases: [Case; 10] = [
+        ("bad name", |t| t.domains[0].name = name("Net"), Name),
+        ("same name", |t| t.domains[1].name = name("net"), Duplicate),
+        ("channel of nobody", |t| t.channels[0].offers = 2, Dangling),
+        ("channel to nobody", |t| t.channels[0].accepts = Party::Domain(9), Dangling),
+        ("channel to itself", |t| t.channels[0].accepts = Party::Domain(1), Dangling),
+        ("channel called dom0", |t| t.channels[0].name = name("dom0"), Duplicate),
+        ("device twice", |t| t.domains[1].devices.push(0).unwrap(), DeviceTwice),
+        ("device of nobody", |t| t.domains[1].devices.push(1).unwrap(), Dangling),
+        ("heap larger than memory", |t| t.domains[0].heap_kib = 16 * 1024, Range),
+        ("BAR 6", |t| t.devices[0].bars.push(6).unwrap(), Range),
+    ];
+    for (what, spoil, why) in cases {
+        let mut spoilt = table();
+        spoil(&mut spoilt);
+        assert_eq!(verdict(&spoilt), Err(why), "{what}");
+        assert_eq!(spoilt.encode(&mut [0; MAX_BYTES]), Err(RecordError::Inconsistent(why)), "{what}");
+    }
+}
+
+#[test]
+fn the_largest_table_fits() {
+    let mut large = table();
+    large.domains.clear();
+    large.channels.clear();
+    large.devices.clear();
+    for letter in "abcdefgh".chars() {
+        let mut text = name("domain-number-x");
+        text.push(letter).unwrap();
+        let mut entry = domain("sixteen-letters-", &[]);
+        entry.name = text.clone();
+        entry.memory_mib = Domain::MAX_MEMORY_MIB;
+        large.domains.push(entry).unwrap();
+        let mut entry = nic("sixteen-letters-");
+        entry.name = text;
+        entry.bars = [0, 1, 2, 3].into_iter().collect();
+        large.devices.push(entry).unwrap();
+    }
+    for letter in "abcdefghijklmnop".chars() {
+        let mut text = name("channel-number-");
+        text.push(letter).unwrap();
+        large.channels.push(Channel { name: text, offers: 7, accepts: Party::Domain(6) }).unwrap();
+    }
+    assert_eq!(verdict(&large), Ok(()));
+}
+
+proptest::proptest! {
+    #[test]
+    fn random_bytes_never_panic(bytes: std::vec::Vec<u8>) {
+        let mut stamped = std::vec::Vec::from(*b"SaTa\x01\0\0\0");
+        stamped.extend_from_slice(&bytes);
+        let _ = Table::decode(&stamped);
+        let _ = Table::decode(&bytes);
+    }
+}
