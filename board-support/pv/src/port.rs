@@ -1,0 +1,88 @@
+//! Event channel ports that close themselves, and what the ends of devices need of one.
+
+use core::future::poll_fn;
+use core::task::{Context, Poll};
+
+use board_support_hyp::{EventChannels, Wait};
+use proto_xen::{DomId, Errno, Port};
+
+/// One end of an event channel, as the ends of devices see it.
+///
+/// An event says "look", never "what": whoever was told looks at the page, and looks again before sleeping.
+pub trait Line {
+    /// Tells the peer to look.
+    ///
+    /// # Errors
+    /// What Xen answers if the port is not usable. A peer that is gone is no error.
+    fn notify(&self) -> Result<(), Errno>;
+
+    /// Ready if we were told to look since the last time; otherwise the task is woken when we are.
+    ///
+    /// Only the task that asked last is woken.
+    fn poll_look(&self, cx: &mut Context<'_>) -> Poll<()>;
+}
+
+/// Waits until the peer tells us to look.
+pub async fn look<L: Line>(line: &L) {
+    poll_fn(|cx| line.poll_look(cx)).await;
+}
+
+/// A port of this domain, closed when dropped.
+#[derive(Debug)]
+pub struct BoundPort<E: EventChannels, W: Wait> {
+    events: E,
+    wait: W,
+    port: Port,
+}
+
+impl<E: EventChannels, W: Wait> BoundPort<E, W> {
+    /// Takes over a port that somebody else allocated for us, such as dom0, and unmasks it.
+    ///
+    /// # Errors
+    /// What Xen answers to the unmasking, if there is no such port.
+    pub fn adopt(events: E, wait: W, port: Port) -> Result<Self, Errno> {
+        let bound = Self { events, wait, port };
+        bound.events.unmask(port)?;
+        Ok(bound)
+    }
+
+    /// Allocates a port which `remote` may bind.
+    ///
+    /// # Errors
+    /// What Xen answers, as when there are no ports left.
+    pub fn allocate(events: E, wait: W, remote: DomId) -> Result<Self, Errno> {
+        let port = events.alloc_unbound(DomId::SELF, remote)?;
+        Self::adopt(events, wait, port)
+    }
+
+    /// Binds a port that `remote` allocated for us.
+    ///
+    /// # Errors
+    /// What Xen answers, as when the port is not for us.
+    pub fn bind(events: E, wait: W, remote: DomId, remote_port: Port) -> Result<Self, Errno> {
+        let port = events.bind_interdomain(remote, remote_port)?;
+        Self::adopt(events, wait, port)
+    }
+
+    /// The port's number in this domain.
+    pub fn port(&self) -> Port {
+        self.port
+    }
+}
+
+impl<E: EventChannels, W: Wait> Line for BoundPort<E, W> {
+    fn notify(&self) -> Result<(), Errno> {
+        self.events.send(self.port)
+    }
+
+    fn poll_look(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.wait.poll_event(self.port, cx)
+    }
+}
+
+impl<E: EventChannels, W: Wait> Drop for BoundPort<E, W> {
+    fn drop(&mut self) {
+        // The only way to fail is a port that is closed already.
+        let _ = self.events.close(self.port);
+    }
+}
