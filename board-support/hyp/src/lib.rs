@@ -36,7 +36,7 @@ pub use evtchn::EventChannels;
 pub use foreign::{Foreign, ForeignPages};
 pub use gnttab::{Access, CopyError, GrantError, Grants};
 pub use hvm::HvmParams;
-pub use memory::Memory;
+pub use memory::{Memory, Populate};
 pub use physdev::Physdev;
 pub use sched::Sched;
 pub use shared::{Pages, Shared};

@@ -28,15 +28,19 @@ pub struct MemoryRange {
     pub kind: u32,
 }
 
-/// Memory reservation and the physical map.
-pub trait Memory {
+/// Memory for other domains.
+pub trait Populate {
     /// Gives `domain` memory: for each of `first_frames` a run of 2^`order` pages. Returns how many
     /// runs were filled.
     ///
     /// # Errors
     /// What Xen says. Fewer runs than asked is no error of the call.
     fn populate(&self, domain: DomId, first_frames: &[Gfn], order: u32) -> Result<usize, Errno>;
+}
 
+/// The physical map of the caller. Apart from [`Populate`], for its calls can take memory away from
+/// under running code.
+pub trait Memory {
     /// Places a page of Xen's at frame `at` of the caller.
     ///
     /// # Safety
@@ -62,7 +66,7 @@ pub trait Memory {
     fn memory_map(&self, into: &mut [MemoryRange]) -> Result<usize, Errno>;
 }
 
-impl Memory for Xen {
+impl Populate for Xen {
     fn populate(&self, domain: DomId, first_frames: &[Gfn], order: u32) -> Result<usize, Errno> {
         // Gfn is a transparent u64 in all but name; copied so that the layout need not be promised.
         const BATCH: usize = 128;
@@ -90,7 +94,9 @@ impl Memory for Xen {
         }
         Ok(done)
     }
+}
 
+impl Memory for Xen {
     unsafe fn place(&self, page: XenPage, at: Gfn) -> Result<(), Errno> {
         let (space, idx) = match page {
             XenPage::SharedInfo => (space::SHARED_INFO, 0),
