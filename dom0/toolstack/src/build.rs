@@ -1,0 +1,5 @@
+//! From an image to what stands in a new domain's memory.
+
+pub mod context;
+pub mod elf;
+pub mod pvh;

@@ -1,0 +1,122 @@
+use std::{vec, vec::Vec};
+
+use super::*;
+
+/// A program header: type, offset, physical address, bytes in the file, bytes in memory.
+pub(crate) type Header = (u32, u64, u64, u64, u64);
+
+/// An ELF file with these program headers and the entry note; `body` follows the headers.
+pub(crate) fn elf(headers: &[Header], entry: u32, body: &[u8]) -> Vec<u8> {
+    let mut note = Vec::new();
+    for word in [4u32, 4, NOTE_PHYS32_ENTRY] {
+        note.extend(word.to_le_bytes());
+    }
+    note.extend(b"Xen\0");
+    note.extend(entry.to_le_bytes());
+
+    let note_at = 64 + 56 * (headers.len() as u64 + 1);
+    let mut file = vec![0x7f, b'E', b'L', b'F', 2, 1, 1, 0];
+    file.resize(16, 0);
+    file.extend(2u16.to_le_bytes());
+    file.extend(MACHINE.to_le_bytes());
+    file.extend(1u32.to_le_bytes());
+    for word in [0u64, 64, 0] {
+        file.extend(word.to_le_bytes());
+    }
+    file.extend(0u32.to_le_bytes());
+    for half in [64u16, 56, headers.len() as u16 + 1, 0, 0, 0] {
+        file.extend(half.to_le_bytes());
+    }
+    let length = note.len() as u64;
+    for (kind, offset, address, in_file, in_memory) in
+        headers.iter().copied().chain([(abi::PT_NOTE, note_at, 0, length, length)])
+    {
+        file.extend(kind.to_le_bytes());
+        file.extend(5u32.to_le_bytes());
+        for word in [offset, address, address, in_file, in_memory, 4] {
+            file.extend(word.to_le_bytes());
+        }
+    }
+    file.extend(note);
+    file.extend(body);
+    file
+}
+
+/// A small image: text at 1 MiB, data and bss at 1 MiB + 8 KiB.
+pub(crate) fn small() -> Vec<u8> {
+    let body_at = 64 + 56 * 3 + 20;
+    let headers =
+        [(abi::PT_LOAD, body_at, 0x10_0000, 6, 6), (abi::PT_LOAD, body_at + 6, 0x10_2000, 4, 0x1234)];
+    elf(&headers, 0x10_0000, b"text..data")
+}
+
+#[test]
+fn segments_and_entry_are_found() {
+    let file = small();
+    let image = Image::parse(&file).unwrap();
+    assert_eq!(image.entry, 0x10_0000);
+    assert_eq!(image.end(), 0x10_3234);
+    let loaded: Vec<_> = image.segments.iter().map(|s| (s.start, s.data, s.length)).collect();
+    assert_eq!(loaded, [(0x10_0000, &b"text.."[..], 6), (0x10_2000, &b"data"[..], 0x1234)]);
+    assert_eq!(image.check_below(0x10_3234), Ok(()));
+    let error = image.check_below(0x10_3233).unwrap_err();
+    assert_eq!(error, ElfError::OutsideMemory { end: 0x10_3234, limit: 0x10_3233 });
+}
+
+#[test]
+fn a_cut_file_is_refused_at_every_length() {
+    let file = small();
+    for length in 0..file.len() {
+        let error = Image::parse(&file[..length]).unwrap_err();
+        let expected = matches!(
+            error,
+            ElfError::TooShort { .. } | ElfError::Truncated { .. } | ElfError::NoSegments | ElfError::NoEntry
+        );
+        assert!(expected, "{length}: {error}");
+    }
+}
+
+#[test]
+fn faults_are_named() {
+    let load = abi::PT_LOAD;
+    let parse =
+        |headers: &[Header], entry| Image::parse(&elf(headers, entry, &[0; 64])).map(|_| ()).unwrap_err();
+    assert_eq!(parse(&[], 0), ElfError::NoSegments);
+    assert_eq!(parse(&[(load, 0, 0x1000, 9, 8)], 0x1000), ElfError::SegmentShrinks { start: 0x1000 });
+    let overlap = ElfError::Overlap { first: 0x1000, second: 0x1007 };
+    assert_eq!(parse(&[(load, 0, 0x1007, 8, 8), (load, 0, 0x1000, 8, 8)], 0x1000), overlap);
+    assert_eq!(parse(&[(load, 0, 0x1000, 8, 8)], 0x1008), ElfError::EntryOutside { entry: 0x1008 });
+    assert!(matches!(parse(&[(load, u64::MAX, 0x1000, 8, 8)], 0x1000), ElfError::Truncated { .. }));
+    assert!(matches!(parse(&[(load, 0, u64::MAX, 8, 8)], 0x1000), ElfError::OutsideMemory { .. }));
+    let many = [(load, 0, 0x1000, 8, 8); MAX_SEGMENTS + 1];
+    assert_eq!(parse(&many, 0x1000), ElfError::TooManySegments);
+
+    let spoil = |at: usize, byte: u8| {
+        let mut file = small();
+        file[at] = byte;
+        Image::parse(&file).map(|_| ()).unwrap_err()
+    };
+    assert_eq!(spoil(0, 0), ElfError::NotElf);
+    assert_eq!(spoil(4, 1), ElfError::Class);
+    assert_eq!(spoil(5, 2), ElfError::Class);
+    assert_eq!(spoil(16, 3), ElfError::Type { found: 3 });
+    assert_eq!(spoil(18, 3), ElfError::Machine { found: 3 });
+    assert_eq!(spoil(64 + 56 * 3 + 8, 17), ElfError::NoEntry);
+    assert_eq!(spoil(64 + 56 * 3 + 12, b'x'), ElfError::NoEntry);
+}
+
+proptest::proptest! {
+    #[test]
+    fn spoilt_images_never_panic(changes in proptest::collection::vec((0usize..300, proptest::prelude::any::<u8>()), 1..6)) {
+        let mut file = small();
+        let length = file.len();
+        for (at, byte) in changes {
+            file[at % length] = byte;
+        }
+        if let Ok(image) = Image::parse(&file) {
+            for segment in &image.segments {
+                assert!(segment.data.len() as u64 <= segment.length);
+            }
+        }
+    }
+}
