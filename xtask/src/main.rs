@@ -1,5 +1,54 @@
-//! The host tool.
+//! The command line: `cargo xtask SUBCOMMAND`.
 
 #![forbid(unsafe_code)]
 
-fn main() {}
+use clap::{Parser, Subcommand};
+use xtask::{build, run, setup, symbolize};
+
+/// Builds, runs and tests Sarsen. Each subcommand sets up what it needs by itself.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Install what the host lacks and fetch the pinned packages
+    Setup(setup::Options),
+    /// Build the domains, the table and the archive
+    Build(build::Options),
+    /// Run the system in QEMU
+    Run(run::Options),
+    /// Name the functions behind backtrace addresses
+    Symbolize(symbolize::Options),
+}
+
+fn main() -> std::process::ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Setup(options) => setup::setup(&options),
+        Command::Build(options) => {
+            build::build(&options).map(|built| println!("{}", built.archive.display()))
+        }
+        Command::Run(options) => run::run(&options),
+        Command::Symbolize(options) => symbolize::symbolize(&options),
+    };
+    match result {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        <Arguments as clap::CommandFactory>::command().debug_assert();
+    }
+}

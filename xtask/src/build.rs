@@ -1,0 +1,223 @@
+//! `build`: the domains' images, the compiled table, and the archive that carries both.
+//!
+//! Output, under `target/sarsen/ARCH`: `dom0` (packed), `images/NAME` (packed), `archive.cpio` (dom0's
+//! ramdisk: `table`, `images/NAME`, `config/FILE`). What the linker made, with its line tables, stays in
+//! cargo's folder for [`crate::symbolize`].
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use proto_manifest::archive::{CONFIG, IMAGES, TABLE, Writer};
+use proto_manifest::board::{Board, Machine};
+use proto_manifest::table::MAX_BYTES;
+use sha2::{Digest, Sha256};
+
+use crate::tool::tool;
+use crate::{pack, paths, ui};
+
+/// Options of `build`.
+#[derive(Debug, Clone, clap::Args)]
+#[group(skip)]
+pub struct Options {
+    /// Architecture of the domains
+    #[arg(long, value_enum, default_value_t = Arch::X86_64)]
+    pub arch: Arch,
+    /// Board: a folder in board-support/boards [default: qemu-ARCH]
+    #[arg(long)]
+    pub board: Option<String>,
+    /// Folder of provisioning files (server, root-certificate.pem, …) that travel in the archive
+    #[arg(long, value_name = "FOLDER")]
+    pub config: Option<PathBuf>,
+    /// Take what the last build made
+    #[arg(long)]
+    pub no_build: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { arch: Arch::X86_64, board: None, config: None, no_build: false }
+    }
+}
+
+/// What the domains run on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Arch {
+    /// 64-bit x86.
+    #[value(name = "x86_64")]
+    X86_64,
+    /// 64-bit Arm.
+    Aarch64,
+}
+
+impl Arch {
+    /// Its name, as Rust spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86_64",
+            Self::Aarch64 => "aarch64",
+        }
+    }
+
+    /// Rust's target for domains.
+    pub fn target(self) -> String {
+        format!("{}-unknown-none", self.name())
+    }
+}
+
+/// The cargo profile of domains.
+pub const PROFILE: &str = "domain";
+
+/// The domain with power over the others, built beside those that the board names.
+pub const DOM0: &str = "dom0";
+
+/// The sample application; no board names it, a controller sends it.
+pub const SAMPLE: &str = "hello";
+
+/// What a build made.
+#[derive(Debug, Clone)]
+pub struct Built {
+    /// Architecture.
+    pub arch: Arch,
+    /// `target/sarsen/ARCH`.
+    pub folder: PathBuf,
+    /// dom0, packed.
+    pub dom0: PathBuf,
+    /// dom0's ramdisk.
+    pub archive: PathBuf,
+    /// What the board says about the machine: memory, Xen's options.
+    pub machine: Machine,
+    /// The linker's files with line tables, by domain name.
+    pub symbols: BTreeMap<String, PathBuf>,
+}
+
+impl Built {
+    /// A packed image by its name.
+    pub fn image(&self, name: &str) -> PathBuf {
+        self.folder.join("images").join(name)
+    }
+
+    /// Xen's command line: the board's options and dom0's memory.
+    pub fn xen_command_line(&self) -> String {
+        let memory = self.machine.dom0_memory_mib;
+        format!("{} dom0_mem={memory}M,max:{memory}M", self.machine.xen_options.join(" "))
+    }
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// When a domain does not compile, the board contradicts itself, or a provisioning file has a bad name.
+pub fn build(options: &Options) -> Result<Built> {
+    let board = load(options)?;
+    let machine = board.machine().map_err(|error| anyhow!("board {}: {error}", board.name()))?;
+    let names = image_names(&board);
+    let linked = paths::target().join(options.arch.target()).join(PROFILE);
+    let folder = paths::create(paths::output(options.arch.name()))?;
+    let built = Built {
+        arch: options.arch,
+        dom0: folder.join("dom0"),
+        archive: folder.join("archive.cpio"),
+        machine,
+        symbols: names.iter().map(|name| (name.clone(), linked.join(name))).collect(),
+        folder,
+    };
+    if options.no_build {
+        ensure!(
+            built.archive.is_file(),
+            "{} is missing: build once without --no-build",
+            built.archive.display()
+        );
+        return Ok(built);
+    }
+
+    compile(options.arch, &names)?;
+    let step = ui::step("pack images");
+    paths::create(built.folder.join("images"))?;
+    let mut images = BTreeMap::new();
+    for (name, linked) in &built.symbols {
+        let packed = pack::pack(&paths::read(linked)?).with_context(|| format!("image {name}"))?;
+        step.say(format!("{name}: {} KiB", packed.len().div_ceil(1024)));
+        let target = if name == DOM0 { built.dom0.clone() } else { built.image(name) };
+        paths::write(&target, &packed)?;
+        images.insert(name.clone(), packed);
+    }
+    let bytes = pack_archive(&board, &images, options.config.as_deref())?;
+    paths::write(&built.archive, &bytes)?;
+    step.done(format!("archive of {} KiB", bytes.len().div_ceil(1024)));
+    Ok(built)
+}
+
+fn load(options: &Options) -> Result<Board> {
+    let name = options.board.clone().unwrap_or_else(|| format!("qemu-{}", options.arch.name()));
+    let file = paths::repository().join("board-support/boards").join(&name).join("board.toml");
+    let board = Board::load(&file).map_err(|error| anyhow!("board {name}: {error}"))?;
+    let arch = board.machine().map_err(|error| anyhow!("board {name}: {error}"))?.arch;
+    ensure!(arch == options.arch.name(), "board {name} is {arch}, and --arch says {}", options.arch.name());
+    Ok(board)
+}
+
+/// dom0, the services that the board names, and the sample application.
+fn image_names(board: &Board) -> Vec<String> {
+    let mut names = vec![DOM0.to_owned(), SAMPLE.to_owned()];
+    names.extend(board.images().into_iter().filter(|name| name != SAMPLE));
+    names
+}
+
+/// Compiles all images in one cargo run.
+fn compile(arch: Arch, names: &[String]) -> Result<()> {
+    let step = ui::step(format!("build domains for {}", arch.name()));
+    let mut cargo = tool("cargo").args(["build", "--profile", PROFILE, "--target", &arch.target()]);
+    for name in names {
+        cargo = cargo.args(["-p", &package_of(name)]);
+    }
+    // A variable would replace the flags in .cargo/config.toml, and the domains need those.
+    let cargo = ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS"]
+        .into_iter()
+        .fold(cargo.dir(&paths::repository()), |cargo, name| cargo.without_env(name));
+    cargo.run_loud(&step)?;
+    step.done("");
+    Ok(())
+}
+
+/// Packages are named after their paths.
+fn package_of(image: &str) -> String {
+    if image == DOM0 { image.to_owned() } else { format!("stubdoms-{image}") }
+}
+
+fn pack_archive(board: &Board, images: &BTreeMap<String, Vec<u8>>, config: Option<&Path>) -> Result<Vec<u8>> {
+    let hash = |name: &str| images.get(name).map(|bytes| Sha256::digest(bytes).into());
+    let table = board.compile(hash).map_err(|error| anyhow!("board {}: {error}", board.name()))?;
+    let mut buffer = [0; MAX_BYTES];
+    let table = table.encode(&mut buffer).map_err(|error| anyhow!("the compiled table: {error}"))?;
+
+    let mut writer = Writer::new();
+    let mut add = |name: String, data: &[u8]| {
+        writer.add(&name, data).map_err(|error| anyhow!("archive entry `{name}`: {error}"))
+    };
+    add(TABLE.to_owned(), table)?;
+    for name in board.images() {
+        let bytes = images.get(&name).with_context(|| format!("no image `{name}` was built"))?;
+        add(format!("{IMAGES}{name}"), bytes)?;
+    }
+    for (name, bytes) in config_files(config)? {
+        add(format!("{CONFIG}{name}"), &bytes)?;
+    }
+    Ok(writer.finish())
+}
+
+/// The provisioning files, sorted by name, so that equal folders give equal archives.
+pub(crate) fn config_files(folder: Option<&Path>) -> Result<BTreeMap<String, Vec<u8>>> {
+    let Some(folder) = folder else { return Ok(BTreeMap::new()) };
+    let entries = std::fs::read_dir(folder)
+        .with_context(|| format!("cannot read the provisioning folder {}", folder.display()))?;
+    let mut files = BTreeMap::new();
+    for entry in entries {
+        let path = entry?.path();
+        if path.is_file() {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            files.insert(name, paths::read(&path)?);
+        }
+    }
+    Ok(files)
+}

@@ -1,0 +1,22 @@
+//! The host tool: sets a machine up, builds the domains, makes images, runs and tests them in QEMU.
+//!
+//! One file a subcommand, each readable alone, each printing the commands it runs. This library is what
+//! the command line (`main.rs`) and the stories in `tests/qemu` stand on. Its pure parts (package lists,
+//! ELF packing, archive, console lines) are tested here; the rest is tested by running it.
+
+#![forbid(unsafe_code)]
+
+pub mod apt;
+pub mod build;
+pub mod console;
+pub mod host;
+pub mod interrupt;
+pub mod pack;
+pub mod paths;
+pub mod qemu;
+pub mod qmp;
+pub mod run;
+pub mod setup;
+pub mod symbolize;
+pub mod tool;
+pub mod ui;

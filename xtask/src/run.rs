@@ -1,0 +1,136 @@
+//! `run`: the system in QEMU, with its console here.
+//!
+//! `--direct` lets QEMU load Xen; without it the disk image boots through firmware and GRUB, as on a real
+//! machine. Lines are `[seconds since power-on] speaker | text`. What is typed goes to the serial console;
+//! Ctrl-C ends the machine.
+
+use std::io::{BufRead, Write};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use crate::console::Line;
+use crate::interrupt::Interrupt;
+use crate::qemu::{Boot, Listener, Machine, Options as MachineOptions};
+use crate::symbolize::Symbolizer;
+use crate::{build, setup};
+
+/// Options of `run`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// What to build
+    #[command(flatten)]
+    pub build: build::Options,
+    /// Let QEMU load Xen, without firmware, boot loader and disk
+    #[arg(long)]
+    pub direct: bool,
+    /// Boot this disk image instead of building one
+    #[arg(long, value_name = "FILE", conflicts_with = "direct")]
+    pub image: Option<PathBuf>,
+    /// Virtual processors (with more than one the emulator faults now and then)
+    #[arg(long, default_value_t = 1)]
+    pub smp: u32,
+    /// Memory in MiB [default: what the board says]
+    #[arg(long, value_name = "MIB")]
+    pub mem: Option<u32>,
+    /// End the machine after this many seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout: Option<u64>,
+    /// End the machine when a line contains this text; failing to see it is an error
+    #[arg(long, value_name = "TEXT")]
+    pub until: Option<String>,
+    /// More words for Xen's command line (with --direct)
+    #[arg(long, value_name = "WORDS", requires = "direct")]
+    pub xen: Option<String>,
+    /// Write what crosses the network to this file
+    #[arg(long, value_name = "FILE")]
+    pub pcap: Option<PathBuf>,
+    /// More arguments for QEMU, after `--`
+    #[arg(last = true)]
+    pub qemu: Vec<std::ffi::OsString>,
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// When the machine cannot be built or started, or `--until` was not seen.
+pub fn run(options: &Options) -> Result<()> {
+    setup::host_tools(&[setup::Host::Qemu])?;
+    let stock = setup::stock()?;
+    let built = build::build(&options.build)?;
+    if built.arch != build::Arch::X86_64 {
+        bail!("only x86_64 runs so far; {} is built, not run", built.arch.name());
+    }
+    let mut machine = if options.direct {
+        MachineOptions::direct(&built, &stock)?
+    } else {
+        bail!("only --direct so far");
+    };
+    if let (Boot::Direct { command_line, .. }, Some(words)) = (&mut machine.boot, &options.xen) {
+        command_line.push(' ');
+        command_line.push_str(words);
+    }
+    machine.smp = options.smp;
+    machine.memory_mib = options.mem.unwrap_or(machine.memory_mib);
+    machine.pcap = options.pcap.as_deref().map(std::path::absolute).transpose()?;
+    machine.extra = options.qemu.clone();
+
+    let interrupt = Interrupt::listen()?;
+    let printer = printer(Symbolizer::new(built.symbols.clone()));
+    let mut machine = Machine::start(&machine, Some(printer))?;
+    forward_input(&mut machine);
+    watch(&mut machine, options, &interrupt)
+}
+
+/// Prints each line to standard output, backtraces with the names of their functions.
+pub fn printer(mut symbols: Symbolizer) -> Listener {
+    Box::new(move |line: &Line| {
+        let note = symbols.annotate(&line.who, &line.text).map(|at| format!("  {at}")).unwrap_or_default();
+        // A reader who has gone (`| head`) is no reason to stop the machine.
+        let _ = writeln!(std::io::stdout(), "{line}{note}");
+    })
+}
+
+fn forward_input(machine: &mut Machine) {
+    let Some(mut input) = machine.take_input() else { return };
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines() {
+            let Ok(line) = line else { break };
+            if input.write_all(format!("{line}\r").as_bytes()).and_then(|()| input.flush()).is_err() {
+                return;
+            }
+        }
+        // Held open for ever: an end of our input is not one of the console's.
+        loop {
+            std::thread::park();
+        }
+    });
+}
+
+fn watch(machine: &mut Machine, options: &Options, interrupt: &Interrupt) -> Result<()> {
+    let end = options.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let mut seen = 0;
+    loop {
+        if let Some(text) = &options.until {
+            let lines = machine.lines();
+            if lines.iter().skip(seen).any(|line| line.text.contains(text)) {
+                machine.quit();
+                return Ok(());
+            }
+            seen = lines.len();
+        }
+        let over = end.is_some_and(|end| Instant::now() >= end);
+        if interrupt.pressed() || over || !machine.running() {
+            let why = if over { "the time is over" } else { "the machine ended" };
+            machine.quit();
+            if let Some(text) = &options.until
+                && !interrupt.pressed()
+            {
+                bail!("{why}, and no line contained `{text}`");
+            }
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}

@@ -1,0 +1,397 @@
+//! `setup`: gives this machine what the other subcommands need, and says what it does.
+//!
+//! Two kinds of things. *Host tools* (QEMU 10, grub-mkimage) are installed by apt, which needs root.
+//! *Stock* (Xen, OVMF, GRUB's modules) is fetched as pinned packages into the cache folder and unpacked
+//! there, which does not. What is there already is left alone, so that every subcommand calls
+//! [`host_tools`] and [`stock`] first.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+use crate::apt::fetch::Archive;
+use crate::apt::pins::{Pin, Pins};
+use crate::host;
+use crate::paths;
+use crate::tool::{self, tool};
+use crate::ui::{self, Step};
+
+/// Options of `setup`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// Write the versions that the archive offers today into boot/packages.toml, in front of the others
+    #[arg(long)]
+    pub update_pins: bool,
+}
+
+/// The oldest QEMU whose emulation of nested paging and IOMMU carries the system.
+const QEMU_MAJOR: u32 = 10;
+/// Architecture of the packages that the x86_64 image is made of.
+const AMD64: &str = "amd64";
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// When something could not be installed or fetched.
+pub fn setup(options: &Options) -> Result<()> {
+    host_tools(&Host::ALL)?;
+    if options.update_pins {
+        update_pins()?;
+    }
+    let stock = stock()?;
+    eprintln!("ready: Xen {}", stock.xen.display());
+    eprintln!("       OVMF {}", stock.ovmf_code.display());
+    eprintln!("       GRUB {}", stock.grub_modules.display());
+    Ok(())
+}
+
+/// A program that has to be installed on the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Host {
+    /// `qemu-system-x86_64`, version 10 or later.
+    Qemu,
+    /// `grub-mkimage`.
+    Grub,
+}
+
+impl Host {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Qemu, Self::Grub];
+
+    fn package(self) -> &'static str {
+        match self {
+            Self::Qemu => "qemu-system-x86",
+            Self::Grub => "grub-common",
+        }
+    }
+
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Qemu => "QEMU 10 runs the system",
+            Self::Grub => "grub-mkimage makes the boot loader's image",
+        }
+    }
+
+    fn present(self) -> bool {
+        match self {
+            Self::Qemu => qemu_version().is_some_and(|major| major >= QEMU_MAJOR),
+            Self::Grub => tool::exists("grub-mkimage"),
+        }
+    }
+}
+
+fn qemu_version() -> Option<u32> {
+    let output = std::process::Command::new("qemu-system-x86_64").arg("--version").output().ok()?;
+    parse_qemu_version(&String::from_utf8_lossy(&output.stdout))
+}
+
+/// `QEMU emulator version 10.0.2 (Debian …)` → 10.
+fn parse_qemu_version(text: &str) -> Option<u32> {
+    text.split_once("version ")?.1.split('.').next()?.trim().parse().ok()
+}
+
+/// Installs those of the programs that are missing.
+///
+/// # Errors
+/// When apt offers none, or the installation fails, or root's rights cannot be had.
+pub fn host_tools(wanted: &[Host]) -> Result<()> {
+    let missing: Vec<Host> = wanted.iter().copied().filter(|program| !program.present()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let step = ui::step("install host tools");
+    for program in &missing {
+        step.say(format!("{} is missing: {}", program.package(), program.reason()));
+    }
+    if !tool::exists("apt-get") {
+        let names: Vec<_> = missing.iter().map(|program| program.package()).collect();
+        bail!(
+            "this host has no apt-get; install what Debian calls {} by hand, then run again",
+            names.join(", ")
+        );
+    }
+    let view = HostView::open(&step)?;
+    for program in &missing {
+        let suite = view.suite_for(*program, &step)?;
+        view.install(program.package(), suite.as_deref(), &step)?;
+        if !program.present() {
+            bail!(
+                "{} was installed, and the program still does not answer; see `{}`",
+                program.package(),
+                "apt policy"
+            );
+        }
+    }
+    step.done("");
+    Ok(())
+}
+
+/// The host's own sources, plus its backports suite, with lists of our own: nothing in /etc/apt or
+/// /var/lib/apt changes.
+struct HostView {
+    options: [String; 2],
+}
+
+impl HostView {
+    fn open(step: &Step) -> Result<Self> {
+        let folder = paths::create(paths::cache()?.join("apt-host"))?;
+        paths::create(folder.join("lists/partial"))?;
+        let parts = paths::create(folder.join("sources.d"))?;
+        // A copy of the host's files, so that ours can stand beside them.
+        for old in std::fs::read_dir(&parts)?.filter_map(Result::ok) {
+            std::fs::remove_file(old.path())?;
+        }
+        for file in host::source_files() {
+            let name = file.file_name().context("a source file has a name")?;
+            paths::write(&parts.join(name), paths::read(&file)?)?;
+        }
+        let release = host::release()?;
+        let backports = format!("{}-backports", release.codename);
+        let listed = host::sources().iter().any(|source| source.suites.contains(&backports));
+        if release.id == "debian" && release.codename == "bookworm" && !listed {
+            let mirror = host::debian_mirror()?;
+            Archive::open(folder.join("backports"), &mirror, &backports)?;
+            std::fs::copy(folder.join("backports/private.sources"), parts.join("sarsen-backports.sources"))?;
+        }
+        let text = format!(
+            "{}Dir::Etc::SourceList \"/dev/null\";\nDir::Etc::SourceParts \"{}\";\nDir::Cache::pkgcache \"\";\n\
+             Dir::Cache::srcpkgcache \"\";\nDPkg::Lock::Timeout \"300\";\n",
+            crate::apt::common_options(&folder),
+            parts.display(),
+        );
+        let file = folder.join("apt.conf");
+        paths::write(&file, text)?;
+        let options = ["-c".to_owned(), file.display().to_string()];
+        tool("apt-get").args(&options).args(["-q", "update"]).run(step)?;
+        Ok(Self { options })
+    }
+
+    /// Where to take the package from: `None` for the host's ordinary suites.
+    fn suite_for(&self, program: Host, step: &Step) -> Result<Option<String>> {
+        if program != Host::Qemu {
+            return Ok(None);
+        }
+        let text = tool("apt-cache").args(&self.options).args(["madison", program.package()]).output(step)?;
+        match choose_suite(&text) {
+            Choice::Ordinary => Ok(None),
+            Choice::Suite(suite) => Ok(Some(suite)),
+            Choice::None => bail!(
+                "apt offers no QEMU {QEMU_MAJOR} or later here (it offers: {}); Debian 12 has it in bookworm-backports, \
+                 Debian 13 by itself. Install one by hand, then run again",
+                text.lines()
+                    .filter_map(|line| line.split('|').nth(1))
+                    .map(str::trim)
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ),
+        }
+    }
+
+    fn install(&self, package: &str, suite: Option<&str>, step: &Step) -> Result<()> {
+        let mut words: Vec<String> = Vec::new();
+        if !host::is_root()? {
+            if !tool::exists("sudo") {
+                bail!(
+                    "installing {package} needs root, and there is no sudo; run `cargo xtask setup` once as root"
+                );
+            }
+            step.say(format!("installing {package} needs root: sudo may ask for your password"));
+            words.push("sudo".into());
+        }
+        words.extend(["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"].map(str::to_owned));
+        words.extend(self.options.clone());
+        words.extend(["-q", "-y", "--no-install-recommends"].map(str::to_owned));
+        if let Some(suite) = suite {
+            words.extend(["-t".into(), suite.to_owned()]);
+        }
+        words.extend(["install".into(), package.to_owned()]);
+        let Some((program, rest)) = words.split_first() else { return Ok(()) };
+        let command = tool(program).args(rest);
+        // With sudo the terminal is needed for the password.
+        if program == "sudo" { command.run_loud(step) } else { command.run(step) }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Choice {
+    Ordinary,
+    Suite(String),
+    None,
+}
+
+/// Reads `apt-cache madison` lines: `package | version | uri suite/component architecture Packages`.
+fn choose_suite(madison: &str) -> Choice {
+    let mut choice = Choice::None;
+    for line in madison.lines() {
+        let mut columns = line.split('|').map(str::trim).skip(1);
+        let (Some(version), Some(origin)) = (columns.next(), columns.next()) else { continue };
+        if upstream_major(version).is_none_or(|major| major < QEMU_MAJOR) {
+            continue;
+        }
+        let suite = origin.split_whitespace().nth(1).and_then(|word| word.split('/').next()).unwrap_or("");
+        if !suite.ends_with("-backports") {
+            return Choice::Ordinary;
+        }
+        choice = Choice::Suite(suite.to_owned());
+    }
+    choice
+}
+
+/// `1:10.0.2+ds-2` → 10.
+fn upstream_major(version: &str) -> Option<u32> {
+    let upstream = version.split_once(':').map_or(version, |(_, upstream)| upstream);
+    upstream.split('.').next()?.parse().ok()
+}
+
+/// Paths of the unpacked, checked packages.
+#[derive(Debug, Clone)]
+pub struct Stock {
+    /// Xen, unpacked: an ELF file with multiboot headers.
+    pub xen: PathBuf,
+    /// OVMF's code, read-only flash.
+    pub ovmf_code: PathBuf,
+    /// OVMF's variables, to be copied for each machine.
+    pub ovmf_vars: PathBuf,
+    /// Folder with GRUB's EFI modules.
+    pub grub_modules: PathBuf,
+}
+
+/// The pinned packages, fetched when they are not in the cache.
+///
+/// # Errors
+/// When the archive offers none of the pinned versions, or a checksum differs.
+pub fn stock() -> Result<Stock> {
+    let pins = pins()?;
+    let xen = package(&pins, "xen-hypervisor-4.20-amd64")?;
+    let ovmf = package(&pins, "ovmf")?;
+    let grub = package(&pins, "grub-efi-amd64-bin")?;
+    Ok(Stock {
+        xen: unzipped_xen(&xen)?,
+        ovmf_code: present(ovmf.join("usr/share/OVMF/OVMF_CODE_4M.fd"))?,
+        ovmf_vars: present(ovmf.join("usr/share/OVMF/OVMF_VARS_4M.fd"))?,
+        grub_modules: present(grub.join("usr/lib/grub/x86_64-efi"))?,
+    })
+}
+
+fn present(path: PathBuf) -> Result<PathBuf> {
+    if !path.exists() {
+        bail!(
+            "{} is missing: the pinned package holds no such file (see boot/packages.toml)",
+            path.display()
+        );
+    }
+    Ok(path)
+}
+
+fn pins() -> Result<Pins> {
+    let file = paths::repository().join("boot/packages.toml");
+    Pins::parse(&paths::read_text(&file)?).with_context(|| format!("{}", file.display()))
+}
+
+/// The folder of the first pinned version that is in the cache or can be had.
+fn package(pins: &Pins, name: &str) -> Result<PathBuf> {
+    let unpacked = paths::cache()?.join("packages");
+    if let Some(pin) = pins.of(name).find(|pin| unpacked.join(pin.folder()).is_dir()) {
+        return Ok(unpacked.join(pin.folder()));
+    }
+    let step = ui::step(format!("fetch {name}"));
+    let archive = suite(pins, &step)?;
+    let offers = archive.offers(AMD64, name, &step)?;
+    let Some(pin) = pins.of(name).find(|pin| offers.iter().any(|offer| offer.version == pin.version)) else {
+        let list =
+            |versions: Vec<&str>| if versions.is_empty() { "none".to_owned() } else { versions.join(", ") };
+        bail!(
+            "{name}: pinned {}, but the archive's suite {} offers {}; look at the change, then run `cargo xtask setup \
+             --update-pins` and commit boot/packages.toml",
+            list(pins.of(name).map(|pin| pin.version.as_str()).collect()),
+            pins.suite,
+            list(offers.iter().map(|offer| offer.version.as_str()).collect()),
+        );
+    };
+    let folder = unpacked.join(pin.folder());
+    archive.unpack(AMD64, pin, &folder, &step)?;
+    step.done(&pin.version);
+    Ok(folder)
+}
+
+/// Opens the pinned suite at the host's mirror; its index is fetched once an hour at most.
+fn suite(pins: &Pins, step: &Step) -> Result<Archive> {
+    let folder = paths::cache()?.join(format!("apt-{}", pins.suite));
+    let archive = Archive::open(folder.clone(), &host::debian_mirror()?, &pins.suite)?;
+    let stamp = folder.join("updated");
+    let fresh = std::fs::metadata(&stamp)
+        .and_then(|meta| meta.modified())
+        .is_ok_and(|time| time.elapsed().is_ok_and(|age| age.as_secs() < 3600));
+    if !fresh {
+        archive.update(AMD64, step)?;
+        paths::write(&stamp, "")?;
+    }
+    Ok(archive)
+}
+
+fn update_pins() -> Result<()> {
+    let mut pins = pins()?;
+    let step = ui::step("update pins");
+    let _ = std::fs::remove_file(paths::cache()?.join(format!("apt-{}", pins.suite)).join("updated"));
+    let archive = suite(&pins, &step)?;
+    let names: Vec<String> = pins.names().into_iter().map(str::to_owned).collect();
+    for name in names {
+        let offer = archive.offers(AMD64, &name, &step)?.into_iter().next();
+        let offer = offer.with_context(|| format!("the archive offers no {name}"))?;
+        step.say(format!("{name} {}", offer.version));
+        pins.prefer(Pin {
+            name: offer.name,
+            architecture: offer.architecture,
+            version: offer.version,
+            sha256: offer.sha256,
+        });
+    }
+    paths::write(&paths::repository().join("boot/packages.toml"), pins.emit()?)?;
+    step.done("boot/packages.toml is written");
+    Ok(())
+}
+
+/// Debian compresses Xen; the loaders want the ELF file.
+fn unzipped_xen(package: &std::path::Path) -> Result<PathBuf> {
+    let elf = package.join("xen.elf");
+    if elf.is_file() {
+        return Ok(elf);
+    }
+    let zipped = present(package.join("boot/xen-4.20-amd64.gz"))?;
+    let output = std::process::Command::new("gzip")
+        .arg("-dc")
+        .arg(&zipped)
+        .output()
+        .context("cannot run gzip; is it installed?")?;
+    if !output.status.success() || !output.stdout.starts_with(b"\x7fELF") {
+        bail!("{} does not unpack to an ELF file", zipped.display());
+    }
+    let fresh = package.join("xen.elf.new");
+    paths::write(&fresh, &output.stdout)?;
+    std::fs::rename(&fresh, &elf)?;
+    Ok(elf)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn qemu_version_line() {
+        assert_eq!(
+            parse_qemu_version("QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2)\nCopyright"),
+            Some(10)
+        );
+        assert_eq!(parse_qemu_version("something else"), None);
+    }
+
+    #[test]
+    fn backports_only_when_the_ordinary_suites_are_too_old() {
+        let old = "qemu-system-x86 | 1:7.2+dfsg-7 | http://m.example/debian bookworm/main amd64 Packages\n";
+        let back = "qemu-system-x86 | 1:10.0.2+ds-2~bpo12+1 | http://m.example/debian bookworm-backports/main amd64 Packages\n";
+        let new = "qemu-system-x86 | 1:10.0.13+ds-0 | http://m.example/debian trixie/main amd64 Packages\n";
+        assert_eq!(choose_suite(old), Choice::None);
+        assert_eq!(choose_suite(&format!("{back}{old}")), Choice::Suite("bookworm-backports".into()));
+        assert_eq!(choose_suite(&format!("{back}{new}")), Choice::Ordinary);
+    }
+}
