@@ -110,18 +110,7 @@ impl Built {
 /// When a domain does not compile, the board contradicts itself, or a provisioning file has a bad name.
 pub fn build(options: &Options) -> Result<Built> {
     let board = load(options)?;
-    let machine = board.machine().map_err(|error| anyhow!("board {}: {error}", board.name()))?;
-    let names = image_names(&board);
-    let linked = paths::target().join(options.arch.target()).join(PROFILE);
-    let folder = paths::create(paths::output(options.arch.name()))?;
-    let built = Built {
-        arch: options.arch,
-        dom0: folder.join("dom0"),
-        archive: folder.join("archive.cpio"),
-        machine,
-        symbols: names.iter().map(|name| (name.clone(), linked.join(name))).collect(),
-        folder,
-    };
+    let built = layout_of(&board, options.arch)?;
     if options.no_build {
         ensure!(
             built.archive.is_file(),
@@ -131,6 +120,7 @@ pub fn build(options: &Options) -> Result<Built> {
         return Ok(built);
     }
 
+    let names: Vec<&str> = built.symbols.keys().map(String::as_str).collect();
     compile(options.arch, &names)?;
     let step = ui::step("pack images");
     paths::create(built.folder.join("images"))?;
@@ -146,6 +136,28 @@ pub fn build(options: &Options) -> Result<Built> {
     paths::write(&built.archive, &bytes)?;
     step.done(format!("archive of {} KiB", bytes.len().div_ceil(1024)));
     Ok(built)
+}
+
+/// Where a build puts what, without building.
+///
+/// # Errors
+/// When the board contradicts itself.
+pub fn layout(options: &Options) -> Result<Built> {
+    layout_of(&load(options)?, options.arch)
+}
+
+fn layout_of(board: &Board, arch: Arch) -> Result<Built> {
+    let machine = board.machine().map_err(|error| anyhow!("board {}: {error}", board.name()))?;
+    let linked = paths::target().join(arch.target()).join(PROFILE);
+    let folder = paths::create(paths::output(arch.name()))?;
+    Ok(Built {
+        arch,
+        dom0: folder.join("dom0"),
+        archive: folder.join("archive.cpio"),
+        machine,
+        symbols: image_names(board).into_iter().map(|name| (name.clone(), linked.join(name))).collect(),
+        folder,
+    })
 }
 
 fn load(options: &Options) -> Result<Board> {
@@ -165,7 +177,7 @@ fn image_names(board: &Board) -> Vec<String> {
 }
 
 /// Compiles all images in one cargo run.
-fn compile(arch: Arch, names: &[String]) -> Result<()> {
+fn compile(arch: Arch, names: &[&str]) -> Result<()> {
     let step = ui::step(format!("build domains for {}", arch.name()));
     let mut cargo = tool("cargo").args(["build", "--profile", PROFILE, "--target", &arch.target()]);
     for name in names {

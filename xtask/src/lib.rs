@@ -9,7 +9,10 @@
 pub mod apt;
 pub mod build;
 pub mod console;
+pub mod disk;
+pub mod grub;
 pub mod host;
+pub mod image;
 pub mod interrupt;
 pub mod pack;
 pub mod paths;

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use clap::{Parser, Subcommand};
-use xtask::{build, run, setup, symbolize};
+use xtask::{build, image, run, setup, symbolize};
 
 /// Builds, runs and tests Sarsen. Each subcommand sets up what it needs by itself.
 #[derive(Debug, Parser)]
@@ -19,6 +19,8 @@ enum Command {
     Setup(setup::Options),
     /// Build the domains, the table and the archive
     Build(build::Options),
+    /// Write the disk image
+    Image(image::Options),
     /// Run the system in QEMU
     Run(run::Options),
     /// Name the functions behind backtrace addresses
@@ -31,6 +33,7 @@ fn main() -> std::process::ExitCode {
         Command::Build(options) => {
             build::build(&options).map(|built| println!("{}", built.archive.display()))
         }
+        Command::Image(options) => image::image(&options),
         Command::Run(options) => run::run(&options),
         Command::Symbolize(options) => symbolize::symbolize(&options),
     };

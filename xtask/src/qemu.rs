@@ -14,10 +14,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
+use crate::build::Built;
 use crate::console::{Line, Speakers};
 use crate::qmp::Qmp;
 use crate::setup::Stock;
-use crate::{paths, ui};
+use crate::ui;
 
 /// Name of the network's host side for [`Machine::set_link`].
 pub const NETWORK: &str = "n0";
@@ -398,11 +399,20 @@ impl Options {
         Self { boot, smp: 1, memory_mib, reboot: false, pcap: None, extra: Vec::new() }
     }
 
-    /// A machine that boots a build directly.
-    pub fn direct(built: &crate::build::Built, stock: &Stock) -> Result<Self> {
-        let folder = paths::create(built.folder.clone())?;
-        let boot = Boot::Direct { xen: stock.xen.clone(), command_line: built.xen_command_line(), folder };
-        Ok(Self::new(boot, built.machine.memory_mib))
+    /// A machine into which QEMU loads a build.
+    pub fn direct(built: &Built, stock: &Stock) -> Self {
+        let boot = Boot::Direct {
+            xen: stock.xen.clone(),
+            command_line: built.xen_command_line(),
+            folder: built.folder.clone(),
+        };
+        Self::new(boot, built.machine.memory_mib)
+    }
+
+    /// A machine that boots a disk image through its firmware. Writes go to the image.
+    pub fn disk(image: PathBuf, built: &Built, stock: &Stock) -> Self {
+        let boot = Boot::Disk { image, keep_writes: true, stock: stock.clone() };
+        Self::new(boot, built.machine.memory_mib)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::console::Line;
 use crate::interrupt::Interrupt;
 use crate::qemu::{Boot, Listener, Machine, Options as MachineOptions};
 use crate::symbolize::Symbolizer;
-use crate::{build, setup};
+use crate::{build, image, setup};
 
 /// Options of `run`.
 #[derive(Debug, Clone, clap::Args)]
@@ -40,6 +40,9 @@ pub struct Options {
     /// End the machine when a line contains this text; failing to see it is an error
     #[arg(long, value_name = "TEXT")]
     pub until: Option<String>,
+    /// Leave out the lines of firmware and Xen
+    #[arg(long, short)]
+    pub quiet: bool,
     /// More words for Xen's command line (with --direct)
     #[arg(long, value_name = "WORDS", requires = "direct")]
     pub xen: Option<String>,
@@ -58,14 +61,21 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<()> {
     setup::host_tools(&[setup::Host::Qemu])?;
     let stock = setup::stock()?;
-    let built = build::build(&options.build)?;
+    let built = match options.image {
+        Some(_) => build::layout(&options.build)?,
+        None => build::build(&options.build)?,
+    };
     if built.arch != build::Arch::X86_64 {
         bail!("only x86_64 runs so far; {} is built, not run", built.arch.name());
     }
-    let mut machine = if options.direct {
-        MachineOptions::direct(&built, &stock)?
-    } else {
-        bail!("only --direct so far");
+    let mut machine = match (&options.image, options.direct) {
+        (_, true) => MachineOptions::direct(&built, &stock),
+        (Some(image), false) => MachineOptions::disk(image.clone(), &built, &stock),
+        (None, false) => {
+            let image = image::default_output(&built);
+            image::make(&built, &stock, options.build.config.as_deref(), &image)?;
+            MachineOptions::disk(image, &built, &stock)
+        }
     };
     if let (Boot::Direct { command_line, .. }, Some(words)) = (&mut machine.boot, &options.xen) {
         command_line.push(' ');
@@ -77,15 +87,19 @@ pub fn run(options: &Options) -> Result<()> {
     machine.extra = options.qemu.clone();
 
     let interrupt = Interrupt::listen()?;
-    let printer = printer(Symbolizer::new(built.symbols.clone()));
+    let printer = printer(Symbolizer::new(built.symbols.clone()), options.quiet);
     let mut machine = Machine::start(&machine, Some(printer))?;
     forward_input(&mut machine);
     watch(&mut machine, options, &interrupt)
 }
 
-/// Prints each line to standard output, backtraces with the names of their functions.
-pub fn printer(mut symbols: Symbolizer) -> Listener {
+/// Prints each line to standard output, backtraces with the names of their functions; the quiet one leaves
+/// out what firmware and Xen say.
+pub fn printer(mut symbols: Symbolizer, quiet: bool) -> Listener {
     Box::new(move |line: &Line| {
+        if quiet && matches!(line.who.as_str(), "firmware" | "xen") {
+            return;
+        }
         let note = symbols.annotate(&line.who, &line.text).map(|at| format!("  {at}")).unwrap_or_default();
         // A reader who has gone (`| head`) is no reason to stop the machine.
         let _ = writeln!(std::io::stdout(), "{line}{note}");

@@ -1,0 +1,254 @@
+//! Disk images: a GPT with FAT partitions, written to a file without root and without loop devices.
+//!
+//! Equal inputs give equal bytes: identifiers are derived from the contents, and files have one fixed date.
+//! Source: UEFI 2.10 §5.3 (GPT); Microsoft's FAT specification 1.03.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Cursor, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use fatfs::{Date, DateTime, FileSystem, FormatVolumeOptions, FsOptions, Time, TimeProvider};
+use gpt::partition::Partition as Entry;
+use gpt::partition_types::{OperatingSystem, Type};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+const SECTOR: u64 = 512;
+const MIB: u64 = 1 << 20;
+
+/// One partition to be written.
+#[derive(Debug)]
+pub struct Partition {
+    /// Its name in the partition table.
+    pub name: &'static str,
+    /// What it is for.
+    pub kind: Kind,
+    /// Its size in MiB.
+    pub size_mib: u64,
+    /// Files of a FAT file system in it, by path; `None` leaves the partition without one.
+    pub files: Option<BTreeMap<String, Vec<u8>>>,
+}
+
+/// What a partition is for, as its type GUID says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The EFI system partition.
+    Esp,
+    /// One of the two system slots.
+    Slot,
+    /// Provisioning files.
+    Config,
+    /// What the device keeps.
+    Persist,
+}
+
+impl Kind {
+    fn guid(self) -> Uuid {
+        match self {
+            Self::Esp => gpt::partition_types::EFI.guid,
+            // Ours: random once, fixed for ever.
+            Self::Slot => Uuid::from_u128(0x6a1c_5f0e_93b2_4f57_9d41_2e77_c0a8_51d3),
+            Self::Config => Uuid::from_u128(0x0b9e_2d44_71c5_4a86_b3f8_5d16_9ae2_74c7),
+            Self::Persist => Uuid::from_u128(0xc4f7_83a9_2e60_4d1b_8a95_f13b_60d7_2e8c),
+        }
+    }
+}
+
+/// Writes the image. Partitions stand in their order, each at a whole MiB; the file is sparse.
+///
+/// # Errors
+/// When a partition's files do not fit into it, or the file cannot be written.
+pub fn write(file: &Path, partitions: &[Partition]) -> Result<()> {
+    let digest = digest(partitions);
+    let fresh = file.with_extension("new");
+    let size = (2 + partitions.iter().map(|partition| partition.size_mib).sum::<u64>()) * MIB;
+    let mut disk = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(&fresh)
+        .with_context(|| format!("cannot write {}", fresh.display()))?;
+    disk.set_len(size)?;
+
+    let sectors = u32::try_from(size / SECTOR - 1).unwrap_or(u32::MAX);
+    gpt::mbr::ProtectiveMBR::with_lb_size(sectors)
+        .overwrite_lba0(&mut disk)
+        .map_err(|error| anyhow!("protective MBR: {error}"))?;
+    let mut start = MIB;
+    let mut entries = BTreeMap::new();
+    for (number, partition) in (1..).zip(partitions) {
+        let bytes = partition.size_mib * MIB;
+        if let Some(files) = &partition.files {
+            let volume = fat(partition, files, &digest)
+                .with_context(|| format!("partition {} of {} MiB", partition.name, partition.size_mib))?;
+            disk.seek(SeekFrom::Start(start))?;
+            write_sparse(&mut disk, &volume)?;
+        }
+        entries.insert(
+            number,
+            Entry {
+                part_type_guid: Type { guid: partition.kind.guid(), os: OperatingSystem::None },
+                part_guid: identifier(&digest, partition.name),
+                first_lba: start / SECTOR,
+                last_lba: (start + bytes) / SECTOR - 1,
+                flags: 0,
+                name: partition.name.to_owned(),
+            },
+        );
+        start += bytes;
+    }
+    write_table(disk, entries, identifier(&digest, "disk"))
+        .with_context(|| format!("cannot write the partition table of {}", file.display()))?;
+    std::fs::rename(&fresh, file).with_context(|| format!("cannot write {}", file.display()))
+}
+
+fn write_table(disk: File, entries: BTreeMap<u32, Entry>, guid: Uuid) -> Result<()> {
+    let config = gpt::GptConfig::new().writable(true);
+    let mut table = config.create_from_device(disk, Some(guid))?;
+    table.update_partitions(entries)?;
+    table.write()?;
+    Ok(())
+}
+
+/// Covers names, sizes and files: two images differ in their identifiers exactly if they differ here.
+fn digest(partitions: &[Partition]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    let mut put = |bytes: &[u8]| {
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    };
+    for partition in partitions {
+        put(partition.name.as_bytes());
+        put(&partition.size_mib.to_le_bytes());
+        for (path, contents) in partition.files.iter().flatten() {
+            put(path.as_bytes());
+            put(contents);
+        }
+    }
+    hash.finalize().into()
+}
+
+/// A GUID of version 8 (RFC 9562 §5.8): its bits come from a hash.
+fn identifier(digest: &[u8; 32], what: &str) -> Uuid {
+    let hash: [u8; 32] = Sha256::new().chain_update(digest).chain_update(what).finalize().into();
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash[..16]);
+    bytes[6] = (bytes[6] & 0x0f) | 0x80;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    Uuid::from_bytes(bytes)
+}
+
+/// 1980-01-01, the first day that FAT can name.
+#[derive(Debug)]
+struct FixedDate;
+
+impl TimeProvider for FixedDate {
+    fn get_current_date(&self) -> Date {
+        Date { year: 1980, month: 1, day: 1 }
+    }
+
+    fn get_current_date_time(&self) -> DateTime {
+        DateTime { date: self.get_current_date(), time: Time { hour: 0, min: 0, sec: 0, millis: 0 } }
+    }
+}
+
+/// A FAT volume that fills the partition.
+fn fat(partition: &Partition, files: &BTreeMap<String, Vec<u8>>, digest: &[u8; 32]) -> Result<Vec<u8>> {
+    let room = partition.size_mib * MIB;
+    let need: u64 = files.values().map(|contents| contents.len() as u64).sum();
+    ensure!(need < room, "its files take {} MiB", need.div_ceil(MIB));
+
+    let mut volume = Cursor::new(vec![0; usize::try_from(room)?]);
+    let id = identifier(digest, partition.name).as_u128() as u32;
+    let mut label = [b' '; 11];
+    for (to, from) in label.iter_mut().zip(partition.name.bytes()) {
+        *to = from.to_ascii_uppercase();
+    }
+    fatfs::format_volume(&mut volume, FormatVolumeOptions::new().volume_id(id).volume_label(label))?;
+    {
+        let system = FileSystem::new(&mut volume, FsOptions::new().time_provider(&FixedDate))?;
+        let root = system.root_dir();
+        for (path, contents) in files {
+            for (at, _) in path.match_indices('/') {
+                root.create_dir(&path[..at])?;
+            }
+            let mut file = root.create_file(path)?;
+            file.write_all(contents).with_context(|| format!("file {path}"))?;
+        }
+    }
+    Ok(volume.into_inner())
+}
+
+/// Writes what is not zero; the file was as long and empty before.
+fn write_sparse(disk: &mut File, bytes: &[u8]) -> Result<()> {
+    for chunk in bytes.chunks(64 * 1024) {
+        if chunk.iter().all(|&byte| byte == 0) {
+            disk.seek_relative(i64::try_from(chunk.len())?)?;
+        } else {
+            disk.write_all(chunk)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    fn sample(text: &str) -> Vec<Partition> {
+        let files = BTreeMap::from([
+            ("EFI/BOOT/BOOTX64.EFI".to_owned(), vec![7; 100_000]),
+            ("server".to_owned(), text.as_bytes().to_vec()),
+        ]);
+        vec![
+            Partition { name: "esp", kind: Kind::Esp, size_mib: 4, files: Some(files) },
+            Partition { name: "slot-a", kind: Kind::Slot, size_mib: 2, files: None },
+        ]
+    }
+
+    fn written(partitions: &[Partition]) -> Vec<u8> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("disk.img");
+        write(&file, partitions).unwrap();
+        std::fs::read(file).unwrap()
+    }
+
+    #[test]
+    fn equal_inputs_give_equal_bytes_and_others_do_not() {
+        let image = written(&sample("a"));
+        assert_eq!(image.len() as u64, 8 * MIB);
+        assert!(image == written(&sample("a")));
+        assert!(image != written(&sample("b")));
+    }
+
+    #[test]
+    fn table_and_files_are_readable() {
+        let image = written(&sample("controller.example:443"));
+        let disk = gpt::GptConfig::new().open_from_device(Cursor::new(image.clone())).unwrap();
+        let names: Vec<_> = disk.partitions().values().map(|entry| entry.name.clone()).collect();
+        assert_eq!(names, ["esp", "slot-a"]);
+        assert_eq!(disk.primary_header().unwrap().disk_guid, disk.backup_header().unwrap().disk_guid);
+        let esp = &disk.partitions()[&1];
+        let (start, end) = ((esp.first_lba * SECTOR) as usize, ((esp.last_lba + 1) * SECTOR) as usize);
+        let volume = FileSystem::new(Cursor::new(image[start..end].to_vec()), FsOptions::new()).unwrap();
+        let mut text = String::new();
+        volume.root_dir().open_file("server").unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(text, "controller.example:443");
+        let mut loader = Vec::new();
+        volume.root_dir().open_file("EFI/BOOT/BOOTX64.EFI").unwrap().read_to_end(&mut loader).unwrap();
+        assert!(loader == vec![7; 100_000]);
+    }
+
+    #[test]
+    fn files_that_do_not_fit_are_named_with_their_partition() {
+        let mut partitions = sample("a");
+        partitions[0].files = Some(BTreeMap::from([("big".to_owned(), vec![1; 5 << 20])]));
+        let folder = tempfile::tempdir().unwrap();
+        let error = write(&folder.path().join("disk.img"), &partitions).unwrap_err();
+        assert_eq!(format!("{error:#}"), "partition esp of 4 MiB: its files take 5 MiB");
+    }
+}
