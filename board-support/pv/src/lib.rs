@@ -8,6 +8,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`channel`] | typed messages (`proto/svc`) between two of our domains |
+//! | [`console`] | the ends of a Xen console |
 //! | [`port`] | event channel ports that close themselves |
 //! | [`grant`] | granted pages that end themselves, and the park for those that a peer still maps |
 //!
@@ -26,6 +27,7 @@
 extern crate std;
 
 pub mod channel;
+pub mod console;
 #[cfg(test)]
 mod fake;
 pub mod grant;
