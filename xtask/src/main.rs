@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use clap::{Parser, Subcommand};
-use xtask::{build, image, run, setup, symbolize};
+use xtask::{build, image, lint, run, setup, symbolize, test};
 
 /// Builds, runs and tests Sarsen. Each subcommand sets up what it needs by itself.
 #[derive(Debug, Parser)]
@@ -23,6 +23,12 @@ enum Command {
     Image(image::Options),
     /// Run the system in QEMU
     Run(run::Options),
+    /// Run the host's tests and the stories in QEMU
+    Test(test::Options),
+    /// Check formatting and run clippy, for the host and for domains
+    Lint,
+    /// Format the sources
+    Fmt,
     /// Name the functions behind backtrace addresses
     Symbolize(symbolize::Options),
 }
@@ -35,6 +41,9 @@ fn main() -> std::process::ExitCode {
         }
         Command::Image(options) => image::image(&options),
         Command::Run(options) => run::run(&options),
+        Command::Test(options) => test::test(&options),
+        Command::Lint => lint::lint(),
+        Command::Fmt => lint::fmt(),
         Command::Symbolize(options) => symbolize::symbolize(&options),
     };
     match result {

@@ -1,0 +1,71 @@
+//! Stories: the whole system in QEMU, told by its console.
+//!
+//! `cargo xtask test` runs them; `cargo run -p tests-qemu -- NAME` runs those whose name contains NAME, and
+//! `--list` names them. A story starts machines on its [`stage::Stage`], says what it waits for, and fails
+//! with the reason and the console's tail. The last line is `N passed, N failed`.
+
+#![forbid(unsafe_code)]
+
+mod boot;
+mod stage;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use stage::Stage;
+
+/// One story.
+struct Story {
+    /// Its name, which is also that of its logs.
+    name: &'static str,
+    /// What it shows, in one sentence.
+    about: &'static str,
+    /// Runs it.
+    tell: fn(&Stage) -> anyhow::Result<()>,
+}
+
+/// All stories, the quick ones first.
+const STORIES: &[&[Story]] = &[boot::STORIES];
+
+fn main() -> ExitCode {
+    let argument = std::env::args().nth(1);
+    let all = STORIES.iter().copied().flatten();
+    if argument.as_deref() == Some("--list") {
+        all.for_each(|story| println!("{:<24} {}", story.name, story.about));
+        return ExitCode::SUCCESS;
+    }
+    let wanted = argument.unwrap_or_default();
+    let stories: Vec<&Story> = all.filter(|story| story.name.contains(&wanted)).collect();
+    let failed = match stories.is_empty() {
+        true => 0,
+        false => tell(&stories),
+    };
+    println!("{} passed, {failed} failed", stories.len() - failed);
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Tells the stories one after the other and says how many failed.
+fn tell(stories: &[&Story]) -> usize {
+    let shared = match stage::prepare() {
+        Ok(shared) => shared,
+        Err(error) => {
+            println!("no story could be told: {error:#}");
+            return stories.len();
+        }
+    };
+    let mut failed = 0;
+    for story in stories {
+        println!("story {}: {}", story.name, story.about);
+        let started = Instant::now();
+        let result = (story.tell)(&Stage::new(story.name, &shared));
+        let seconds = started.elapsed().as_secs_f64();
+        match result {
+            Ok(()) => println!("ok   {} ({seconds:.1} s)", story.name),
+            Err(error) => {
+                failed += 1;
+                println!("FAIL {} ({seconds:.1} s): {error:#}", story.name);
+            }
+        }
+    }
+    failed
+}

@@ -1,0 +1,121 @@
+//! `lint`: formatting, and clippy with warnings as errors, for the host and for both kinds of domains.
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::build::Arch;
+use crate::paths;
+use crate::tool::tool;
+use crate::ui;
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// When a file is not formatted as rustfmt would, or clippy has something to say.
+pub fn lint() -> Result<()> {
+    let step = ui::step("formatting");
+    tool("cargo")
+        .args(["fmt", "--all", "--check"])
+        .dir(&paths::repository())
+        .run(&step)
+        .context("run `cargo xtask fmt`")?;
+    step.done("");
+
+    let packages = packages()?;
+    let host = packages.iter().filter(|package| package.host);
+    clippy("lints of what the host runs", host, &["--all-targets"])?;
+    for arch in [Arch::X86_64, Arch::Aarch64] {
+        let domains = packages.iter().filter(|package| package.domain);
+        let target = arch.target();
+        clippy(&format!("lints for domains on {}", arch.name()), domains, &["--target", &target])?;
+    }
+    Ok(())
+}
+
+/// Formats the sources.
+///
+/// # Errors
+/// When rustfmt fails.
+pub fn fmt() -> Result<()> {
+    let step = ui::step("format");
+    tool("cargo").args(["fmt", "--all"]).dir(&paths::repository()).run(&step)?;
+    step.done("");
+    Ok(())
+}
+
+fn clippy<'a>(name: &str, packages: impl Iterator<Item = &'a Package>, words: &[&str]) -> Result<()> {
+    let step = ui::step(name);
+    let mut cargo = tool("cargo").args(["clippy", "--quiet"]).args(words);
+    for package in packages {
+        cargo = cargo.args(["-p", &package.name]);
+    }
+    let cargo = cargo.args(["--", "-D", "warnings"]).dir(&paths::repository());
+    // As in `build`: a variable would replace the flags that domains need.
+    cargo.without_env("RUSTFLAGS").without_env("CARGO_ENCODED_RUSTFLAGS").run_loud(&step)?;
+    step.done("");
+    Ok(())
+}
+
+/// A package of the workspace.
+#[derive(Debug, PartialEq, Eq)]
+struct Package {
+    name: String,
+    /// Compiles for the host: the default members, and what stands in `tests`.
+    host: bool,
+    /// Compiles for a domain: all but the host tool and the tests.
+    domain: bool,
+}
+
+fn packages() -> Result<Vec<Package>> {
+    let output = std::process::Command::new("cargo")
+        .args(["metadata", "--no-deps", "--format-version", "1"])
+        .current_dir(paths::repository())
+        .output()
+        .context("cannot run cargo metadata")?;
+    parse_packages(&serde_json::from_slice(&output.stdout).context("cargo metadata gave no JSON")?)
+        .context("cargo metadata is not as expected")
+}
+
+fn parse_packages(metadata: &Value) -> Option<Vec<Package>> {
+    let root = metadata["workspace_root"].as_str()?;
+    let default_members = metadata["workspace_default_members"].as_array()?;
+    let mut packages = Vec::new();
+    for package in metadata["packages"].as_array()? {
+        let folder = package["manifest_path"].as_str()?.strip_prefix(root)?.trim_start_matches('/');
+        let tool = folder.starts_with("xtask/") || folder.starts_with("tests/");
+        packages.push(Package {
+            name: package["name"].as_str()?.to_owned(),
+            host: default_members.contains(&package["id"]) || tool,
+            domain: !tool,
+        });
+    }
+    Some(packages)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_are_told_apart_by_folder_and_default_members() {
+        let package = |name: &str, path: &str| serde_json::json!({ "name": name, "id": name, "manifest_path": format!("/r/{path}/Cargo.toml") });
+        let metadata = serde_json::json!({
+            "workspace_root": "/r",
+            "workspace_default_members": ["proto-io", "xtask"],
+            "packages": [package("proto-io", "proto/io"), package("dom0", "dom0"), package("xtask", "xtask"),
+                package("tests-qemu", "tests/qemu")],
+        });
+        let kinds: Vec<_> = parse_packages(&metadata)
+            .unwrap()
+            .into_iter()
+            .map(|package| (package.name, package.host, package.domain))
+            .collect();
+        let expected = [
+            ("proto-io", true, true),
+            ("dom0", false, true),
+            ("xtask", true, false),
+            ("tests-qemu", true, false),
+        ];
+        assert_eq!(kinds, expected.map(|(name, host, domain)| (name.to_owned(), host, domain)));
+    }
+}

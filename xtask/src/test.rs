@@ -1,0 +1,164 @@
+//! `test`: what the host can test, then the stories in QEMU. The last line is `N passed, N failed`.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{lint, paths, setup, ui};
+
+/// Options of `test`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// Run only tests and stories whose name contains this
+    pub filter: Option<String>,
+    /// Run the host's tests only
+    #[arg(long, conflicts_with = "qemu")]
+    pub host: bool,
+    /// Run the stories in QEMU only
+    #[arg(long)]
+    pub qemu: bool,
+    /// Check formatting and lints first
+    #[arg(long)]
+    pub lint: bool,
+}
+
+/// How many tests ended how.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Count {
+    passed: u32,
+    failed: u32,
+}
+
+impl Count {
+    fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+    }
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// When a test fails, or nothing could be tested.
+pub fn test(options: &Options) -> Result<()> {
+    if options.lint {
+        lint::lint()?;
+    }
+    let mut total = Count::default();
+    if !options.qemu {
+        total.add(host_tests(options.filter.as_deref())?);
+    }
+    if !options.host {
+        setup::host_tools(&setup::Host::ALL)?;
+        setup::stock()?;
+        total.add(stories(options.filter.as_deref())?);
+    }
+    println!("{} passed, {} failed", total.passed, total.failed);
+    if total.failed > 0 {
+        bail!("{} of {} tests failed", total.failed, total.passed + total.failed);
+    }
+    Ok(())
+}
+
+/// `cargo test` of the default members.
+fn host_tests(filter: Option<&str>) -> Result<Count> {
+    let step = ui::step("build the host's tests");
+    crate::tool::tool("cargo")
+        .args(["test", "--no-run", "--quiet"])
+        .dir(&paths::repository())
+        .run_loud(&step)?;
+    step.done("");
+
+    let step = ui::step("host tests");
+    let mut words = vec!["test", "--no-fail-fast"];
+    words.extend(filter);
+    step.say(format!("$ cargo {}", words.join(" ")));
+    let mut output: Vec<String> = Vec::new();
+    let mut count = Count::default();
+    let status = each_line(Command::new("cargo").args(&words).stderr(Stdio::piped()), |line| {
+        if let Some(result) = cargo_result(line) {
+            count.add(result);
+        }
+        output.push(line.to_owned());
+    })?;
+    if count.failed > 0 || !status {
+        for line in &output {
+            println!("{line}");
+        }
+    }
+    if !status && count.failed == 0 {
+        bail!("`cargo test` failed before its tests ran; its output is above");
+    }
+    match count.failed {
+        0 => step.done(format!("{} passed", count.passed)),
+        _ => drop(step),
+    }
+    Ok(count)
+}
+
+/// The stories stand in a package of their own, which uses this one.
+fn stories(filter: Option<&str>) -> Result<Count> {
+    eprintln!("     $ cargo run --package tests-qemu");
+    let mut count = None;
+    let mut cargo = Command::new("cargo");
+    cargo.args(["run", "--quiet", "--package", "tests-qemu", "--"]).args(filter);
+    each_line(&mut cargo, |line| match summary(line) {
+        Some(result) => count = Some(result),
+        None => println!("{line}"),
+    })?;
+    count.context("the stories ended without a result; their output is above")
+}
+
+/// Runs a command, gives each line of its standard output, and says whether it succeeded.
+fn each_line(command: &mut Command, mut take: impl FnMut(&str)) -> Result<bool> {
+    let mut child = command
+        .current_dir(paths::repository())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start cargo")?;
+    // Where errors are piped they are drained beside, so that neither side waits for the other.
+    let errors = child.stderr.take().map(|errors| {
+        std::thread::spawn(move || BufReader::new(errors).lines().map_while(Result::ok).collect::<Vec<_>>())
+    });
+    if let Some(output) = child.stdout.take() {
+        for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
+            take(&String::from_utf8_lossy(&line));
+        }
+    }
+    let status = child.wait()?;
+    if let Some(errors) = errors
+        && !status.success()
+    {
+        errors.join().unwrap_or_default().iter().for_each(|line| take(line));
+    }
+    Ok(status.success())
+}
+
+/// `test result: ok. 3 passed; 1 failed; …`
+fn cargo_result(line: &str) -> Option<Count> {
+    let rest = line.strip_prefix("test result: ")?.split_once(". ")?.1;
+    let number = |what: &str| rest.split("; ").find_map(|part| part.strip_suffix(what)?.trim().parse().ok());
+    Some(Count { passed: number("passed")?, failed: number("failed")? })
+}
+
+/// `3 passed, 1 failed`
+fn summary(line: &str) -> Option<Count> {
+    let (passed, failed) = line.strip_suffix(" failed")?.split_once(" passed, ")?;
+    Some(Count { passed: passed.parse().ok()?, failed: failed.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_of_cargo_and_of_the_stories_are_counted() {
+        let line = "test result: FAILED. 34 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.24s";
+        assert_eq!(cargo_result(line), Some(Count { passed: 34, failed: 2 }));
+        assert_eq!(cargo_result("test a::b ... ok"), None);
+        assert_eq!(summary("3 passed, 0 failed"), Some(Count { passed: 3, failed: 0 }));
+        assert_eq!(summary("boot-direct: it failed"), None);
+    }
+}
