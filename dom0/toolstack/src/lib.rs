@@ -1,9 +1,49 @@
 //! Builds, watches and destroys domains.
+//!
+//! Everything that dom0 does to other domains is here, generic over the traits of `hyp`, so that it
+//! runs on the host against a fake Xen; the binary waits for events and calls it.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`build`] | from an image to bytes: ELF, memory layout and start info, CPU state |
+//! | [`domain`], [`memory`], [`load`] | a domain is created, gets memory and contents, runs, is destroyed |
+//! | [`service`], [`wiring`] | the domains of the table, their channels |
+//! | [`application`], [`request`] | domains that control asks for, within the table's limits |
+//! | [`pci`] | handing a PCI function over and taking it back |
+//! | [`watch`], [`image`], [`port`] | deaths; image hashes; dom0's own ports |
+//!
+//! What exists outside of dom0 is held by a guard that undoes it when dropped, in reverse order: a
+//! step that fails leaves nothing behind.
+//!
+//! Trust: Xen, the table (whose hash is measured with dom0's image) and nothing else. Images are
+//! checked before a domain is made for them; requests of control are checked against the table.
+//!
+//! Tests: a fake Xen that records every call and is stricter than the real one; a failure injected
+//! at every call must leave nothing.
 
 #![no_std]
 #![forbid(unsafe_code)]
 
+extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod application;
 pub mod build;
+pub mod domain;
+mod error;
+#[cfg(test)]
+mod fake;
+mod hypervisor;
+pub mod image;
+pub mod load;
+pub mod memory;
+pub mod pci;
+pub mod port;
+pub mod request;
+pub mod service;
+pub mod watch;
+pub mod wiring;
+
+pub use error::{BuildError, Step};
+pub use hypervisor::Hypervisor;

@@ -130,6 +130,13 @@ impl Layout {
         self.modules.get(number).map(|(first, _)| first.base())
     }
 
+    /// Says that module `number` is shorter than it was laid out for; a longer one stays as it was.
+    pub fn set_module_length(&mut self, number: usize, length: u64) {
+        if let Some((_, known)) = self.modules.get_mut(number) {
+            *known = length.min(*known);
+        }
+    }
+
     /// Guest address below which the image must end.
     pub fn image_limit(&self) -> u64 {
         self.modules.first().map_or(self.start_info, |(first, _)| *first).base().0

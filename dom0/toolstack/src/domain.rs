@@ -1,0 +1,162 @@
+//! A domain from its creation to its end.
+//!
+//! ```text
+//!   Shell::create -(1)-> Shell -(2)-> Shell, filled -(3)-> Shell, running -(4)-> gone
+//! ```
+//!
+//! 1. [`Shell::create`]: an empty domain with memory and limits.
+//! 2. [`Shell::fill`]: image, modules, start info and CPU state are written.
+//! 3. [`Shell::unpause`].
+//! 4. Dropping it. A step that fails drops it too, so nothing is left behind.
+//!
+//! Devices and ports that go with a domain are guards of their own ([`crate::pci::Passthrough`],
+//! [`crate::port::OwnPort`]); [`crate::service::Service`] holds them so that they end first.
+
+use proto_xen::{
+    DomId, PAGE_SIZE,
+    domctl::{CreateDomain, create_flags, emulation},
+    hvm::param,
+    sched::ShutdownReason,
+};
+
+use crate::{
+    build::{context, elf::Image, pvh::Layout},
+    error::{BuildError, Step},
+    hypervisor::Hypervisor,
+    load, memory,
+};
+
+/// What a domain has of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Memory in pages.
+    pub memory_pages: u64,
+    /// Number of vCPUs.
+    pub vcpus: u32,
+    /// Whether it may get PCI devices.
+    pub passthrough: bool,
+}
+
+/// What is written into a new domain.
+#[derive(Debug, Clone, Copy)]
+pub struct Contents<'a> {
+    /// Where everything lies.
+    pub layout: &'a Layout,
+    /// The program.
+    pub image: &'a Image<'a>,
+    /// The modules, as many and as long as the layout says.
+    pub modules: &'a [&'a [u8]],
+    /// The command line.
+    pub command_line: &'a str,
+    /// `CPUID[1].eax` of the machine.
+    pub signature: u32,
+}
+
+/// A domain that exists in Xen. Destroyed when dropped.
+#[derive(Debug)]
+pub struct Shell<'h, H: Hypervisor> {
+    hyp: &'h H,
+    id: DomId,
+}
+
+/// Ports that a domain may have.
+const MAX_PORT: u32 = 255;
+/// Frames of a domain's grant table: 2,048 entries.
+const GRANT_FRAMES: i32 = 4;
+/// Frames in which Xen keeps what a domain has mapped.
+const MAPTRACK_FRAMES: i32 = 4;
+/// The least that is set aside for nested page tables, in bytes.
+const MIN_PAGING_POOL: u64 = 2 << 20;
+
+impl<'h, H: Hypervisor> Shell<'h, H> {
+    /// Makes a domain with memory and limits, and nothing in it.
+    ///
+    /// # Errors
+    /// [`BuildError::Xen`] with the step that Xen refused, [`BuildError::Memory`].
+    pub fn create(hyp: &'h H, size: Size) -> Result<Self, BuildError> {
+        let iommu = if size.passthrough { create_flags::IOMMU } else { 0 };
+        let description = CreateDomain {
+            flags: create_flags::HVM | create_flags::HAP | iommu,
+            max_vcpus: size.vcpus,
+            max_evtchn_port: MAX_PORT,
+            max_grant_frames: GRANT_FRAMES,
+            max_maptrack_frames: MAPTRACK_FRAMES,
+            // The version of the grant table.
+            grant_opts: 1,
+            arch: if cfg!(target_arch = "aarch64") { [0; 4] } else { [emulation::LAPIC, 0, 0, 0] },
+            ..CreateDomain::default()
+        };
+        let id = hyp.create_domain(&description).map_err(BuildError::at(Step::Create))?;
+        // From here on, a return drops the shell, which destroys the domain.
+        let shell = Self { hyp, id };
+        hyp.set_max_vcpus(id, size.vcpus).map_err(BuildError::at(Step::Vcpus))?;
+        let kib = size.memory_pages * (PAGE_SIZE as u64 / 1024);
+        hyp.set_max_mem(id, kib).map_err(BuildError::at(Step::MemoryLimit))?;
+        hyp.set_paging_mempool_size(id, paging_pool(size)).map_err(BuildError::at(Step::PagingPool))?;
+        memory::fill(hyp, id, size.memory_pages)?;
+        // A triple fault would otherwise look like a reboot that was asked for.
+        let crash = u64::from(ShutdownReason::CRASH.0);
+        hyp.set_param(id, param::TRIPLE_FAULT_REASON, crash).map_err(BuildError::at(Step::TripleFault))?;
+        Ok(shell)
+    }
+
+    /// Its number.
+    pub fn id(&self) -> DomId {
+        self.id
+    }
+
+    /// Writes image, modules and start info, clears the special pages, and sets the CPU state.
+    ///
+    /// # Errors
+    /// [`BuildError::Elf`] if the image does not fit below the modules, [`BuildError::Layout`] for a
+    /// bad command line, [`BuildError::Xen`].
+    pub fn fill(&self, contents: &Contents<'_>) -> Result<(), BuildError> {
+        let Contents { layout, image, modules, command_line, signature } = *contents;
+        image.check_below(layout.image_limit())?;
+        let start_info = layout.start_info_page(command_line)?;
+        let (special, count) = layout.specials();
+        load::clear(self.hyp, self.id, special, count)?;
+        load::image(self.hyp, self.id, image)?;
+        for (number, module) in modules.iter().enumerate() {
+            if let Some(at) = layout.module(number) {
+                load::write(self.hyp, self.id, at, module, 0)?;
+            }
+        }
+        let at = layout.start_info().base();
+        load::write(self.hyp, self.id, at, &start_info, 0)?;
+        // Below 4 GiB: `Domain::MAX_MEMORY_MIB` and the limits of applications see to it.
+        let records = context::stream(image.entry, at.0 as u32, signature);
+        self.hyp.set_hvm_context(self.id, &records).map_err(BuildError::at(Step::Context))
+    }
+
+    /// Lets it run.
+    ///
+    /// # Errors
+    /// [`BuildError::Xen`].
+    pub fn unpause(&self) -> Result<(), BuildError> {
+        self.hyp.unpause(self.id).map_err(BuildError::at(Step::Unpause))
+    }
+
+    /// Stops it. Called before anything is taken from it.
+    pub(crate) fn pause(&self) {
+        if let Err(errno) = self.hyp.pause(self.id) {
+            log::warn!("{}: not paused: {errno}", self.id);
+        }
+    }
+}
+
+impl<H: Hypervisor> Drop for Shell<'_, H> {
+    fn drop(&mut self) {
+        if let Err(errno) = self.hyp.destroy_domain(self.id) {
+            log::error!("{}: not destroyed: {errno}", self.id);
+        }
+    }
+}
+
+/// Memory for nested page tables, in bytes: 1 MiB for each vCPU and 8 KiB for each MiB, at least
+/// [`MIN_PAGING_POOL`].
+fn paging_pool(size: Size) -> u64 {
+    let for_vcpus = u64::from(size.vcpus) << 20;
+    let for_memory = size.memory_pages.div_ceil(256) * 8192;
+    (for_vcpus + for_memory).max(MIN_PAGING_POOL)
+}

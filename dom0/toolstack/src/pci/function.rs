@@ -1,0 +1,186 @@
+//! What a function is made of: BARs, MSI-X, its PCI Express capability.
+//!
+//! Source: PCI Local Bus Specification 3.0, sections 6.2.5 (BARs), 6.7 (capabilities) and 6.8.2
+//! (MSI-X).
+
+use core::ops::Range;
+
+use proto_xen::{PAGE_SIZE, Sbdf};
+
+use super::config::ConfigSpace;
+
+/// Registers of the standard header.
+pub(super) mod register {
+    pub(in crate::pci) const COMMAND: u16 = 0x04;
+    pub(in crate::pci) const STATUS: u16 = 0x06;
+    pub(in crate::pci) const BAR0: u16 = 0x10;
+    pub(in crate::pci) const CAPABILITIES: u16 = 0x34;
+}
+
+/// Bits of the command register.
+pub(super) mod command {
+    pub(in crate::pci) const IO: u16 = 1 << 0;
+    pub(in crate::pci) const MEMORY: u16 = 1 << 1;
+    pub(in crate::pci) const BUS_MASTER: u16 = 1 << 2;
+    pub(in crate::pci) const NO_INTX: u16 = 1 << 10;
+}
+
+/// Bits of the MSI-X control word.
+pub(super) mod msix_control {
+    pub(in crate::pci) const ENABLE: u16 = 1 << 15;
+    pub(in crate::pci) const MASK_ALL: u16 = 1 << 14;
+}
+
+/// Status: there is a list of capabilities.
+const HAS_CAPABILITIES: u16 = 1 << 4;
+
+const MSIX: u8 = 0x11;
+const EXPRESS: u8 = 0x10;
+
+/// Bytes of one entry of an MSI-X table.
+const ENTRY_BYTES: u64 = 16;
+
+/// A memory BAR.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bar {
+    /// Machine address.
+    pub address: u64,
+    /// Length in bytes.
+    pub size: u64,
+}
+
+/// The MSI-X capability.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Msix {
+    /// Offset of its control word in configuration space.
+    pub control: u16,
+    /// Entries of its table.
+    pub entries: u16,
+    /// The BAR that holds the table.
+    pub table_bar: u8,
+    /// Where in that BAR.
+    pub table_offset: u32,
+}
+
+/// A function, as far as it matters for handing it over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Function {
+    /// Where it is.
+    pub at: Sbdf,
+    /// Memory BARs; of a 64-bit one only the first half is listed.
+    pub bars: [Option<Bar>; 6],
+    /// MSI-X, if it has that.
+    pub msix: Option<Msix>,
+    /// Offset of its PCI Express capability.
+    pub express: Option<u16>,
+}
+
+impl Function {
+    /// Looks at a function that nobody uses. Memory decode is off for a moment, while the sizes of
+    /// the BARs are found.
+    pub fn probe(config: &impl ConfigSpace, at: Sbdf) -> Self {
+        Self {
+            at,
+            bars: probe_bars(config, at),
+            msix: find_capability(config, at, MSIX).map(|offset| read_msix(config, at, offset)),
+            express: find_capability(config, at, EXPRESS),
+        }
+    }
+
+    /// The BAR with this number.
+    pub fn bar(&self, number: u8) -> Option<Bar> {
+        self.bars.get(usize::from(number)).copied().flatten()
+    }
+
+    /// The parts of BAR `number` that a domain may have: all of it, without the pages of the MSI-X
+    /// table, for a domain that writes there is killed. Byte ranges within the BAR.
+    pub fn open_parts(&self, number: u8) -> impl Iterator<Item = Range<u64>> {
+        let page = PAGE_SIZE as u64;
+        let size = self.bar(number).map_or(0, |bar| bar.size.next_multiple_of(page));
+        let table = self.msix.filter(|msix| msix.table_bar == number).map(|msix| {
+            let start = u64::from(msix.table_offset);
+            let end = start + u64::from(msix.entries) * ENTRY_BYTES;
+            start & !(page - 1)..end.next_multiple_of(page).min(size)
+        });
+        let table = table.unwrap_or(size..size);
+        [0..table.start, table.end..size].into_iter().filter(|part| !part.is_empty())
+    }
+
+    /// Machine address of the BAR that holds the MSI-X table.
+    pub fn table_base(&self) -> Option<u64> {
+        self.bar(self.msix?.table_bar).map(|bar| bar.address)
+    }
+}
+
+fn probe_bars(config: &impl ConfigSpace, at: Sbdf) -> [Option<Bar>; 6] {
+    let before = config.read16(at, register::COMMAND);
+    config.write16(at, register::COMMAND, before & !(command::IO | command::MEMORY));
+    let mut bars = [None; 6];
+    let mut number = 0;
+    while number < 6 {
+        let (bar, wide) = probe_bar(config, at, number);
+        bars[usize::from(number)] = bar;
+        number += if wide { 2 } else { 1 };
+    }
+    config.write16(at, register::COMMAND, before);
+    bars
+}
+
+/// A BAR, if it is memory with an address, and whether it takes two places.
+fn probe_bar(config: &impl ConfigSpace, at: Sbdf, number: u16) -> (Option<Bar>, bool) {
+    let offset = register::BAR0 + 4 * number;
+    let low = config.read32(at, offset);
+    if low & 1 != 0 {
+        // Ports.
+        return (None, false);
+    }
+    let wide = low & 6 == 4 && number < 5;
+    let mask_low = u64::from(ones(config, at, offset, low) & !0xf);
+    let (high, mask_high) = if wide {
+        let high = config.read32(at, offset + 4);
+        (u64::from(high), u64::from(ones(config, at, offset + 4, high)))
+    } else {
+        (0, u64::from(u32::MAX))
+    };
+    let mask = mask_high << 32 | mask_low;
+    let address = high << 32 | u64::from(low & !0xf);
+    let exists = mask_low != 0 && address != 0;
+    (exists.then(|| Bar { address, size: (!mask).wrapping_add(1) }), wide)
+}
+
+/// What comes back of all ones: the bits that an address may set.
+fn ones(config: &impl ConfigSpace, at: Sbdf, offset: u16, before: u32) -> u32 {
+    config.write32(at, offset, u32::MAX);
+    let mask = config.read32(at, offset);
+    config.write32(at, offset, before);
+    mask
+}
+
+fn find_capability(config: &impl ConfigSpace, at: Sbdf, id: u8) -> Option<u16> {
+    if config.read16(at, register::STATUS) & HAS_CAPABILITIES == 0 {
+        return None;
+    }
+    let mut offset = config.read8(at, register::CAPABILITIES);
+    // 48 is all that fit; a list that runs in a circle ends there.
+    for _ in 0..48 {
+        let here = u16::from(offset & 0xfc);
+        if here < 0x40 {
+            return None;
+        }
+        if config.read8(at, here) == id {
+            return Some(here);
+        }
+        offset = config.read8(at, here + 1);
+    }
+    None
+}
+
+fn read_msix(config: &impl ConfigSpace, at: Sbdf, offset: u16) -> Msix {
+    let table = config.read32(at, offset + 4);
+    Msix {
+        control: offset + 2,
+        entries: (config.read16(at, offset + 2) & 0x7ff) + 1,
+        table_bar: (table & 7) as u8,
+        table_offset: table & !7,
+    }
+}

@@ -1,0 +1,232 @@
+//! Handing a function to a domain and taking it back.
+//!
+//! ```text
+//!   Held::take -(1)-> Held -(2)-> Passthrough -(3)-> Held, in quarantine -(2)-> …
+//! ```
+//!
+//! 1. *The hold.* dom0 maps one MSI-X entry of the function to itself and keeps it for ever. Without
+//!    it Xen refuses to map vectors for another domain. The entry is never bound.
+//! 2. [`Held::assign`]: memory decode on; reset; `assign_device`; each BAR permitted and mapped,
+//!    without the MSI-X table; each vector mapped, then bound unmasked; MSI-X Enable, which Xen does
+//!    not set; bus mastering last, when the IOMMU already translates for the new owner.
+//! 3. Dropping the [`Passthrough`]: bus mastering and Enable off, with memory decode **on**; each
+//!    vector unbound and unmapped; `deassign_device`. The domain is destroyed after that. Without
+//!    the unmapping, the dead domain's late clean-up masks entries that the next owner uses, and no
+//!    call says so; with memory decode off, the whole table stays masked.
+
+use heapless::Vec;
+use proto_manifest::{
+    table::{Device, DeviceKind},
+    wiring::{DeviceGrant, MmioWindow},
+};
+use proto_xen::{DomId, Errno, Gaddr, Mfn, PAGE_SHIFT, PAGE_SIZE, Pirq};
+
+use super::{
+    ConfigSpace, DeviceStep, Function, Msix, PciError, find,
+    function::{command, msix_control, register},
+    reset::reset,
+};
+use crate::hypervisor::Hypervisor;
+
+/// Guest address of the first device window: above all memory of a domain of ours, below 4 GiB.
+const FIRST_WINDOW: u64 = 0xe000_0000;
+
+/// The domain's first interrupt vector for devices; a few of the range that it leaves to them.
+const FIRST_VECTOR: u8 = 0x50;
+
+/// A function that dom0 may hand out: found, looked at, and held.
+#[derive(Debug)]
+pub struct Held<'h, H: Hypervisor, C: ConfigSpace> {
+    hyp: &'h H,
+    config: &'h C,
+    device: Device,
+    function: Function,
+    msix: Msix,
+    table_base: u64,
+}
+
+impl<'h, H: Hypervisor, C: ConfigSpace> Held<'h, H, C> {
+    /// Finds the function that `device` means, checks that it has what the table wants, and takes
+    /// the hold. Once in dom0's life for each device.
+    ///
+    /// # Errors
+    /// [`PciError`]: no such function, too few vectors, a BAR that is not there, or what Xen says.
+    pub fn take(hyp: &'h H, config: &'h C, device: &Device) -> Result<Self, PciError> {
+        let select = &device.select;
+        let missing = PciError::NotFound { vendor: select.vendor, device: select.device };
+        let at = find(config, select).ok_or(missing)?;
+        let function = Function::probe(config, at);
+        for &bar in &device.bars {
+            function.bar(bar).ok_or(PciError::NoSuchBar { function: at, bar })?;
+        }
+        let have = function.msix.map_or(0, |msix| msix.entries);
+        let want = device.vectors;
+        let msix = function.msix.filter(|_| u16::from(want) <= have);
+        let msix = msix.ok_or(PciError::TooFewVectors { function: at, want, have })?;
+        let table_bar = msix.table_bar;
+        let table_base = function.table_base().ok_or(PciError::NoSuchBar { function: at, bar: table_bar })?;
+        let held = Self { hyp, config, device: device.clone(), function, msix, table_base };
+        held.set_command(command::MEMORY | command::NO_INTX, command::BUS_MASTER);
+        held.hold()?;
+        Ok(held)
+    }
+
+    /// The function.
+    pub fn function(&self) -> &Function {
+        &self.function
+    }
+
+    /// The device's entry in the table.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Hands the function to `domain`, which was created with the right to have devices and does not
+    /// run yet.
+    ///
+    /// # Errors
+    /// [`PciError`]; the function is then back in quarantine.
+    pub fn assign<'p>(&'p self, domain: DomId) -> Result<Passthrough<'p, 'h, H, C>, PciError> {
+        let at = self.function.at;
+        self.set_command(command::MEMORY | command::NO_INTX, command::BUS_MASTER);
+        self.set_msix(0, msix_control::ENABLE | msix_control::MASK_ALL);
+        reset(self.config, &self.function, self.device.kind)?;
+        let refused = PciError::at(at, DeviceStep::Assign);
+        self.hyp.assign_device(domain, at).map_err(refused)?;
+        // From here on, a return drops the value, which takes the function back.
+        let grant = DeviceGrant {
+            name: self.device.name.clone(),
+            kind: self.device.kind,
+            mmio: Vec::new(),
+            vectors: Vec::new(),
+        };
+        let mut passthrough = Passthrough { held: self, domain, vectors: Vec::new(), grant };
+        passthrough.map_registers()?;
+        passthrough.bind_vectors()?;
+        self.set_msix(msix_control::ENABLE, 0);
+        self.set_command(command::BUS_MASTER, 0);
+        Ok(passthrough)
+    }
+
+    /// Maps the last entry to dom0 itself. It is the one that domains use least, not that it matters.
+    fn hold(&self) -> Result<(), PciError> {
+        let (hyp, at) = (self.hyp, self.function.at);
+        let entry = self.msix.entries - 1;
+        let map = || hyp.map_msix(DomId::SELF, at, entry, self.table_base);
+        let pirq = match map() {
+            Err(Errno::ENODEV) => {
+                // It is in quarantine, as after a restart of dom0's own bookkeeping.
+                let refused = PciError::at(at, DeviceStep::Release);
+                hyp.deassign_device(DomId::IO, at).map_err(refused)?;
+                map()
+            }
+            other => other,
+        };
+        pirq.map(drop).map_err(PciError::at(at, DeviceStep::Hold))
+    }
+
+    fn set_command(&self, set: u16, clear: u16) {
+        let value = self.config.read16(self.function.at, register::COMMAND);
+        self.config.write16(self.function.at, register::COMMAND, value & !clear | set);
+    }
+
+    fn set_msix(&self, set: u16, clear: u16) {
+        let value = self.config.read16(self.function.at, self.msix.control);
+        self.config.write16(self.function.at, self.msix.control, value & !clear | set);
+    }
+}
+
+/// A function in a domain's hands. Taken back when dropped.
+#[derive(Debug)]
+pub struct Passthrough<'p, 'h, H: Hypervisor, C: ConfigSpace> {
+    held: &'p Held<'h, H, C>,
+    domain: DomId,
+    vectors: Vec<Vector, 8>,
+    grant: DeviceGrant,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Vector {
+    pirq: Pirq,
+    bound: Option<u8>,
+}
+
+impl<H: Hypervisor, C: ConfigSpace> Passthrough<'_, '_, H, C> {
+    /// What the domain is told.
+    pub fn grant(&self) -> &DeviceGrant {
+        &self.grant
+    }
+
+    /// Which driver it wants.
+    pub fn kind(&self) -> DeviceKind {
+        self.grant.kind
+    }
+
+    fn map_registers(&mut self) -> Result<(), PciError> {
+        let Held { hyp, device, function, .. } = self.held;
+        let at = function.at;
+        let mut next = FIRST_WINDOW;
+        for &number in &device.bars {
+            let bar = function.bar(number).ok_or(PciError::NoSuchBar { function: at, bar: number })?;
+            // As aligned as the BAR itself, so that offsets stay readable.
+            let size = bar.size.next_multiple_of(PAGE_SIZE as u64);
+            let base = next.next_multiple_of(size);
+            next = base + size;
+            for part in function.open_parts(number) {
+                let first = Mfn((bar.address + part.start) >> PAGE_SHIFT);
+                let pages = (part.end - part.start) >> PAGE_SHIFT;
+                let gaddr = Gaddr(base + part.start);
+                let refused = PciError::at(at, DeviceStep::Permit);
+                hyp.iomem_permission(self.domain, first, pages, true).map_err(refused)?;
+                let refused = PciError::at(at, DeviceStep::MapRegisters);
+                hyp.memory_mapping(self.domain, gaddr.frame(), first, pages, true).map_err(refused)?;
+                let len = part.end.min(bar.size) - part.start;
+                let window = MmioWindow { gaddr: gaddr.0, len, bar: number, offset: part.start };
+                let full = PciError::TooManyWindows { function: at };
+                self.grant.mmio.push(window).map_err(|_| full)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn bind_vectors(&mut self) -> Result<(), PciError> {
+        let Held { hyp, device, function, table_base, .. } = self.held;
+        let at = function.at;
+        for entry in 0..device.vectors {
+            let refused = PciError::at(at, DeviceStep::MapVector);
+            let pirq = hyp.map_msix(self.domain, at, entry.into(), *table_base).map_err(refused)?;
+            let full = PciError::TooFewVectors { function: at, want: device.vectors, have: 8 };
+            self.vectors.push(Vector { pirq, bound: None }).map_err(|_| full)?;
+            let vector = FIRST_VECTOR + entry;
+            let refused = PciError::at(at, DeviceStep::BindVector);
+            hyp.bind_msi(self.domain, pirq, vector).map_err(refused)?;
+            if let Some(last) = self.vectors.last_mut() {
+                last.bound = Some(vector);
+            }
+            self.grant.vectors.push(vector).map_err(|_| full)?;
+        }
+        Ok(())
+    }
+}
+
+impl<H: Hypervisor, C: ConfigSpace> Drop for Passthrough<'_, '_, H, C> {
+    fn drop(&mut self) {
+        let Held { hyp, function, .. } = self.held;
+        let at = function.at;
+        let complain = |what: &str, result: Result<(), Errno>| {
+            if let Err(errno) = result {
+                log::error!("PCI device {at} of {}: {what}: {errno}", self.domain);
+            }
+        };
+        // Memory decode stays on: without it, unmapping leaves the whole table masked.
+        self.held.set_command(command::MEMORY, command::BUS_MASTER);
+        self.held.set_msix(0, msix_control::ENABLE);
+        for Vector { pirq, bound } in self.vectors.iter().copied() {
+            if let Some(vector) = bound {
+                complain("vector not unbound", hyp.unbind_msi(self.domain, pirq, vector));
+            }
+            complain("vector not unmapped", hyp.unmap_pirq(self.domain, pirq));
+        }
+        complain("not taken back", hyp.deassign_device(self.domain, at));
+    }
+}

@@ -1,0 +1,226 @@
+//! Services: the domains of the table.
+//!
+//! Two services may share a channel, and each is told the other's number. So a service is built in
+//! two parts, and at boot all first parts come first:
+//!
+//! ```text
+//!   Builder::prepare -> Plan -> Builder::create -> Shell -> Builder::finish -> Service
+//! ```
+
+use heapless::Vec;
+use proto_manifest::{
+    archive::Archive,
+    name::Name,
+    table::{Domain, MAX_DOMAINS, Table},
+    wiring::{DeviceGrant, MAX_BYTES, Wiring},
+};
+use proto_xen::{DomId, Gfn, PAGE_SIZE};
+
+use crate::{
+    build::{elf::Image, pvh::Layout},
+    domain::{Contents, Shell, Size},
+    error::BuildError,
+    hypervisor::Hypervisor,
+    image,
+    pci::{ConfigSpace, Held, Passthrough, PciError},
+    wiring::{self, Dom0End, PortBook},
+};
+
+/// Pages of a MiB.
+const PAGES_PER_MIB: u64 = (1 << 20) / PAGE_SIZE as u64;
+
+/// Builds the services of one table.
+#[derive(Debug)]
+pub struct Builder<'a, H: Hypervisor, C: ConfigSpace> {
+    /// Xen.
+    pub hyp: &'a H,
+    /// The table.
+    pub table: &'a Table,
+    /// Where the images are.
+    pub archive: Archive<'a>,
+    /// The devices of the table that were found.
+    pub held: &'a [Held<'a, H, C>],
+    /// `CPUID[1].eax` of the machine.
+    pub signature: u32,
+    /// The archive for domains that get provisioning files.
+    pub provisioning: &'a [u8],
+    ids: [Option<DomId>; MAX_DOMAINS],
+    ports: PortBook,
+}
+
+/// A service whose image and layout were found good.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    index: usize,
+    domain: &'a Domain,
+    image: Image<'a>,
+    layout: Layout,
+}
+
+/// A service that is built. Dropping it ends it: the domain is paused, its devices are taken back,
+/// then it is destroyed.
+#[derive(Debug)]
+pub struct Service<'a, H: Hypervisor, C: ConfigSpace> {
+    name: Name,
+    epitaph: Gfn,
+    /// dom0's ends of its channels, until someone takes them.
+    pub to_dom0: Vec<Dom0End<'a, H>, 8>,
+    // In the order in which they end.
+    devices: Vec<Passthrough<'a, 'a, H, C>, 4>,
+    shell: Shell<'a, H>,
+}
+
+impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
+    /// A builder that has built nothing.
+    pub fn new(
+        hyp: &'a H,
+        table: &'a Table,
+        archive: Archive<'a>,
+        held: &'a [Held<'a, H, C>],
+        signature: u32,
+        provisioning: &'a [u8],
+    ) -> Self {
+        let ids = [None; MAX_DOMAINS];
+        Self { hyp, table, archive, held, signature, provisioning, ids, ports: PortBook::default() }
+    }
+
+    /// Checks the image of the service with this index and lays out its memory. Changes nothing.
+    ///
+    /// # Errors
+    /// [`BuildError::Image`], [`BuildError::Elf`], [`BuildError::Layout`].
+    pub fn prepare(&self, index: usize) -> Result<Plan<'a>, BuildError> {
+        let domain = self.table.domains.get(index).ok_or(BuildError::PeerMissing)?;
+        let image = Image::parse(image::checked(&self.archive, domain)?)?;
+        let pages = u64::from(domain.memory_mib) * PAGES_PER_MIB;
+        let special = wiring::special_pages(self.table, index);
+        // The record gets the room that it needs at most; its length is set when it is known.
+        let record = MAX_BYTES as u64;
+        let files = self.provisioning.len() as u64;
+        let layout = if domain.provisioning {
+            Layout::new(pages, special, &[record, files])?
+        } else {
+            Layout::new(pages, special, &[record])?
+        };
+        image.check_below(layout.image_limit())?;
+        Ok(Plan { index, domain, image, layout })
+    }
+
+    /// Creates the domain, without contents.
+    ///
+    /// # Errors
+    /// As [`Shell::create`].
+    pub fn create(&mut self, plan: &Plan<'_>) -> Result<Shell<'a, H>, BuildError> {
+        let size = Size {
+            memory_pages: plan.layout.memory_pages(),
+            vcpus: plan.domain.vcpus.into(),
+            passthrough: !plan.domain.devices.is_empty(),
+        };
+        let shell = Shell::create(self.hyp, size)?;
+        if let Some(id) = self.ids.get_mut(plan.index) {
+            *id = Some(shell.id());
+        }
+        Ok(shell)
+    }
+
+    /// Hands over devices, makes ports, writes everything into the domain. It does not run yet.
+    ///
+    /// # Errors
+    /// [`BuildError`]; the domain is then gone.
+    pub fn finish(&mut self, plan: Plan<'a>, shell: Shell<'a, H>) -> Result<Service<'a, H, C>, BuildError> {
+        let Plan { index, domain, image, mut layout } = plan;
+        // Declared before the ends, so that these are given back first if a step fails.
+        let mut service = Service {
+            name: domain.name.clone(),
+            epitaph: layout.special(wiring::EPITAPH),
+            to_dom0: Vec::new(),
+            devices: Vec::new(),
+            shell,
+        };
+        let id = service.shell.id();
+        for device in self.table.devices_of(domain) {
+            let select = &device.select;
+            let missing = PciError::NotFound { vendor: select.vendor, device: select.device };
+            let mut held = self.held.iter();
+            let held = held.find(|held| held.device().name == device.name).ok_or(missing)?;
+            let passthrough = held.assign(id)?;
+            service.devices.push(passthrough).map_err(|_| missing)?;
+        }
+        let links = wiring::connect(self.hyp, self.table, index, &self.ids, &layout, &mut self.ports)?;
+        service.to_dom0 = links.to_dom0;
+
+        let grants: Vec<DeviceGrant, 4> =
+            service.devices.iter().map(|device| device.grant().clone()).collect();
+        let record = Wiring {
+            name: domain.name.clone(),
+            domid: id.0,
+            epitaph: service.epitaph.base().0,
+            heap_limit_kib: domain.heap_kib,
+            channels: links.ends,
+            devices: grants,
+        };
+        let mut buffer = [0; MAX_BYTES];
+        let record: &[u8] = record.encode(&mut buffer)?;
+        layout.set_module_length(0, record.len() as u64);
+        let modules = [record, self.provisioning];
+        let count = if domain.provisioning { 2 } else { 1 };
+        let contents = Contents {
+            layout: &layout,
+            image: &image,
+            modules: &modules[..count],
+            command_line: "",
+            signature: self.signature,
+        };
+        service.shell.fill(&contents)?;
+        Ok(service)
+    }
+
+    /// Builds one service from the beginning, as after its death, and does not let it run yet.
+    ///
+    /// # Errors
+    /// [`BuildError`]; the domain is then gone.
+    pub fn build(&mut self, index: usize) -> Result<Service<'a, H, C>, BuildError> {
+        let plan = self.prepare(index)?;
+        let shell = self.create(&plan)?;
+        self.finish(plan, shell)
+    }
+
+    /// Forgets the domain with this number: nobody is to be connected to it any more.
+    pub fn forget(&mut self, domain: DomId) {
+        for id in self.ids.iter_mut().filter(|id| **id == Some(domain)) {
+            *id = None;
+        }
+    }
+}
+
+impl<H: Hypervisor, C: ConfigSpace> Service<'_, H, C> {
+    /// Its number.
+    pub fn id(&self) -> DomId {
+        self.shell.id()
+    }
+
+    /// Its name in the table.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The page of its last words.
+    pub fn epitaph(&self) -> Gfn {
+        self.epitaph
+    }
+
+    /// Lets it run.
+    ///
+    /// # Errors
+    /// [`BuildError::Xen`].
+    pub fn unpause(&self) -> Result<(), BuildError> {
+        self.shell.unpause()
+    }
+}
+
+impl<H: Hypervisor, C: ConfigSpace> Drop for Service<'_, H, C> {
+    fn drop(&mut self) {
+        // It must not touch a device that is being taken from it. The fields end after this, in
+        // the order of their declaration: ports, devices, domain.
+        self.shell.pause();
+    }
+}
