@@ -195,7 +195,11 @@ impl HostView {
                     "installing {package} needs root, and there is no sudo; run `cargo xtask setup` once as root"
                 );
             }
-            step.say(format!("installing {package} needs root: sudo may ask for your password"));
+            step.say(format!("installing {package} needs root, by sudo"));
+            if tool("sudo").args(["-n", "true"]).run(step).is_err() {
+                // Asked for here, where the terminal is the user's.
+                tool("sudo").arg("-v").run_loud(step)?;
+            }
             words.push("sudo".into());
         }
         words.extend(["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"].map(str::to_owned));
@@ -206,9 +210,7 @@ impl HostView {
         }
         words.extend(["install".into(), package.to_owned()]);
         let Some((program, rest)) = words.split_first() else { return Ok(()) };
-        let command = tool(program).args(rest);
-        // With sudo the terminal is needed for the password.
-        if program == "sudo" { command.run_loud(step) } else { command.run(step) }
+        tool(program).args(rest).run(step)
     }
 }
 
