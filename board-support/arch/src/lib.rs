@@ -1,3 +1,41 @@
 //! Architecture start-up: entry, page tables, interrupts, clock, idle.
+//!
+//! Stands on `hyp`, below `rt`. The modules with one name on both architectures have one interface:
+//! `rt` calls `arch::paging`, `arch::interrupts`, `arch::clock`, `arch::idle`, `arch::random` and
+//! `arch::power` without knowing where it runs. What can be tested on the host (start info, memory
+//! map, page tables, clock arithmetic) is plain code in modules of its own; the rest exists only on
+//! bare metal.
+//!
+//! Trusted: Xen, and the loader that wrote the start info. The start info is checked all the same,
+//! for a wrong one is easier to find by a message than by a fault.
 
 #![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod boot_info;
+pub mod memory_map;
+pub mod page_table;
+pub mod scale;
+
+#[cfg(target_os = "none")]
+pub mod backtrace;
+#[cfg(target_os = "none")]
+pub mod layout;
+#[cfg(target_os = "none")]
+pub mod physical;
+#[cfg(target_os = "none")]
+pub mod shared_info;
+#[cfg(target_os = "none")]
+pub mod trap;
+
+#[cfg(all(target_os = "none", target_arch = "aarch64"))]
+mod aarch64;
+#[cfg(all(target_os = "none", target_arch = "x86_64"))]
+mod x86_64;
+
+#[cfg(all(target_os = "none", target_arch = "aarch64"))]
+pub use aarch64::{clock, idle, interrupts, paging, power, random, start, timer};
+#[cfg(all(target_os = "none", target_arch = "x86_64"))]
+pub use x86_64::{clock, idle, interrupts, paging, power, random, start, timer};

@@ -1,0 +1,14 @@
+//! x86_64, started as PVH.
+
+pub mod clock;
+mod cpu;
+mod entry;
+pub mod idle;
+pub mod interrupts;
+pub mod paging;
+pub mod power;
+pub mod random;
+mod segments;
+pub mod start;
+pub mod timer;
+pub(crate) mod trap;

@@ -1,0 +1,51 @@
+//! What the domain was started with.
+
+use board_support_arch::{boot_info, memory_map::MemoryMap};
+use heapless::Vec;
+
+/// What the domain was started with.
+#[derive(Clone, Debug)]
+pub struct Boot {
+    pub(crate) command_line: &'static str,
+    pub(crate) modules: Vec<&'static [u8], { boot_info::MAX_MODULES }>,
+    pub(crate) memory_map: &'static MemoryMap,
+    pub(crate) rsdp: u64,
+}
+
+impl Boot {
+    /// The command line.
+    #[must_use]
+    pub fn command_line(&self) -> &'static str {
+        self.command_line
+    }
+
+    /// The value of `key=value` on the command line.
+    #[must_use]
+    pub fn option(&self, key: &str) -> Option<&'static str> {
+        boot_info::option(self.command_line, key)
+    }
+
+    /// The modules, in order.
+    #[must_use]
+    pub fn modules(&self) -> &[&'static [u8]] {
+        &self.modules
+    }
+
+    /// Module `index`.
+    #[must_use]
+    pub fn module(&self, index: usize) -> Option<&'static [u8]> {
+        self.modules.get(index).copied()
+    }
+
+    /// The memory map: where RAM is, what is reserved.
+    #[must_use]
+    pub fn memory_map(&self) -> &'static MemoryMap {
+        self.memory_map
+    }
+
+    /// Address of the ACPI RSDP (x86) or of the device tree (arm), or 0.
+    #[must_use]
+    pub fn rsdp(&self) -> u64 {
+        self.rsdp
+    }
+}

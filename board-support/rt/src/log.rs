@@ -1,0 +1,188 @@
+//! Logs: to Xen's console, and into a queue from which they can be forwarded.
+//!
+//! A line is `LEVEL target: text`. Another domain than dom0 is heard on Xen's console only if Xen was
+//! started with `guest_loglvl=all`; the queue is for the `dom0` channel. It keeps the oldest lines,
+//! from the start of the domain on, and counts what it has no room for.
+
+use alloc::collections::VecDeque;
+use core::{
+    cell::{Cell, RefCell},
+    fmt::Write,
+    future::poll_fn,
+    task::{Poll, Waker},
+};
+
+use board_support_hyp::{Console, Xen};
+use critical_section::Mutex;
+use heapless::String;
+use log::Metadata;
+
+use crate::timer;
+
+/// Most bytes of a line.
+pub const MAX_LINE: usize = 480;
+/// Most lines of the queue.
+const MAX_QUEUED: usize = 64;
+
+/// One line.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// How bad it is.
+    pub level: log::Level,
+    /// When it was written.
+    pub at: timer::Instant,
+    /// `target: text`.
+    pub text: String<MAX_LINE>,
+}
+
+/// What comes out of the queue.
+#[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is looked at and dropped at once")]
+pub enum Item {
+    /// A line.
+    Record(Record),
+    /// So many lines were dropped here.
+    Lost(u32),
+}
+
+struct Queue {
+    lines: VecDeque<Record>,
+    lost: u32,
+    waker: Option<Waker>,
+}
+
+static QUEUE: Mutex<RefCell<Queue>> =
+    Mutex::new(RefCell::new(Queue { lines: VecDeque::new(), lost: 0, waker: None }));
+static CONSOLE: Mutex<Cell<bool>> = Mutex::new(Cell::new(true));
+
+struct Logger;
+
+/// Starts logging at `info`. [`set_level`] changes that.
+pub(crate) fn init() {
+    // There is one call of this, so it cannot fail.
+    let _ = log::set_logger(&Logger);
+    log::set_max_level(log::LevelFilter::Info);
+}
+
+/// Sets which lines are written.
+pub fn set_level(level: log::LevelFilter) {
+    log::set_max_level(level);
+}
+
+/// Whether lines go to Xen's console too. They do from the start.
+pub fn set_console(on: bool) {
+    critical_section::with(|section| CONSOLE.borrow(section).set(on));
+}
+
+/// Takes the oldest line out of the queue, waiting for one. For one task.
+pub async fn next() -> Item {
+    poll_fn(|context| {
+        critical_section::with(|section| {
+            let mut queue = QUEUE.borrow_ref_mut(section);
+            if let Some(record) = queue.lines.pop_front() {
+                return Poll::Ready(Item::Record(record));
+            }
+            // Lost lines came after the last one that was kept.
+            match core::mem::take(&mut queue.lost) {
+                0 => {
+                    queue.waker = Some(context.waker().clone());
+                    Poll::Pending
+                }
+                lost => Poll::Ready(Item::Lost(lost)),
+            }
+        })
+    })
+    .await
+}
+
+impl log::Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let mut text = String::new();
+        let mut cut = Cut(&mut text);
+        // `Cut` never fails.
+        let _ = write!(cut, "{}: {}", record.target(), record.args());
+        if critical_section::with(|section| CONSOLE.borrow(section).get()) {
+            let mut line = Lines::new();
+            let _ = writeln!(line, "{} {text}", record.level());
+        }
+        keep(Record { level: record.level(), at: timer::now(), text });
+    }
+
+    fn flush(&self) {}
+}
+
+fn keep(record: Record) {
+    let waker = critical_section::with(|section| {
+        let mut queue = QUEUE.borrow_ref_mut(section);
+        // Once lines were lost, none is kept until that was said: the order stays right.
+        if queue.lines.len() >= MAX_QUEUED || queue.lost > 0 {
+            queue.lost = queue.lost.saturating_add(1);
+        } else {
+            queue.lines.push_back(record);
+        }
+        queue.waker.take()
+    });
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+/// Writes into a string and leaves out what has no room.
+struct Cut<'a>(&'a mut String<MAX_LINE>);
+
+impl Write for Cut<'_> {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        for character in text.chars() {
+            if self.0.push(character).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes to Xen's console, a line at a time, without a heap. For the last words too.
+pub(crate) struct Lines {
+    buffer: [u8; 256],
+    used: usize,
+}
+
+impl Lines {
+    pub(crate) fn new() -> Self {
+        Self { buffer: [0; 256], used: 0 }
+    }
+
+    fn flush(&mut self) {
+        // There is nobody to tell if the console refuses.
+        let _ = Xen.write(&self.buffer[..self.used]);
+        self.used = 0;
+    }
+}
+
+impl Write for Lines {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        for byte in text.bytes() {
+            self.buffer[self.used] = byte;
+            self.used += 1;
+            if byte == b'\n' || self.used == self.buffer.len() {
+                self.flush();
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        if self.used > 0 {
+            self.flush();
+        }
+    }
+}
