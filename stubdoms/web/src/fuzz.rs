@@ -31,3 +31,9 @@ pub fn url(data: &[u8]) {
         let _ = url.join(location);
     }
 }
+
+/// A DNS answer to a fixed question. The first two bytes are taken as its id, so that they always fit.
+pub fn dns_answer(data: &[u8]) {
+    let Some((id, _)) = data.split_first_chunk() else { return };
+    let _ = crate::resolver::parse_answer(data, u16::from_be_bytes(*id), "zed.example");
+}

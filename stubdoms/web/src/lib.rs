@@ -17,17 +17,19 @@
 
 extern crate alloc;
 
-//pub mod client;
-//pub mod exchange;
+pub mod client;
+pub mod exchange;
 pub mod fuzz;
 pub mod http;
-//pub mod net;
-//pub mod resolver;
+pub mod net;
+pub mod resolver;
 pub mod time;
 pub mod tls;
 pub mod url;
 
 #[cfg(test)]
 extern crate std;
+#[cfg(test)]
+mod test_net;
 #[cfg(test)]
 mod test_pki;

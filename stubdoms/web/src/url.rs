@@ -310,7 +310,7 @@ mod tests {
             ("http://a..b/", UrlError::Host),
             ("http://a b/", UrlError::Host),
             ("http://[::1]/", UrlError::Host),
-            ("http://h\r\nX: y/", UrlError::Host),
+            ("http://h\r\nX/", UrlError::Host),
             ("http://h:0/", UrlError::Port),
             ("http://h:+1/", UrlError::Port),
             ("http://h:65536/", UrlError::Port),

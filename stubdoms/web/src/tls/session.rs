@@ -25,6 +25,7 @@ pub struct Session {
     open: bool,
     peer_closed: bool,
     closing: bool,
+    failed: Option<TlsError>,
 }
 
 /// What is to be done as soon as application data may be sent.
@@ -56,6 +57,7 @@ impl Session {
             open: false,
             peer_closed: false,
             closing: false,
+            failed: None,
         };
         session.drive(Wish::Nothing)?;
         Ok(session)
@@ -135,6 +137,9 @@ impl Session {
 
     /// Lets rustls work until it wants more input.
     fn drive(&mut self, mut wish: Wish<'_>) -> Result<(), TlsError> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
         loop {
             let Session { connection, incoming, outgoing, plain, .. } = self;
             let UnbufferedStatus { mut discard, state } = connection.process_tls_records(incoming);
@@ -180,6 +185,7 @@ impl Session {
             self.incoming.drain(..discard.min(self.incoming.len()));
             if let Some(error) = failure {
                 self.flush_alert();
+                self.failed = Some(error);
                 return Err(error);
             }
             if idle {
@@ -188,11 +194,12 @@ impl Session {
         }
     }
 
-    /// After a failure: what rustls still wants to tell the server.
+    /// After a failure: takes out what rustls still wants to tell the server. It is asked only while it has something,
+    /// for it would look at the offending bytes again.
     fn flush_alert(&mut self) {
-        while let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(mut data)), .. } =
-            self.connection.process_tls_records(&mut self.incoming)
-        {
+        while self.connection.wants_write() {
+            let status = self.connection.process_tls_records(&mut self.incoming);
+            let Ok(ConnectionState::EncodeTlsData(mut data)) = status.state else { return };
             if grow(&mut self.outgoing, |room| data.encode(room)).is_err() {
                 return;
             }

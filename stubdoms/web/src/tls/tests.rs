@@ -128,30 +128,23 @@ fn bad_certificates_are_refused_with_their_reason() {
             |now| TlsConfig::new(&[pki.root_pem().as_bytes()], None, Arc::new(TestClock(now))).unwrap();
         let early = Duration::from_secs(1_000_000_000);
         let late = Duration::from_secs(4_000_000_000);
-        for (name, config, host, server, expected, alert) in [
-            ("name", config(&pki), "other.example", server(), "NameMismatch", "CertificateUnknown"),
-            ("issuer", config(&other), "zed.example", server(), "UnknownIssuer", "UnknownCA"),
-            ("issuer's key", config(&same_name), "zed.example", server(), "Signature", "DecryptError"),
-            ("early", with_clock(Some(early)), "zed.example", server(), "NotYetValid", "CertificateExpired"),
-            ("late", with_clock(Some(late)), "zed.example", server(), "Expired", "CertificateExpired"),
-            ("no clock", with_clock(None), "zed.example", server(), "NoTime", "InternalError"),
-            (
-                "purpose",
-                config(&pki),
-                "zed.example",
-                pki.client_as_server(version),
-                "Purpose",
-                "BadCertificate",
-            ),
-            ("ca", config(&pki), "zed.example", pki.root_as_server(version), "Rule", "Bad"),
+        for (name, config, host, server, expected) in [
+            ("name", config(&pki), "other.example", server(), "NameMismatch"),
+            ("issuer", config(&other), "zed.example", server(), "UnknownIssuer"),
+            ("issuer's key", config(&same_name), "zed.example", server(), "Signature"),
+            ("early", with_clock(Some(early)), "zed.example", server(), "NotYetValid"),
+            ("late", with_clock(Some(late)), "zed.example", server(), "Expired"),
+            ("no clock", with_clock(None), "zed.example", server(), "NoTime"),
+            ("purpose", config(&pki), "zed.example", pki.client_as_server(version), "Purpose"),
+            ("ca", config(&pki), "zed.example", pki.root_as_server(version), "Rule"),
         ] {
             let run = run(&config, host, server, 1000);
             let error = run.outcome.unwrap_err();
             assert!(format!("{error:?}").contains(expected), "{name}: {error:?}");
             assert_eq!(run.server_read, b"", "{name}: data went to a server that was not trusted");
+            // The server is told, unless the fault is ours.
             let told = format!("{:?}", run.server_error);
-            // What the server is told is rustls' choice; that it is told an alert is ours.
-            assert!(told.contains("AlertReceived"), "{name}: {told} (expected about {alert})");
+            assert_eq!(told.contains("AlertReceived"), expected != "NoTime", "{name}: {told}");
         }
     }
 }

@@ -1,0 +1,351 @@
+//! The story of a request: resolve, connect, TLS, send, read, close. One connection for each request.
+
+mod error;
+mod sink;
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::cell::RefCell;
+use core::net::{Ipv4Addr, SocketAddrV4};
+use core::time::Duration;
+
+use embassy_futures::select::{Either, select};
+use smoltcp::phy::Device;
+
+use crate::exchange::{Exchange, ExchangeError, Shield};
+use crate::http::{Event, Head, Headers, Limits, Method, Request, ResponseReader};
+use crate::net::{Buffers, Entropy, Got, Stack, TcpStream};
+use crate::resolver::{MAX_MESSAGE, Resolver, Step};
+use crate::time::{Timer, until};
+use crate::tls::{Session, TlsConfig};
+use crate::url::{Host, Scheme, Url};
+
+pub use error::{Cause, FetchError};
+pub use sink::{Refused, Sink, Start};
+
+/// Redirects that a download follows.
+const MAX_REDIRECTS: u8 = 5;
+/// Addresses of one name that are tried.
+const MAX_DIALS: usize = 3;
+/// How much of an error's body is kept, in bytes.
+const MAX_COMPLAINT: usize = 1024;
+
+/// How long is waited for what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For a TCP connection to one address.
+    pub dial: Duration,
+    /// For a whole exchange of the API, from the connection to the last byte of the answer.
+    pub exchange: Duration,
+    /// For the next byte, in downloads, which have no limit on the whole.
+    pub stall: Duration,
+}
+
+impl Default for Timeouts {
+    /// EVE's `timer.dial.timeout` and `timer.send.timeout`: 10 s and 120 s. Downloads may stand still for 60 s.
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Timeouts { dial: seconds(10), exchange: seconds(120), stall: seconds(60) }
+    }
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    /// The fields.
+    pub headers: Headers,
+    /// The body. After a download: empty, or the first bytes of what the server says instead.
+    pub body: Vec<u8>,
+}
+
+/// Fetches. It is shared by all tasks that have something to ask; their requests run side by side.
+pub struct Client<'a, D: Device, T: Timer> {
+    stack: &'a Stack<D>,
+    timer: T,
+    entropy: Entropy,
+    resolver: RefCell<Resolver>,
+    tls: RefCell<Option<TlsConfig>>,
+    timeouts: Timeouts,
+}
+
+impl<'a, D: Device, T: Timer> Client<'a, D, T> {
+    /// A client over `stack`. It needs [`Client::set_tls`] before it can speak with `https` servers, and
+    /// [`Client::resolver`] hosts or servers before it knows names.
+    pub fn new(stack: &'a Stack<D>, timer: T, entropy: Entropy) -> Self {
+        let timeouts = Timeouts::default();
+        Client { stack, timer, entropy, resolver: RefCell::default(), tls: RefCell::new(None), timeouts }
+    }
+
+    /// Takes other time-outs than the usual ones.
+    pub fn with_timeouts(self, timeouts: Timeouts) -> Self {
+        Client { timeouts, ..self }
+    }
+
+    /// Trusts and shows from now on what `config` says.
+    pub fn set_tls(&self, config: TlsConfig) {
+        self.tls.replace(Some(config));
+    }
+
+    /// Lends the resolver, to give it hosts and servers.
+    pub fn resolver<R>(&self, change: impl FnOnce(&mut Resolver) -> R) -> R {
+        change(&mut self.resolver.borrow_mut())
+    }
+
+    /// Asks the API: the whole answer, of any status, with a body of up to 1 MiB. No redirect is followed.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    pub async fn fetch(&self, request: &Request<'_>) -> Result<Response, FetchError> {
+        self.fetch_up_to(request, Limits::default().body).await
+    }
+
+    /// [`Client::fetch`] with another limit for the body, in bytes.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    pub async fn fetch_up_to(&self, request: &Request<'_>, limit: u64) -> Result<Response, FetchError> {
+        let end = self.timer.now() + self.timeouts.exchange;
+        let mut body = Vec::new();
+        let terms = Terms { limit, buffers: Buffers::SMALL, end: Some(end) };
+        match self.exchange(request, terms, &mut Everything(&mut body)).await {
+            Ok(Head { status, headers, .. }) => Ok(Response { status, headers, body }),
+            Err(cause) => Err(FetchError::new(request.url(), cause)),
+        }
+    }
+
+    /// Downloads up to `limit` bytes into `sink`, following redirects. Statuses other than 200 and 206 leave the sink
+    /// untouched, and what the server says is in the answer's body. A request made with
+    /// [`Request::from_byte`] resumes if the server can; the sink is told where it begins.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    pub async fn download<S: Sink>(
+        &self,
+        request: &Request<'_>,
+        limit: u64,
+        sink: &mut S,
+    ) -> Result<Response, FetchError> {
+        let mut request = request.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            let mut body = Vec::new();
+            let terms = Terms { limit, buffers: Buffers::DOWNLOAD, end: None };
+            let mut content = sink::Content::new(sink, &mut body, &request, limit);
+            let head = self
+                .exchange(&request, terms, &mut content)
+                .await
+                .map_err(|cause| FetchError::new(request.url(), cause))?;
+            match next_place(&request, &head) {
+                Ok(None) => return Ok(Response { status: head.status, headers: head.headers, body }),
+                Ok(Some(url)) => request = request.moved_to(url),
+                Err(cause) => return Err(FetchError::new(request.url(), cause)),
+            }
+        }
+        Err(FetchError::new(request.url(), Cause::TooManyRedirects { limit: MAX_REDIRECTS }))
+    }
+
+    async fn exchange(
+        &self,
+        request: &Request<'_>,
+        terms: Terms,
+        taker: &mut impl Taker,
+    ) -> Result<Head, Cause> {
+        let url = request.url();
+        let shield = match url.scheme() {
+            Scheme::Http => Shield::Plain,
+            Scheme::Https => {
+                let tls = self.tls.borrow();
+                let config = tls.as_ref().ok_or(Cause::NoTls)?;
+                let session = Session::new(config, url.host());
+                Shield::Tls(Box::new(session.map_err(|error| Cause::Exchange(ExchangeError::Tls(error)))?))
+            }
+        };
+        let stream = self.dial(url, terms.buffers).await?;
+        let limits = Limits { body: terms.limit, ..Limits::default() };
+        let reader = ResponseReader::new(request.method(), limits);
+        let mut id = [0; 16];
+        (self.entropy)(&mut id);
+        let mut exchange = Exchange::new(shield, request.emit(Some(id)), reader);
+        let end = self.converse(&stream, &mut exchange, terms.end, taker).await;
+        // What is left to say (a goodbye, an alert) is said if there is room; nobody waits for it. An answer that is
+        // not wanted any more is cut off: dropping the stream resets the connection.
+        exchange.close();
+        let said = stream.try_write(exchange.output());
+        if said.is_ok() && matches!(end, Ok(_) | Err(Cause::Exchange(ExchangeError::Tls(_)))) {
+            stream.close();
+        }
+        end
+    }
+
+    /// Moves bytes and the answer until it is complete.
+    async fn converse(
+        &self,
+        stream: &TcpStream<'_, D>,
+        exchange: &mut Exchange,
+        end: Option<Duration>,
+        taker: &mut impl Taker,
+    ) -> Result<Head, Cause> {
+        let began = self.timer.now();
+        let (mut head, mut moved) = (None, began);
+        let mut arrived = Vec::new();
+        loop {
+            loop {
+                match exchange.event()? {
+                    Event::More => break,
+                    Event::Head(new) => {
+                        taker.head(&new)?;
+                        head = Some(new);
+                    }
+                    Event::Body(bytes) => taker.body(bytes).await?,
+                    // The reader tells the head before the end.
+                    Event::Done => return head.ok_or(Cause::Exchange(ExchangeError::Reset)),
+                }
+            }
+            let mut progress = false;
+            let output = exchange.output();
+            if !output.is_empty() {
+                match stream.try_write(output) {
+                    Ok(count) => {
+                        exchange.output_sent(count);
+                        progress |= count > 0;
+                    }
+                    // Perhaps an answer came before the reset; reading will tell.
+                    Err(_) if stream.is_readable() => exchange.output_sent(usize::MAX),
+                    Err(_) => exchange.reset(),
+                }
+            }
+            arrived.clear();
+            match stream.try_read(&mut arrived) {
+                Ok(Got::Bytes(_)) => {
+                    exchange.input(&arrived);
+                    progress = true;
+                }
+                Ok(Got::Nothing) => {}
+                Ok(Got::End) => {
+                    exchange.input_end();
+                    progress = true;
+                }
+                Err(_) => {
+                    exchange.reset();
+                    progress = true;
+                }
+            }
+            if progress {
+                moved = self.timer.now();
+                if end.is_none_or(|end| moved < end) {
+                    continue;
+                }
+            }
+            let to_write = !exchange.output().is_empty();
+            let deadline = end.unwrap_or(moved + self.timeouts.stall);
+            if until(&self.timer, deadline, stream.ready(to_write)).await.is_none()
+                || self.timer.now() >= deadline
+            {
+                let since = if end.is_some() { began } else { moved };
+                let after = self.timer.now().saturating_sub(since);
+                return Err(Cause::TimedOut { stage: exchange.stage(), after });
+            }
+        }
+    }
+
+    async fn dial(&self, url: &Url, buffers: Buffers) -> Result<TcpStream<'_, D>, Cause> {
+        let addresses = match url.host() {
+            Host::V4(address) => alloc::vec![*address],
+            Host::Name(name) => self.resolve(name).await?,
+        };
+        let mut last = Cause::Resolve(crate::resolver::ResolveError::NoAddress);
+        for address in addresses.into_iter().take(MAX_DIALS) {
+            let to = SocketAddrV4::new(address, url.port());
+            match self.stack.connect(&self.timer, to, buffers, self.timeouts.dial).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = Cause::Dial { to, error },
+            }
+        }
+        if let Host::Name(name) = url.host() {
+            self.resolver.borrow_mut().forget(name);
+        }
+        Err(last)
+    }
+
+    /// The addresses of a name: one at least.
+    async fn resolve(&self, name: &str) -> Result<Vec<Ipv4Addr>, Cause> {
+        if let Some(addresses) = self.resolver.borrow_mut().known(name, self.timer.now()) {
+            return Ok(addresses);
+        }
+        let mut lookup = self.resolver.borrow().lookup(name)?;
+        let mut socket = None;
+        loop {
+            let mut id = [0; 2];
+            (self.entropy)(&mut id);
+            let wait = match lookup.step(self.timer.now(), u16::from_le_bytes(id)) {
+                Step::Done(Ok(answer)) => {
+                    self.resolver.borrow_mut().remember(name, &answer, self.timer.now());
+                    return Ok(answer.addresses);
+                }
+                Step::Done(Err(error)) => return Err(error.into()),
+                Step::Wait { until } => until,
+                Step::Send { to, query, until } => {
+                    // The new port is taken while the old one is still in use, so they differ.
+                    let fresh = self.stack.udp();
+                    fresh.send(to, &query);
+                    socket = Some(fresh);
+                    until
+                }
+            };
+            let Some(socket) = &socket else { continue };
+            let mut packet = [0; MAX_MESSAGE];
+            let alarm = self.timer.sleep_until(wait);
+            if let Either::First((length, from)) =
+                select(socket.receive(&mut packet), core::pin::pin!(alarm)).await
+            {
+                lookup.input(from, packet.get(..length).unwrap_or_default());
+            }
+        }
+    }
+}
+
+/// What holds for one exchange.
+#[derive(Clone, Copy)]
+struct Terms {
+    limit: u64,
+    buffers: Buffers,
+    /// When it has to be over; without it, it may go on for as long as something moves.
+    end: Option<Duration>,
+}
+
+/// Who takes the answer as it comes.
+trait Taker {
+    fn head(&mut self, head: &Head) -> Result<(), Cause>;
+    async fn body(&mut self, bytes: &[u8]) -> Result<(), Cause>;
+}
+
+struct Everything<'a>(&'a mut Vec<u8>);
+
+impl Taker for Everything<'_> {
+    fn head(&mut self, _: &Head) -> Result<(), Cause> {
+        Ok(())
+    }
+
+    async fn body(&mut self, bytes: &[u8]) -> Result<(), Cause> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// Where a redirect leads; `None` if it is none.
+fn next_place(request: &Request<'_>, head: &Head) -> Result<Option<Url>, Cause> {
+    let moved = matches!(head.status, 301 | 302 | 303 | 307 | 308);
+    let asks_only = matches!(request.method(), Method::Get | Method::Head);
+    let (true, true, Some(location)) = (moved, asks_only, head.headers.get("location")) else {
+        return Ok(None);
+    };
+    let url = request.url().join(location).map_err(Cause::Redirect)?;
+    if request.url().scheme() == Scheme::Https && url.scheme() == Scheme::Http {
+        return Err(Cause::RedirectToPlain);
+    }
+    Ok(Some(url))
+}
+
+#[cfg(test)]
+mod tests;
