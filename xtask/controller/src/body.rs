@@ -1,0 +1,106 @@
+//! Bodies of answers: whole, spoilt on purpose, or a live stream.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use hyper::body::{Frame, SizeHint};
+use tokio::sync::mpsc;
+
+/// A body of an answer.
+pub(crate) struct Body {
+    parts: VecDeque<Bytes>,
+    /// Zero bytes that follow the parts.
+    padding: u64,
+    /// What the header says; `None` makes a chunked body.
+    promised: Option<u64>,
+    /// Whether the connection is cut at the end.
+    cut: bool,
+    live: Option<mpsc::Receiver<Bytes>>,
+}
+
+/// The connection is cut on purpose.
+#[derive(Debug)]
+pub(crate) struct Cut;
+
+impl std::fmt::Display for Cut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the connection is cut on purpose")
+    }
+}
+
+impl std::error::Error for Cut {}
+
+/// Bodies from this size on come in chunks, as with Go controllers.
+const CHUNKED_FROM: usize = 2048;
+
+impl Body {
+    /// The bytes, with their length in the header.
+    pub(crate) fn sized(bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        let promised = Some(bytes.len() as u64);
+        Self { parts: VecDeque::from([bytes]), padding: 0, promised, cut: false, live: None }
+    }
+
+    /// The bytes as a Go controller sends them: long ones in chunks.
+    pub(crate) fn like_go(bytes: Vec<u8>) -> Self {
+        if bytes.len() < CHUNKED_FROM {
+            return Self::sized(bytes);
+        }
+        let parts = bytes.chunks(CHUNKED_FROM).map(Bytes::copy_from_slice).collect();
+        Self { parts, padding: 0, promised: None, cut: false, live: None }
+    }
+
+    /// Half of the bytes behind a header that promises all of them, then the end.
+    pub(crate) fn truncated(bytes: &[u8]) -> Self {
+        let half = bytes.get(..bytes.len() / 2).unwrap_or_default();
+        let promised = Some(bytes.len().max(1) as u64);
+        let parts = VecDeque::from([Bytes::copy_from_slice(half)]);
+        Self { parts, padding: 0, promised, cut: true, live: None }
+    }
+
+    /// The bytes, then zeros.
+    pub(crate) fn padded(bytes: Vec<u8>, padding: u64) -> Self {
+        let promised = Some((bytes.len() as u64).saturating_add(padding));
+        Self { parts: VecDeque::from([bytes.into()]), padding, promised, cut: false, live: None }
+    }
+
+    /// What comes out of a channel, until it closes.
+    pub(crate) fn live(receiver: mpsc::Receiver<Bytes>) -> Self {
+        Self { parts: VecDeque::new(), padding: 0, promised: None, cut: false, live: Some(receiver) }
+    }
+}
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        if let Some(live) = &mut self.live {
+            return live.poll_recv(context).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))));
+        }
+        if let Some(part) = self.parts.pop_front() {
+            return Poll::Ready(Some(Ok(Frame::data(part))));
+        }
+        if self.padding > 0 {
+            const ZEROS: &[u8] = &[0; 1 << 16];
+            let count = self.padding.min(ZEROS.len() as u64);
+            self.padding -= count;
+            let part = ZEROS.get(..count as usize).unwrap_or(ZEROS);
+            return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(part)))));
+        }
+        Poll::Ready(if std::mem::take(&mut self.cut) { Some(Err(Cut)) } else { None })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.live.is_none() && !self.cut && self.padding == 0 && self.parts.iter().all(Bytes::is_empty)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.promised.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}

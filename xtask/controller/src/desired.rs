@@ -1,0 +1,432 @@
+//! The configuration file: what a person writes, checked, with content measured.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::{Component, Path};
+
+use serde::{Deserialize, Serialize};
+use toml::Spanned;
+
+/// What the devices shall do, as the file says it.
+#[derive(Debug, Clone, PartialEq, Serialize, Default)]
+pub(crate) struct Desired {
+    pub(crate) device: DeviceTable,
+    pub(crate) items: BTreeMap<String, String>,
+    pub(crate) uplink: UplinkTable,
+    pub(crate) datastores: Vec<Datastore>,
+    pub(crate) apps: Vec<App>,
+    /// Serials that may register; `*` stands for every one.
+    pub(crate) serials: Vec<String>,
+}
+
+/// `[device]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct DeviceTable {
+    pub(crate) name: String,
+    pub(crate) project: String,
+    pub(crate) enterprise: String,
+    pub(crate) maintenance: bool,
+    pub(crate) reboot: Option<u32>,
+    pub(crate) shutdown: Option<u32>,
+    pub(crate) epoch: i64,
+}
+
+/// `[uplink]`: the one port, with an address by DHCP.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct UplinkTable {
+    pub(crate) name: String,
+    pub(crate) ifname: String,
+    pub(crate) pci: Option<String>,
+}
+
+impl Default for UplinkTable {
+    fn default() -> Self {
+        Self { name: "eth0".into(), ifname: "eth0".into(), pci: None }
+    }
+}
+
+/// A place to download from. `url` is `None` for the content that this controller serves.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Datastore {
+    pub(crate) name: String,
+    pub(crate) url: Option<String>,
+    pub(crate) path: String,
+}
+
+/// An application.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct App {
+    pub(crate) name: String,
+    pub(crate) datastore: String,
+    pub(crate) content: String,
+    pub(crate) format: Format,
+    pub(crate) sha256: String,
+    pub(crate) size_bytes: u64,
+    pub(crate) memory_kib: u32,
+    pub(crate) vcpus: u32,
+    pub(crate) mode: Mode,
+    pub(crate) args: String,
+    pub(crate) activate: bool,
+    pub(crate) logs: bool,
+    pub(crate) start_delay_s: u32,
+    /// Explicit counters; `None` lets the controller count by itself.
+    pub(crate) restart: Option<u32>,
+    pub(crate) purge: Option<u32>,
+}
+
+/// How the content is to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Format {
+    #[default]
+    Raw,
+    Qcow2,
+    Container,
+    Iso,
+}
+
+/// How the domain is virtualized.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Mode {
+    #[default]
+    Pv,
+    Hvm,
+    Fml,
+    Nohyper,
+}
+
+/// A content file as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Measured {
+    /// Lower-case hexadecimal.
+    pub(crate) sha256: String,
+    pub(crate) size_bytes: u64,
+}
+
+/// Something in the file that cannot be served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// Counted from 1; 0 if it concerns the file as a whole.
+    pub line: usize,
+    /// What is wrong, and with what.
+    pub message: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => write!(f, "config.toml: {}", self.message),
+            line => write!(f, "config.toml:{line}: {}", self.message),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    device: DeviceTable,
+    items: BTreeMap<String, Spanned<toml::Value>>,
+    uplink: UplinkTable,
+    onboarding: OnboardingTable,
+    datastore: Vec<DatastoreTable>,
+    app: Vec<AppTable>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct OnboardingTable {
+    serials: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DatastoreTable {
+    name: Spanned<String>,
+    url: Spanned<String>,
+    #[serde(default)]
+    path: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AppTable {
+    name: Spanned<String>,
+    content: Spanned<String>,
+    memory_kib: Spanned<u32>,
+    #[serde(default = "one")]
+    vcpus: u32,
+    #[serde(default)]
+    args: String,
+    #[serde(default = "yes")]
+    activate: bool,
+    #[serde(default = "yes")]
+    logs: bool,
+    #[serde(default)]
+    start_delay_s: u32,
+    restart: Option<u32>,
+    purge: Option<u32>,
+    #[serde(default)]
+    mode: Mode,
+    #[serde(default)]
+    format: Format,
+    datastore: Option<Spanned<String>>,
+    sha256: Option<Spanned<String>>,
+    size_bytes: Option<u64>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Name of the datastore that the controller itself is.
+pub(crate) const OWN_DATASTORE: &str = "controller";
+
+impl Desired {
+    /// Reads the file. `measure` looks at a file of the content folder.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in the order of the file; at least one entry.
+    pub(crate) fn read(
+        text: &str,
+        measure: &mut dyn FnMut(&str) -> Result<Measured, String>,
+    ) -> Result<Self, Vec<ConfigError>> {
+        let file: File = toml::from_str(text).map_err(|fault| {
+            let line = fault.span().map_or(0, |span| line_of(text, span.start));
+            vec![ConfigError { line, message: fault.message().trim().to_owned() }]
+        })?;
+        let mut check = Check { text, errors: Vec::new() };
+        let datastores = check.datastores(file.datastore);
+        let items = check.items(file.items);
+        let apps = check.apps(file.app, &datastores, measure);
+        if !check.errors.is_empty() {
+            return Err(check.errors);
+        }
+        let serials = file.onboarding.serials.unwrap_or_else(|| vec!["*".into()]);
+        Ok(Self { device: file.device, items, uplink: file.uplink, datastores, apps, serials })
+    }
+
+    /// Whether a device with these serials may register.
+    pub(crate) fn admits(&self, serial: &str, soft_serial: &str) -> bool {
+        self.serials.iter().any(|allowed| allowed == "*" || allowed == serial || allowed == soft_serial)
+    }
+}
+
+struct Check<'a> {
+    text: &'a str,
+    errors: Vec<ConfigError>,
+}
+
+impl Check<'_> {
+    fn wrong<T>(&mut self, at: &Spanned<T>, message: String) {
+        self.errors.push(ConfigError { line: line_of(self.text, at.span().start), message });
+    }
+
+    fn datastores(&mut self, tables: Vec<DatastoreTable>) -> Vec<Datastore> {
+        let own = Datastore { name: OWN_DATASTORE.into(), url: None, path: "content".into() };
+        let mut datastores = vec![own];
+        for table in tables {
+            let name = table.name.get_ref().clone();
+            let url = table.url.get_ref().trim_end_matches('/').to_owned();
+            if datastores.iter().any(|other| other.name == name) {
+                self.wrong(&table.name, format!("datastore {name} is named twice"));
+            } else if !(url.starts_with("http://") || url.starts_with("https://")) {
+                self.wrong(&table.url, format!("datastore {name}: {url} is neither http:// nor https://"));
+            } else {
+                let path = table.path.trim_matches('/').to_owned();
+                datastores.push(Datastore { name, url: Some(url), path });
+            }
+        }
+        datastores
+    }
+
+    fn items(&mut self, items: BTreeMap<String, Spanned<toml::Value>>) -> BTreeMap<String, String> {
+        let mut out = BTreeMap::new();
+        for (key, value) in items {
+            let text = match value.get_ref() {
+                toml::Value::String(text) => text.clone(),
+                toml::Value::Integer(number) => number.to_string(),
+                toml::Value::Boolean(truth) => truth.to_string(),
+                _ => {
+                    let hint = "a string, a number or a truth value is wanted (quote keys with dots)";
+                    self.wrong(&value, format!("item {key}: {hint}"));
+                    continue;
+                }
+            };
+            out.insert(key, text);
+        }
+        out
+    }
+
+    fn apps(
+        &mut self,
+        tables: Vec<AppTable>,
+        datastores: &[Datastore],
+        measure: &mut dyn FnMut(&str) -> Result<Measured, String>,
+    ) -> Vec<App> {
+        let mut names = BTreeSet::new();
+        let mut apps = Vec::new();
+        for table in tables {
+            let name = table.name.get_ref().clone();
+            if name.is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
+                self.wrong(&table.name, "an app needs a name of 1 to 64 bytes".into());
+                continue;
+            }
+            if !names.insert(name.clone()) {
+                self.wrong(&table.name, format!("app {name} is named twice"));
+                continue;
+            }
+            if *table.memory_kib.get_ref() == 0 {
+                self.wrong(&table.memory_kib, format!("app {name}: memory_kib must be at least 1"));
+            }
+            if let Some(measured) = self.content(&name, &table, datastores, measure) {
+                let datastore =
+                    table.datastore.map_or_else(|| OWN_DATASTORE.to_owned(), |name| name.get_ref().clone());
+                apps.push(App {
+                    name,
+                    datastore,
+                    content: table.content.get_ref().clone(),
+                    format: table.format,
+                    sha256: measured.sha256,
+                    size_bytes: measured.size_bytes,
+                    memory_kib: *table.memory_kib.get_ref(),
+                    vcpus: table.vcpus,
+                    mode: table.mode,
+                    args: table.args,
+                    activate: table.activate,
+                    logs: table.logs,
+                    start_delay_s: table.start_delay_s,
+                    restart: table.restart,
+                    purge: table.purge,
+                });
+            }
+        }
+        apps
+    }
+
+    /// Digest and size of an app's content: measured, unless the file states them.
+    fn content(
+        &mut self,
+        app: &str,
+        table: &AppTable,
+        datastores: &[Datastore],
+        measure: &mut dyn FnMut(&str) -> Result<Measured, String>,
+    ) -> Option<Measured> {
+        let own = match &table.datastore {
+            None => true,
+            Some(name) => match datastores.iter().find(|store| store.name == *name.get_ref()) {
+                Some(store) => store.url.is_none(),
+                None => {
+                    self.wrong(name, format!("app {app}: no datastore is called {}", name.get_ref()));
+                    return None;
+                }
+            },
+        };
+        let stated = match &table.sha256 {
+            Some(digest) => {
+                let text = digest.get_ref().to_lowercase();
+                if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                    self.wrong(digest, format!("app {app}: sha256 is not 64 hexadecimal digits"));
+                    return None;
+                }
+                Some(text)
+            }
+            None => None,
+        };
+        let file = table.content.get_ref();
+        if !own {
+            let Some(sha256) = stated else {
+                self.wrong(&table.content, format!("app {app}: foreign content needs sha256"));
+                return None;
+            };
+            return Some(Measured { sha256, size_bytes: table.size_bytes.unwrap_or(0) });
+        }
+        if !is_plain_path(file) {
+            self.wrong(&table.content, format!("app {app}: {file} leaves the content folder"));
+            return None;
+        }
+        match measure(file) {
+            Ok(measured) => Some(Measured {
+                sha256: stated.unwrap_or(measured.sha256),
+                size_bytes: table.size_bytes.unwrap_or(measured.size_bytes),
+            }),
+            Err(fault) => {
+                self.wrong(&table.content, format!("app {app}: content {file}: {fault}"));
+                None
+            }
+        }
+    }
+}
+
+/// Whether a relative path stays below its folder.
+pub(crate) fn is_plain_path(path: &str) -> bool {
+    let path = Path::new(path);
+    path.components().next().is_some() && path.components().all(|part| matches!(part, Component::Normal(_)))
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    let before = text.as_bytes().get(..offset).unwrap_or(text.as_bytes());
+    before.iter().filter(|&&byte| byte == b'\n').count() + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Desired, Vec<ConfigError>> {
+        Desired::read(text, &mut |file| match file {
+            "hello.elf" => Ok(Measured { sha256: "ab".repeat(32), size_bytes: 7 }),
+            _ => Err("no such file".into()),
+        })
+    }
+
+    #[test]
+    fn a_small_file_is_read_and_content_measured() {
+        let desired = read(
+            "[device]\nname = 'one'\n[items]\n\"timer.config.interval\" = 5\n\"debug.enable.vga\" = false\n\
+             [[app]]\nname = 'hello'\ncontent = 'hello.elf'\nmemory_kib = 8192\nargs = 'a b'\n",
+        )
+        .expect("it is right");
+        assert_eq!(desired.device.name, "one");
+        assert_eq!(desired.items["timer.config.interval"], "5");
+        assert_eq!(desired.items["debug.enable.vga"], "false");
+        assert_eq!(desired.apps[0].sha256, "ab".repeat(32));
+        assert!(desired.apps[0].activate && desired.apps[0].logs);
+        assert!(desired.admits("any", ""));
+    }
+
+    #[test]
+    fn faults_name_line_and_reason() {
+        let app = "[[app]]\nname = 'x'\nmemory_kib = 1\n";
+        for (text, line, part) in [
+            ("[device]\nnmae = 'x'\n".to_owned(), 2, "unknown field"),
+            ("[device\n".to_owned(), 1, ""),
+            (format!("{app}content = 'none.elf'\n"), 4, "no such file"),
+            (format!("{app}content = '../passwd'\n"), 4, "leaves the content folder"),
+            (format!("{app}content = 'hello.elf'\ndatastore = 'far'\n"), 5, "no datastore is called far"),
+            (format!("{app}content = 'hello.elf'\nsha256 = 'zz'\n"), 5, "64 hexadecimal"),
+            (format!("{app}content = 'hello.elf'\n{app}content = 'hello.elf'\n"), 6, "named twice"),
+            ("[items]\ntimer.config.interval = 5\n".to_owned(), 2, "quote keys"),
+            ("[[datastore]]\nname = 'd'\nurl = 'ftp://x'\n".to_owned(), 3, "neither http"),
+        ] {
+            let errors = read(&text).expect_err(part);
+            assert_eq!(errors[0].line, line, "{errors:?}");
+            assert!(errors[0].message.contains(part), "{errors:?}");
+        }
+    }
+
+    #[test]
+    fn all_faults_are_told_at_once() {
+        let text =
+            "[[app]]\nname='a'\ncontent='n'\nmemory_kib=1\n[[app]]\nname='b'\ncontent='n'\nmemory_kib=1\n";
+        assert_eq!(read(text).expect_err("two").len(), 2);
+    }
+}

@@ -1,0 +1,92 @@
+//! Journals: one JSON object a line, one file a kind, in the state folder.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+
+use crate::clock::rfc3339;
+use crate::options::EventSink;
+use crate::state::Record;
+
+/// A journal beyond this size becomes `NAME.old.jsonl`, in place of the one before.
+const SIZE_LIMIT: u64 = 32 << 20;
+
+/// Open journals, and the sink of life events.
+pub(crate) struct Journal {
+    folder: PathBuf,
+    files: BTreeMap<&'static str, (File, u64)>,
+    sink: Option<EventSink>,
+    broken: bool,
+}
+
+impl Journal {
+    pub(crate) fn open(folder: PathBuf, sink: Option<EventSink>) -> Result<Self> {
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        Ok(Self { folder, files: BTreeMap::new(), sink, broken: false })
+    }
+
+    /// Writes a record. A full disk is told once and does not stop the controller.
+    pub(crate) fn write(&mut self, record: &Record) {
+        let (name, value) = match record {
+            Record::Event(event) => {
+                self.tell(&event.text);
+                ("events", json!({ "at": rfc3339(event.at_ms), "event": event.text }))
+            }
+            Record::Violation(violation) => {
+                let verdict = match violation.refused {
+                    Some(status) => format!("refused with {status}"),
+                    None => "accepted".into(),
+                };
+                let sender = violation.device.map_or_else(String::new, |device| format!("device {device}: "));
+                self.tell(&format!(
+                    "VIOLATION {sender}{} ({verdict}): {}",
+                    violation.request, violation.reason
+                ));
+                ("violations", json!({ "at": rfc3339(violation.at_ms), "violation": violation }))
+            }
+            Record::Log(line) => {
+                let name = if line.app.is_some() { "app-logs" } else { "device-logs" };
+                (name, json!({ "at": rfc3339(line.at_ms), "line": line }))
+            }
+            Record::Message(name, value) => (*name, value.clone()),
+            Record::Changed => return,
+        };
+        if let Err(fault) = self.append(name, &value)
+            && !self.broken
+        {
+            self.broken = true;
+            self.tell(&format!("the journal {name} cannot be written: {fault:#}"));
+        }
+    }
+
+    fn tell(&self, text: &str) {
+        if let Some(sink) = &self.sink {
+            sink(text);
+        }
+    }
+
+    fn append(&mut self, name: &'static str, value: &Value) -> Result<()> {
+        let path = self.folder.join(format!("{name}.jsonl"));
+        if self.files.get(name).is_some_and(|(_, size)| *size > SIZE_LIMIT) {
+            self.files.remove(name);
+            fs::rename(&path, self.folder.join(format!("{name}.old.jsonl")))?;
+        }
+        let (file, size) = match self.files.entry(name) {
+            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                let file = OpenOptions::new().create(true).append(true).open(&path)?;
+                let size = file.metadata()?.len();
+                entry.insert((file, size))
+            }
+        };
+        let mut line = value.to_string();
+        line.push('\n');
+        file.write_all(line.as_bytes())?;
+        *size += line.len() as u64;
+        Ok(())
+    }
+}
