@@ -174,7 +174,7 @@ pub fn option<'a>(line: &'a str, key: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
-    use std::{boxed::Box, vec, vec::Vec};
+    use std::{boxed::Box, vec};
 
     use super::*;
     use zerocopy::IntoBytes;
@@ -190,7 +190,7 @@ mod tests {
         }
     }
 
-    fn ram(build: impl FnOnce(&mut Vec<u8>)) -> Ram {
+    fn ram(build: impl FnOnce(&mut [u8])) -> Ram {
         let mut bytes = vec![0; 0x4000];
         build(&mut bytes);
         Ram(Box::leak(bytes.into_boxed_slice()))
@@ -200,7 +200,7 @@ mod tests {
         ram[(at - BASE) as usize..][..value.len()].copy_from_slice(value);
     }
 
-    fn full(ram: &mut Vec<u8>) {
+    fn full(ram: &mut [u8]) {
         let start = StartInfo {
             magic: MAGIC,
             version: 1,

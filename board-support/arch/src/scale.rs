@@ -25,7 +25,7 @@ mod tests {
         // A year of ticks does not overflow.
         assert_eq!(
             nanoseconds(u64::MAX / 2, u32::MAX, 0),
-            ((u64::MAX / 2) as u128 * u32::MAX as u128 >> 32) as u64
+            (((u64::MAX / 2) as u128 * u32::MAX as u128) >> 32) as u64
         );
     }
 }

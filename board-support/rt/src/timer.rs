@@ -9,7 +9,7 @@ mod instant;
 pub use instant::Instant;
 
 #[cfg(target_os = "none")]
-pub use waiting::{Elapsed, Sleep, now, poll_until, sleep, sleep_until, with_timeout};
+pub use waiting::{Elapsed, Sleep, now, poll_until, sleep, sleep_until, with_deadline, with_timeout};
 #[cfg(target_os = "none")]
 pub(crate) use waiting::{arm, expire, fired};
 

@@ -67,8 +67,16 @@ impl core::error::Error for Elapsed {}
 /// # Errors
 /// [`Elapsed`].
 pub async fn with_timeout<F: Future>(duration: Duration, future: F) -> Result<F::Output, Elapsed> {
+    with_deadline(now() + duration, future).await
+}
+
+/// Runs `future` until `deadline` at most; it is dropped then.
+///
+/// # Errors
+/// [`Elapsed`].
+pub async fn with_deadline<F: Future>(deadline: Instant, future: F) -> Result<F::Output, Elapsed> {
     let mut future = pin!(future);
-    let mut sleep = pin!(sleep(duration));
+    let mut sleep = pin!(sleep_until(deadline));
     poll_fn(|context| {
         if let Poll::Ready(output) = future.as_mut().poll(context) {
             return Poll::Ready(Ok(output));
