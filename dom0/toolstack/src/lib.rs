@@ -42,6 +42,8 @@ pub mod pci;
 pub mod port;
 pub mod request;
 pub mod service;
+#[cfg(test)]
+mod tests;
 pub mod watch;
 pub mod wiring;
 

@@ -1,0 +1,101 @@
+//! Functions: finding them, looking at them, holding them.
+
+use std::vec::Vec;
+
+use proto_xen::{Errno, Sbdf};
+
+use super::nic;
+use crate::{
+    fake::{TABLE_BAR, World},
+    pci::{Bar, DeviceStep, Function, Held, Msix, PciError, find},
+};
+
+const AT: Sbdf = Sbdf::new(0, 3, 0);
+
+#[test]
+fn a_function_is_looked_at_and_left_as_it_was() {
+    let world = World::new();
+    let before = world.state.borrow().nic.config;
+    let function = Function::probe(&world, AT);
+    assert_eq!(function.bars[0], Some(Bar { address: 0xfeb8_0000, size: 0x2_0000 }));
+    assert_eq!(function.bars[2], None, "ports");
+    assert_eq!(function.bars[3], Some(Bar { address: TABLE_BAR, size: 0x4000 }));
+    assert_eq!(function.bars[4], None, "nothing");
+    assert_eq!(function.msix, Some(Msix { control: 0xa2, entries: 5, table_bar: 3, table_offset: 0 }));
+    assert_eq!(function.express, Some(0xe0));
+    assert_eq!(world.state.borrow().nic.config, before);
+}
+
+#[test]
+fn the_page_of_the_msix_table_is_left_out() {
+    let world = World::new();
+    let mut function = Function::probe(&world, AT);
+    let parts = |function: &Function, bar| function.open_parts(bar).collect::<Vec<_>>();
+    assert_eq!(parts(&function, 0), [0..0x2_0000]);
+    assert_eq!(parts(&function, 3), [0x1000..0x4000]);
+    function.msix = Some(Msix { table_offset: 0x1ff0, ..function.msix.unwrap() });
+    assert_eq!(parts(&function, 3), [0..0x1000, 0x3000..0x4000], "a table across two pages");
+    function.msix = Some(Msix { table_offset: 0x3000, ..function.msix.unwrap() });
+    assert_eq!(parts(&function, 3), [0..0x3000]);
+    function.bars[3] = Some(Bar { address: TABLE_BAR, size: 0x800 });
+    function.msix = Some(Msix { table_offset: 0, ..function.msix.unwrap() });
+    assert_eq!(parts(&function, 3), [], "a BAR smaller than a page");
+}
+
+#[test]
+fn a_list_of_capabilities_that_runs_in_a_circle_ends() {
+    let world = World::new();
+    world.state.borrow_mut().nic.config[0xe1] = 0xc8;
+    let function = Function::probe(&world, AT);
+    assert_eq!((function.msix, function.express), (None, Some(0xe0)));
+    let error = Held::take(&world, &world, &nic()).map(drop).unwrap_err();
+    assert_eq!(error, PciError::TooFewVectors { function: AT, want: 2, have: 0 });
+}
+
+#[test]
+fn what_the_table_wants_must_be_there() {
+    let world = World::new();
+    let take = |change: fn(&mut proto_manifest::table::Device)| {
+        let mut device = nic();
+        change(&mut device);
+        Held::take(&world, &world, &device).map(drop)
+    };
+    assert_eq!(take(|device| device.vectors = 5), Ok(()));
+    let few = PciError::TooFewVectors { function: AT, want: 6, have: 5 };
+    assert_eq!(take(|device| device.vectors = 6), Err(few));
+    assert_eq!(take(|device| device.bars[0] = 2), Err(PciError::NoSuchBar { function: AT, bar: 2 }));
+    let missing = PciError::NotFound { vendor: 0x8086, device: 0x10d3 };
+    assert_eq!(take(|device| device.select.skip = 1), Err(missing));
+    assert_eq!(take(|device| device.select.class = Some(0x01_0802)), Err(missing));
+    assert_eq!(find(&world, &nic().select), Some(AT));
+}
+
+#[test]
+fn a_device_in_quarantine_is_released_for_the_hold() {
+    let world = World::new();
+    world.state.borrow_mut().nic.owner = crate::fake::Owner::Quarantine;
+    let held = Held::take(&world, &world, &nic()).unwrap();
+    assert_eq!(held.function().at, AT);
+    let calls: Vec<_> = world.calls().into_iter().filter(|call| !call.starts_with("command")).collect();
+    assert_eq!(
+        calls,
+        [
+            "map_msix d32752 00:03.0 entry 4 table 0xfebe0000",
+            "release 00:03.0",
+            "map_msix d32752 00:03.0 entry 4 table 0xfebe0000",
+        ]
+    );
+}
+
+#[test]
+fn a_hold_that_xen_refuses_is_told() {
+    let world = World::new();
+    let number = {
+        let _ = Held::take(&world, &world, &nic()).unwrap();
+        world.calls().len() - 1
+    };
+    let world = World::new();
+    world.restart(Some(number));
+    let error = Held::take(&world, &world, &nic()).map(drop).unwrap_err();
+    assert_eq!(error, PciError::Xen { function: AT, step: DeviceStep::Hold, errno: Errno::EIO });
+}
