@@ -1,3 +1,26 @@
 //! Device drivers and their register blocks.
+//!
+//! | module | what it owns |
+//! |---|---|
+//! | [`mmio`] | the step from mapped words to a register block (unsafe) |
+//! | [`dma`] | copying frames and records to and from memory that a device writes |
+//! | [`nic`] | network cards: [`nic::e1000e`] |
+//!
+//! A driver is a machine over two traits: one for the device's registers, which a fake implements in
+//! the tests, and `hyp`'s `Pages` for memory that the device reads and writes. It neither waits nor
+//! allocates after start. Which interrupt means what is told by its methods; waiting for interrupts is
+//! the shell's.
+//!
+//! Trust: the device may be broken or hostile. What it writes into memory is copied once and checked;
+//! what contradicts itself is a fault, after which the device is reset. The IOMMU keeps it out of
+//! other domains; nothing keeps it out of this domain's own memory.
 
 #![no_std]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod dma;
+pub mod mmio;
+pub mod nic;
