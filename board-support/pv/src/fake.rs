@@ -34,7 +34,6 @@ struct State {
     page_limits: BTreeMap<DomId, usize>,
     next: u32,
     sent: usize,
-    copies: usize,
 }
 
 struct PortState {
@@ -82,15 +81,8 @@ impl World {
     }
 
     /// Events sent since the start.
-    #[expect(dead_code, reason = "net")]
     pub(crate) fn sent(&self) -> usize {
         self.0.borrow().sent
-    }
-
-    /// Grant copies made since the start.
-    #[expect(dead_code, reason = "net")]
-    pub(crate) fn copies(&self) -> usize {
-        self.0.borrow().copies
     }
 
     /// A pair of bound ports, as dom0 sets them up.
@@ -264,7 +256,6 @@ impl Grants for Domain {
         if usize::from(offset) + into.len() > 4096 {
             return Err(CopyError::OutOfPage);
         }
-        self.world.0.borrow_mut().copies += 1;
         let words = self.granted(granter, gref, Access::ReadOnly).map_err(CopyError::Status)?;
         WHOLE_PAGE.copy_out(&words, Index::new(offset.into()), into);
         Ok(())
@@ -274,7 +265,6 @@ impl Grants for Domain {
         if usize::from(offset) + from.len() > 4096 {
             return Err(CopyError::OutOfPage);
         }
-        self.world.0.borrow_mut().copies += 1;
         let words = self.granted(granter, gref, Access::ReadWrite).map_err(CopyError::Status)?;
         WHOLE_PAGE.copy_in(&words, Index::new(offset.into()), from);
         Ok(())

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`channel`] | typed messages (`proto/svc`) between two of our domains |
 //! | [`console`] | the ends of a Xen console |
+//! | [`net`] | netfront and netback |
 //! | [`port`] | event channel ports that close themselves |
 //! | [`grant`] | granted pages that end themselves, and the park for those that a peer still maps |
 //!
@@ -31,4 +32,5 @@ pub mod console;
 #[cfg(test)]
 mod fake;
 pub mod grant;
+pub mod net;
 pub mod port;

@@ -47,6 +47,11 @@ impl<const SLOT: usize> Front<SLOT> {
         Self::NR_ENTS - self.staged.since(self.rsp_cons)
     }
 
+    /// The index of the slot that the next request goes into.
+    pub fn next(&self) -> Index {
+        self.staged
+    }
+
     /// Writes a request. The backend sees it after [`push`](Self::push).
     ///
     /// # Errors
