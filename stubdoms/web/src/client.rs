@@ -4,6 +4,7 @@ mod error;
 mod sink;
 
 use alloc::boxed::Box;
+use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::net::{Ipv4Addr, SocketAddrV4};
@@ -12,7 +13,7 @@ use core::time::Duration;
 use embassy_futures::select::{Either, select};
 use smoltcp::phy::Device;
 
-use crate::exchange::{Exchange, ExchangeError, Shield};
+use crate::exchange::{Exchange, ExchangeError, Shield, Stage};
 use crate::http::{Event, Head, Headers, Limits, Method, Request, ResponseReader};
 use crate::net::{Buffers, Entropy, Got, Stack, TcpStream};
 use crate::resolver::{MAX_MESSAGE, Resolver, Step};
@@ -20,7 +21,7 @@ use crate::time::{Timer, until};
 use crate::tls::{Session, TlsConfig};
 use crate::url::{Host, Scheme, Url};
 
-pub use error::{Cause, FetchError};
+pub use error::{Cause, Class, FetchError};
 pub use sink::{Refused, Sink, Start};
 
 /// Redirects that a download follows.
@@ -65,7 +66,7 @@ pub struct Client<'a, D: Device, T: Timer> {
     stack: &'a Stack<D>,
     timer: T,
     entropy: Entropy,
-    resolver: RefCell<Resolver>,
+    resolver: Rc<RefCell<Resolver>>,
     tls: RefCell<Option<TlsConfig>>,
     timeouts: Timeouts,
 }
@@ -75,7 +76,7 @@ impl<'a, D: Device, T: Timer> Client<'a, D, T> {
     /// [`Client::resolver`] hosts or servers before it knows names.
     pub fn new(stack: &'a Stack<D>, timer: T, entropy: Entropy) -> Self {
         let timeouts = Timeouts::default();
-        Client { stack, timer, entropy, resolver: RefCell::default(), tls: RefCell::new(None), timeouts }
+        Client { stack, timer, entropy, resolver: Rc::default(), tls: RefCell::new(None), timeouts }
     }
 
     /// Takes other time-outs than the usual ones.
@@ -86,6 +87,21 @@ impl<'a, D: Device, T: Timer> Client<'a, D, T> {
     /// Trusts and shows from now on what `config` says.
     pub fn set_tls(&self, config: TlsConfig) {
         self.tls.replace(Some(config));
+    }
+
+    /// A client that shares everything but what it trusts and shows, as for a content store with its own roots.
+    pub fn trusting(&self, config: TlsConfig) -> Self
+    where
+        T: Clone,
+    {
+        Client {
+            stack: self.stack,
+            timer: self.timer.clone(),
+            entropy: self.entropy,
+            resolver: self.resolver.clone(),
+            tls: RefCell::new(Some(config)),
+            timeouts: self.timeouts,
+        }
     }
 
     /// Lends the resolver, to give it hosts and servers.
@@ -106,7 +122,7 @@ impl<'a, D: Device, T: Timer> Client<'a, D, T> {
     /// # Errors
     /// [`FetchError`].
     pub async fn fetch_up_to(&self, request: &Request<'_>, limit: u64) -> Result<Response, FetchError> {
-        let end = self.timer.now() + self.timeouts.exchange;
+        let end = self.timer.now() + request.time_limit().unwrap_or(self.timeouts.exchange);
         let mut body = Vec::new();
         let terms = Terms { limit, buffers: Buffers::SMALL, end: Some(end) };
         match self.exchange(request, terms, &mut Everything(&mut body)).await {
@@ -128,9 +144,10 @@ impl<'a, D: Device, T: Timer> Client<'a, D, T> {
         sink: &mut S,
     ) -> Result<Response, FetchError> {
         let mut request = request.clone();
+        let end = request.time_limit().map(|time| self.timer.now() + time);
         for _ in 0..=MAX_REDIRECTS {
             let mut body = Vec::new();
-            let terms = Terms { limit, buffers: Buffers::DOWNLOAD, end: None };
+            let terms = Terms { limit, buffers: Buffers::DOWNLOAD, end };
             let mut content = sink::Content::new(sink, &mut body, &request, limit);
             let head = self
                 .exchange(&request, terms, &mut content)
@@ -161,7 +178,12 @@ impl<'a, D: Device, T: Timer> Client<'a, D, T> {
                 Shield::Tls(Box::new(session.map_err(|error| Cause::Exchange(ExchangeError::Tls(error)))?))
             }
         };
-        let stream = self.dial(url, terms.buffers).await?;
+        let began = self.timer.now();
+        let dialled =
+            until(&self.timer, terms.end.unwrap_or(Duration::MAX), self.dial(url, terms.buffers)).await;
+        let overdue =
+            || Cause::TimedOut { stage: Stage::Connect, after: self.timer.now().saturating_sub(began) };
+        let stream = dialled.ok_or_else(overdue)??;
         let limits = Limits { body: terms.limit, ..Limits::default() };
         let reader = ResponseReader::new(request.method(), limits);
         let mut id = [0; 16];
@@ -238,11 +260,13 @@ impl<'a, D: Device, T: Timer> Client<'a, D, T> {
                 }
             }
             let to_write = !exchange.output().is_empty();
-            let deadline = end.unwrap_or(moved + self.timeouts.stall);
+            let (deadline, since) = match end {
+                Some(end) => (end, began),
+                None => (moved + self.timeouts.stall, moved),
+            };
             if until(&self.timer, deadline, stream.ready(to_write)).await.is_none()
                 || self.timer.now() >= deadline
             {
-                let since = if end.is_some() { began } else { moved };
                 let after = self.timer.now().saturating_sub(since);
                 return Err(Cause::TimedOut { stage: exchange.stage(), after });
             }

@@ -48,6 +48,8 @@ impl core::error::Error for ExchangeError {}
 /// How far an exchange is, for the line that says where it stood still.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
+    /// Name and connection are being looked for.
+    Connect,
     /// TLS is being negotiated.
     Handshake,
     /// The request is on its way.
@@ -61,6 +63,7 @@ pub enum Stage {
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Stage::Connect => "connecting",
             Stage::Handshake => "TLS handshake",
             Stage::Send => "sending the request",
             Stage::Answer => "waiting for the answer",

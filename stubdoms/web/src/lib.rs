@@ -9,6 +9,23 @@
 //! session trusts the provisioned certificates alone and never continues without a server
 //! certificate.
 //!
+//! ```no_run
+//! # use stubdoms_web::{client::*, http::*, net::*, time::Timer, tls::*, url::*};
+//! # async fn story<D: smoltcp::phy::Device, T: Timer>(device: D, timer: T, entropy: Entropy, address: Address,
+//! #   clock: std::sync::Arc<dyn WallClock>, ca: &[u8], hosts: &str, frames: impl AsyncFnMut(), body: Vec<u8>)
+//! # -> Result<(), Box<dyn std::error::Error>> {
+//! let stack = Stack::new(device, address, entropy, timer.now())?; // in a domain: in a static cell
+//! let client = Client::new(&stack, &timer, entropy);
+//! client.set_tls(TlsConfig::new(&[ca], None, clock)?);
+//! client.resolver(|resolver| resolver.set_hosts(hosts));
+//! let network = stack.run(&timer, frames); // a task of its own
+//!
+//! let url = Url::of_server(Scheme::Https, "zed.example", "/api/v2/edgedevice/uuid")?;
+//! let request = Request::post(url, "application/x-proto-binary", body)?;
+//! let answer = client.fetch(&request).await?;
+//! # let _ = (network, answer); Ok(()) }
+//! ```
+//!
 //! Tested on the host with two TCP/IP stacks on a wire in memory and virtual time, against rustls on
 //! another provider, and against OpenSSL's server.
 

@@ -16,4 +16,6 @@ pub use identity::{Identity, KeyUnusable, SignP256};
 pub use session::Session;
 
 #[cfg(test)]
+mod nameless;
+#[cfg(test)]
 mod tests;

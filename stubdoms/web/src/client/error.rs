@@ -60,9 +60,52 @@ pub enum Cause {
     NoTls,
 }
 
+/// Kinds of failures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// The name does not resolve.
+    Resolve,
+    /// Nobody accepts the connection.
+    Refused,
+    /// There is no way there, or the connection broke.
+    Connect,
+    /// The server's certificate is not valid at this time.
+    CertificateTime,
+    /// The server's certificate is not trusted, or TLS failed in another way.
+    Tls,
+    /// It took longer than allowed.
+    Timeout,
+    /// The answer is longer than allowed.
+    TooLarge,
+    /// The answer is not HTTP, or ended early.
+    Malformed,
+    /// A redirect that is not followed.
+    Redirect,
+    /// Ours: the sink refused, or there are no roots yet.
+    Local,
+}
+
 impl FetchError {
     pub(super) fn new(url: &Url, cause: Cause) -> Self {
         FetchError { server: url.authority().to_string(), cause }
+    }
+
+    /// What kind of failure it is, for those who decide what to do next.
+    pub fn class(&self) -> Class {
+        match self.cause {
+            Cause::Resolve(_) => Class::Resolve,
+            Cause::Dial { error: DialError::Refused, .. } => Class::Refused,
+            Cause::Dial { error: DialError::TimedOut { .. }, .. } | Cause::TimedOut { .. } => Class::Timeout,
+            Cause::Dial { .. } | Cause::Exchange(ExchangeError::Reset) => Class::Connect,
+            Cause::Exchange(ExchangeError::Tls(error)) if error.is_certificate_time() => {
+                Class::CertificateTime
+            }
+            Cause::Exchange(ExchangeError::Tls(_)) => Class::Tls,
+            Cause::Exchange(ExchangeError::Http(HttpError::BodyTooLong { .. })) => Class::TooLarge,
+            Cause::Exchange(ExchangeError::Http(_)) | Cause::WrongRange { .. } => Class::Malformed,
+            Cause::Redirect(_) | Cause::RedirectToPlain | Cause::TooManyRedirects { .. } => Class::Redirect,
+            Cause::SinkRefused | Cause::NoTls => Class::Local,
+        }
     }
 
     /// The TLS error, if it is one.
@@ -76,12 +119,7 @@ impl FetchError {
     /// True for the failures that EVE blames on the far end for now: a certificate outside its dates, a refused
     /// connection. They change no port and undo no update.
     pub fn is_remote_temporary(&self) -> bool {
-        self.tls().is_some_and(|error| error.is_certificate_time()) || self.is_refused()
-    }
-
-    /// True if the server's host is there and nobody listens.
-    pub fn is_refused(&self) -> bool {
-        matches!(self.cause, Cause::Dial { error: DialError::Refused, .. })
+        matches!(self.class(), Class::CertificateTime | Class::Refused)
     }
 }
 

@@ -150,7 +150,9 @@ fn a_server_that_is_not_trusted_gets_no_request() {
                 "zed.example: the server's certificate does not lead to a provisioned root"
             );
             assert!(!error.is_remote_temporary());
-            tls(client, &pki);
+            let clock = Arc::new(TestClock(Some(NOW)));
+            let roots = [pki.root_pem()];
+            let client = client.trusting(TlsConfig::new(&[roots[0].as_bytes()], None, clock).unwrap());
             let error = client.fetch(&get("https://100.64.0.1/")).await.unwrap_err();
             assert_eq!(error.tls(), Some(TlsError::NameMismatch));
         },
@@ -280,6 +282,23 @@ fn a_server_that_is_away_is_a_time_out() {
             assert_eq!(error.to_string(), "zed.example: no connection within 10 s (100.64.0.1:80)");
             assert_eq!(scene.world.now(), Duration::from_secs(10));
             assert!(!error.is_remote_temporary());
+        },
+    );
+}
+
+#[test]
+fn a_request_may_have_a_time_of_its_own() {
+    let scene = Scene::with_loss(Rc::new(|| true));
+    scene.play(
+        |_| {},
+        async |client| {
+            let request = get("http://zed.example/").within(Duration::from_secs(3));
+            let error = client.fetch(&request).await.unwrap_err();
+            assert_eq!(error.to_string(), "zed.example: connecting took more than 3 s");
+            assert_eq!(error.class(), Class::Timeout);
+            let error = client.download(&request, 10, &mut vec![]).await.unwrap_err();
+            assert_eq!(error.class(), Class::Timeout);
+            assert_eq!(scene.world.now(), Duration::from_secs(6));
         },
     );
 }

@@ -2,6 +2,7 @@ use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Write;
+use core::time::Duration;
 
 use super::HttpError;
 use crate::url::Url;
@@ -41,18 +42,20 @@ pub struct Request<'a> {
     url: Url,
     fields: Vec<(&'static str, String)>,
     first_byte: Option<u64>,
+    within: Option<Duration>,
     body: Cow<'a, [u8]>,
 }
 
 impl<'a> Request<'a> {
-    /// Asks for `url`.
-    pub fn get(url: Url) -> Self {
-        Request { method: Method::Get, url, fields: Vec::new(), first_byte: None, body: Cow::Borrowed(&[]) }
+    /// A request without a body and without further fields.
+    pub fn new(method: Method, url: Url) -> Self {
+        let (fields, body) = (Vec::new(), Cow::Borrowed(&[][..]));
+        Request { method, url, fields, first_byte: None, within: None, body }
     }
 
-    /// Asks what [`Request::get`] would give, without its body.
-    pub fn head(url: Url) -> Self {
-        Request { method: Method::Head, ..Self::get(url) }
+    /// Asks for `url`.
+    pub fn get(url: Url) -> Self {
+        Self::new(Method::Get, url)
     }
 
     /// Sends `body` to `url`.
@@ -60,8 +63,18 @@ impl<'a> Request<'a> {
     /// # Errors
     /// [`HttpError::BadField`] if `content_type` holds a control character.
     pub fn post(url: Url, content_type: &str, body: impl Into<Cow<'a, [u8]>>) -> Result<Self, HttpError> {
-        Request { method: Method::Post, body: body.into(), ..Self::get(url) }
-            .field("Content-Type", content_type)
+        Self::new(Method::Post, url).body(body).field("Content-Type", content_type)
+    }
+
+    /// The body; GET and HEAD do not send it.
+    pub fn body(self, body: impl Into<Cow<'a, [u8]>>) -> Self {
+        Request { body: body.into(), ..self }
+    }
+
+    /// How long the whole exchange may take, name and connection included, instead of the client's
+    /// [`Timeouts::exchange`](crate::client::Timeouts). Downloads then have a limit on the whole, too.
+    pub fn within(self, time: Duration) -> Self {
+        Request { within: Some(time), ..self }
     }
 
     /// Adds a field.
@@ -94,6 +107,11 @@ impl<'a> Request<'a> {
         self.first_byte
     }
 
+    /// The time given to [`Request::within`].
+    pub fn time_limit(&self) -> Option<Duration> {
+        self.within
+    }
+
     /// What is asked.
     pub fn method(&self) -> Method {
         self.method
@@ -123,7 +141,8 @@ impl<'a> Request<'a> {
         moved
     }
 
-    /// Writes head and body. `request_id` becomes `X-Request-Id` (EVE: a fresh random UUIDv4 for each request).
+    /// Writes head and body. `request_id` becomes `X-Request-Id` (EVE: a fresh random UUIDv4 for each request),
+    /// unless that field was added.
     pub fn emit(&self, request_id: Option<[u8; 16]>) -> Vec<u8> {
         let mut head = String::new();
         // Writing to a String does not fail.
@@ -134,7 +153,7 @@ impl<'a> Request<'a> {
             self.url.target(),
             self.url.authority(),
         );
-        if let Some(id) = request_id {
+        if let Some(id) = request_id.filter(|_| self.get_field("X-Request-Id").is_none()) {
             let _ = write!(head, "X-Request-Id: {}\r\n", Uuid(id));
         }
         if let Some(first) = self.first_byte {
