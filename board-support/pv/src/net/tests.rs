@@ -17,7 +17,7 @@ use proto_ring::page::{Window, Word};
 use proto_ring::{Index, PeerFault, back, front};
 use proto_xen::{DomId, Gref, Port};
 use std::boxed::Box;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::vec;
@@ -224,13 +224,9 @@ fn echo_of_many_frames_with_back_pressure() {
             let mut buffer = [0; 1514];
             let mut waiting: Option<usize> = None;
             while !done.get() {
-                loop {
-                    let Some(length) = waiting
-                        .take()
-                        .or_else(|| back.next_frame(&mut buffer).unwrap().map(|frame| frame.length))
-                    else {
-                        break;
-                    };
+                while let Some(length) =
+                    waiting.take().or_else(|| back.next_frame(&mut buffer).unwrap().map(|frame| frame.length))
+                {
                     match back.push_frame(&buffer[..length], Checksum::Unchecked) {
                         Ok(()) => {}
                         Err(PushError::Busy) => {
