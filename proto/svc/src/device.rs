@@ -52,7 +52,6 @@ pub struct AppDefinition {
 
 /// What control asks of dom0.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "one buffer of the largest size is what a channel has anyway")]
 pub enum FromControl {
     /// First message.
     Hello {
