@@ -8,8 +8,8 @@
 //! | [`build`] | from an image to bytes: ELF, memory layout and start info, CPU state |
 //! | [`domain`], [`memory`], [`load`] | a domain is created, gets memory and contents, runs, is destroyed |
 //! | [`service`], [`wiring`] | the domains of the table, their channels |
-//! | [`application`], [`request`] | domains that control asks for, within the table's limits |
-//! | [`pci`] | handing a PCI function over and taking it back |
+//! | [`server`], [`request`], [`application`], [`outbox`] | domains that control asks for, within the table's limits |
+//! | [`pci`], [`acpi`] | handing a PCI function over and taking it back; where configuration space is |
 //! | [`watch`], [`image`], [`port`] | deaths; image hashes; dom0's own ports |
 //!
 //! What exists outside of dom0 is held by a guard that undoes it when dropped, in reverse order: a
@@ -28,6 +28,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod acpi;
 pub mod application;
 pub mod build;
 pub mod domain;
@@ -38,9 +39,11 @@ mod hypervisor;
 pub mod image;
 pub mod load;
 pub mod memory;
+pub mod outbox;
 pub mod pci;
 pub mod port;
 pub mod request;
+pub mod server;
 pub mod service;
 #[cfg(test)]
 mod tests;

@@ -13,12 +13,11 @@
 //! [`Requests::define`] leads to Defined from everywhere but Running; [`Requests::forget`] leads out
 //! from everywhere. Everything that control says is checked here, and nothing else of dom0 has to.
 
-use alloc::vec::Vec;
-use core::fmt::{self, Write};
+use alloc::{string::String, vec::Vec};
+use core::fmt;
 
-use heapless::String;
 use proto_manifest::table::{Applications, Domain};
-use proto_svc::device::{AppDefinition, AppId, MAX_REASON, Refusal};
+use proto_svc::device::{AppDefinition, AppId, Refusal};
 use proto_xen::{DomId, PAGE_SIZE};
 use sha2::{Digest, Sha256};
 
@@ -38,16 +37,13 @@ pub struct Refused {
     /// The kind of reason.
     pub refusal: Refusal,
     /// One sentence with the values that show it.
-    pub reason: String<MAX_REASON>,
+    pub reason: String,
 }
 
 impl Refused {
-    /// A refusal with its sentence, cut if it is too long.
+    /// A refusal with its sentence.
     pub fn new(refusal: Refusal, reason: fmt::Arguments<'_>) -> Self {
-        let mut text = Clipped(String::new());
-        // `Clipped` takes everything.
-        let _ = text.write_fmt(reason);
-        Self { refusal, reason: text.0 }
+        Self { refusal, reason: alloc::fmt::format(reason) }
     }
 }
 
@@ -295,20 +291,6 @@ impl<D> Requests<D> {
         let unknown =
             || Refused::new(Refusal::Unknown, format_args!("no application with this id is defined"));
         self.apps.iter_mut().find(|known| known.definition.app == app).ok_or_else(unknown)
-    }
-}
-
-/// Text that is cut where its room ends.
-struct Clipped<const N: usize>(String<N>);
-
-impl<const N: usize> Write for Clipped<N> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for character in text.chars() {
-            if self.0.push(character).is_err() {
-                break;
-            }
-        }
-        Ok(())
     }
 }
 

@@ -13,10 +13,10 @@ fn requests() -> Requests<&'static str> {
 fn definition(app: AppId) -> AppDefinition {
     AppDefinition {
         app,
-        name: String::try_from("hello").unwrap(),
+        name: "hello".try_into().unwrap(),
         memory_kib: 32 * 1024,
         vcpus: 1,
-        command_line: String::new(),
+        command_line: Default::default(),
         image_length: IMAGE.len() as u32,
         image_sha256: sha256(IMAGE),
     }

@@ -1,0 +1,171 @@
+//! The one thing of ACPI that dom0 needs: where configuration space is mapped.
+//!
+//! Xen rebuilds the root tables for a PVH dom0 and keeps MCFG.
+//!
+//! Source: ACPI 6.5, sections 5.2.5 (RSDP) and 5.2.8 (XSDT); PCI Firmware 3.3, section 4.1.2 (MCFG).
+
+use core::fmt;
+
+/// Configuration space of one segment, mapped: 4 KiB for each function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ecam {
+    /// Machine address of bus 0, whether or not bus 0 is part of it.
+    pub base: u64,
+    /// First bus.
+    pub first_bus: u8,
+    /// Last bus.
+    pub last_bus: u8,
+}
+
+/// Why configuration space was not found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AcpiError {
+    /// A table cannot be read.
+    Unreadable {
+        /// Its address.
+        at: u64,
+    },
+    /// A table does not have the signature that its parent promises.
+    Signature {
+        /// Its address.
+        at: u64,
+    },
+    /// A table has a length that cannot be.
+    Length {
+        /// Its address.
+        at: u64,
+    },
+    /// There is no MCFG, or it has no entry for segment 0.
+    NoMcfg,
+}
+
+impl fmt::Display for AcpiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable { at } => write!(f, "the ACPI table at {at:#x} cannot be read"),
+            Self::Signature { at } => write!(f, "the ACPI table at {at:#x} has another signature"),
+            Self::Length { at } => write!(f, "the ACPI table at {at:#x} has an impossible length"),
+            Self::NoMcfg => f.write_str("ACPI does not say where configuration space is"),
+        }
+    }
+}
+
+const HEADER: u64 = 36;
+const MCFG_ENTRIES: u64 = 44;
+const MCFG_ENTRY: u64 = 16;
+/// Longer tables than this are not root tables.
+const MAX_TABLE: u64 = 4096;
+
+/// Finds configuration space of segment 0 from the RSDP on. `read` copies bytes of the firmware's
+/// memory, and says whether it could.
+///
+/// # Errors
+/// As [`AcpiError`] tells.
+pub fn find_ecam(rsdp: u64, mut read: impl FnMut(u64, &mut [u8]) -> bool) -> Result<Ecam, AcpiError> {
+    let mut bytes = |at: u64, into: &mut [u8]| {
+        if read(at, into) { Ok(()) } else { Err(AcpiError::Unreadable { at }) }
+    };
+    let mut root = [0; HEADER as usize];
+    bytes(rsdp, &mut root)?;
+    if !root.starts_with(b"RSD PTR ") {
+        return Err(AcpiError::Signature { at: rsdp });
+    }
+    let xsdt = u64_at(&root, 24);
+    let length = table_length(xsdt, b"XSDT", &mut bytes)?;
+    for place in (xsdt + HEADER..xsdt + length).step_by(8) {
+        let mut pointer = [0; 8];
+        bytes(place, &mut pointer)?;
+        let table = u64::from_le_bytes(pointer);
+        match table_length(table, b"MCFG", &mut bytes) {
+            Ok(length) => return read_mcfg(table, length, &mut bytes),
+            Err(AcpiError::Signature { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(AcpiError::NoMcfg)
+}
+
+type Reader<'a> = &'a mut dyn FnMut(u64, &mut [u8]) -> Result<(), AcpiError>;
+
+fn table_length(at: u64, signature: &[u8; 4], read: Reader<'_>) -> Result<u64, AcpiError> {
+    let mut header = [0; 8];
+    read(at, &mut header)?;
+    let (name, length) = header.split_at(4);
+    if name != signature {
+        return Err(AcpiError::Signature { at });
+    }
+    let length = u64::from(u32::from_le_bytes(length.try_into().unwrap_or_default()));
+    if (HEADER..=MAX_TABLE).contains(&length) { Ok(length) } else { Err(AcpiError::Length { at }) }
+}
+
+fn read_mcfg(at: u64, length: u64, read: Reader<'_>) -> Result<Ecam, AcpiError> {
+    let mut place = at + MCFG_ENTRIES;
+    while place + MCFG_ENTRY <= at + length {
+        let mut entry = [0; MCFG_ENTRY as usize];
+        read(place, &mut entry)?;
+        let [.., s0, s1, first_bus, last_bus, _, _, _, _] = entry;
+        if [s0, s1] == [0, 0] && first_bus <= last_bus {
+            return Ok(Ecam { base: u64_at(&entry, 0), first_bus, last_bus });
+        }
+        place += MCFG_ENTRY;
+    }
+    Err(AcpiError::NoMcfg)
+}
+
+/// The word at `at`, which is a constant within the array.
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    bytes.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{vec, vec::Vec};
+
+    use super::*;
+
+    fn firmware() -> Vec<u8> {
+        let mut memory = vec![0; 0x1000];
+        let mut put = |at: usize, bytes: &[u8]| memory[at..at + bytes.len()].copy_from_slice(bytes);
+        put(0, b"RSD PTR ");
+        put(24, &0x100u64.to_le_bytes());
+        put(0x100, b"XSDT\x34\0\0\0");
+        put(0x124, &0x200u64.to_le_bytes());
+        put(0x12c, &0x300u64.to_le_bytes());
+        put(0x200, b"FACP\x30\0\0\0");
+        put(0x300, b"MCFG\x3c\0\0\0");
+        put(0x32c, &0xb000_0000u64.to_le_bytes());
+        put(0x334, &[0, 0, 0, 0xff]);
+        memory
+    }
+
+    fn find(memory: &[u8]) -> Result<Ecam, AcpiError> {
+        find_ecam(0, |at, into| {
+            let at = usize::try_from(at).unwrap_or(usize::MAX);
+            let bytes = at.checked_add(into.len()).and_then(|end| memory.get(at..end));
+            bytes.map(|bytes| into.copy_from_slice(bytes)).is_some()
+        })
+    }
+
+    #[test]
+    fn configuration_space_is_found() {
+        let found = Ecam { base: 0xb000_0000, first_bus: 0, last_bus: 0xff };
+        assert_eq!(find(&firmware()), Ok(found));
+    }
+
+    #[test]
+    fn spoilt_tables_are_errors() {
+        let spoil = |at: usize, byte: u8| {
+            let mut memory = firmware();
+            memory[at] = byte;
+            find(&memory).unwrap_err()
+        };
+        assert_eq!(spoil(0, 0), AcpiError::Signature { at: 0 });
+        assert_eq!(spoil(31, 0xff), AcpiError::Unreadable { at: 0xff00_0000_0000_0100 });
+        assert_eq!(spoil(0x100, 0), AcpiError::Signature { at: 0x100 });
+        assert_eq!(spoil(0x106, 1), AcpiError::Length { at: 0x100 });
+        assert_eq!(spoil(0x300, 0), AcpiError::NoMcfg);
+        assert_eq!(spoil(0x334, 1), AcpiError::NoMcfg);
+        assert_eq!(spoil(0x304, 0x30), AcpiError::NoMcfg);
+        assert_eq!(find(&[0; 16]), Err(AcpiError::Unreadable { at: 0 }));
+    }
+}

@@ -1,0 +1,126 @@
+use std::{boxed::Box, vec::Vec};
+
+use proto_svc::device::AppDefinition;
+
+use super::*;
+use crate::{build::elf::tests::small, fake::World, image::sha256};
+
+const APP: AppId = AppId([1; 16]);
+const PLENTY: u64 = 1 << 20;
+
+fn definition(image: &[u8]) -> AppDefinition {
+    AppDefinition {
+        app: APP,
+        name: "hello".try_into().unwrap(),
+        memory_kib: 4096,
+        vcpus: 1,
+        command_line: "greeting=hi".try_into().unwrap(),
+        image_length: image.len() as u32,
+        image_sha256: sha256(image),
+    }
+}
+
+struct Stage {
+    world: &'static World,
+    server: Server<'static, World>,
+    told: Vec<ToControl>,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let world: &'static World = Box::leak(Box::new(World::new()));
+        let limits = Applications { memory_mib: 64, count: 2, vcpus: 1, image_kib: 64 };
+        Self { world, server: Server::new(world, limits, 0), told: Vec::new() }
+    }
+
+    fn ask(&mut self, message: FromControl) -> Option<Task<'static, World>> {
+        self.server.handle(message, || PLENTY, &mut |answer| self.told.push(answer))
+    }
+
+    fn stage(&mut self, image: &[u8]) {
+        assert!(self.ask(FromControl::Define(definition(image))).is_none());
+        for (number, piece) in image.chunks(100).enumerate() {
+            let bytes = piece.try_into().unwrap();
+            self.ask(FromControl::Image { app: APP, offset: 100 * number as u32, bytes });
+        }
+    }
+
+    fn refusal(&mut self) -> Refusal {
+        match self.told.pop() {
+            Some(ToControl::Refused { app: APP, refusal, .. }) => refusal,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_application_runs_and_is_stopped() {
+    let mut stage = Stage::new();
+    stage.stage(&small());
+    let Some(Task::Serve { app: APP, id, console }) = stage.ask(FromControl::Start { app: APP }) else {
+        panic!()
+    };
+    let running = AppState::Running { domid: id.0 };
+    assert_eq!(
+        stage.told,
+        [
+            ToControl::State { app: APP, state: AppState::Staged },
+            ToControl::State { app: APP, state: running.clone() }
+        ]
+    );
+    assert_eq!(console.page.0, 1023);
+    stage.told.clear();
+    stage.server.tell_states(&mut |state| stage.told.push(state));
+    assert_eq!(stage.told, [ToControl::State { app: APP, state: running }]);
+    let bytes = Piece::from_slice(b"hi\n").unwrap();
+    assert!(matches!(stage.ask(FromControl::ConsoleInput { app: APP, bytes }), Some(Task::Type { .. })));
+    let Some(Task::End { app: APP, domain }) = stage.ask(FromControl::Stop { app: APP }) else { panic!() };
+    drop(console);
+    drop(domain);
+    stage.world.assert_clean("stopped");
+}
+
+#[test]
+fn one_that_ends_by_itself_is_found_by_its_number() {
+    let mut stage = Stage::new();
+    stage.stage(&small());
+    let Some(Task::Serve { id, console, .. }) = stage.ask(FromControl::Start { app: APP }) else { panic!() };
+    assert!(stage.server.ended(DomId(77)).is_none());
+    let (app, domain) = stage.server.ended(id).unwrap();
+    assert_eq!(app, APP);
+    assert!(stage.server.ended(id).is_none());
+    drop((console, domain));
+    stage.world.assert_clean("ended");
+}
+
+#[test]
+fn refusals_are_typed_and_change_nothing() {
+    let mut stage = Stage::new();
+    assert!(stage.ask(FromControl::Start { app: APP }).is_none());
+    assert_eq!(stage.refusal(), Refusal::Unknown);
+    let bytes = Piece::from_slice(b"hi\n").unwrap();
+    assert!(stage.ask(FromControl::ConsoleInput { app: APP, bytes }).is_none());
+    assert_eq!(stage.refusal(), Refusal::WrongState);
+
+    stage.stage(b"#!/bin/sh");
+    stage.told.clear();
+    assert!(stage.ask(FromControl::Start { app: APP }).is_none());
+    assert_eq!(stage.refusal(), Refusal::ImageFormat);
+
+    stage.stage(&small());
+    stage.told.clear();
+    stage.world.state.borrow_mut().large_extents = 0;
+    stage.world.state.borrow_mut().single_pages = 7;
+    assert!(stage.ask(FromControl::Start { app: APP }).is_none());
+    assert_eq!(stage.refusal(), Refusal::Memory);
+    stage.world.state.borrow_mut().large_extents = 100;
+    stage.world.state.borrow_mut().single_pages = 1000;
+    let next = stage.world.calls().len();
+    stage.world.restart(Some(1));
+    assert!(stage.ask(FromControl::Start { app: APP }).is_none());
+    assert_eq!(stage.refusal(), Refusal::Build);
+    assert!(next > 1);
+    stage.world.assert_clean("refused");
+    stage.world.restart(None);
+    assert!(matches!(stage.ask(FromControl::Start { app: APP }), Some(Task::Serve { .. })));
+}
