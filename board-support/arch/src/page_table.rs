@@ -335,11 +335,9 @@ mod tests {
     #[test]
     fn ranges_that_make_no_sense_are_refused() {
         let mut space = space();
-        for span in [
-            Span { start: 1, end: PAGE },
-            Span { start: 0, end: 5 },
-            Span { start: 1 << 47, end: !4095 },
-        ] {
+        for span in
+            [Span { start: 1, end: PAGE }, Span { start: 0, end: 5 }, Span { start: 1 << 47, end: !4095 }]
+        {
             assert_eq!(space.map(span, Rights::Read, &mut frame), Err(MapError::BadRange(span)));
         }
         let span = Span { start: 0, end: PAGE };

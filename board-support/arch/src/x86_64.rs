@@ -6,6 +6,7 @@ mod entry;
 pub mod idle;
 pub mod interrupts;
 pub mod paging;
+pub mod pci;
 pub mod power;
 pub mod random;
 mod segments;

@@ -4,7 +4,7 @@ use alloc::{boxed::Box, vec::Vec};
 use core::{
     any::Any,
     cell::RefCell,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use board_support_arch::idle;
@@ -14,6 +14,15 @@ use crate::timer;
 
 /// There may be something to do.
 static AWAKE: AtomicBool = AtomicBool::new(true);
+
+/// How often the domain had something to do.
+static ROUNDS: AtomicU64 = AtomicU64::new(0);
+
+/// How often the domain woke since its start. An idle domain's number stands still.
+#[must_use]
+pub fn rounds() -> u64 {
+    ROUNDS.load(Ordering::Relaxed)
+}
 
 /// Has the executor look again before it blocks. From any context.
 pub(crate) fn pend() {
@@ -63,6 +72,7 @@ pub(crate) fn run(start: impl FnOnce(Spawner)) -> ! {
     loop {
         // Cleared first: whatever happens from here on makes another round.
         AWAKE.store(false, Ordering::Release);
+        ROUNDS.fetch_add(1, Ordering::Relaxed);
         timer::expire();
         // SAFETY:
         // 1. This loop is the only caller, on the main stack: never reentrantly.

@@ -58,6 +58,8 @@ pub mod memory;
 #[cfg(target_os = "none")]
 mod panic;
 #[cfg(target_os = "none")]
+pub mod pci;
+#[cfg(target_os = "none")]
 mod platform;
 #[cfg(target_os = "none")]
 pub mod wallclock;

@@ -172,8 +172,9 @@ impl DeviceMemory {
     }
 }
 
-/// Maps registers of a device, whole pages. `None` if the range is not page-aligned, or touches RAM
-/// or a special page, or the window, or cannot be mapped.
+/// Maps registers of a device, whole pages. `None` if the range is not page-aligned, or touches RAM or
+/// the window, or cannot be mapped. Ranges that the map calls reserved are allowed: dom0's map lists
+/// devices there.
 #[must_use]
 pub fn device_memory(address: Gaddr, length: u64) -> Option<DeviceMemory> {
     let span = Span::of(address.0, length);
@@ -182,7 +183,6 @@ pub fn device_memory(address: Gaddr, length: u64) -> Option<DeviceMemory> {
     if span != span.outward()
         || span.is_empty()
         || map.touches(span, Kind::Ram)
-        || map.touches(span, Kind::Reserved)
         || (span.start < ours.end && ours.start < span.end)
     {
         return None;
