@@ -178,12 +178,14 @@ impl<'a, D: Device, T: Timer> Client<'a, D, T> {
                 Shield::Tls(Box::new(session.map_err(|error| Cause::Exchange(ExchangeError::Tls(error)))?))
             }
         };
-        let began = self.timer.now();
-        let dialled =
-            until(&self.timer, terms.end.unwrap_or(Duration::MAX), self.dial(url, terms.buffers)).await;
-        let overdue =
-            || Cause::TimedOut { stage: Stage::Connect, after: self.timer.now().saturating_sub(began) };
-        let stream = dialled.ok_or_else(overdue)??;
+        let (began, dial) = (self.timer.now(), self.dial(url, terms.buffers));
+        let stream = match terms.end {
+            None => dial.await?,
+            Some(end) => until(&self.timer, end, dial).await.ok_or_else(|| Cause::TimedOut {
+                stage: Stage::Connect,
+                after: self.timer.now().saturating_sub(began),
+            })??,
+        };
         let limits = Limits { body: terms.limit, ..Limits::default() };
         let reader = ResponseReader::new(request.method(), limits);
         let mut id = [0; 16];

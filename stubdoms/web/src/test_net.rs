@@ -125,6 +125,11 @@ pub(crate) fn wire(world: &Rc<World>, lose: Rc<dyn Fn() -> bool>) -> (End, End) 
 }
 
 impl End {
+    /// Frames sent from this end that nobody has taken yet.
+    pub(crate) fn sent(&self) -> usize {
+        self.outgoing.borrow().len()
+    }
+
     /// Ends when a frame is there. The world polls everybody whenever one moves.
     pub(crate) fn frames(&self) -> impl AsyncFnMut() + use<> {
         let incoming = self.incoming.clone();
@@ -132,6 +137,11 @@ impl End {
             poll_fn(|_| if incoming.borrow().is_empty() { Poll::Pending } else { Poll::Ready(()) }).await
         }
     }
+}
+
+/// Puts a frame on the wire at this end.
+pub(crate) fn inject(end: &End, frame: Vec<u8>) {
+    end.outgoing.borrow_mut().push_back(frame);
 }
 
 pub(crate) struct Frame(Vec<u8>);

@@ -169,15 +169,13 @@ impl<D: Device> Stack<D> {
     /// unless something happens before; a time that has passed means at once.
     pub fn poll(&self, now: Duration) -> Option<Duration> {
         let mut inner = self.inner.borrow_mut();
-        let busy = inner.poll(instant(now));
+        if inner.poll(instant(now)) {
+            return Some(now);
+        }
         let next = inner.next(instant(now))?;
         let next = Duration::from_micros(next.total_micros().max(0).unsigned_abs());
-        Some(match busy {
-            true => now,
-            // Nothing could be moved although something is due: the device has no room.
-            false if next <= now => now + DEVICE_FULL,
-            false => next,
-        })
+        // What is due although nothing could be moved: the device has no room.
+        Some(if next <= now { now + DEVICE_FULL } else { next })
     }
 
     /// Runs the stack for ever: polls when `frames` ends (the device has a frame or has room again; it is called
@@ -311,4 +309,91 @@ fn random(entropy: Entropy) -> u64 {
     let mut bytes = [0; 8];
     entropy(&mut bytes);
     u64::from_le_bytes(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::rc::Rc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::test_net::{End, FAR, US, entropy, inject, stack, wire};
+
+    fn device() -> (End, End) {
+        wire(&Rc::default(), Rc::new(|| false))
+    }
+
+    #[test]
+    fn addresses_that_cannot_be_ours_are_refused() {
+        let sound = Address { mac: [2, 0, 0, 0, 0, 2], address: US, prefix: 30, gateway: Some(FAR) };
+        let broadcast = Ipv4Addr::BROADCAST;
+        let stack = stack(device().0);
+        for (address, error) in [
+            (Address { mac: [3; 6], ..sound }, AddressError::Mac([3; 6])),
+            (Address { address: broadcast, ..sound }, AddressError::Address(broadcast)),
+            (Address { prefix: 33, ..sound }, AddressError::Prefix(33)),
+            (
+                Address { gateway: Some(Ipv4Addr::new(100, 64, 0, 9)), ..sound },
+                AddressError::Gateway(Ipv4Addr::new(100, 64, 0, 9)),
+            ),
+            (
+                Address { gateway: Some(Ipv4Addr::UNSPECIFIED), prefix: 0, ..sound },
+                AddressError::Gateway(Ipv4Addr::UNSPECIFIED),
+            ),
+        ] {
+            assert_eq!(stack.set_address(address), Err(error));
+            assert_eq!(Stack::new(device().0, address, entropy, Duration::ZERO).err(), Some(error));
+        }
+        assert!(stack.has_route(Ipv4Addr::new(9, 9, 9, 9)));
+        stack.set_address(Address { gateway: None, ..sound }).unwrap();
+        assert!(stack.has_route(FAR) && !stack.has_route(Ipv4Addr::new(9, 9, 9, 9)));
+    }
+
+    #[test]
+    fn a_flood_is_taken_in_bounded_portions() {
+        let (here, there) = device();
+        let stack = stack(here);
+        for _ in 0..1000 {
+            inject(&there, alloc::vec![0xff; 60]);
+        }
+        assert_eq!(stack.poll(Duration::ZERO), Some(Duration::ZERO), "more at once");
+        assert_eq!(there.sent(), 1000 - BURST);
+        while stack.poll(Duration::ZERO).is_some() {}
+        assert_eq!(there.sent(), 0);
+    }
+
+    proptest! {
+        /// Frames of any content, with headers that get them far: no panic.
+        #[test]
+        fn any_frames_are_survived(
+            frames in proptest::collection::vec((0usize..5, proptest::collection::vec(any::<u8>(), 0..120)), 1..20),
+        ) {
+            let (here, there) = device();
+            let stack = stack(here);
+            let _socket = stack.udp();
+            for (kind, noise) in frames {
+                let mut frame = alloc::vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1];
+                let proto = [1, 6, 17][kind % 3];
+                match kind {
+                    3 => frame.extend([8, 6, 0, 1, 8, 0, 6, 4]),
+                    4 => {}
+                    _ => {
+                        frame.extend([8, 0, 0x45, 0, 0, 20 + noise.len() as u8, 0, 0, 0, 0, 64, proto, 0, 0]);
+                        frame.extend(FAR.octets());
+                        frame.extend(US.octets());
+                        let sum = frame[14..].chunks(2).fold(0u32, |sum, pair| {
+                            sum + u32::from(u16::from_be_bytes([pair[0], pair[1]]))
+                        });
+                        let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+                        frame[24..26].copy_from_slice(&sum.to_be_bytes());
+                    }
+                }
+                frame.extend(noise);
+                inject(&there, frame);
+            }
+            stack.poll(Duration::ZERO);
+            stack.poll(Duration::from_secs(1));
+        }
+    }
 }

@@ -140,9 +140,12 @@ impl Session {
         if let Some(error) = self.failed {
             return Err(error);
         }
+        // What is done with is cut off once, not record by record: a download brings many of them.
+        let mut done = 0;
         loop {
             let Session { connection, incoming, outgoing, plain, .. } = self;
-            let UnbufferedStatus { mut discard, state } = connection.process_tls_records(incoming);
+            let rest = incoming.get_mut(done..).unwrap_or_default();
+            let UnbufferedStatus { mut discard, state } = connection.process_tls_records(rest);
             let mut idle = false;
             let mut failure = None;
             match state {
@@ -158,7 +161,9 @@ impl Session {
                     }
                 }
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    grow(outgoing, |room| data.encode(room)).map_err(|_| TlsError::Protocol)?;
+                    if grow(outgoing, |room| data.encode(room)).is_err() {
+                        failure = Some(TlsError::Protocol);
+                    }
                 }
                 // Our output keeps its order, so it counts as transmitted once it stands there.
                 Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
@@ -168,12 +173,14 @@ impl Session {
                     match mem::replace(&mut wish, Wish::Nothing) {
                         Wish::Nothing => idle = true,
                         Wish::Send(data) => {
-                            grow(outgoing, |room| traffic.encrypt(data, room))
-                                .map_err(|_| TlsError::Protocol)?;
+                            if grow(outgoing, |room| traffic.encrypt(data, room)).is_err() {
+                                failure = Some(TlsError::Protocol);
+                            }
                         }
                         Wish::Close => {
-                            grow(outgoing, |room| traffic.queue_close_notify(room))
-                                .map_err(|_| TlsError::Protocol)?;
+                            if grow(outgoing, |room| traffic.queue_close_notify(room)).is_err() {
+                                failure = Some(TlsError::Protocol);
+                            }
                         }
                     }
                 }
@@ -182,7 +189,10 @@ impl Session {
                 Ok(_) => failure = Some(TlsError::Protocol),
                 Err(error) => failure = Some(error.into()),
             }
-            self.incoming.drain(..discard.min(self.incoming.len()));
+            done += discard;
+            if idle || failure.is_some() {
+                self.incoming.drain(..done.min(self.incoming.len()));
+            }
             if let Some(error) = failure {
                 self.flush_alert();
                 self.failed = Some(error);
