@@ -7,8 +7,11 @@
 #![forbid(unsafe_code)]
 
 pub mod apt;
+pub mod bench;
 pub mod build;
 pub mod console;
+pub mod controller;
+pub mod demo;
 pub mod disk;
 pub mod grub;
 pub mod host;
@@ -21,6 +24,7 @@ pub mod qemu;
 pub mod qmp;
 pub mod run;
 pub mod setup;
+pub mod site;
 pub mod symbolize;
 pub mod test;
 pub mod tool;

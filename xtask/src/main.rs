@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use clap::{Parser, Subcommand};
-use xtask::{build, image, lint, run, setup, symbolize, test};
+use xtask::{bench, build, controller, demo, image, lint, run, setup, symbolize, test};
 
 /// Builds, runs and tests Sarsen. Each subcommand sets up what it needs by itself.
 #[derive(Debug, Parser)]
@@ -23,8 +23,14 @@ enum Command {
     Image(image::Options),
     /// Run the system in QEMU
     Run(run::Options),
+    /// Run the small EVE controller alone
+    Controller(controller::Options),
+    /// Onboard the system in QEMU with a controller and see the sample application run
+    Demo(demo::Options),
     /// Run the host's tests and the stories in QEMU
     Test(test::Options),
+    /// Measure start times, memory and sizes
+    Bench(bench::Options),
     /// Check formatting and run clippy, for the host and for domains
     Lint,
     /// Format the sources
@@ -41,7 +47,10 @@ fn main() -> std::process::ExitCode {
         }
         Command::Image(options) => image::image(&options),
         Command::Run(options) => run::run(&options),
+        Command::Controller(options) => controller::controller(&options),
+        Command::Demo(options) => demo::demo(&options),
         Command::Test(options) => test::test(&options),
+        Command::Bench(options) => bench::bench(&options),
         Command::Lint => lint::lint(),
         Command::Fmt => lint::fmt(),
         Command::Symbolize(options) => symbolize::symbolize(&options),

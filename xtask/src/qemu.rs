@@ -76,6 +76,7 @@ pub struct Machine {
     stdin: Option<ChildStdin>,
     qmp: Option<Qmp>,
     log: Arc<Log>,
+    started: Instant,
     /// First line that [`Machine::wait_for`] has not looked at.
     next: usize,
     _folder: tempfile::TempDir,
@@ -136,7 +137,7 @@ impl Machine {
         let reader = Arc::clone(&log);
         std::thread::spawn(move || read_console(stdout, &reader, started, listener));
         let stdin = child.stdin.take();
-        let mut machine = Self { child, stdin, qmp: None, log, next: 0, _folder: folder };
+        let mut machine = Self { child, stdin, qmp: None, log, started, next: 0, _folder: folder };
         match Qmp::connect(&machine._folder.path().join("qmp"), Duration::from_secs(10)) {
             Ok(qmp) => machine.qmp = Some(qmp),
             Err(error) => {
@@ -257,6 +258,20 @@ impl Machine {
     /// As [`Machine::qmp`].
     pub fn set_link(&mut self, up: bool) -> Result<()> {
         self.qmp("set_link", json!({ "name": NETWORK, "up": up })).map(|_| ())
+    }
+
+    /// The time since power-on, by the clock of [`Line::at`].
+    pub fn since_power_on(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Says why nothing good can come any more: QEMU ended, or Xen or dom0 died.
+    pub fn trouble(&mut self) -> Option<String> {
+        let found = {
+            let state = self.log.lock();
+            state.lines.iter().find_map(|line| fatal(line).map(|reason| format!("{reason}: {}", line.text)))
+        };
+        found.or_else(|| (!self.running()).then(|| "QEMU ended".to_owned()))
     }
 
     /// Whether QEMU still runs.

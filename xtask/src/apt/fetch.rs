@@ -114,8 +114,11 @@ impl Archive {
         if let Some(parent) = target.parent() {
             paths::create(parent.to_owned())?;
         }
-        std::fs::rename(&fresh, target)
-            .with_context(|| format!("cannot put the package at {}", target.display()))
+        match std::fs::rename(&fresh, target) {
+            // Someone else fetched the same at the same time.
+            Err(_) if target.is_dir() => Ok(()),
+            result => result.with_context(|| format!("cannot put the package at {}", target.display())),
+        }
     }
 }
 

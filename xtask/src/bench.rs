@@ -1,0 +1,295 @@
+//! `bench`: how long things take and how much room they need, as medians over several starts.
+//!
+//! Times come from three places. Points of the boot are told by the console, with the host's clock since
+//! power-on. What the controller sees (first accepted request, application RUNNING) is taken when it sees
+//! it. And every line `measure NAME VALUE UNIT` that a domain prints counts as one sample of NAME, e.g.
+//! dom0's creation times and page counts. Sizes are those of the build.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use serde_json::{Value, json};
+use xtask_controller::Observed;
+
+use crate::build::{self, Built};
+use crate::console::Line;
+use crate::qemu::{Machine, Options as MachineOptions};
+use crate::setup::{self, Stock};
+use crate::site::{self, Site};
+use crate::{image, paths, ui};
+
+/// Options of `bench`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// How many starts
+    #[arg(long, default_value_t = 5)]
+    pub runs: u32,
+    /// Boot through firmware and GRUB instead of letting QEMU load Xen
+    #[arg(long)]
+    pub uefi: bool,
+    /// Write the numbers to this file too
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Seconds after which one start is given up
+    #[arg(long, default_value_t = 90, value_name = "SECONDS")]
+    pub timeout: u64,
+    /// Take the domains that the last build made
+    #[arg(long)]
+    pub no_build: bool,
+}
+
+/// Points of the boot that the console tells: name, speaker, part of the line.
+const POINTS: [(&str, &str, &str); 5] = [
+    ("power-on to Xen", "xen", "Xen version"),
+    ("power-on to dom0's first line", "dom0", "sarsen dom0"),
+    ("power-on to net's first line", "net", ""),
+    ("power-on to control's first line", "control", ""),
+    ("power-on to the application's first line", site::APP, ""),
+];
+
+/// Points that the controller sees, in their order.
+type Seen = fn(&Observed, &Observed) -> bool;
+const SEEN: [(&str, Seen); 3] = [
+    ("dom0's first line to the first accepted request", |now, before| accepted(now) > accepted(before)),
+    ("dom0's first line to the application RUNNING", |now, _| {
+        now.app(site::APP).is_some_and(|app| app.state == "RUNNING" && !app.deleted)
+    }),
+    ("dom0's first line to the application's first line in the controller", |now, _| {
+        now.app_lines(site::APP).next().is_some()
+    }),
+];
+
+/// Requests that were answered well.
+fn accepted(observed: &Observed) -> u64 {
+    observed.answers.iter().filter(|(code, _)| (200..300).contains(*code)).map(|(_, count)| count).sum()
+}
+
+/// Samples by name; the unit goes with the name.
+#[derive(Debug, Default)]
+struct Samples {
+    values: BTreeMap<(String, String), Vec<f64>>,
+}
+
+impl Samples {
+    fn add(&mut self, name: impl Into<String>, unit: &str, value: f64) {
+        self.values.entry((name.into(), unit.to_owned())).or_default().push(value);
+    }
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// When something does not build, or a start does not reach its end in time; what was measured is printed first.
+pub fn bench(options: &Options) -> Result<()> {
+    setup::host_tools(&setup::Host::ALL)?;
+    let stock = setup::stock()?;
+    let folder = paths::output("bench");
+    let mut samples = Samples::default();
+    let mut failures = Vec::new();
+    for run in 1..=options.runs {
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder)?;
+        }
+        let site = Site::open(&paths::create(folder.clone())?, None)?;
+        let built = build::build(&build::Options {
+            config: Some(site.config()),
+            no_build: options.no_build,
+            ..build::Options::default()
+        })?;
+        site.offer_sample(&built, site::CONFIG)?;
+        if run == 1 {
+            sizes(&built, &mut samples)?;
+        }
+        let machine = machine(options, &stock, &built, &site)?;
+        let step = ui::step(format!("start {run} of {}", options.runs));
+        match measure(&machine, &site, Duration::from_secs(options.timeout), &mut samples) {
+            Ok(()) => step.done(""),
+            Err(error) => {
+                drop(step);
+                failures.push(format!("start {run}: {error:#}"));
+            }
+        }
+    }
+    print(&samples);
+    if let Some(file) = &options.json {
+        let text = serde_json::to_string_pretty(&report(&samples, options))?;
+        paths::write(file, text + "\n")?;
+    }
+    if !failures.is_empty() {
+        bail!("{}", failures.join("\n"));
+    }
+    Ok(())
+}
+
+fn machine(options: &Options, stock: &Stock, built: &Built, site: &Site) -> Result<MachineOptions> {
+    if !options.uefi {
+        return Ok(MachineOptions::direct(built, stock));
+    }
+    let image = image::default_output(built);
+    image::make(built, stock, Some(&site.config()), &image)?;
+    Ok(MachineOptions::disk(image, built, stock))
+}
+
+fn sizes(built: &Built, samples: &mut Samples) -> Result<()> {
+    let mut add = |name: String, file: PathBuf| -> Result<()> {
+        samples.add(name, "KiB", paths::read(&file)?.len() as f64 / 1024.0);
+        Ok(())
+    };
+    for name in built.symbols.keys() {
+        let file = if name == build::DOM0 { built.dom0.clone() } else { built.image(name) };
+        add(format!("image {name}"), file)?;
+    }
+    add("archive".to_owned(), built.archive.clone())
+}
+
+/// One start: waits for everything that the controller shall see, then reads the console.
+fn measure(options: &MachineOptions, site: &Site, timeout: Duration, samples: &mut Samples) -> Result<()> {
+    let before = site.controller.observe(Clone::clone);
+    let end = Instant::now() + timeout;
+    let mut machine = Machine::start(options, None)?;
+    let mut seen = Vec::new();
+    let mut result = Ok(());
+    for (name, test) in SEEN {
+        while !site.controller.observe(|now| test(now, &before)) {
+            let reason = machine
+                .trouble()
+                .or_else(|| (Instant::now() >= end).then(|| format!("not within {} s", timeout.as_secs())));
+            if let Some(reason) = reason {
+                result = Err(anyhow::anyhow!("{name}: {reason}\n{}", machine.tail()));
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        if result.is_err() {
+            break;
+        }
+        seen.push((name, machine.since_power_on()));
+    }
+    let lines = machine.lines();
+    machine.quit();
+    points(&lines, &seen, samples);
+    result
+}
+
+/// Turns one start's lines and sightings into samples.
+fn points(lines: &[Line], seen: &[(&str, Duration)], samples: &mut Samples) {
+    let milliseconds = |time: Duration| time.as_secs_f64() * 1000.0;
+    let at = |who: &str, part: &str| {
+        lines.iter().find(|line| line.who == who && line.text.contains(part)).map(|line| line.at)
+    };
+    for (name, who, part) in POINTS {
+        if let Some(at) = at(who, part) {
+            samples.add(name, "ms", milliseconds(at));
+        }
+    }
+    if let Some(dom0) = at("dom0", "sarsen dom0") {
+        for (name, time) in seen {
+            samples.add(*name, "ms", milliseconds(time.saturating_sub(dom0)));
+        }
+    }
+    for line in lines {
+        if let Some((name, value, unit)) = measurement(&line.text) {
+            samples.add(format!("{} {name}", line.who), unit, value);
+        }
+    }
+}
+
+/// `… measure NAME VALUE UNIT`.
+fn measurement(text: &str) -> Option<(&str, f64, &str)> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let at = words.iter().position(|word| *word == "measure")?;
+    let [name, value, unit] = words.get(at + 1..at + 4)? else { return None };
+    Some((name, value.parse().ok().filter(|value: &f64| value.is_finite())?, unit))
+}
+
+/// The middle value, or the mean of the two in the middle.
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let half = sorted.len() / 2;
+    match sorted.len() {
+        0 => f64::NAN,
+        length if length % 2 == 1 => sorted[half],
+        _ => (sorted[half - 1] + sorted[half]) / 2.0,
+    }
+}
+
+fn extremes(values: &[f64]) -> (f64, f64) {
+    values
+        .iter()
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &value| (low.min(value), high.max(value)))
+}
+
+fn print(samples: &Samples) {
+    println!("{:<70} {:>10} {:>10} {:>10}  {:<5} {:>3}", "", "median", "least", "most", "unit", "n");
+    for ((name, unit), values) in &samples.values {
+        let (least, most) = extremes(values);
+        println!(
+            "{name:<70} {:>10.1} {least:>10.1} {most:>10.1}  {unit:<5} {:>3}",
+            median(values),
+            values.len()
+        );
+    }
+}
+
+fn report(samples: &Samples, options: &Options) -> Value {
+    let values: Vec<Value> = samples
+        .values
+        .iter()
+        .map(|((name, unit), values)| {
+            let (least, most) = extremes(values);
+            json!({ "name": name, "unit": unit, "median": median(values), "least": least, "most": most, "samples": values })
+        })
+        .collect();
+    json!({ "runs": options.runs, "boot": if options.uefi { "uefi" } else { "direct" }, "values": values })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(ms: u64, who: &str, text: &str) -> Line {
+        Line { at: Duration::from_millis(ms), who: who.into(), text: text.into() }
+    }
+
+    #[test]
+    fn a_start_becomes_samples() {
+        let lines = [
+            line(50, "xen", "Xen version 4.20"),
+            line(1100, "dom0", "sarsen dom0 0.1.0"),
+            line(1200, "dom0", "INFO dom0: measure create.net 12.5 ms"),
+            line(1250, "net", "up"),
+        ];
+        let mut samples = Samples::default();
+        points(&lines, &[("seen", Duration::from_millis(2100))], &mut samples);
+        let got: Vec<_> = samples
+            .values
+            .iter()
+            .map(|((name, unit), values)| (name.as_str(), unit.as_str(), values[0]))
+            .collect();
+        let expected = [
+            ("dom0 create.net", "ms", 12.5),
+            ("power-on to Xen", "ms", 50.0),
+            ("power-on to dom0's first line", "ms", 1100.0),
+            ("power-on to net's first line", "ms", 1250.0),
+            ("seen", "ms", 1000.0),
+        ];
+        assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn only_whole_measurements_count() {
+        assert_eq!(measurement("measure a 1 KiB"), Some(("a", 1.0, "KiB")));
+        assert_eq!(measurement("measure a many KiB"), None);
+        assert_eq!(measurement("measure a inf ms"), None);
+        assert_eq!(measurement("to measure"), None);
+    }
+
+    #[test]
+    fn medians() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
+    }
+}
