@@ -61,12 +61,11 @@ fn place(loader: &Loader, address: u64) -> String {
             }
         }
     }
-    if names.is_empty() {
-        names.extend(
-            loader
-                .find_symbol(call)
-                .map(|name| without_hash(&addr2line::demangle_auto(name.into(), None)).to_owned()),
-        );
+    // The line tables have no paths in names, and assembly is not in them at all: the symbol says both.
+    let code = loader.get_section_range(b".text").is_some_and(|text| text.begin <= call && call < text.end);
+    if let Some(symbol) = loader.find_symbol(call).filter(|_| code) {
+        names.pop();
+        names.push(without_hash(&addr2line::demangle_auto(symbol.into(), None)).to_owned());
     }
     match (names.is_empty(), at.is_empty()) {
         (true, true) => "outside of the image".to_owned(),
