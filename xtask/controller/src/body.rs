@@ -3,10 +3,12 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::mpsc;
+use tokio::time::{Sleep, sleep};
 
 /// A body of an answer.
 pub(crate) struct Body {
@@ -15,8 +17,8 @@ pub(crate) struct Body {
     padding: u64,
     /// What the header says; `None` makes a chunked body.
     promised: Option<u64>,
-    /// Whether the connection is cut at the end.
-    cut: bool,
+    /// The connection is cut at the end, after a pause in which the bytes before leave the house.
+    cut: Option<Pin<Box<Sleep>>>,
     live: Option<mpsc::Receiver<Bytes>>,
 }
 
@@ -34,13 +36,15 @@ impl std::error::Error for Cut {}
 
 /// Bodies from this size on come in chunks, as with Go controllers.
 const CHUNKED_FROM: usize = 2048;
+/// How long a connection that is to be cut has for what was written.
+const CUT_AFTER: Duration = Duration::from_millis(50);
 
 impl Body {
     /// The bytes, with their length in the header.
     pub(crate) fn sized(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
         let promised = Some(bytes.len() as u64);
-        Self { parts: VecDeque::from([bytes]), padding: 0, promised, cut: false, live: None }
+        Self { parts: VecDeque::from([bytes]), padding: 0, promised, cut: None, live: None }
     }
 
     /// The bytes as a Go controller sends them: long ones in chunks.
@@ -49,7 +53,7 @@ impl Body {
             return Self::sized(bytes);
         }
         let parts = bytes.chunks(CHUNKED_FROM).map(Bytes::copy_from_slice).collect();
-        Self { parts, padding: 0, promised: None, cut: false, live: None }
+        Self { parts, padding: 0, promised: None, cut: None, live: None }
     }
 
     /// Half of the bytes behind a header that promises all of them, then the end.
@@ -57,18 +61,18 @@ impl Body {
         let half = bytes.get(..bytes.len() / 2).unwrap_or_default();
         let promised = Some(bytes.len().max(1) as u64);
         let parts = VecDeque::from([Bytes::copy_from_slice(half)]);
-        Self { parts, padding: 0, promised, cut: true, live: None }
+        Self { parts, padding: 0, promised, cut: Some(Box::pin(sleep(CUT_AFTER))), live: None }
     }
 
     /// The bytes, then zeros.
     pub(crate) fn padded(bytes: Vec<u8>, padding: u64) -> Self {
         let promised = Some((bytes.len() as u64).saturating_add(padding));
-        Self { parts: VecDeque::from([bytes.into()]), padding, promised, cut: false, live: None }
+        Self { parts: VecDeque::from([bytes.into()]), padding, promised, cut: None, live: None }
     }
 
     /// What comes out of a channel, until it closes.
     pub(crate) fn live(receiver: mpsc::Receiver<Bytes>) -> Self {
-        Self { parts: VecDeque::new(), padding: 0, promised: None, cut: false, live: Some(receiver) }
+        Self { parts: VecDeque::new(), padding: 0, promised: None, cut: None, live: Some(receiver) }
     }
 }
 
@@ -93,11 +97,17 @@ impl hyper::body::Body for Body {
             let part = ZEROS.get(..count as usize).unwrap_or(ZEROS);
             return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(part)))));
         }
-        Poll::Ready(if std::mem::take(&mut self.cut) { Some(Err(Cut)) } else { None })
+        match &mut self.cut {
+            Some(pause) => pause.as_mut().poll(context).map(|()| Some(Err(Cut))),
+            None => Poll::Ready(None),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.live.is_none() && !self.cut && self.padding == 0 && self.parts.iter().all(Bytes::is_empty)
+        self.live.is_none()
+            && self.cut.is_none()
+            && self.padding == 0
+            && self.parts.iter().all(Bytes::is_empty)
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -105,6 +105,7 @@ impl Controller {
         };
         core.with(|state| {
             state.own_url = own;
+            state.api_url.clone_from(&urls.api);
             state.event(format!("controller: device API {}, page {}", urls.api, urls.web));
         });
         core.look_at_config()?;

@@ -175,3 +175,44 @@ fn asn1_integer(big_endian: &[u8]) -> Vec<u8> {
     out.extend_from_slice(magnitude);
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MESSAGE: &[u8] = include_bytes!("../vectors/message");
+
+    #[test]
+    fn signatures_of_openssl_verify() {
+        let vectors: [(&[u8], &[u8]); 3] = [
+            (include_bytes!("../vectors/p256.pem"), include_bytes!("../vectors/p256.sig")),
+            (include_bytes!("../vectors/p384.pem"), include_bytes!("../vectors/p384.sig")),
+            (include_bytes!("../vectors/rsa.pem"), include_bytes!("../vectors/rsa.sig")),
+        ];
+        for (pem, signature) in vectors {
+            let certificate = Certificate::from_pem(pem).expect("a certificate");
+            assert_eq!(certificate.check_signed_by(&certificate), Ok(()));
+            assert_eq!(certificate.check_envelope(MESSAGE, signature), Ok(()));
+            assert_eq!(certificate.check_envelope(b"other", signature), Err(BadSignature));
+            for length in [0, 1, signature.len() - 1] {
+                assert_eq!(certificate.check_envelope(MESSAGE, &signature[..length]), Err(BadSignature));
+            }
+        }
+    }
+
+    #[test]
+    fn certificates_are_read_strictly() {
+        let pem = include_bytes!("../vectors/p256.pem");
+        let fault = |pem: &[u8]| Certificate::from_pem(pem).map(|_| ());
+        assert_eq!(fault(&[pem.as_slice(), b"\n\n"].concat()), Ok(()));
+        assert_eq!(fault(&pem.repeat(2)), Err(CertificateFault::NotOnePem));
+        assert_eq!(fault(&pem[..pem.len() / 2]), Err(CertificateFault::NotOnePem));
+        assert_eq!(fault(b""), Err(CertificateFault::NotOnePem));
+        let ed25519 = include_bytes!("../vectors/ed25519.pem");
+        assert_eq!(fault(ed25519), Err(CertificateFault::KeyKind));
+        assert_eq!(Certificate::from_der(vec![0x30]).map(|_| ()), Err(CertificateFault::NotDer));
+        let other = Certificate::from_pem(include_bytes!("../vectors/rsa.pem")).expect("a certificate");
+        let own = Certificate::from_pem(pem).expect("a certificate");
+        assert_eq!(own.check_signed_by(&other), Err(CertificateFault::Unsigned));
+    }
+}

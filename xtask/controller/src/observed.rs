@@ -157,6 +157,8 @@ pub struct ObjectView {
 /// A line of a log.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct LogLine {
+    /// Counted over all lines since the controller started, from 1.
+    pub number: u64,
     /// Which device sent it.
     pub device: Uuid,
     /// The application that wrote it; `None` for the device itself.
@@ -219,8 +221,11 @@ impl Observed {
         self.logs.iter().filter(|line| line.app.is_none())
     }
 
-    pub(crate) fn push_log(&mut self, line: LogLine) {
-        push(&mut self.logs, line, LOG_LINES);
+    /// Numbers a line and keeps it.
+    pub(crate) fn push_log(&mut self, mut line: LogLine) -> LogLine {
+        line.number = self.logs.back().map_or(0, |last| last.number) + 1;
+        push(&mut self.logs, line.clone(), LOG_LINES);
+        line
     }
 
     pub(crate) fn push_event(&mut self, event: Event) {

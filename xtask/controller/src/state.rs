@@ -46,6 +46,11 @@ pub(crate) struct State {
     served: BTreeMap<Uuid, Served>,
     /// `http://host:port` of the own datastore as devices see it.
     pub(crate) own_url: String,
+    /// URL of the device API, and path of the configuration file, for the page.
+    pub(crate) api_url: String,
+    pub(crate) config_name: String,
+    /// When the controller started, so that a page notices another one behind the same port.
+    pub(crate) started_ms: i64,
     pub(crate) records: Vec<Record>,
     /// Identifiers of the last requests: each request has to bring a fresh one.
     pub(crate) request_ids: VecDeque<String>,
@@ -90,6 +95,9 @@ impl State {
             versions_path,
             served: BTreeMap::new(),
             own_url: String::new(),
+            api_url: String::new(),
+            started_ms: clock::now_ms(),
+            config_name: folder.join("config.toml").display().to_string(),
             records: Vec::new(),
             request_ids: VecDeque::new(),
             last_refusal: BTreeMap::new(),

@@ -110,7 +110,8 @@ pub(super) fn serve(
     }
     let lines = parse_lines(&file.text, notes)?;
     for (line, at_ms) in lines {
-        let line = LogLine {
+        let line = state.observed.push_log(LogLine {
+            number: 0,
             device,
             app,
             app_name: app_name.clone(),
@@ -119,8 +120,7 @@ pub(super) fn serve(
             source: line.source,
             content: line.content,
             msgid: line.msgid,
-        };
-        state.observed.push_log(line.clone());
+        });
         state.records.push(Record::Log(line));
     }
     Ok(Answer::empty(201))

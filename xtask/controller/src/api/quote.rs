@@ -139,3 +139,64 @@ impl<'a> Reader<'a> {
         self.take(usize::from(length))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NONCE: &str = "000102030405060708090a0b0c0d0e0f";
+
+    fn signing() -> Certificate {
+        Certificate::from_pem(include_bytes!("../../vectors/p256.pem")).expect("a certificate")
+    }
+
+    fn quote() -> ZAttestQuote {
+        let value = |index: u8| TpmPcrValue {
+            index: u32::from(index),
+            hash_algo: TpmHashAlgo::Sha256 as i32,
+            value: sha256(&[index]).to_vec(),
+        };
+        ZAttestQuote {
+            attest_data: include_bytes!("../../vectors/attest").to_vec(),
+            signature: include_bytes!("../../vectors/attest.sig").to_vec(),
+            pcr_values: (0..24).map(value).collect(),
+            ..ZAttestQuote::default()
+        }
+    }
+
+    fn judged(change: impl FnOnce(&mut ZAttestQuote)) -> Verdict {
+        let mut quote = quote();
+        change(&mut quote);
+        judge(&quote, NONCE, Some(&signing()))
+    }
+
+    #[test]
+    fn a_genuine_quote_is_trusted() {
+        assert_eq!(judged(|_| {}), Verdict::Trusted);
+        assert_eq!(judged(|quote| *quote = ZAttestQuote::default()), Verdict::NoTpm);
+    }
+
+    #[test]
+    fn every_part_is_looked_at() {
+        assert!(matches!(judged(|quote| quote.attest_data[30] ^= 1), Verdict::Malformed(_)));
+        assert!(matches!(judged(|quote| quote.signature.truncate(9)), Verdict::Malformed(_)));
+        assert!(matches!(judged(|quote| quote.signature.clear()), Verdict::Malformed(_)));
+        assert!(matches!(judged(|quote| quote.pcr_values.clear()), Verdict::Malformed(_)));
+        assert!(matches!(judged(|quote| quote.pcr_values[3].value[0] ^= 1), Verdict::Refuted(_)));
+        assert!(matches!(judged(|quote| quote.pcr_values[3].hash_algo = 1), Verdict::Refuted(_)));
+        assert!(matches!(judged(|quote| drop(quote.pcr_values.remove(3))), Verdict::Refuted(_)));
+        // Not quoted, so it does not count.
+        assert_eq!(judged(|quote| quote.pcr_values[20].value[0] ^= 1), Verdict::Trusted);
+        assert_eq!(judge(&quote(), "00", Some(&signing())), Verdict::WrongNonce);
+        assert_eq!(judge(&quote(), NONCE, None), Verdict::NoCertificate);
+    }
+
+    #[test]
+    fn no_length_of_attest_data_is_a_panic() {
+        let whole = quote().attest_data;
+        for length in 0..whole.len() {
+            assert!(Attested::parse(&whole[..length]).is_none());
+        }
+        assert!(Attested::parse(&[whole.as_slice(), &[0]].concat()).is_none());
+    }
+}
