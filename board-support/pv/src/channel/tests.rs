@@ -305,6 +305,45 @@ fn fault_seen_by_one_half_wakes_the_other() {
     assert_eq!(left, 0);
 }
 
+/// The port wakes the half that asked last, here the sender, and the event is for the other one.
+#[test]
+fn event_that_is_not_for_the_half_that_was_told_is_passed_on() {
+    let stage = Stage::new();
+    let (mut lower, mut upper) = stage.open();
+    let (mut out, mut incoming) = lower.split();
+    let received = Cell::new(false);
+    let left = run(vec![
+        Box::pin(async {
+            assert_eq!(incoming.receive().await, Ok(answer()));
+            received.set(true);
+        }),
+        Box::pin(async move {
+            loop {
+                out.send(&question(1 << 20)).await.unwrap();
+            }
+        }),
+        Box::pin(async { upper.try_send(&answer()).unwrap() }),
+    ]);
+    assert!(received.get());
+    assert_eq!(left, 1, "the sender still has no room");
+}
+
+#[test]
+fn fault_seen_without_sleeping_wakes_the_other_half_too() {
+    let stage = Stage::new();
+    let (_lower, mut upper) = stage.open();
+    let page = stage.page();
+    let (mut out, mut incoming) = upper.split();
+    let left = run(vec![
+        Box::pin(async move { while out.send(&answer()).await.is_ok() {} }),
+        Box::pin(async move {
+            UP.prod.store(&page, 0x4000_0000);
+            assert!(matches!(incoming.try_receive(), Err(ChannelError::Peer(_))));
+        }),
+    ]);
+    assert_eq!(left, 0);
+}
+
 #[test]
 fn accepter_waits_for_an_offerer_that_is_late() {
     let stage = Stage::new();
