@@ -11,7 +11,7 @@ use proto_xen::{
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{Xen, call};
+use crate::{Xen, call, sysctl};
 
 /// A domain as Xen sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,16 +187,8 @@ impl Domctl for Xen {
     }
 
     fn next_domain(&self, from: DomId) -> Result<Option<DomainInfo>, Errno> {
-        match plain(op::GET_DOMAIN_INFO, from, &[0u8; 0]) {
-            Ok(result) => {
-                let raw: GetDomainInfo = result.result();
-                let info = DomainInfo::from(&raw);
-                // Xen answers with the next domain where there is none of that number.
-                Ok((info.domain >= from).then_some(info))
-            }
-            Err(Errno::ESRCH) => Ok(None),
-            Err(errno) => Err(errno),
-        }
+        // The domctl of the same name knows exact numbers only (from 4.19 on).
+        sysctl::first_domain_from(from).map(|raw| raw.map(|raw| DomainInfo::from(&raw)))
     }
 
     fn set_max_vcpus(&self, domain: DomId, count: u32) -> Result<(), Errno> {

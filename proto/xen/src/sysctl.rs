@@ -9,6 +9,8 @@ pub const INTERFACE_VERSION: u32 = 0x15;
 pub mod op {
     /// [`super::Physinfo`].
     pub const PHYSINFO: u32 = 3;
+    /// [`super::GetDomainInfoList`].
+    pub const GET_DOMAIN_INFO_LIST: u32 = 6;
 }
 
 /// What the hypercall takes.
@@ -61,4 +63,23 @@ pub struct Physinfo {
     pub hw_cap: [u32; 8],
 }
 
+/// Domains from a number on, as [`GetDomainInfo`](crate::domctl::GetDomainInfo).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct GetDomainInfoList {
+    /// The lowest number of interest.
+    pub first_domain: u16,
+    /// Not used.
+    pub padding: u16,
+    /// Room for so many.
+    pub max_domains: u32,
+    /// Address of the array.
+    pub buffer: u64,
+    /// Out: how many were written.
+    pub num_domains: u32,
+    /// Not used.
+    pub padding_end: u32,
+}
+
 const _: () = assert!(size_of::<Physinfo>() == 112);
+const _: () = assert!(size_of::<GetDomainInfoList>() == 24);
