@@ -7,7 +7,7 @@ fn main() {
     }
     let script = format!("{}/../linker/{arch}.ld", env!("CARGO_MANIFEST_DIR"));
     let placed: &[&str] = match arch.as_str() {
-        "x86_64" => &["--defsym=LOAD_BASE=0x2000000"],
+        "x86_64" => &["--defsym=LOAD_BASE=0x1000000"],
         _ => &["--defsym=LOAD_BASE=0", "-pie", "--no-dynamic-linker", "-znotext", "-znorelro"],
     };
     for argument in placed.iter().chain(&["--build-id=none", &format!("-T{script}")]) {

@@ -1,8 +1,43 @@
 //! The builder: the one domain with power over the others.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`boot`] | from the ramdisk to running services |
+//! | [`machine`] | configuration space and registers of PCI functions |
+//! | [`services`] | supervision of the services, their deaths |
+//! | [`control`] | channel `device`: what control asks for and is told |
+//! | [`console`] | consoles of applications |
+//! | [`watch`] | Xen's event for every death |
+//! | [`drill`] | ending a service on purpose, to see that it can be built anew |
+//!
+//! Only wiring: what can be decided without waiting is in `dom0/toolstack`.
 
 #![no_std]
 #![cfg_attr(target_os = "none", no_main)]
 #![forbid(unsafe_code)]
+
+#[cfg(target_os = "none")]
+extern crate alloc;
+
+#[cfg(target_os = "none")]
+mod boot;
+#[cfg(target_os = "none")]
+mod console;
+#[cfg(target_os = "none")]
+mod control;
+#[cfg(target_os = "none")]
+mod drill;
+#[cfg(target_os = "none")]
+mod ground;
+#[cfg(target_os = "none")]
+mod machine;
+#[cfg(target_os = "none")]
+mod services;
+#[cfg(target_os = "none")]
+mod watch;
+
+#[cfg(target_os = "none")]
+board_support_rt::domain!(boot::main);
 
 #[cfg(not(target_os = "none"))]
 fn main() {}

@@ -10,7 +10,8 @@
 //! | [`service`], [`wiring`] | the domains of the table, their channels |
 //! | [`server`], [`request`], [`application`], [`outbox`] | domains that control asks for, within the table's limits |
 //! | [`pci`], [`acpi`] | handing a PCI function over and taking it back; where configuration space is |
-//! | [`watch`], [`image`], [`port`] | deaths; image hashes; dom0's own ports |
+//! | [`ramdisk`], [`image`] | the archive, the table in it, the hashes of images |
+//! | [`watch`], [`port`] | deaths; dom0's own ports |
 //!
 //! What exists outside of dom0 is held by a guard that undoes it when dropped, in reverse order: a
 //! step that fails leaves nothing behind.
@@ -42,6 +43,7 @@ pub mod memory;
 pub mod outbox;
 pub mod pci;
 pub mod port;
+pub mod ramdisk;
 pub mod request;
 pub mod server;
 pub mod service;

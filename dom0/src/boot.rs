@@ -1,0 +1,162 @@
+//! From the ramdisk to running services.
+
+use alloc::{boxed::Box, rc::Rc, vec::Vec};
+use core::{cell::RefCell, fmt};
+
+use board_support_hyp::{Domctl, version};
+use board_support_rt::{self as rt, Boot, Spawner, timer::now};
+use dom0_toolstack::{
+    acpi::AcpiError,
+    pci::Held,
+    ramdisk::{Ramdisk, RamdiskError},
+    server::Server,
+    service::Plan,
+};
+use proto_manifest::table::Table;
+use proto_xen::{DomId, Errno, domctl};
+
+use crate::{
+    console::Consoles,
+    control, drill,
+    ground::{Builder, Ground, VERSION, XEN},
+    machine::Machine,
+    services::Services,
+    watch,
+};
+
+/// Why dom0 cannot do its work.
+enum BootError {
+    /// Xen speaks another version of the domctl interface.
+    Interface { xen: (u16, u16) },
+    /// Xen refuses dom0's first domctl.
+    Refused(Errno),
+    /// The ramdisk is of no use.
+    Ramdisk(RamdiskError),
+    /// There is no configuration space.
+    Acpi(AcpiError),
+}
+
+impl fmt::Display for BootError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Interface { xen: (major, minor) } => write!(
+                f,
+                "Xen {major}.{minor} has another domctl interface than version {:#x}, which this dom0 speaks",
+                domctl::INTERFACE_VERSION
+            ),
+            Self::Refused(errno) => write!(f, "Xen refuses a domctl: {errno}; is this dom0?"),
+            Self::Ramdisk(error) => error.fmt(f),
+            Self::Acpi(error) => error.fmt(f),
+        }
+    }
+}
+
+/// dom0's first and last function.
+pub(crate) async fn main(boot: Boot, spawner: Spawner) {
+    let xen = version::version().unwrap_or_default();
+    log::info!(target: "dom0", "sarsen dom0 {VERSION} on Xen {}.{}", xen.0, xen.1);
+    if let Err(error) = run(&boot, spawner, xen) {
+        log::error!(target: "dom0", "{error}");
+        // Xen resets the machine after some seconds, in which the line can be read.
+        rt::shutdown(rt::Reason::CRASH);
+    }
+}
+
+fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> {
+    check_interface(xen)?;
+    let ramdisk = Ramdisk::open(boot.module(0)).map_err(BootError::Ramdisk)?;
+    let provisioning: &'static [u8] = Box::leak(ramdisk.provisioning().into_boxed_slice());
+    let Ramdisk { archive, table } = ramdisk;
+    let table: &'static Table = Box::leak(Box::new(table));
+    log::info!(target: "dom0", "board {}: {} services", table.board, table.domains.len());
+
+    let held = hold_devices(table, boot.rsdp())?;
+    let signature = signature();
+    let builder = Builder::new(&XEN, table, archive, held, signature, provisioning);
+    let ground = Rc::new(Ground {
+        spawner,
+        xen,
+        outbox: RefCell::default(),
+        filled: Default::default(),
+        emptied: Default::default(),
+        services: Services::new(builder),
+        server: RefCell::new(Server::new(&XEN, table.applications, signature)),
+        consoles: Consoles::default(),
+        app_limit_kib: table.applications.memory_mib.saturating_mul(1024),
+    });
+    spawner.spawn(watch::deaths(ground.clone()));
+    spawner.spawn(control::forward_own_log(ground.clone()));
+    start_all(&ground, table);
+    if let Some(order) = boot.option("drill") {
+        spawner.spawn(drill::run(ground, order));
+    }
+    Ok(())
+}
+
+fn check_interface(xen: (u16, u16)) -> Result<(), BootError> {
+    match XEN.next_domain(DomId::DOM0) {
+        Ok(_) => Ok(()),
+        Err(Errno::EACCES) => Err(BootError::Interface { xen }),
+        Err(errno) => Err(BootError::Refused(errno)),
+    }
+}
+
+/// Finds and holds the devices of the table. One that is not there costs the domain that wants it,
+/// not the system.
+fn hold_devices(
+    table: &'static Table,
+    rsdp: u64,
+) -> Result<&'static [Held<'static, board_support_hyp::Xen, Machine>], BootError> {
+    if table.devices.is_empty() {
+        return Ok(&[]);
+    }
+    let machine = Box::leak(Box::new(Machine::find(rsdp).map_err(BootError::Acpi)?));
+    let mut all = Vec::new();
+    for device in &table.devices {
+        match Held::take(&XEN, machine, device) {
+            Ok(held) => {
+                log::info!(target: "dom0", "device {} is PCI {}", device.name, held.function().at);
+                all.push(held);
+            }
+            Err(error) => log::error!(target: "dom0", "device {}: {error}", device.name),
+        }
+    }
+    Ok(all.leak())
+}
+
+/// Builds and starts every service of the table, in its order. All are created before the first is
+/// filled, for they are told each other's numbers.
+fn start_all(ground: &Rc<Ground>, table: &'static Table) {
+    let mut shells = Vec::new();
+    for (index, domain) in table.domains.iter().enumerate() {
+        let started = now();
+        let mut builder = ground.services.builder();
+        let made = builder.prepare(index).and_then(|plan: Plan<'static>| {
+            let shell = builder.create(&plan)?;
+            Ok((plan, shell))
+        });
+        match made {
+            Ok((plan, shell)) => {
+                log::info!(target: "dom0", "domain {} is {}", domain.name, shell.id());
+                shells.push((index, plan, shell, now() - started));
+            }
+            Err(error) => log::error!(target: "dom0", "domain {}: {error}", domain.name),
+        }
+    }
+    for (index, plan, shell, so_far) in shells {
+        let started = now();
+        let finished = ground.services.builder().finish(plan, shell);
+        Services::start(ground, index, finished, started, so_far);
+    }
+}
+
+/// `CPUID[1].eax`: which processor this is.
+#[cfg(target_arch = "x86_64")]
+fn signature() -> u32 {
+    core::arch::x86_64::__cpuid(1).eax
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn signature() -> u32 {
+    0
+}

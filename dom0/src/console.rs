@@ -1,0 +1,106 @@
+//! Consoles of applications: what they write goes to control, what control types goes to them.
+
+use alloc::{rc::Rc, vec::Vec};
+use core::cell::RefCell;
+
+use board_support_hyp::Xen;
+use board_support_pv::console::back::Back;
+use board_support_rt::Domain;
+use dom0_toolstack::{
+    application::Console,
+    server::{Piece, Short},
+};
+use embassy_futures::select::{Either3, select3};
+use embassy_sync::{blocking_mutex::raw::NoopRawMutex, channel::Channel};
+use proto_svc::device::AppId;
+use proto_xen::DomId;
+
+use crate::ground::{Bell, Ground, Line, Page, map};
+
+/// Pieces that were typed and not read yet. More are dropped, as from a keyboard.
+const MAX_TYPED: usize = 4;
+
+/// Bytes that are read at once.
+const READ_BYTES: usize = 512;
+
+/// The consoles that are served.
+#[derive(Default)]
+pub(crate) struct Consoles {
+    open: RefCell<Vec<Rc<Desk>>>,
+}
+
+/// One console, as others see it.
+struct Desk {
+    app: AppId,
+    typed: Channel<NoopRawMutex, Piece, MAX_TYPED>,
+    closing: Bell,
+    closed: Bell,
+}
+
+impl Consoles {
+    /// Serves a console until [`Self::close`].
+    pub(crate) fn serve(&self, ground: &Rc<Ground>, app: AppId, id: DomId, console: Console<'static, Xen>) {
+        let desk = Rc::new(Desk { app, typed: Channel::new(), closing: Bell::new(), closed: Bell::new() });
+        self.open.borrow_mut().push(desk.clone());
+        let ground = ground.clone();
+        ground.clone().spawner.spawn(async move {
+            if let Err(why) = relay(&ground, &desk, id, console).await {
+                log::warn!(target: "dom0", "application {}: console: {why}", Short(app));
+            }
+            desk.closed.signal(());
+        });
+    }
+
+    /// Types at an application. Without a reader the bytes are dropped.
+    pub(crate) fn type_at(&self, app: AppId, bytes: Piece) {
+        if let Some(desk) = self.open.borrow().iter().find(|desk| desk.app == app) {
+            // Full: the application does not read.
+            let _ = desk.typed.try_send(bytes);
+        }
+    }
+
+    /// Has what is left on a console read, and waits until it is closed.
+    pub(crate) async fn close(&self, app: AppId) {
+        let place = self.open.borrow().iter().position(|desk| desk.app == app);
+        let Some(place) = place else { return };
+        let desk = self.open.borrow_mut().swap_remove(place);
+        desk.closing.signal(());
+        desk.closed.wait().await;
+    }
+}
+
+/// Moves bytes until the console is to be closed, then reads the rest.
+async fn relay(
+    ground: &Ground,
+    desk: &Desk,
+    id: DomId,
+    console: Console<'static, Xen>,
+) -> Result<(), alloc::string::String> {
+    let text = |error: &dyn core::fmt::Display| alloc::format!("{error}");
+    let page: Page = map(id, console.page).map_err(|errno| text(&errno))?;
+    let line = Line::adopt(Xen, Domain, console.port.into_port()).map_err(|errno| text(&errno))?;
+    let mut back = Back::attach(line, page).map_err(|fault| text(&fault))?;
+    let mut buffer = [0; READ_BYTES];
+    loop {
+        let next = select3(desk.closing.wait(), back.read(&mut buffer), desk.typed.receive()).await;
+        match next {
+            Either3::First(()) => break,
+            Either3::Second(read) => put(ground, desk.app, &buffer, read.map_err(|fault| text(&fault))?),
+            Either3::Third(bytes) => {
+                // What has no room is dropped: the application does not read.
+                back.try_write(&bytes).map_err(|fault| text(&fault))?;
+            }
+        }
+    }
+    loop {
+        match back.try_read(&mut buffer).map_err(|fault| text(&fault))? {
+            0 => return Ok(()),
+            read => put(ground, desk.app, &buffer, read),
+        }
+    }
+}
+
+fn put(ground: &Ground, app: AppId, buffer: &[u8; READ_BYTES], count: usize) {
+    let bytes = buffer.get(..count).unwrap_or(buffer);
+    ground.tell(|outbox| outbox.push_console(app, bytes));
+}

@@ -1,0 +1,176 @@
+//! Channel `device`: what control asks for, and what it is told.
+
+use alloc::rc::Rc;
+
+use board_support_hyp::{Domctl, Xen, domctl::DomainInfo};
+use board_support_pv::channel::{Channel, ChannelError, Receiver, Sender};
+use board_support_rt::{self as rt, log::Item};
+use dom0_toolstack::{
+    application::Application,
+    server::{Server, Short, Task},
+    watch,
+    wiring::Dom0End,
+};
+use embassy_futures::select::{Either, select};
+use proto_svc::{
+    device::{AppId, FromControl, PowerAction, StopReason, ToControl, Usage},
+    supervision::{Level, LogRecord},
+    text::clipped,
+};
+use proto_xen::{DomId, PAGE_SIZE};
+
+use crate::{
+    ground::{Ground, Line, Page, XEN, free_kib},
+    services,
+};
+
+type Device = Channel<Line, Page, ToControl, FromControl>;
+
+/// Serves control for as long as it is there.
+pub(crate) async fn serve(
+    ground: &Rc<Ground>,
+    id: DomId,
+    end: Dom0End<'static, Xen>,
+) -> Result<(), ChannelError> {
+    let (line, page) = services::open(id, end)?;
+    let mut channel = Device::open_upper(line, page).await?;
+    greet(ground);
+    let (sender, receiver) = channel.split();
+    match select(tell(ground, sender), hear(ground, receiver)).await {
+        Either::First(result) | Either::Second(result) => result,
+    }
+}
+
+/// What a control that is there anew has to know.
+fn greet(ground: &Ground) {
+    let machine = ground.machine_report();
+    ground.tell(|outbox| {
+        outbox.forget_answers();
+        outbox.push(machine);
+        ground.server.borrow().tell_states(&mut |state| outbox.push(state));
+    });
+}
+
+/// Empties the outbox.
+async fn tell(ground: &Ground, mut sender: Sender<'_, Line, Page, ToControl>) -> Result<(), ChannelError> {
+    loop {
+        let next = ground.outbox.borrow_mut().pop();
+        match next {
+            Some(message) => {
+                ground.emptied.signal(());
+                sender.send(&message).await?;
+            }
+            None => ground.filled.wait().await,
+        }
+    }
+}
+
+/// Takes requests, while there is room for answers.
+async fn hear(
+    ground: &Rc<Ground>,
+    mut receiver: Receiver<'_, Line, Page, FromControl>,
+) -> Result<(), ChannelError> {
+    loop {
+        while !ground.outbox.borrow().has_room() {
+            ground.emptied.wait().await;
+        }
+        let message = receiver.receive().await?;
+        let mut answer = None;
+        let task = ground.server.borrow_mut().handle(message, free_kib, &mut |told| answer = Some(told));
+        if let Some(answer) = answer {
+            ground.tell(|outbox| outbox.push(answer));
+        }
+        match task {
+            None => {}
+            Some(Task::Serve { app, id, console }) => {
+                log::info!(target: "dom0", "application {} is {id}", Short(app));
+                ground.consoles.serve(ground, app, id, console);
+            }
+            Some(Task::End { app, domain }) => end(ground, app, domain, StopReason::Ordered).await,
+            Some(Task::Type { app, bytes }) => ground.consoles.type_at(app, bytes),
+            Some(Task::TellUsage) => tell_usage(ground),
+            Some(Task::Power(action)) => power(ground, action).await,
+        }
+    }
+}
+
+/// Ends an application: its console is read to the end, then the domain goes, then control is told.
+pub(crate) async fn end(ground: &Ground, app: AppId, domain: Application<'static, Xen>, reason: StopReason) {
+    let id = domain.id();
+    ground.consoles.close(app).await;
+    drop(domain);
+    log::info!(target: "dom0", "application {} ({id}) is gone: {reason:?}", Short(app));
+    ground.tell(|outbox| outbox.push(Server::<Xen>::stopped(app, reason)));
+}
+
+async fn power(ground: &Ground, action: PowerAction) {
+    let all: alloc::vec::Vec<_> = ground.server.borrow_mut().end_all().collect();
+    for (app, domain) in all {
+        end(ground, app, domain, StopReason::Ordered).await;
+    }
+    log::info!(target: "dom0", "control asks for {action:?}");
+    rt::shutdown(match action {
+        PowerAction::Reboot => rt::Reason::REBOOT,
+        PowerAction::Off => rt::Reason::POWEROFF,
+    });
+}
+
+/// Tells what each domain has used, then how the machine is.
+fn tell_usage(ground: &Ground) {
+    let services = ground.services.names();
+    let mut report = |info: &DomainInfo| {
+        let id = info.domain;
+        let server = ground.server.borrow();
+        let mut running = server.requests().running();
+        let app = running.find(|(running, _)| *running == id).map(|(_, definition)| definition);
+        let service = services.iter().find(|(running, _)| *running == id);
+        let name = match (app, service) {
+            (Some(definition), _) => clipped(&definition.name),
+            (None, Some((_, name))) => clipped(name),
+            (None, None) if id == DomId::DOM0 => clipped("dom0"),
+            // It is being destroyed.
+            (None, None) => return,
+        };
+        let kib = info.pages.saturating_mul(PAGE_SIZE as u64 / 1024);
+        let usage = Usage {
+            name,
+            domid: id.0,
+            app: app.map(|definition| definition.app),
+            memory_kib: u32::try_from(kib).unwrap_or(u32::MAX),
+            cpu_ns: info.cpu_ns,
+        };
+        ground.tell(|outbox| outbox.push(ToControl::Usage(usage)));
+    };
+    let dom0 = XEN.next_domain(DomId::DOM0).map(|info| info.iter().for_each(&mut report));
+    if let Err(errno) = dom0.and_then(|()| watch::scan(&XEN, &mut report)) {
+        log::warn!(target: "dom0", "usage of domains: {errno}");
+    }
+    let machine = ground.machine_report();
+    ground.tell(|outbox| outbox.push(machine));
+}
+
+/// Sends dom0's own log to control.
+pub(crate) async fn forward_own_log(ground: Rc<Ground>) {
+    loop {
+        match rt::log::next().await {
+            Item::Record(line) => {
+                let record = LogRecord {
+                    level: level(line.level),
+                    at_ns: line.at.as_nanos(),
+                    text: clipped(&line.text),
+                };
+                ground.tell(|outbox| outbox.push_log(ToControl::Log { domain: clipped("dom0"), record }));
+            }
+            Item::Lost(count) => ground.tell(|outbox| outbox.lose_lines(count)),
+        }
+    }
+}
+
+fn level(level: log::Level) -> Level {
+    match level {
+        log::Level::Error => Level::Error,
+        log::Level::Warn => Level::Warn,
+        log::Level::Info => Level::Info,
+        log::Level::Debug | log::Level::Trace => Level::Debug,
+    }
+}

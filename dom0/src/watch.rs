@@ -1,0 +1,50 @@
+//! Xen's event for every death.
+
+use alloc::{rc::Rc, vec::Vec};
+
+use board_support_hyp::EventChannels;
+use board_support_rt::event;
+use dom0_toolstack::{
+    server::stop_reason,
+    watch::{self, Death},
+};
+use proto_xen::{VcpuId, Virq};
+
+use crate::{
+    control,
+    ground::{Ground, XEN},
+    services::Services,
+};
+
+/// Ends what has died, for ever.
+pub(crate) async fn deaths(ground: Rc<Ground>) {
+    let port = match XEN.bind_virq(Virq::DOM_EXC, VcpuId(0)) {
+        Ok(port) => port,
+        Err(errno) => {
+            log::error!(target: "dom0", "deaths of domains will not be seen: {errno}");
+            return;
+        }
+    };
+    loop {
+        // One event may stand for several deaths, and comes again when a domain is gone for good.
+        let mut dead = Vec::new();
+        if let Err(errno) = watch::deaths(&XEN, |death| dead.push(death)) {
+            log::error!(target: "dom0", "domains cannot be looked at: {errno}");
+        }
+        for death in dead {
+            bury(&ground, death).await;
+        }
+        event::wait(port).await;
+    }
+}
+
+async fn bury(ground: &Rc<Ground>, death: Death) {
+    let Death { domain, reason } = death;
+    let application = ground.server.borrow_mut().ended(domain);
+    if let Some((app, application)) = application {
+        control::end(ground, app, application, stop_reason(reason)).await;
+        return;
+    }
+    // It stays away until the machine is started anew, unless a drill is on.
+    Services::bury(ground, domain, reason).await;
+}
