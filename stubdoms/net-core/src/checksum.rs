@@ -4,6 +4,8 @@
 
 use core::net::Ipv4Addr;
 
+use crate::packet::{ETHERNET_HEADER, ETHERTYPE_IPV4, Ethernet, IP_HEADER, Packet, Transport, put_word};
+
 /// Ones' complement sum of `bytes` on top of `start`, not yet inverted.
 fn sum(start: u32, bytes: &[u8]) -> u32 {
     let mut total = start;
@@ -57,6 +59,32 @@ pub fn adjusted_address(checksum: u16, old: Ipv4Addr, new: Ipv4Addr) -> u16 {
     let ([a, b, c, d], [e, f, g, h]) = (old.octets(), new.octets());
     let checksum = adjusted(checksum, u16::from_be_bytes([a, b]), u16::from_be_bytes([e, f]));
     adjusted(checksum, u16::from_be_bytes([c, d]), u16::from_be_bytes([g, h]))
+}
+
+/// Fills in the TCP or UDP checksum of an Ethernet frame whose sender left that to us. A frame that is
+/// neither stays as it is; whatever is wrong with it is found later.
+pub fn complete(frame: &mut [u8]) {
+    let Some((Ethernet { ethertype: ETHERTYPE_IPV4, .. }, payload)) = Ethernet::parse(frame) else {
+        return;
+    };
+    let Ok(packet) = Packet::parse(payload) else {
+        return;
+    };
+    let (protocol, at) = match packet.transport {
+        Transport::Tcp { .. } => (6, 16),
+        Transport::Udp { .. } => (17, 6),
+        Transport::Echo { .. } | Transport::Error(_) => return,
+    };
+    let Some(segment) = frame
+        .get_mut(ETHERNET_HEADER + IP_HEADER..)
+        .and_then(|rest| rest.get_mut(..packet.length - IP_HEADER))
+    else {
+        return;
+    };
+    put_word(segment, at, 0);
+    let sum = of_segment(packet.source, packet.destination, protocol, segment);
+    // UDP's zero means "none"; its other form is as right, for TCP too.
+    put_word(segment, at, if sum == 0 { 0xffff } else { sum });
 }
 
 #[cfg(test)]

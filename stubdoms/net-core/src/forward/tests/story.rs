@@ -256,3 +256,22 @@ fn a_guest_that_comes_back_begins_anew() {
     let network = bench.machine.connect_vif(VIF, GUEST_MAC).unwrap();
     assert_eq!((network.guest, network.gateway, network.prefix), (GUEST, GATEWAY, 30));
 }
+
+#[test]
+fn a_checksum_that_was_left_to_us_is_filled_in() {
+    for packet in [tcp(GUEST, REMOTE, 1025, 443, 2), udp(GUEST, REMOTE, 1, 2, b"odd")] {
+        let whole = framed(GATEWAY_MAC, GUEST_MAC, ETHERTYPE_IPV4, &packet);
+        let mut blank = whole.clone();
+        let at = if packet[9] == 6 { 34 + 16 } else { 34 + 6 };
+        put_word(&mut blank, at, 0x1234);
+        // Padding behind the packet is not part of it.
+        blank.extend([0xff; 5]);
+        checksum::complete(&mut blank);
+        assert_eq!(blank[..whole.len()], whole);
+    }
+    let mut odd = framed(GATEWAY_MAC, GUEST_MAC, ETHERTYPE_IPV4, &echo(GUEST, REMOTE, 8));
+    let before = odd.clone();
+    checksum::complete(&mut odd);
+    checksum::complete(&mut odd[..20]);
+    assert_eq!(odd, before);
+}

@@ -1,0 +1,135 @@
+//! The channel to control: it asks for its vif, and is told how the uplink stands.
+
+use board_support_pv::{
+    channel::ChannelError,
+    net::back::{ConnectError, Vif},
+};
+use board_support_rt::Spawner;
+use embassy_futures::select::{Either, select};
+use heapless::String;
+use proto_manifest::wiring::Wiring;
+use proto_svc::{
+    network::{Counters, FromControl, Lease, ToControl, Uplink, VifRefusal},
+    text::clipped,
+};
+use proto_xen::{DomId, Gref, Port};
+use stubdoms_net_core::{MTU, Mac, counters::PortCounters, forward::VifRefused, vif::VifId};
+
+use crate::{
+    node::{Node, UPLINK, VifError},
+    vif,
+};
+
+/// control's vif.
+const VIF: VifId = VifId::new(0).expect("there is at least one vif");
+const VIF_NAME: &str = "vif0";
+
+/// Serves the channel until control closes it; its vif goes with it.
+pub(crate) async fn run(node: &'static Node, wiring: Wiring, spawner: Spawner) {
+    let (control, mut channel) = stubdoms_service::accept::<ToControl, FromControl>(&wiring).await;
+    let (mut sender, mut receiver) = channel.split();
+    let error: ChannelError = 'end: {
+        // The greeting is done; what follows is how things stand.
+        node.uplink_changed.signal(());
+        loop {
+            let asked = match select(receiver.receive(), node.uplink_changed.wait()).await {
+                Either::First(Ok(asked)) => asked,
+                Either::First(Err(error)) => break 'end error,
+                Either::Second(()) => {
+                    if let Err(error) = sender.send(&ToControl::Uplink(uplink(node))).await {
+                        break 'end error;
+                    }
+                    continue;
+                }
+            };
+            for answer in answers(node, control, spawner, &asked).into_iter().flatten() {
+                if let Err(error) = sender.send(&answer).await {
+                    break 'end error;
+                }
+            }
+        }
+    };
+    node.disconnect(VIF);
+    log::warn!("{VIF_NAME} of {control}: closed: channel network: {error}");
+}
+
+fn answers(
+    node: &'static Node,
+    control: DomId,
+    spawner: Spawner,
+    asked: &FromControl,
+) -> [Option<ToControl>; 2] {
+    match asked {
+        FromControl::Hello { .. } => [None, None],
+        FromControl::VifConnect { tx_gref, rx_gref, port, mac } => {
+            let frontend = Vif {
+                frontend: control,
+                tx_gref: Gref(*tx_gref),
+                rx_gref: Gref(*rx_gref),
+                port: Port(*port),
+            };
+            [Some(connect(node, spawner, frontend, Mac(*mac))), None]
+        }
+        FromControl::QueryCounters => {
+            let vif = node.vif_counters(VIF).map(|counted| counters(VIF_NAME, &counted));
+            [Some(counters(UPLINK, &node.uplink_counters())), vif]
+        }
+    }
+}
+
+fn connect(node: &'static Node, spawner: Spawner, frontend: Vif, mac: Mac) -> ToControl {
+    let error = match node.connect(VIF, frontend, mac) {
+        Ok(network) => {
+            log::info!("{VIF_NAME} of {}: connected as {}", frontend.frontend, network.guest);
+            spawner.spawn(vif::run(node, VIF));
+            return ToControl::VifConnected {
+                address: network.guest.octets(),
+                prefix: network.prefix,
+                gateway: network.gateway.octets(),
+                mtu: MTU,
+            };
+        }
+        Err(error) => error,
+    };
+    let refusal = match error {
+        VifError::Refused(VifRefused::Busy) => VifRefusal::Busy,
+        VifError::Refused(VifRefused::Mac) => VifRefusal::Mac,
+        VifError::Connect(error) => {
+            log::warn!("{VIF_NAME} of {}: {error}", frontend.frontend);
+            match error {
+                ConnectError::Ring(..) => VifRefusal::Grant,
+                ConnectError::Port(..) => VifRefusal::Port,
+            }
+        }
+    };
+    ToControl::VifRefused(refusal)
+}
+
+fn uplink(node: &Node) -> Uplink {
+    let state = node.uplink();
+    let lease = state.lease.map(|lease| Lease {
+        address: lease.address.address().octets(),
+        prefix: lease.address.prefix_len(),
+        gateway: lease.gateway.map(|gateway| gateway.octets()),
+        dns: lease.dns.iter().map(|server| server.octets()).collect(),
+    });
+    Uplink { name: name(UPLINK), mac: state.mac.0, link: state.link, lease }
+}
+
+fn counters(port: &str, counted: &PortCounters) -> ToControl {
+    ToControl::Counters(Counters {
+        port: name(port),
+        rx_bytes: counted.rx_bytes,
+        rx_frames: counted.rx_frames,
+        rx_drops: counted.rx_drops,
+        rx_errors: counted.rx_errors,
+        tx_bytes: counted.tx_bytes,
+        tx_frames: counted.tx_frames,
+        tx_drops: counted.tx_drops,
+        tx_errors: counted.tx_errors,
+    })
+}
+
+fn name(text: &str) -> String<16> {
+    clipped(text)
+}

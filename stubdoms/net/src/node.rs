@@ -1,0 +1,396 @@
+//! What the tasks share: the machine and the ports it forwards between. Borrowed for one pass at a
+//! time, never while waiting.
+
+use alloc::boxed::Box;
+use core::{
+    cell::RefCell,
+    task::{Context, Poll},
+};
+
+use board_support_drv::nic::{Link, e1000e};
+use board_support_hyp::Xen;
+use board_support_pv::net::back::{Back, ConnectError, Vif};
+use board_support_rt::{Domain, entropy, timer};
+use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
+use proto_io::netif::checksum::Checksum;
+use proto_ring::PeerFault;
+use proto_xen::DomId;
+use stubdoms_net_core::{
+    Duration, Instant, MAX_FRAME, Mac, checksum,
+    counters::PortCounters,
+    forward::{Egress, Event, Forwarder, Sizes, VifRefused},
+    uplink::Lease,
+    vif::{MAX_VIFS, VifId, VifNetwork},
+};
+
+use crate::card::Card;
+
+/// Name of the uplink in messages and lines.
+pub(crate) const UPLINK: &str = "eth0";
+
+/// Frames that one pass takes from the card before others have their turn.
+const PASS: usize = 64;
+
+/// Shortest time between two passes for a deadline, whatever the machine asks for.
+const TICK: Duration = Duration::from_millis(1);
+
+type Backend = Back<stubdoms_service::Port, Xen>;
+type Flag = Signal<NoopRawMutex, ()>;
+
+/// How a pass ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pass {
+    /// There is nothing left.
+    Empty,
+    /// There may be more, and it is somebody else's turn.
+    More,
+    /// The uplink has no room: go on after [`Node::room`].
+    NoRoom,
+}
+
+/// Why a vif does not work (any more).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum VifError {
+    /// The machine does not take it.
+    Refused(VifRefused),
+    /// Its rings or its port.
+    Connect(ConnectError),
+}
+
+/// How the uplink stands.
+#[derive(Clone, Debug)]
+pub(crate) struct UplinkState {
+    pub(crate) mac: Mac,
+    pub(crate) link: bool,
+    pub(crate) lease: Option<Lease>,
+}
+
+/// What the tasks share.
+pub(crate) struct Node {
+    state: RefCell<State>,
+    /// The next deadline is another one.
+    pub(crate) deadline_moved: Flag,
+    /// The uplink's link or lease is another one.
+    pub(crate) uplink_changed: Flag,
+    /// A vif waits for room in the card.
+    pub(crate) room_wanted: Flag,
+    /// There is room in the card again, for each vif.
+    room: [Flag; MAX_VIFS],
+    /// The vif is gone, for its task.
+    gone: [Flag; MAX_VIFS],
+}
+
+struct State {
+    machine: Forwarder,
+    ports: Ports,
+    next: Option<Instant>,
+    /// Frames that the card itself counted as bad or missed.
+    card_errors: u64,
+    card_drops: u64,
+    frame: [u8; MAX_FRAME],
+}
+
+/// Where frames go.
+struct Ports {
+    card: Option<Card>,
+    link: bool,
+    vifs: [Option<Backend>; MAX_VIFS],
+    /// Some vif waits for room.
+    starved: bool,
+}
+
+impl Egress for Ports {
+    fn uplink(&mut self, frame: &[u8]) -> bool {
+        // Without carrier frames would pile up in the card and leave when they mean nothing any more.
+        self.link && self.card.as_mut().is_some_and(|card| card.transmit(frame).is_ok())
+    }
+
+    fn vif(&mut self, vif: VifId, frame: &[u8]) -> bool {
+        let Some(back) = &mut self.vifs[vif.index()] else {
+            return false;
+        };
+        back.push_frame(frame, Checksum::Unchecked).is_ok()
+    }
+}
+
+impl Node {
+    /// A node with a running card, for as long as the domain lives.
+    pub(crate) fn new(card: Card) -> &'static Self {
+        let mut seed = [0; 32];
+        entropy::fill(&mut seed);
+        let machine = Forwarder::new(now(), Mac(card.mac()), Sizes::default(), seed);
+        let ports = Ports { card: Some(card), link: false, vifs: [const { None }; MAX_VIFS], starved: false };
+        let state =
+            State { machine, ports, next: None, card_errors: 0, card_drops: 0, frame: [0; MAX_FRAME] };
+        Box::leak(Box::new(Self {
+            state: RefCell::new(state),
+            deadline_moved: Flag::new(),
+            uplink_changed: Flag::new(),
+            room_wanted: Flag::new(),
+            room: [const { Flag::new() }; MAX_VIFS],
+            gone: [const { Flag::new() }; MAX_VIFS],
+        }))
+    }
+
+    /// When [`Node::tick`] is due.
+    pub(crate) fn deadline(&self) -> Option<timer::Instant> {
+        let next = self.state.borrow().next?;
+        // The machine's times are the runtime's, in microseconds since power-on.
+        Some(timer::Instant::from_nanos(next.total_micros().max(0).unsigned_abs() * 1000))
+    }
+
+    /// Does what time demands.
+    pub(crate) fn tick(&self) {
+        self.settle(&mut self.state.borrow_mut());
+    }
+
+    /// Reads the carrier.
+    ///
+    /// # Errors
+    /// What the card did wrong.
+    pub(crate) fn look_at_link(&self) -> Result<Option<Link>, e1000e::Fault> {
+        let mut state = self.state.borrow_mut();
+        let Some(card) = &mut state.ports.card else {
+            return Ok(None);
+        };
+        card.acknowledge_other();
+        let link = card.read_link()?;
+        state.ports.link = link.is_some();
+        state.machine.on_link(now(), link.is_some());
+        // Without carrier nothing has to wait for the card.
+        self.give_room(&mut state);
+        self.settle(&mut state);
+        Ok(link)
+    }
+
+    /// To be called when the card's receive vector came.
+    pub(crate) fn acknowledge_receive(&self) {
+        if let Some(card) = &mut self.state.borrow_mut().ports.card {
+            card.acknowledge_receive();
+        }
+    }
+
+    /// Forwards what the card has received.
+    ///
+    /// # Errors
+    /// What the card did wrong.
+    pub(crate) fn receive(&self) -> Result<Pass, e1000e::Fault> {
+        let mut state = self.state.borrow_mut();
+        let mut outcome = Ok(Pass::More);
+        for _ in 0..PASS {
+            let State { machine, ports, frame, .. } = &mut *state;
+            let received = match &mut ports.card {
+                Some(card) => card.receive(frame),
+                None => Ok(None),
+            };
+            match received {
+                Ok(Some(length)) => machine.on_uplink_frame(now(), &frame[..length], ports),
+                Ok(None) => outcome = Ok(Pass::Empty),
+                Err(fault) => outcome = Err(fault),
+            }
+            if outcome != Ok(Pass::More) {
+                break;
+            }
+        }
+        self.settle(&mut state);
+        outcome
+    }
+
+    /// To be called when the card's transmit vector came: vifs may go on.
+    pub(crate) fn has_transmitted(&self) {
+        let mut state = self.state.borrow_mut();
+        if let Some(card) = &mut state.ports.card {
+            card.acknowledge_transmit();
+        }
+        self.give_room(&mut state);
+    }
+
+    /// Whether a vif waits for room while frames stay in the card.
+    pub(crate) fn waits_for_card(&self) -> bool {
+        let mut state = self.state.borrow_mut();
+        let ports = &mut state.ports;
+        ports.starved && ports.link && ports.card.as_mut().is_some_and(|card| card.unsent() > 0)
+    }
+
+    /// Takes the card away, to reset it. The machine sees that as a pulled cable.
+    pub(crate) fn detach(&self) -> Option<Card> {
+        let mut state = self.state.borrow_mut();
+        let card = state.ports.card.take();
+        state.ports.link = false;
+        state.machine.on_link(now(), false);
+        self.give_room(&mut state);
+        self.settle(&mut state);
+        card
+    }
+
+    /// Gives the card back.
+    pub(crate) fn attach(&self, card: Card) {
+        self.state.borrow_mut().ports.card = Some(card);
+    }
+
+    /// Connects a guest.
+    ///
+    /// # Errors
+    /// [`VifError`]; nothing is left behind.
+    pub(crate) fn connect(&self, id: VifId, vif: Vif, mac: Mac) -> Result<VifNetwork, VifError> {
+        let mut state = self.state.borrow_mut();
+        let network = state.machine.connect_vif(id, mac).map_err(VifError::Refused)?;
+        match Back::connect(Xen, Domain, Xen, vif) {
+            Ok(back) => {
+                self.gone[id.index()].reset();
+                state.ports.vifs[id.index()] = Some(back);
+                Ok(network)
+            }
+            Err(error) => {
+                state.machine.disconnect_vif(id);
+                Err(VifError::Connect(error))
+            }
+        }
+    }
+
+    /// Forgets a guest. Returns its domain, if it was connected.
+    pub(crate) fn disconnect(&self, id: VifId) -> Option<DomId> {
+        let mut state = self.state.borrow_mut();
+        state.machine.disconnect_vif(id);
+        let back = state.ports.vifs[id.index()].take()?;
+        self.gone[id.index()].signal(());
+        Some(back.frontend())
+    }
+
+    /// Waits until the guest is disconnected.
+    pub(crate) async fn gone(&self, id: VifId) {
+        self.gone[id.index()].wait().await;
+    }
+
+    /// Ready once the guest has frames for us; never if it is disconnected.
+    pub(crate) fn poll_vif(&self, id: VifId, context: &mut Context<'_>) -> Poll<Result<(), PeerFault>> {
+        match &mut self.state.borrow_mut().ports.vifs[id.index()] {
+            Some(back) => back.poll_work(context),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Forwards what a guest has sent, as far as the card has room.
+    ///
+    /// # Errors
+    /// What the guest did wrong.
+    pub(crate) fn forward(&self, id: VifId) -> Result<Pass, PeerFault> {
+        let mut state = self.state.borrow_mut();
+        let outcome = loop {
+            let State { machine, ports, frame, .. } = &mut *state;
+            if !ports.has_room() {
+                break Ok(Pass::NoRoom);
+            }
+            let Some(back) = &mut ports.vifs[id.index()] else {
+                break Ok(Pass::Empty);
+            };
+            match back.next_frame(frame) {
+                Ok(Some(sent)) => {
+                    // Within the buffer: `next_frame` copied it there.
+                    let frame = &mut frame[..sent.length];
+                    if sent.checksum == Checksum::Blank {
+                        checksum::complete(frame);
+                    }
+                    machine.on_vif_frame(now(), id, frame, ports);
+                }
+                Ok(None) => break Ok(Pass::Empty),
+                Err(fault) => break Err(fault),
+            }
+        };
+        self.settle(&mut state);
+        if outcome == Ok(Pass::NoRoom) {
+            self.room_wanted.signal(());
+        }
+        outcome
+    }
+
+    /// Waits until the card has room again.
+    pub(crate) async fn room(&self, id: VifId) {
+        self.room[id.index()].wait().await;
+    }
+
+    /// How the uplink stands.
+    pub(crate) fn uplink(&self) -> UplinkState {
+        let machine = &self.state.borrow().machine;
+        UplinkState { mac: machine.mac(), link: machine.link(), lease: machine.lease().cloned() }
+    }
+
+    /// Counts of the uplink, with those of the card itself.
+    pub(crate) fn uplink_counters(&self) -> PortCounters {
+        let mut state = self.state.borrow_mut();
+        if let Some(card) = &mut state.ports.card {
+            let counted = card.read_statistics();
+            state.card_errors += u64::from(counted.rx_errors);
+            state.card_drops += u64::from(counted.rx_missed);
+        }
+        let mut counters = *state.machine.uplink_counters();
+        counters.rx_errors += state.card_errors;
+        counters.rx_drops += state.card_drops;
+        counters
+    }
+
+    /// Counts of a guest.
+    pub(crate) fn vif_counters(&self, id: VifId) -> Option<PortCounters> {
+        self.state.borrow().machine.vif_counters(id).copied()
+    }
+
+    fn give_room(&self, state: &mut State) {
+        if core::mem::take(&mut state.ports.starved) {
+            self.room.iter().for_each(|room| room.signal(()));
+        }
+    }
+
+    /// After each pass: what the machine wants to do now, what the ports want to be told, what changed.
+    fn settle(&self, state: &mut State) {
+        let State { machine, ports, .. } = state;
+        let now = now();
+        let next = machine.poll(now, ports).map(|next| next.max(now + TICK));
+        ports.flush();
+        while let Some(event) = machine.take_event() {
+            tell(&event);
+            self.uplink_changed.signal(());
+        }
+        if next != state.next {
+            state.next = next;
+            self.deadline_moved.signal(());
+        }
+    }
+}
+
+impl Ports {
+    /// Whether a frame of a guest may be taken: it might go to the card.
+    fn has_room(&mut self) -> bool {
+        let Some(card) = self.card.as_mut().filter(|_| self.link) else {
+            return true;
+        };
+        // A frame, and a question for its next hop.
+        if card.has_room(2) {
+            return true;
+        }
+        card.want_room();
+        self.starved = !card.has_room(2);
+        !self.starved
+    }
+
+    fn flush(&mut self) {
+        if let Some(card) = &mut self.card {
+            card.flush();
+        }
+        self.vifs.iter_mut().flatten().for_each(Back::flush);
+    }
+}
+
+fn now() -> Instant {
+    // Microseconds since power-on stay below 2⁶³ for 292,000 years.
+    Instant::from_micros((timer::now().as_nanos() / 1000) as i64)
+}
+
+fn tell(event: &Event) {
+    match event {
+        Event::Link(true) => log::info!("uplink {UPLINK}: link up"),
+        Event::Link(false) => log::info!("uplink {UPLINK}: link down"),
+        Event::Leased(lease) => log::info!("uplink {UPLINK}: {lease}"),
+        Event::LeaseLost => log::warn!("uplink {UPLINK}: address lost"),
+        Event::LeaseRefused(why) => log::warn!("uplink {UPLINK}: lease refused: {why}"),
+    }
+}

@@ -1,0 +1,39 @@
+//! A guest's vif.
+
+use core::future::poll_fn;
+
+use embassy_futures::{
+    select::{Either, select},
+    yield_now,
+};
+use proto_ring::PeerFault;
+use stubdoms_net_core::vif::VifId;
+
+use crate::node::{Node, Pass};
+
+/// Serves a vif until it is disconnected or its guest breaks the protocol.
+pub(crate) async fn run(node: &'static Node, id: VifId) {
+    let Either::First(fault) = select(serve(node, id), node.gone(id)).await else {
+        return;
+    };
+    if let Some(domain) = node.disconnect(id) {
+        log::warn!("vif{} of {domain}: closed: {fault}", id.index());
+    }
+}
+
+/// Returns what the guest did wrong.
+async fn serve(node: &Node, id: VifId) -> PeerFault {
+    loop {
+        if let Err(fault) = poll_fn(|context| node.poll_vif(id, context)).await {
+            return fault;
+        }
+        loop {
+            match node.forward(id) {
+                Ok(Pass::Empty) => break,
+                Ok(Pass::More) => yield_now().await,
+                Ok(Pass::NoRoom) => node.room(id).await,
+                Err(fault) => return fault,
+            }
+        }
+    }
+}
