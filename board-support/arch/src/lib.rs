@@ -36,6 +36,6 @@ mod aarch64;
 mod x86_64;
 
 #[cfg(all(target_os = "none", target_arch = "aarch64"))]
-pub use aarch64::{clock, idle, interrupts, paging, pci, power, random, start, timer};
+pub use aarch64::{clock, debug_port, idle, interrupts, paging, pci, power, random, start, timer};
 #[cfg(all(target_os = "none", target_arch = "x86_64"))]
-pub use x86_64::{clock, idle, interrupts, paging, pci, power, random, start, timer};
+pub use x86_64::{clock, debug_port, idle, interrupts, paging, pci, power, random, start, timer};

@@ -2,6 +2,7 @@
 
 pub mod clock;
 mod cpu;
+pub mod debug_port;
 mod entry;
 pub mod idle;
 pub mod interrupts;

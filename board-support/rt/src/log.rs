@@ -1,17 +1,20 @@
 //! Logs: to Xen's console, and into a queue from which they can be forwarded.
 //!
-//! A line is `LEVEL target: text`. Another domain than dom0 is heard on Xen's console only if Xen was
-//! started with `guest_loglvl=all`; the queue is for the `dom0` channel. It keeps the oldest lines,
-//! from the start of the domain on, and counts what it has no room for.
+//! A line is `LEVEL target: text`. Xen's console takes dom0's lines. Other domains write to Xen's debug
+//! port, which is slow and prints only if Xen was started with `guest_loglvl=all`; so they do that only
+//! until somebody takes lines out of the queue, as the task of the `dom0` channel does. The queue keeps
+//! the oldest lines, from the start of the domain on, and counts what it has no room for.
 
 use alloc::collections::VecDeque;
 use core::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     fmt::Write,
     future::poll_fn,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
     task::{Poll, Waker},
 };
 
+use board_support_arch::debug_port;
 use board_support_hyp::{Console, Xen};
 use critical_section::Mutex;
 use heapless::String;
@@ -53,7 +56,11 @@ struct Queue {
 
 static QUEUE: Mutex<RefCell<Queue>> =
     Mutex::new(RefCell::new(Queue { lines: VecDeque::new(), lost: 0, waker: None }));
-static CONSOLE: Mutex<Cell<bool>> = Mutex::new(Cell::new(true));
+static CONSOLE: AtomicBool = AtomicBool::new(true);
+/// Xen's console refuses us.
+static REFUSED: AtomicBool = AtomicBool::new(false);
+/// Somebody takes lines out of the queue.
+static FORWARDED: AtomicBool = AtomicBool::new(false);
 
 struct Logger;
 
@@ -71,11 +78,16 @@ pub fn set_level(level: log::LevelFilter) {
 
 /// Whether lines go to Xen's console too. They do from the start.
 pub fn set_console(on: bool) {
-    critical_section::with(|section| CONSOLE.borrow(section).set(on));
+    CONSOLE.store(on, Relaxed);
+}
+
+fn is_heard() -> bool {
+    CONSOLE.load(Relaxed) && !(REFUSED.load(Relaxed) && FORWARDED.load(Relaxed))
 }
 
 /// Takes the oldest line out of the queue, waiting for one. For one task.
 pub async fn next() -> Item {
+    FORWARDED.store(true, Relaxed);
     poll_fn(|context| {
         critical_section::with(|section| {
             let mut queue = QUEUE.borrow_ref_mut(section);
@@ -108,7 +120,7 @@ impl log::Log for Logger {
         let mut cut = Cut(&mut text);
         // `Cut` never fails.
         let _ = write!(cut, "{}: {}", record.target(), record.args());
-        if critical_section::with(|section| CONSOLE.borrow(section).get()) {
+        if is_heard() {
             let mut line = Lines::new();
             let _ = writeln!(line, "{} {text}", record.level());
         }
@@ -160,8 +172,11 @@ impl Lines {
     }
 
     fn flush(&mut self) {
-        // There is nobody to tell if the console refuses.
-        let _ = Xen.write(&self.buffer[..self.used]);
+        let text = &self.buffer[..self.used];
+        if REFUSED.load(Relaxed) || Xen.write(text).is_err() {
+            REFUSED.store(true, Relaxed);
+            debug_port::write(text);
+        }
         self.used = 0;
     }
 }

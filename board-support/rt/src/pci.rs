@@ -2,7 +2,7 @@
 
 use core::{cell::RefCell, sync::atomic::Ordering};
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, btree_map::Entry};
 use board_support_arch::pci;
 use critical_section::Mutex;
 use proto_xen::{Gaddr, Maddr, PAGE_SIZE, Sbdf};
@@ -52,9 +52,12 @@ fn register<T>(at: Maddr, access: impl FnOnce(&core::sync::atomic::AtomicU32) ->
     let (page, word) = (at.0 / PAGE_SIZE as u64, at.0 as usize % PAGE_SIZE / 4);
     critical_section::with(|section| {
         let mut pages = PAGES.borrow_ref_mut(section);
-        if !pages.contains_key(&page) {
-            pages.insert(page, device_memory(Gaddr(page * PAGE_SIZE as u64), PAGE_SIZE as u64)?);
-        }
-        pages.get(&page)?.words().get(word).map(access)
+        let mapping = match pages.entry(page) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                place.insert(device_memory(Gaddr(page * PAGE_SIZE as u64), PAGE_SIZE as u64)?)
+            }
+        };
+        mapping.words().get(word).map(access)
     })
 }
