@@ -112,29 +112,54 @@ pub enum Owner<'a> {
     },
 }
 
-/// Makes a gzip file of `lines`. `modified` is in seconds since 1970.
-///
-/// The compressor takes some 400 KiB of heap and 70 KiB of stack while it runs.
-#[must_use]
-pub fn gzip(owner: Owner<'_>, modified: u32, lines: &[u8]) -> Vec<u8> {
-    const NAME: u8 = 0x08;
-    const COMMENT: u8 = 0x10;
-    const BEST: u8 = 2;
-    const UNKNOWN_SYSTEM: u8 = 255;
-    let (flag, text) = match owner {
-        Owner::Device { comment } => (COMMENT, comment),
-        Owner::App { name } => (NAME, name),
-    };
-    let mut file = Vec::from([0x1f, 0x8b, 8, flag]);
-    file.extend_from_slice(&modified.to_le_bytes());
-    file.extend_from_slice(&[BEST, UNKNOWN_SYSTEM]);
-    file.extend(latin1(text));
-    file.push(0);
-    file.extend(miniz_oxide::deflate::compress_to_vec(lines, 9));
-    file.extend_from_slice(&crc32(lines).to_le_bytes());
-    // The field is the length modulo 2³².
-    file.extend_from_slice(&(lines.len() as u32).to_le_bytes());
-    file
+/// Lines that were compressed, still without the header that names their owner. A device collects
+/// logs before it knows its own name.
+#[derive(Clone, Debug)]
+pub struct Compressed {
+    deflated: Vec<u8>,
+    crc: u32,
+    length: u32,
+}
+
+impl Compressed {
+    /// Compresses lines. Takes some 400 KiB of heap and 70 KiB of stack while it runs.
+    #[must_use]
+    pub fn new(lines: &[u8]) -> Self {
+        Self {
+            deflated: miniz_oxide::deflate::compress_to_vec(lines, 9),
+            crc: crc32(lines),
+            // The field is the length modulo 2³².
+            length: lines.len() as u32,
+        }
+    }
+
+    /// Bytes held.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.deflated.len()
+    }
+
+    /// The gzip file. `modified` is in seconds since 1970.
+    #[must_use]
+    pub fn file(&self, owner: Owner<'_>, modified: u32) -> Vec<u8> {
+        const NAME: u8 = 0x08;
+        const COMMENT: u8 = 0x10;
+        const BEST: u8 = 2;
+        const UNKNOWN_SYSTEM: u8 = 255;
+        let (flag, text) = match owner {
+            Owner::Device { comment } => (COMMENT, comment),
+            Owner::App { name } => (NAME, name),
+        };
+        let mut file = Vec::from([0x1f, 0x8b, 8, flag]);
+        file.extend_from_slice(&modified.to_le_bytes());
+        file.extend_from_slice(&[BEST, UNKNOWN_SYSTEM]);
+        file.extend(latin1(text));
+        file.push(0);
+        file.extend_from_slice(&self.deflated);
+        file.extend_from_slice(&self.crc.to_le_bytes());
+        file.extend_from_slice(&self.length.to_le_bytes());
+        file
+    }
 }
 
 /// Header text: Latin-1 without NUL; other characters as `\uXXXX` of UTF-16.
@@ -267,7 +292,7 @@ mod tests {
     #[test]
     fn the_file_inflates_to_the_lines() {
         let lines = b"{\"content\":\"x\"}\n".repeat(3000);
-        let file = gzip(Owner::App { name: "hello" }, 1, &lines);
+        let file = Compressed::new(&lines).file(Owner::App { name: "hello" }, 1);
         assert_eq!(&file[..10], &[0x1f, 0x8b, 8, 8, 1, 0, 0, 0, 2, 255]);
         assert_eq!(&file[10..16], b"hello\0");
         let body = &file[16..file.len() - 8];

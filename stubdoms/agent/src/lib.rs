@@ -1,4 +1,56 @@
 //! The device agent: onboarding, attestation, configuration, applications, reports. Pure.
+//!
+//! Stands between the controller, whose answers it believes only when their signature verifies, and
+//! the shell (`stubdoms/control`), which does what the agent says: HTTP over TLS, downloads, and
+//! commands to dom0. [`Agent`] is the one value to hold; its machines are:
+//!
+//! | module | what it decides |
+//! |---|---|
+//! | `onboard`, `certs`, `session` | how the device becomes known, whom it believes, how messages are dressed |
+//! | `attest` | nonce, quote, token |
+//! | `config` | when the configuration is asked for, and whether a new one counts |
+//! | `properties`, `operations` | config items; reboot, shutdown, maintenance |
+//! | `reconcile` | contents, volumes, applications: a machine for each |
+//! | `retry`, `report` | what the controller is told: info, metrics, logs |
+//!
+//! Nothing here does I/O, reads a clock or draws randomness. Everything that comes from outside is
+//! bounded where it is stored. Tested by tables beside each machine, and by whole stories against a
+//! scripted controller with virtual time in `tests/stories.rs`.
 
 #![no_std]
 #![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod agent;
+mod attest;
+mod certs;
+mod clock;
+mod config;
+mod http;
+mod onboard;
+mod operations;
+mod properties;
+mod provision;
+mod reconcile;
+mod report;
+mod retry;
+mod session;
+mod uplink;
+
+pub use agent::{Agent, DeviceCommand};
+pub use attest::AttestState;
+pub use clock::{Now, WallTime};
+pub use http::{FailureKind, HttpFailure, MAX_BODY, Method, Request, RequestId, Response};
+pub use onboard::Stage;
+pub use proto_eve::uuid::Uuid;
+pub use provision::{DeviceFacts, ProvisionError, Provisioning};
+pub use reconcile::{
+    contents::{ContentCommand, Download, DownloadError, DownloadId},
+    domains::{AppCommand, AppDefinition, AppEvent, AppFailure, StopReason},
+};
+pub use report::{
+    logs::{LogRecord, Severity},
+    metrics::{DomainUsage, Machine},
+};
+pub use uplink::{LinkCounters, Uplink};

@@ -1,0 +1,661 @@
+//! The agent: one value that owns every machine, takes what happens, and says what to do next.
+
+mod answers;
+mod apply;
+
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    string::{String, ToString},
+};
+use core::time::Duration;
+
+use proto_eve::{
+    Timestamp, attest as attest_messages, config as config_messages, endpoint::Endpoint, uuid::Uuid,
+};
+
+use crate::{
+    attest::{Ask, Attest, AttestState},
+    certs::CertsKeeper,
+    clock::{Instant, Now, Random, earliest},
+    config::{Poll, diff::Diff, store::Store},
+    http::{FailureKind, Outcome, Request, RequestId},
+    onboard::{Onboard, Stage, Step},
+    operations::{Maintenance, Operation, Operations, Progress},
+    properties::Properties,
+    provision::{Credentials, DeviceFacts, ProvisionError, Provisioning},
+    reconcile::{
+        base_os::BaseOs,
+        contents::{ContentCommand, Contents, DownloadError, DownloadId},
+        domains::{AppCommand, AppEvent, Apps, Surroundings},
+        networks::Networks,
+        volumes::Volumes,
+    },
+    report::{
+        console::Lines,
+        info::{self, Names, Reporter},
+        logs::{LogRecord, Logs, Upload},
+        metrics::{self, DomainUsage, Machine, Metrics, Traffic},
+    },
+    retry::{Deferred, Sent},
+    session::{Message, Session},
+    uplink::{PortConfig, Uplink},
+};
+
+const DEFAULT_SPOOL: usize = 512 * 1024;
+/// What a request may take beyond its own limit before it counts as lost in the shell.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// What the shell is to do about the device itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceCommand {
+    /// Reset the machine. Applications have stopped, or did not in time.
+    Reboot,
+    /// Ask dom0 for the usage of each domain; answer with [`Agent::on_usage`] for each, and then
+    /// [`Agent::on_machine`].
+    QueryUsage,
+}
+
+/// What a request under way is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Purpose {
+    Certs,
+    Register,
+    Uuid,
+    Attest(Ask),
+    Config,
+    Info(Sent),
+    Metrics,
+    Logs(Upload),
+}
+
+/// Of each of these, one request is under way at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Slot {
+    Certs,
+    Onboard,
+    Attest,
+    Config,
+    Info,
+    Metrics,
+    Logs,
+}
+
+/// In the order in which they are served.
+const SLOTS: [Slot; 7] =
+    [Slot::Certs, Slot::Onboard, Slot::Attest, Slot::Config, Slot::Info, Slot::Metrics, Slot::Logs];
+
+impl Purpose {
+    fn slot(&self) -> Slot {
+        match self {
+            Self::Certs => Slot::Certs,
+            Self::Register | Self::Uuid => Slot::Onboard,
+            Self::Attest(_) => Slot::Attest,
+            Self::Config => Slot::Config,
+            Self::Info(_) => Slot::Info,
+            Self::Metrics => Slot::Metrics,
+            Self::Logs(_) => Slot::Logs,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Flight {
+    purpose: Purpose,
+    endpoint: Endpoint,
+    sent: Instant,
+    lost: Instant,
+    bytes: usize,
+}
+
+/// Whether the controller answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    Unknown,
+    Reached,
+    Lost { since: Instant, kind: FailureKind },
+}
+
+struct Console {
+    name: String,
+    lines: Lines,
+}
+
+/// The device agent.
+///
+/// The shell calls [`poll`](Self::poll) after every event and at the latest at the moment that the
+/// last call returned, and then takes what is to be done from the four `next_` functions until each is
+/// empty. It takes a request only when it can send it, for the time runs from then on.
+pub struct Agent {
+    facts: DeviceFacts,
+    session: Session,
+    random: Random,
+    now: Now,
+    onboard: Onboard,
+    certs: CertsKeeper,
+    attest: Attest,
+    attest_error_since: Option<Timestamp>,
+    config: Poll,
+    store: Store,
+    diff: Diff,
+    properties: Properties,
+    names: Names,
+    operations: Operations,
+    maintenance: Maintenance,
+    contents: Contents,
+    volumes: Volumes,
+    apps: Apps,
+    networks: Networks,
+    base_os: BaseOs,
+    queue: Deferred,
+    reporter: Reporter,
+    metrics: Metrics,
+    logs: Logs,
+    logs_closed: bool,
+    consoles: BTreeMap<Uuid, Console>,
+    traffic: Traffic,
+    uplink: Uplink,
+    port: PortConfig,
+    reach: Reach,
+    flights: BTreeMap<RequestId, Flight>,
+    next_id: u64,
+    device_commands: VecDeque<DeviceCommand>,
+    /// Whether something changed that reports are made of.
+    dirty: bool,
+}
+
+impl Agent {
+    /// Makes an agent that knows nothing yet but its files. `seed` is for jitter and names of
+    /// requests; it need not be secret, but must differ between boots.
+    ///
+    /// # Errors
+    /// [`ProvisionError`] names the file that cannot be used.
+    pub fn new(files: Provisioning, facts: DeviceFacts, seed: u64, now: Now) -> Result<Self, ProvisionError> {
+        let credentials = Credentials::read(files)?;
+        let spool = if facts.log_spool_bytes == 0 { DEFAULT_SPOOL } else { facts.log_spool_bytes };
+        let at = now.at();
+        log::info!("agent: controller {}, version {}", credentials.server, facts.version);
+        Ok(Self {
+            onboard: Onboard::new(at, credentials.onboard.is_some()),
+            certs: CertsKeeper::new(at),
+            attest: Attest::new(credentials.key_exchange_cert.is_some()),
+            attest_error_since: None,
+            config: Poll::default(),
+            store: Store::default(),
+            diff: Diff::default(),
+            properties: Properties::default(),
+            names: Names::default(),
+            operations: Operations::default(),
+            maintenance: Maintenance::default(),
+            contents: Contents::new(facts.content_bytes),
+            volumes: Volumes::default(),
+            apps: Apps::default(),
+            networks: Networks::default(),
+            base_os: BaseOs::default(),
+            queue: Deferred::new(),
+            reporter: Reporter::new(at),
+            metrics: Metrics::new(),
+            logs: Logs::new(at, spool),
+            logs_closed: false,
+            consoles: BTreeMap::new(),
+            traffic: Traffic::default(),
+            uplink: Uplink::default(),
+            port: PortConfig::default(),
+            reach: Reach::Unknown,
+            flights: BTreeMap::new(),
+            next_id: 1,
+            device_commands: VecDeque::new(),
+            dirty: true,
+            session: Session::new(credentials),
+            random: Random::new(seed),
+            facts,
+            now,
+        })
+    }
+
+    /// Moves every machine as far as it can go. Returns when to call again at the latest, in
+    /// nanoseconds since boot; `None` when nothing waits for time.
+    pub fn poll(&mut self, now: Now) -> Option<u64> {
+        self.now = now;
+        let at = now.at();
+        self.give_up_lost_flights();
+        let fired = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= at);
+        if fired(self.contents.deadline(&self.properties)) || fired(self.apps.deadline()) {
+            self.dirty = true;
+        }
+        if self.dirty {
+            self.reconcile();
+        }
+        self.operate();
+        let apps = &self.apps;
+        self.logs.step(now, |app| app_name(apps, app));
+        if self.metrics.step(at) {
+            self.device_commands.push_back(DeviceCommand::QueryUsage);
+        }
+        if self.session.uuid().is_some() && (self.dirty || self.reporter.deadline() <= at) {
+            self.report();
+        }
+        self.dirty = false;
+        self.deadline().map(|deadline| deadline.0)
+    }
+
+    /// The next request to send, if any is due.
+    pub fn next_request(&mut self) -> Option<Request> {
+        if !self.uplink.up {
+            return None;
+        }
+        for slot in SLOTS {
+            if self.is_busy(slot) {
+                continue;
+            }
+            let Some((purpose, endpoint, message)) = self.due(slot) else { continue };
+            match self.send(purpose, endpoint, message) {
+                Some(request) => return Some(request),
+                None => continue,
+            }
+        }
+        None
+    }
+
+    /// What is next to be done about contents.
+    pub fn next_content_command(&mut self) -> Option<ContentCommand> {
+        self.contents.next_command()
+    }
+
+    /// What dom0 is next to do about an application.
+    pub fn next_app_command(&mut self) -> Option<AppCommand> {
+        self.apps.next_command()
+    }
+
+    /// What is next to be done about the device.
+    pub fn next_device_command(&mut self) -> Option<DeviceCommand> {
+        self.device_commands.pop_front()
+    }
+
+    /// The uplink is as told here. Nothing is sent before it is up for the first time.
+    pub fn on_uplink(&mut self, now: Now, uplink: Uplink) {
+        self.now = now;
+        let counters = uplink.counters;
+        let (was, is) = (self.uplink.up, uplink.up);
+        self.uplink.counters = counters;
+        if self.uplink == uplink {
+            return;
+        }
+        self.uplink = uplink;
+        self.dirty = true;
+        if is && !was {
+            log::info!("uplink {}: up, {}", self.uplink.interface, self.uplink.addresses.join(" "));
+            if !self.session.has_certs() {
+                self.certs.hurry(now.at());
+            }
+            self.onboard.hurry(now.at());
+            self.config.hurry(now.at());
+            self.queue.kick(now.at(), &mut self.random);
+            self.contents.hurry(now);
+        } else if was && !is {
+            log::warn!("uplink {}: down; nothing is sent until it is back", self.uplink.interface);
+        }
+    }
+
+    /// A download goes on: `received` bytes of `total`, if the server told it.
+    pub fn on_download_progress(&mut self, now: Now, id: DownloadId, received: u64, total: Option<u64>) {
+        self.now = now;
+        self.dirty |= self.contents.on_progress(now, id, received, total);
+    }
+
+    /// A download has ended. `Ok` carries its length: the content is verified and held.
+    pub fn on_download_done(&mut self, now: Now, id: DownloadId, result: Result<u64, DownloadError>) {
+        self.now = now;
+        self.contents.on_done(now, id, result, &self.properties);
+        self.dirty = true;
+    }
+
+    /// Something happened to an application.
+    pub fn on_app_event(&mut self, now: Now, uuid: Uuid, event: AppEvent) {
+        self.now = now;
+        if let AppEvent::Console(bytes) = &event {
+            self.on_console(uuid, bytes);
+            return;
+        }
+        if let AppEvent::Stopped(_) = &event {
+            self.flush_console(uuid);
+        }
+        self.dirty = true;
+        let around = surroundings(
+            now,
+            &self.contents,
+            &self.volumes,
+            &self.properties,
+            &self.facts,
+            &self.metrics,
+            &self.operations,
+        );
+        if let Some(sha256) = self.apps.on_event(&uuid, event, &around) {
+            self.contents.lost(now, &sha256);
+        }
+    }
+
+    /// A service wrote a log line.
+    pub fn log(&mut self, now: Now, record: &LogRecord) {
+        self.now = now;
+        self.logs.device_line(now, record);
+    }
+
+    /// What one domain has used.
+    pub fn on_usage(&mut self, now: Now, usage: DomainUsage) {
+        self.now = now;
+        self.metrics.on_usage(usage);
+    }
+
+    /// The machine's numbers; after the usage of each domain.
+    pub fn on_machine(&mut self, now: Now, machine: Machine) {
+        self.now = now;
+        let before = self.metrics.machine().app_memory_kib;
+        self.metrics.on_machine(now.at(), machine);
+        self.dirty |= before != machine.app_memory_kib;
+    }
+
+    /// The device's UUID, once the controller gave it.
+    #[must_use]
+    pub fn device_uuid(&self) -> Option<Uuid> {
+        self.session.uuid().copied()
+    }
+
+    /// Where onboarding stands.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        self.onboard.stage()
+    }
+
+    /// Where attestation stands.
+    #[must_use]
+    pub fn attestation(&self) -> AttestState {
+        self.attest.state()
+    }
+
+    /// Whether a configuration was applied.
+    #[must_use]
+    pub fn has_config(&self) -> bool {
+        self.store.has_config()
+    }
+
+    fn is_busy(&self, slot: Slot) -> bool {
+        self.flights.values().any(|flight| flight.purpose.slot() == slot)
+    }
+
+    /// What a slot wants to send now.
+    fn due(&mut self, slot: Slot) -> Option<(Purpose, Endpoint, Message)> {
+        let now = self.now.at();
+        match slot {
+            Slot::Certs => {
+                (self.certs.deadline() <= now).then_some((Purpose::Certs, Endpoint::Certs, Message::Nothing))
+            }
+            Slot::Onboard => Some(match self.onboard.due(now)? {
+                Step::Register => (Purpose::Register, Endpoint::Register, Message::Registration),
+                Step::Uuid => (Purpose::Uuid, Endpoint::Uuid, Message::Payload(proto_eve::uuid::request())),
+            }),
+            Slot::Attest => {
+                let ask = self.attest.due(now)?;
+                Some((Purpose::Attest(ask), Endpoint::Attest, Message::Payload(self.attest_message(ask))))
+            }
+            Slot::Config => self.config.due(now).then(|| {
+                let payload = config_messages::request(self.store.hash(), self.attest.token());
+                (Purpose::Config, Endpoint::Config, Message::Payload(payload))
+            }),
+            Slot::Info => {
+                self.session.uuid()?;
+                let (sent, body) = self.queue.due(now)?;
+                Some((Purpose::Info(sent), Endpoint::Info, Message::Payload(body.to_vec())))
+            }
+            Slot::Metrics => {
+                let device = self.session.uuid().filter(|_| self.metrics.due(now))?;
+                let payload = self.metrics.message(self.now, &self.metrics_view(device));
+                Some((Purpose::Metrics, Endpoint::Metrics, Message::Payload(payload)))
+            }
+            Slot::Logs => {
+                let device = self.session.uuid()?;
+                let (upload, endpoint, gzip) =
+                    self.logs.due(now, device, &self.facts.partition, &self.facts.version)?;
+                Some((Purpose::Logs(upload), endpoint, Message::Payload(gzip)))
+            }
+        }
+    }
+
+    fn send(&mut self, purpose: Purpose, endpoint: Endpoint, message: Message) -> Option<Request> {
+        let now = self.now.at();
+        let id = RequestId(self.next_id);
+        self.next_id += 1;
+        let timeout = match self.properties.int("timer.send.timeout") {
+            0 => Duration::from_secs(120),
+            seconds => Duration::from_secs(seconds.into()),
+        };
+        match &purpose {
+            Purpose::Certs => self.certs.sent(now),
+            Purpose::Attest(ask) => self.attest.sent(*ask),
+            Purpose::Metrics => self.metrics.sent(now, &mut self.random),
+            Purpose::Register | Purpose::Uuid | Purpose::Config | Purpose::Info(_) | Purpose::Logs(_) => {}
+        }
+        match self.session.request(id, endpoint, message, timeout, &mut self.random) {
+            Ok(request) => {
+                let bytes = request.body.len();
+                self.traffic.sent(action(endpoint), bytes);
+                let lost = now.after(timeout + GRACE);
+                self.flights.insert(id, Flight { purpose, endpoint, sent: now, lost, bytes });
+                Some(request)
+            }
+            Err(error) => {
+                log::error!("{}: not sent: {error}", action(endpoint));
+                self.route(purpose, Outcome::NoAnswer(FailureKind::Local));
+                None
+            }
+        }
+    }
+
+    fn attest_message(&self, ask: Ask) -> alloc::vec::Vec<u8> {
+        match ask {
+            Ask::Certs => {
+                let certificate = self.session.credentials().key_exchange_cert.as_deref();
+                attest_messages::certs_request(attest_messages::published(certificate))
+            }
+            Ask::Nonce => attest_messages::nonce_request(),
+            Ask::Quote => attest_messages::empty_quote_request(&self.facts.version, &self.facts.firmware),
+        }
+    }
+
+    /// Moves contents, volumes and applications.
+    fn reconcile(&mut self) {
+        let now = self.now;
+        self.contents.step(now, &self.properties);
+        self.volumes.step(now, &self.contents);
+        let around = surroundings(
+            now,
+            &self.contents,
+            &self.volumes,
+            &self.properties,
+            &self.facts,
+            &self.metrics,
+            &self.operations,
+        );
+        self.apps.step(&around);
+        let apps = &self.apps;
+        let gone: alloc::vec::Vec<Uuid> =
+            self.consoles.keys().filter(|uuid| apps.by_uuid(uuid).is_none()).copied().collect();
+        for uuid in gone {
+            if let Some(console) = self.consoles.remove(&uuid) {
+                self.logs.end_app(now, uuid, &console.name);
+            }
+        }
+        self.update_maintenance();
+    }
+
+    /// Whether certificates that the controller refuses hold the device in maintenance.
+    fn update_maintenance(&mut self) {
+        let was = self.maintenance.is_active();
+        self.maintenance.certs_refused = self.attest.certs_refused() && self.store.has_config();
+        if was && !self.maintenance.is_active() {
+            // What was left out meanwhile is applied when it is fetched again.
+            self.store.forget_hash();
+            self.config.hurry(self.now.at());
+        }
+    }
+
+    fn operate(&mut self) {
+        let stopped = self.apps.all_stopped();
+        let quiet = !self.is_busy(Slot::Info) && !self.is_busy(Slot::Logs);
+        let drained = quiet && !self.dirty && self.queue.len() == 0 && self.logs.is_drained();
+        match self.operations.step(self.now.at(), stopped, drained) {
+            Progress::Act(operation) => {
+                log::info!("device: {operation:?} now");
+                self.dirty = true;
+                if operation == Operation::Reboot {
+                    self.device_commands.push_back(DeviceCommand::Reboot);
+                }
+            }
+            Progress::Stopping(_) if stopped && !self.logs_closed => {
+                self.logs_closed = true;
+                let apps = &self.apps;
+                self.logs.close_all(self.now, |app| app_name(apps, app));
+            }
+            Progress::Idle | Progress::Stopping(_) | Progress::Done(_) => {}
+        }
+    }
+
+    fn report(&mut self) {
+        let Some(device) = self.session.uuid() else { return };
+        let view = info::View {
+            facts: &self.facts,
+            credentials: self.session.credentials(),
+            device,
+            stage: self.onboard.stage(),
+            names: &self.names,
+            attest: &self.attest,
+            attest_error_since: self.attest_error_since,
+            properties: &self.properties,
+            operations: &self.operations,
+            maintenance: self.maintenance,
+            configured: self.store.has_config(),
+            uplink: &self.uplink,
+            port: &self.port,
+            contents: &self.contents,
+            volumes: &self.volumes,
+            apps: &self.apps,
+            networks: &self.networks,
+            base_os: &self.base_os,
+        };
+        self.reporter.refresh(self.now, &view, &mut self.queue, &mut self.random);
+    }
+
+    fn metrics_view<'a>(&'a self, device: &'a Uuid) -> metrics::View<'a> {
+        metrics::View {
+            facts: &self.facts,
+            device,
+            server: &self.session.credentials().server,
+            uplink: &self.uplink,
+            port: &self.port,
+            apps: &self.apps,
+            logs: &self.logs,
+            traffic: &self.traffic,
+            verify_failures: self.session.verify_failures,
+            received: self.store.received(),
+            processed: self.store.processed(),
+        }
+    }
+
+    fn on_console(&mut self, uuid: Uuid, bytes: &[u8]) {
+        let Some(app) = self.apps.by_uuid(&uuid).filter(|app| app.logs_wanted()) else { return };
+        let console = self
+            .consoles
+            .entry(uuid)
+            .or_insert_with(|| Console { name: app.name.clone(), lines: Lines::default() });
+        console.name.clone_from(&app.name);
+        let (now, logs) = (self.now, &mut self.logs);
+        console.lines.push(bytes, |line| logs.app_line(now, uuid, &app.name, app.domid, &line));
+    }
+
+    fn flush_console(&mut self, uuid: Uuid) {
+        let Some(app) = self.apps.by_uuid(&uuid) else { return };
+        if let Some(console) = self.consoles.get_mut(&uuid) {
+            let (now, logs) = (self.now, &mut self.logs);
+            console.lines.flush(&mut |line| logs.app_line(now, uuid, &app.name, app.domid, &line));
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let onboarded = self.session.uuid().is_some();
+        let may_send = self.uplink.up;
+        let mut first = self.flights.values().fold(None, |first, flight| earliest(first, Some(flight.lost)));
+        for machine in [
+            self.contents.deadline(&self.properties),
+            self.apps.deadline(),
+            self.operations.deadline(),
+            self.logs.deadline(onboarded && may_send && !self.is_busy(Slot::Logs)),
+        ] {
+            first = earliest(first, machine);
+        }
+        if onboarded {
+            first = earliest(first, Some(self.reporter.deadline()));
+            let metrics = self.metrics.deadline().filter(|_| may_send && !self.is_busy(Slot::Metrics));
+            first = earliest(first, metrics);
+        }
+        if !may_send {
+            return first;
+        }
+        for (slot, deadline) in [
+            (Slot::Certs, Some(self.certs.deadline())),
+            (Slot::Onboard, self.onboard.deadline()),
+            (Slot::Attest, self.attest.deadline()),
+            (Slot::Config, self.config.deadline()),
+            (Slot::Info, self.queue.deadline().filter(|_| onboarded)),
+        ] {
+            if !self.is_busy(slot) {
+                first = earliest(first, deadline);
+            }
+        }
+        first
+    }
+}
+
+fn surroundings<'a>(
+    now: Now,
+    contents: &'a Contents,
+    volumes: &'a Volumes,
+    properties: &'a Properties,
+    facts: &DeviceFacts,
+    metrics: &Metrics,
+    operations: &Operations,
+) -> Surroundings<'a> {
+    let told = metrics.machine().app_memory_kib;
+    Surroundings {
+        now,
+        contents,
+        volumes,
+        properties,
+        memory_kib: if told == 0 { facts.app_memory_kib } else { told },
+        vcpus: facts.app_vcpus,
+        closing: operations.pending().is_some(),
+    }
+}
+
+fn app_name(apps: &Apps, uuid: &Uuid) -> String {
+    apps.by_uuid(uuid).map_or_else(|| uuid.to_string(), |app| app.name.clone())
+}
+
+/// Last part of an endpoint's path, for counters and log lines.
+fn action(endpoint: Endpoint) -> &'static str {
+    match endpoint {
+        Endpoint::Ping => "ping",
+        Endpoint::Certs => "certs",
+        Endpoint::Register => "register",
+        Endpoint::Uuid => "uuid",
+        Endpoint::Config => "config",
+        Endpoint::Attest => "attest",
+        Endpoint::Info => "info",
+        Endpoint::Metrics => "metrics",
+        Endpoint::Newlogs => "newlogs",
+        Endpoint::AppNewlogs(_) => "apps/newlogs",
+        Endpoint::Flowlog => "flowlog",
+        Endpoint::HardwareHealth => "hardwarehealth",
+    }
+}
+
+#[cfg(test)]
+mod tests;

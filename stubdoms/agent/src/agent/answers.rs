@@ -1,0 +1,203 @@
+//! Answers of the controller, and which machine each belongs to.
+
+use alloc::vec::Vec;
+
+use proto_eve::{attest, config, endpoint::StatusClass, uuid};
+
+use super::{Agent, Purpose, Reach, action};
+use crate::{
+    attest::Ask,
+    clock::Now,
+    config::store::Verdict,
+    http::{FailureKind, HttpFailure, Outcome, RequestId, Response},
+};
+
+impl Agent {
+    /// The exchange `id` has ended. An id that is not under way any more is ignored.
+    pub fn on_response(&mut self, now: Now, id: RequestId, result: Result<Response, HttpFailure>) {
+        self.now = now;
+        let Some(flight) = self.flights.remove(&id) else { return };
+        let received = result.as_ref().ok().map(|response| response.body.len());
+        self.note_reach(&result);
+        let outcome = self.session.judge(flight.endpoint, result);
+        let success = matches!(outcome, Outcome::Success { .. });
+        let took = now.at().since(flight.sent);
+        self.traffic.ended(now, action(flight.endpoint), flight.bytes, received, took, success);
+        if let Outcome::Unusable(_) = &outcome {
+            log::warn!("controller: {}: {outcome}", action(flight.endpoint));
+        }
+        if outcome.wants_certs() {
+            self.certs.refetch(now.at());
+        }
+        self.route(flight.purpose, outcome);
+    }
+
+    /// Requests that the shell never answered count as failed.
+    pub(super) fn give_up_lost_flights(&mut self) {
+        let now = self.now.at();
+        let lost: Vec<RequestId> =
+            self.flights.iter().filter(|(_, flight)| flight.lost <= now).map(|(id, _)| *id).collect();
+        for id in lost {
+            if let Some(flight) = self.flights.remove(&id) {
+                log::warn!("controller: {}: no result within its time", action(flight.endpoint));
+                self.route(flight.purpose, Outcome::NoAnswer(FailureKind::Timeout));
+            }
+        }
+    }
+
+    pub(super) fn route(&mut self, purpose: Purpose, outcome: Outcome) {
+        let at = self.now.at();
+        let unknown = matches!(
+            outcome,
+            Outcome::Status { status: 401, .. } | Outcome::Status { class: StatusClass::UnknownDevice, .. }
+        );
+        if unknown && matches!(purpose, Purpose::Config | Purpose::Attest(_) | Purpose::Info(_)) {
+            self.onboard.recheck(at);
+        }
+        match purpose {
+            Purpose::Certs => self.on_certs(outcome),
+            Purpose::Register => self.onboard.on_register(at, outcome),
+            Purpose::Uuid => self.on_uuid(outcome),
+            Purpose::Attest(ask) => self.on_attest(ask, outcome),
+            Purpose::Config => self.on_config(outcome),
+            Purpose::Info(sent) => self.queue.on_answer(at, &sent, &outcome, &mut self.random),
+            Purpose::Metrics => {
+                if matches!(outcome, Outcome::Success { .. }) {
+                    self.metrics.on_success(self.properties.seconds("timer.metric.interval"));
+                }
+            }
+            Purpose::Logs(upload) => self.logs.on_answer(at, upload, &outcome, &mut self.random),
+        }
+    }
+
+    fn on_certs(&mut self, outcome: Outcome) {
+        let at = self.now.at();
+        let onboarded = self.session.uuid().is_some();
+        let Outcome::Success { payload, .. } = outcome else {
+            if !matches!(outcome, Outcome::NoAnswer(_)) {
+                log::warn!("controller certificates: {outcome}");
+            }
+            self.certs.failed(at, onboarded);
+            return;
+        };
+        match self.session.accept_certs(&payload, self.now) {
+            Ok(changed) => {
+                if changed {
+                    log::info!("controller certificates: a new set was accepted");
+                }
+                let interval = self.properties.seconds("timer.cert.interval");
+                self.certs.accepted(at, interval, &mut self.random);
+                self.onboard.on_certs(at);
+            }
+            Err(refused) => {
+                log::warn!("controller certificates: refused: {refused}");
+                self.certs.failed(at, onboarded);
+            }
+        }
+    }
+
+    fn on_uuid(&mut self, outcome: Outcome) {
+        let at = self.now.at();
+        let identity = match &outcome {
+            Outcome::Success { payload, .. } => uuid::parse_response(payload),
+            _ => None,
+        };
+        let Some(identity) = identity else {
+            self.onboard.on_uuid(at, Err(outcome));
+            return;
+        };
+        self.onboard.on_uuid(at, Ok(identity.uuid));
+        let known = self.session.uuid().copied();
+        if known == Some(identity.uuid) {
+            return;
+        }
+        log::info!("device: onboarded as {}", identity.uuid);
+        if !identity.product_name.is_empty() {
+            self.facts.manufacturer = identity.manufacturer;
+            self.facts.product = identity.product_name;
+        }
+        self.session.set_uuid(identity.uuid);
+        // Everything that was said under another name, or under none, is said again.
+        self.queue.clear();
+        self.reporter.forget();
+        self.store.forget_hash();
+        self.certs.refetch(at);
+        self.attest.begin(at);
+        self.config.begin(at);
+        self.metrics.begin(at);
+        self.dirty = true;
+    }
+
+    fn on_attest(&mut self, ask: Ask, outcome: Outcome) {
+        let at = self.now.at();
+        let before = self.attest.state();
+        let response = match &outcome {
+            Outcome::Success { payload, .. } => attest::parse_response(payload),
+            _ => None,
+        };
+        let had_error = self.attest.error().is_some();
+        self.attest.on_answer(at, ask, outcome, response);
+        match (had_error, self.attest.error().is_some()) {
+            (false, true) => self.attest_error_since = self.now.timestamp(),
+            (_, false) => self.attest_error_since = None,
+            (true, true) => {}
+        }
+        self.dirty |= before != self.attest.state() || ask == Ask::Certs || self.attest.error().is_some();
+        if before != self.attest.state() && self.attest.settled() {
+            self.config.hurry(at);
+        }
+    }
+
+    fn on_config(&mut self, outcome: Outcome) {
+        let at = self.now.at();
+        let interval = self.properties.seconds("timer.config.interval");
+        self.config.again(at, interval, &mut self.random);
+        match outcome {
+            Outcome::Success { status: 304, .. } => {}
+            Outcome::Success { payload, .. } => match config::parse_response(&payload) {
+                Ok(response) => self.on_config_response(response),
+                Err(error) => log::warn!("configuration: {error}"),
+            },
+            Outcome::Status { class: StatusClass::Forbidden, .. } => {
+                self.attest.restart(at);
+                self.dirty = true;
+            }
+            Outcome::Status { .. } | Outcome::Unusable(_) | Outcome::NoAnswer(_) => {}
+        }
+    }
+
+    fn on_config_response(&mut self, response: config::Response) {
+        match self.store.judge(self.now, response) {
+            Verdict::Unchanged => {}
+            Verdict::Obsolete => log::warn!("configuration: older than the one that is applied; ignored"),
+            Verdict::NoIdentity => log::warn!("configuration: its id is not a UUID; ignored"),
+            Verdict::Apply(config) => {
+                self.apply(&config);
+                // A shorter interval counts from now on.
+                let interval = self.properties.seconds("timer.config.interval");
+                self.config.again(self.now.at(), interval, &mut self.random);
+            }
+        }
+    }
+
+    /// Whether the controller answers, whatever it says.
+    fn note_reach(&mut self, result: &Result<Response, HttpFailure>) {
+        let at = self.now.at();
+        let server = &self.session.credentials().server;
+        match (result, self.reach) {
+            (Ok(_), Reach::Reached) => {}
+            (Ok(_), Reach::Unknown) => self.reach = Reach::Reached,
+            (Ok(_), Reach::Lost { since, .. }) => {
+                log::info!("controller {server}: reached again after {} s", at.since(since).as_secs());
+                self.reach = Reach::Reached;
+                self.queue.kick(at, &mut self.random);
+            }
+            (Err(failure), Reach::Lost { kind, .. }) if kind == failure.kind => {}
+            (Err(failure), reach) => {
+                log::warn!("controller {server}: {}: {}; trying on", failure.kind, failure.text);
+                let since = if let Reach::Lost { since, .. } = reach { since } else { at };
+                self.reach = Reach::Lost { since, kind: failure.kind };
+            }
+        }
+    }
+}

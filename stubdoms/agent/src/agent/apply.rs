@@ -1,0 +1,107 @@
+//! A new configuration, part by part, in the order that the parts depend on each other.
+
+use proto_eve::{text, wire::config::EdgeDevConfig};
+
+use super::Agent;
+use crate::{config::diff::Part, properties::Tri, report::info::Names, uplink::PortConfig};
+
+const MAX_NAME: usize = 256;
+
+impl Agent {
+    /// Applies a configuration whose sender was verified. Errors in one object never reject the whole;
+    /// they are reported on the object.
+    pub(super) fn apply(&mut self, config: &EdgeDevConfig) {
+        let now = self.now;
+        let version = config.id.as_ref().map_or("", |id| id.version.as_str());
+        log::info!("configuration: version {:?} is applied", text::truncate(version, 64));
+        self.dirty = true;
+        let wishes = self.store.applied(now, config);
+        if wishes.resend {
+            self.reporter.forget();
+        }
+        if wishes.certs {
+            self.certs.refetch(now.at());
+        }
+        let items = self.diff.changed(Part::Items, config);
+        if items {
+            self.apply_items(config);
+        }
+        let skip = self.operations.observe(now.at(), config);
+        let was = self.maintenance.is_active();
+        self.maintenance.requested = match self.properties.tri("maintenance.mode") {
+            Tri::Enabled => true,
+            Tri::Disabled => false,
+            Tri::None => self.operations.maintenance_wanted(),
+        };
+        if was != self.maintenance.is_active() {
+            log::info!("maintenance mode: {}", if was { "left" } else { "entered" });
+        }
+        if skip || self.maintenance.is_active() {
+            return;
+        }
+        self.apply_objects(config, items);
+    }
+
+    fn apply_items(&mut self, config: &EdgeDevConfig) {
+        let at = self.now.at();
+        self.properties.apply(&config.config_items);
+        self.metrics.configure(at, self.properties.seconds("timer.metric.interval"));
+        let level = self.properties.text("debug.default.remote.loglevel");
+        self.logs.configure(at, self.properties.bool("newlog.allow.fastupload"), level);
+    }
+
+    fn apply_objects(&mut self, config: &EdgeDevConfig, items: bool) {
+        let now = self.now;
+        if self.diff.changed(Part::Adapters, config) {
+            self.port = PortConfig::read(config);
+        }
+        if self.diff.changed(Part::BaseOs, config) {
+            self.base_os.configure(now, config, &self.facts.version);
+        }
+        if self.diff.changed(Part::Networks, config) {
+            self.networks.configure(now, config);
+        }
+        let content = self.diff.changed(Part::Content, config);
+        if content || items {
+            self.contents.configure(now, config, &self.properties);
+        }
+        if self.diff.changed(Part::Volumes, config) {
+            self.volumes.configure(config);
+        }
+        self.names = names(config);
+        if self.diff.changed(Part::Apps, config) {
+            self.apps.configure(now, config);
+        }
+        if self.diff.changed(Part::Unsupported, config) {
+            log_unsupported(config);
+        }
+    }
+}
+
+fn names(config: &EdgeDevConfig) -> Names {
+    Names {
+        device: text::bounded(&config.device_name, MAX_NAME),
+        project: text::bounded(&config.project_name, MAX_NAME),
+        project_id: text::bounded(&config.project_id, MAX_NAME),
+        enterprise: text::bounded(&config.enterprise_name, MAX_NAME),
+        enterprise_id: text::bounded(&config.enterprise_id, MAX_NAME),
+    }
+}
+
+/// Parts without an info message of their own that could say so.
+fn log_unsupported(config: &EdgeDevConfig) {
+    for (present, what) in [
+        (config.edgeview.is_some(), "edgeview"),
+        (config.disks.is_some(), "disk layouts"),
+        (config.loc_config.is_some(), "local operator consoles"),
+        (!config.patch_envelopes.is_empty(), "patch envelopes"),
+        (config.cluster.is_some(), "clusters"),
+        (!config.pnacs.is_empty(), "802.1X"),
+        (!config.scep_profiles.is_empty(), "SCEP"),
+        (!config.local_profile_server.is_empty(), "local profile servers"),
+    ] {
+        if present {
+            log::warn!("configuration: {what} are not supported and are left out");
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The configuration: when it is asked for, and what an answer means.
+
+pub(crate) mod diff;
+pub(crate) mod store;
+
+use core::time::Duration;
+
+use crate::clock::{Instant, Random};
+
+/// How long the first request waits for attestation, without which controllers refuse it.
+const ATTESTATION: Duration = Duration::from_secs(10);
+
+/// When the configuration is asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Poll {
+    next: Option<Instant>,
+}
+
+impl Poll {
+    /// The UUID is known.
+    pub(crate) fn begin(&mut self, now: Instant) {
+        self.next = Some(now.after(ATTESTATION));
+    }
+
+    /// Something happened that makes an answer likely.
+    pub(crate) fn hurry(&mut self, now: Instant) {
+        self.next = self.next.map(|next| next.min(now));
+    }
+
+    /// An exchange has ended, well or not: there is no back-off beyond the interval itself.
+    pub(crate) fn again(&mut self, now: Instant, interval: Duration, random: &mut Random) {
+        self.next = Some(now.after(random.share(interval, 300, 1000)));
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.next
+    }
+
+    pub(crate) fn due(&self, now: Instant) -> bool {
+        self.next.is_some_and(|next| next <= now)
+    }
+}

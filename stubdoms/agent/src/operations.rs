@@ -1,0 +1,201 @@
+//! Operations on the whole device: reboot, shutdown, maintenance.
+//!
+//! A command is a counter. The first value that is seen is only recorded, so that a device which
+//! starts afresh does not obey history; a different one is obeyed once.
+
+use core::time::Duration;
+
+use proto_eve::wire::{
+    config::{DeviceOpsCmd, EdgeDevConfig},
+    info::MaintenanceModeReason,
+};
+
+use crate::clock::Instant;
+
+/// How long applications may take to stop.
+const STOPPING: Duration = Duration::from_secs(300);
+/// How long reports and logs may take to leave once the applications have stopped.
+const LEAVING: Duration = Duration::from_secs(30);
+
+/// What the controller wants of the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Reboot,
+    Shutdown,
+}
+
+/// A counter whose first value is only recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counter(Option<u32>);
+
+impl Counter {
+    /// Whether `value` asks for action. An absent message makes the counter forget.
+    pub(crate) fn observe(&mut self, value: Option<u32>) -> bool {
+        let fires = matches!((self.0, value), (Some(old), Some(new)) if old != new);
+        self.0 = value;
+        fires
+    }
+
+    pub(crate) fn value(self) -> u32 {
+        self.0.unwrap_or(0)
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Operations {
+    reboot: Counter,
+    shutdown: Counter,
+    pending: Option<(Operation, Instant)>,
+    stopped: Option<Instant>,
+    done: bool,
+    maintenance_wanted: bool,
+}
+
+/// Where a pending operation stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// Nothing is pending.
+    Idle,
+    /// Applications are being stopped, or reports are leaving.
+    Stopping(Operation),
+    /// It is time to act.
+    Act(Operation),
+    /// It was acted upon.
+    Done(Operation),
+}
+
+impl Operations {
+    /// Looks at the counters. Tells whether the rest of the configuration is to be skipped.
+    pub(crate) fn observe(&mut self, now: Instant, config: &EdgeDevConfig) -> bool {
+        self.maintenance_wanted = config.maintenance_mode;
+        let counter = |command: &Option<DeviceOpsCmd>| command.as_ref().map(|command| command.counter);
+        let reboot = self.reboot.observe(counter(&config.reboot));
+        let shutdown = self.shutdown.observe(counter(&config.shutdown));
+        let operation = match (reboot, shutdown) {
+            (true, _) => Some(Operation::Reboot),
+            (false, true) => Some(Operation::Shutdown),
+            (false, false) => None,
+        };
+        if let Some(operation) = operation {
+            log::info!("device: {operation:?} was ordered");
+            let overrides =
+                operation == Operation::Reboot || !matches!(self.pending, Some((Operation::Reboot, _)));
+            if overrides {
+                self.pending = Some((operation, now));
+                self.stopped = None;
+                self.done = false;
+            }
+        }
+        self.pending.is_some()
+    }
+
+    pub(crate) fn reboot_counter(&self) -> u32 {
+        self.reboot.value()
+    }
+
+    pub(crate) fn shutdown_counter(&self) -> u32 {
+        self.shutdown.value()
+    }
+
+    pub(crate) fn maintenance_wanted(&self) -> bool {
+        self.maintenance_wanted
+    }
+
+    pub(crate) fn pending(&self) -> Option<Operation> {
+        self.pending.map(|(operation, _)| operation)
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// Looks whether it is time to act. `drained` tells that nothing waits to be reported.
+    pub(crate) fn step(&mut self, now: Instant, apps_stopped: bool, drained: bool) -> Progress {
+        let Some((operation, since)) = self.pending else { return Progress::Idle };
+        if self.done {
+            return Progress::Done(operation);
+        }
+        if self.stopped.is_none() && (apps_stopped || now.since(since) >= STOPPING) {
+            self.stopped = Some(now);
+        }
+        match self.stopped {
+            Some(stopped) if drained || now.since(stopped) >= LEAVING => {
+                self.done = true;
+                Progress::Act(operation)
+            }
+            _ => Progress::Stopping(operation),
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let (_, since) = self.pending.filter(|_| !self.done)?;
+        Some(self.stopped.map_or(since.after(STOPPING), |stopped| stopped.after(LEAVING)))
+    }
+}
+
+/// Why the device is in maintenance mode, in which applications are left as they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Maintenance {
+    pub(crate) requested: bool,
+    pub(crate) certs_refused: bool,
+}
+
+impl Maintenance {
+    pub(crate) fn is_active(self) -> bool {
+        self.requested || self.certs_refused
+    }
+
+    pub(crate) fn reasons(self) -> impl Iterator<Item = i32> {
+        let requested = self.requested.then_some(MaintenanceModeReason::UserRequested as i32);
+        let refused = self.certs_refused.then_some(MaintenanceModeReason::EdgeNodeCertsRefused as i32);
+        requested.into_iter().chain(refused)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Instant {
+        Instant(0).after(Duration::from_secs(seconds))
+    }
+
+    fn config(reboot: Option<u32>) -> EdgeDevConfig {
+        let reboot = reboot.map(|counter| DeviceOpsCmd { counter, ..DeviceOpsCmd::default() });
+        EdgeDevConfig { reboot, ..EdgeDevConfig::default() }
+    }
+
+    #[test]
+    fn the_first_value_is_only_recorded() {
+        let mut operations = Operations::default();
+        assert!(!operations.observe(at(0), &config(Some(5))));
+        assert!(!operations.observe(at(0), &config(Some(5))));
+        assert_eq!(operations.reboot_counter(), 5);
+        assert!(!operations.observe(at(0), &config(None)));
+        assert!(!operations.observe(at(0), &config(Some(7))));
+        assert!(operations.observe(at(0), &config(Some(0))));
+        assert_eq!(operations.pending(), Some(Operation::Reboot));
+    }
+
+    #[test]
+    fn reports_leave_before_the_reset() {
+        let mut operations = Operations::default();
+        operations.observe(at(0), &config(Some(1)));
+        assert_eq!(operations.step(at(0), true, true), Progress::Idle);
+        operations.observe(at(0), &config(Some(2)));
+        assert_eq!(operations.step(at(1), false, true), Progress::Stopping(Operation::Reboot));
+        assert_eq!(operations.step(at(2), true, false), Progress::Stopping(Operation::Reboot));
+        assert_eq!(operations.deadline(), Some(at(32)));
+        assert_eq!(operations.step(at(32), true, false), Progress::Act(Operation::Reboot));
+        assert_eq!(operations.step(at(33), true, true), Progress::Done(Operation::Reboot));
+    }
+
+    #[test]
+    fn applications_that_do_not_stop_are_not_waited_for() {
+        let mut operations = Operations::default();
+        operations.observe(at(0), &config(Some(1)));
+        operations.observe(at(0), &config(Some(2)));
+        assert_eq!(operations.step(at(299), false, true), Progress::Stopping(Operation::Reboot));
+        assert_eq!(operations.step(at(300), false, true), Progress::Act(Operation::Reboot));
+    }
+}

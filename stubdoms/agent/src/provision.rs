@@ -1,0 +1,157 @@
+//! What the device is given before it first speaks: provisioning files, and facts about the machine.
+
+use alloc::{string::String, vec::Vec};
+
+use proto_eve::{
+    certs::{CertsError, Roots},
+    key::{KeyError, SoftwareKey},
+};
+
+use crate::clock::WallTime;
+
+/// The provisioning files, byte for byte; names as on EVE's CONFIG partition.
+#[derive(Clone, Default)]
+pub struct Provisioning {
+    /// `server`: `host[:port]`.
+    pub server: Vec<u8>,
+    /// `root-certificate.pem`.
+    pub root_certificate: Vec<u8>,
+    /// `onboard.cert.pem`; absent when the device is known by its own certificate.
+    pub onboard_cert: Option<Vec<u8>>,
+    /// `onboard.key.pem`.
+    pub onboard_key: Option<Vec<u8>>,
+    /// `device.cert.pem`.
+    pub device_cert: Vec<u8>,
+    /// `device.key.pem`.
+    pub device_key: Vec<u8>,
+    /// Certificate of the software key for key exchange, if the device has one. It is published.
+    pub key_exchange_cert: Option<Vec<u8>>,
+    /// `serial`.
+    pub serial: Vec<u8>,
+    /// `soft_serial`.
+    pub soft_serial: Vec<u8>,
+}
+
+/// What is true of this machine for as long as it runs.
+#[derive(Clone, Debug, Default)]
+pub struct DeviceFacts {
+    /// `x86_64` or `aarch64`.
+    pub architecture: String,
+    /// Physical CPUs.
+    pub cpus: u32,
+    /// All memory, in MiB.
+    pub memory_mib: u64,
+    /// Memory that applications may have together, in KiB.
+    pub app_memory_kib: u64,
+    /// vCPUs that one application may have.
+    pub app_vcpus: u32,
+    /// Bytes of content that the shell can hold at a time.
+    pub content_bytes: u64,
+    /// Bytes of log files to keep until they are uploaded. 0 stands for 512 KiB.
+    pub log_spool_bytes: usize,
+    /// Version of the running system.
+    pub version: String,
+    /// Label of the slot that runs, `IMGA` or `IMGB`.
+    pub partition: String,
+    /// Manufacturer of the machine.
+    pub manufacturer: String,
+    /// Name of the machine's model.
+    pub product: String,
+    /// Name, version and date of the firmware, joined by dashes.
+    pub firmware: String,
+    /// Wall clock at boot.
+    pub boot_time: Option<WallTime>,
+    /// Why the machine was started, as `info.BootReason`; 0 when it is not known.
+    pub boot_reason: i32,
+    /// Earlier boots of this device, if they are counted.
+    pub restart_counter: u32,
+    /// Whether devices are behind an IOMMU.
+    pub io_virtualization: bool,
+    /// Label of the network port, until the configuration names it.
+    pub port: String,
+}
+
+/// Why the device cannot start to onboard. Each names the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProvisionError {
+    /// `server` is empty, or holds what no host name has.
+    Server,
+    /// `root-certificate.pem`.
+    Root(CertsError),
+    /// `onboard.cert.pem` or `onboard.key.pem`.
+    Onboard(KeyError),
+    /// `device.cert.pem` or `device.key.pem`.
+    Device(KeyError),
+}
+
+impl core::fmt::Display for ProvisionError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Server => write!(f, "server: not a host name with an optional port"),
+            Self::Root(error) => write!(f, "{error}"),
+            Self::Onboard(error) => write!(f, "onboard.cert.pem, onboard.key.pem: {error}"),
+            Self::Device(error) => write!(f, "device.cert.pem, device.key.pem: {error}"),
+        }
+    }
+}
+
+/// What [`Provisioning`] holds, read and checked.
+pub(crate) struct Credentials {
+    pub(crate) server: String,
+    pub(crate) roots: Roots,
+    pub(crate) root_pem: Vec<u8>,
+    pub(crate) onboard: Option<SoftwareKey>,
+    pub(crate) device: SoftwareKey,
+    pub(crate) key_exchange_cert: Option<Vec<u8>>,
+    pub(crate) serial: String,
+    pub(crate) soft_serial: String,
+}
+
+impl Credentials {
+    pub(crate) fn read(files: Provisioning) -> Result<Self, ProvisionError> {
+        let onboard = match (&files.onboard_key, &files.onboard_cert) {
+            (Some(key), Some(cert)) => {
+                Some(SoftwareKey::from_pem(key, cert).map_err(ProvisionError::Onboard)?)
+            }
+            _ => None,
+        };
+        Ok(Self {
+            server: server(&files.server)?,
+            roots: Roots::from_pem(&files.root_certificate).map_err(ProvisionError::Root)?,
+            root_pem: files.root_certificate,
+            onboard,
+            device: SoftwareKey::from_pem(&files.device_key, &files.device_cert)
+                .map_err(ProvisionError::Device)?,
+            key_exchange_cert: files.key_exchange_cert,
+            serial: line(&files.serial),
+            soft_serial: line(&files.soft_serial),
+        })
+    }
+}
+
+fn line(bytes: &[u8]) -> String {
+    proto_eve::text::from_bytes(bytes.trim_ascii(), 256)
+}
+
+fn server(bytes: &[u8]) -> Result<String, ProvisionError> {
+    let text = core::str::from_utf8(bytes.trim_ascii()).map_err(|_| ProvisionError::Server)?;
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
+    if text.is_empty() || text.len() > 260 || !text.chars().all(fits) {
+        return Err(ProvisionError::Server);
+    }
+    Ok(String::from(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_server_is_a_host_with_an_optional_port() {
+        assert_eq!(server(b" zedcontrol.example:8443\n").as_deref(), Ok("zedcontrol.example:8443"));
+        assert_eq!(server(b"[fd00::1]:443").as_deref(), Ok("[fd00::1]:443"));
+        for bad in [&b""[..], b" \n", b"a b", b"a/b", b"\xff", b"user@host"] {
+            assert_eq!(server(bad), Err(ProvisionError::Server));
+        }
+    }
+}

@@ -1,0 +1,931 @@
+//! Applications: one machine each, from a configuration to a domain and back.
+//!
+//! ```text
+//!              1 content ready, room       2 Staged          3 Running
+//!   Waiting -------------------> Staging ---------> Booting ----------> Running
+//!    ^  ^ \ start delay           |  ^                |  ^                |  |
+//!    |  |  +------> Delayed ------|--+                |  +--- reboot -----+  |
+//!    |  |                         v                   v                   |  |
+//!    |  +---- 4 a while ------ Retrying <-------------+<--- powered off --+  |
+//!    |                                                      or crashed       |
+//!    +---- 5 stopped, again ---- Halting <------ 6 inactive, restart, -------+
+//!                                   |               purge, removed
+//!                                   +---- 5 stopped ----> Halted, or gone
+//! ```
+//!
+//! 1, 4, 6: [`App::step`]. 2, 3, 5: [`App::on_event`]. A counter whose first value is seen is only
+//! recorded. Resources that change without a restart command, and volumes that change without a purge
+//! command, are not applied to an application that runs; it reports so. One that does not run takes
+//! both with its next start.
+//!
+//! Limits: staging 300 s, booting 60 s, stopping 60 s (then once more, then it is removed by force).
+//! Three attempts to start 5 s apart, then one each `timer.boot.retry`.
+
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    format,
+    string::String,
+    vec::Vec,
+};
+use core::time::Duration;
+
+use proto_eve::{
+    text,
+    uuid::Uuid,
+    wire::{
+        config::{AppInstanceConfig, EdgeDevConfig, InstanceOpsCmd, VmMode},
+        info::ZSwState,
+    },
+};
+
+use super::{
+    contents::{Contents, Image},
+    problem::{Feature, Problem, Troubles},
+    volumes::Volumes,
+};
+use crate::{
+    clock::{Instant, Now, WallTime, earliest},
+    operations::Counter,
+    properties::Properties,
+};
+
+/// Applications that are looked at.
+pub(crate) const MAX_APPS: usize = 64;
+/// Bytes of a guest's command line, as dom0 takes it.
+const MAX_COMMAND_LINE: usize = 512;
+/// Bytes of a domain's name, as dom0 takes it.
+const MAX_NAME: usize = 64;
+
+const STAGING: Duration = Duration::from_secs(300);
+const BOOTING: Duration = Duration::from_secs(60);
+const STOPPING: Duration = Duration::from_secs(60);
+const ATTEMPTS: u32 = 3;
+const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(5);
+
+/// What dom0 is to do about an application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AppCommand {
+    /// Make it known and give its image, from the content that the shell holds. Answered with
+    /// [`AppEvent::Staged`] or [`AppEvent::Failed`].
+    Define(AppDefinition),
+    /// Build and start its domain. Answered with [`AppEvent::Running`] or [`AppEvent::Failed`].
+    Start {
+        /// The application.
+        app: Uuid,
+    },
+    /// End its domain. Answered with [`AppEvent::Stopped`].
+    Stop {
+        /// The application.
+        app: Uuid,
+    },
+    /// Forget it, and end its domain if there is one. No answer is expected.
+    Remove {
+        /// The application.
+        app: Uuid,
+    },
+}
+
+/// What an application needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppDefinition {
+    /// The application.
+    pub app: Uuid,
+    /// For log lines; at most 64 bytes.
+    pub name: String,
+    /// Memory in KiB, whole MiB.
+    pub memory_kib: u32,
+    /// Number of vCPUs.
+    pub vcpus: u16,
+    /// At most 512 bytes.
+    pub command_line: String,
+    /// Names the content; see [`ContentCommand`](super::contents::ContentCommand).
+    pub image_sha256: [u8; 32],
+    /// Bytes of the content.
+    pub image_length: u64,
+}
+
+/// What dom0 says about an application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AppEvent {
+    /// Its image is complete.
+    Staged,
+    /// Its domain runs.
+    Running {
+        /// Xen's number of it.
+        domid: u16,
+    },
+    /// Its domain has ended.
+    Stopped(StopReason),
+    /// A command was refused or failed.
+    Failed {
+        /// What kind of failure.
+        failure: AppFailure,
+        /// More, for a person; may be empty.
+        text: String,
+    },
+    /// It wrote to its console.
+    Console(Vec<u8>),
+}
+
+/// Why a domain ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// It was told to.
+    Ordered,
+    /// It powered itself off.
+    PowerOff,
+    /// It asked for a reboot.
+    Reboot,
+    /// It crashed.
+    Crash,
+    /// Its watchdog fired.
+    Watchdog,
+    /// Another of Xen's shutdown codes.
+    Code(u8),
+}
+
+impl core::fmt::Display for StopReason {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Ordered => write!(f, "stopped from outside"),
+            Self::PowerOff => write!(f, "powered off"),
+            Self::Reboot => write!(f, "asked for a reboot"),
+            Self::Crash => write!(f, "crashed"),
+            Self::Watchdog => write!(f, "its watchdog fired"),
+            Self::Code(code) => write!(f, "shutdown code {code}"),
+        }
+    }
+}
+
+/// Kinds of failures of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppFailure {
+    /// dom0 does not know the application.
+    Unknown,
+    /// dom0 has no room for one more.
+    TooMany,
+    /// The command does not fit the state that the application is in.
+    WrongState,
+    /// Not enough memory.
+    Memory,
+    /// Too many vCPUs.
+    Vcpus,
+    /// The image is too large.
+    ImageSize,
+    /// The image did not arrive as announced.
+    ImageTransfer,
+    /// The image's SHA-256 is not the announced one.
+    ImageHash,
+    /// The image cannot be started.
+    ImageFormat,
+    /// A step of building the domain failed.
+    Build,
+    /// The shell does not hold the content; it is fetched again.
+    ContentGone,
+}
+
+impl core::fmt::Display for AppFailure {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Unknown => "dom0 does not know the application",
+            Self::TooMany => "dom0 has no room for one more application",
+            Self::WrongState => "the application is in another state",
+            Self::Memory => "there is not enough memory",
+            Self::Vcpus => "too many vCPUs",
+            Self::ImageSize => "the image is too large",
+            Self::ImageTransfer => "the image did not arrive as announced",
+            Self::ImageHash => "the image's SHA-256 is not the announced one",
+            Self::ImageFormat => "the image cannot be started",
+            Self::Build => "building the domain failed",
+            Self::ContentGone => "the content is not held any more",
+        })
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Vm {
+    memory_kib: u32,
+    vcpus: u32,
+    mode: i32,
+    arguments: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct VolumeRef {
+    pub(crate) id: String,
+    pub(crate) generation: i64,
+}
+
+/// What the configuration says.
+#[derive(Clone, Debug)]
+struct Wanted {
+    vm: Vm,
+    volumes: Vec<VolumeRef>,
+    /// Why it cannot be started at all.
+    refused: Option<Problem>,
+    warnings: Vec<Problem>,
+    activate: bool,
+    start_delay: Duration,
+    disable_logs: bool,
+}
+
+/// What an application is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Waiting,
+    Retrying { at: Instant },
+    Delayed { until: Instant },
+    Staging { since: Instant },
+    Booting { since: Instant },
+    Running,
+    Halting { since: Instant, asked: u32, then: Then },
+    Halted,
+}
+
+/// What follows when a domain has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    Stay,
+    Restart,
+    Purge,
+    Remove,
+}
+
+/// One application.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) id: String,
+    uuid: Option<Uuid>,
+    pub(crate) version: String,
+    pub(crate) name: String,
+    wanted: Wanted,
+    /// What the domain was started with.
+    vm_in_use: Option<Vm>,
+    volumes_in_use: Option<Vec<VolumeRef>>,
+    /// What dom0 holds.
+    staged: Option<AppDefinition>,
+    restart: Counter,
+    purge: Counter,
+    purge_wanted: bool,
+    phase: Phase,
+    /// Whether it has run since it came into the configuration.
+    has_run: bool,
+    delayed: bool,
+    attempts: u32,
+    failure: Option<Problem>,
+    pub(crate) domid: Option<u16>,
+    pub(crate) booted: Option<WallTime>,
+    removing: bool,
+    gone: bool,
+    pub(crate) troubles: Troubles,
+}
+
+/// What an application's machine looks at besides itself.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) now: Now,
+    pub(crate) contents: &'a Contents,
+    pub(crate) volumes: &'a Volumes,
+    pub(crate) properties: &'a Properties,
+    /// Memory for all applications together, in KiB.
+    pub(crate) memory_kib: u64,
+    /// vCPUs for one application.
+    pub(crate) vcpus: u32,
+    /// Whether applications are to stop because the device does.
+    pub(crate) closing: bool,
+}
+
+/// All applications.
+#[derive(Debug, Default)]
+pub(crate) struct Apps {
+    apps: BTreeMap<String, App>,
+    commands: VecDeque<AppCommand>,
+}
+
+impl Apps {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &App> {
+        self.apps.values()
+    }
+
+    pub(crate) fn next_command(&mut self) -> Option<AppCommand> {
+        self.commands.pop_front()
+    }
+
+    pub(crate) fn by_uuid(&self, uuid: &Uuid) -> Option<&App> {
+        self.apps.values().find(|app| app.uuid.as_ref() == Some(uuid))
+    }
+
+    /// Memory of the applications that have a domain, or are about to, in KiB.
+    pub(crate) fn memory_in_use_kib(&self) -> u64 {
+        self.apps.values().map(App::memory_in_use_kib).sum()
+    }
+
+    /// Whether no application has a domain.
+    pub(crate) fn all_stopped(&self) -> bool {
+        self.apps.values().all(|app| !app.is_up())
+    }
+
+    /// Takes the list of a configuration: what is not in it is removed.
+    pub(crate) fn configure(&mut self, now: Now, config: &EdgeDevConfig) {
+        let profile = config.global_profile.as_str();
+        let mut kept: Vec<&str> = Vec::new();
+        for instance in config.apps.iter().take(MAX_APPS) {
+            let id = instance.uuidandversion.as_ref().map_or("", |id| id.uuid.as_str());
+            if id.is_empty() || kept.contains(&id) {
+                log::warn!("application {:?}: no id, or one that another has", text::truncate(id, 64));
+                continue;
+            }
+            kept.push(id);
+            let wanted = read(instance, profile);
+            let app = self.apps.entry(id.into()).or_insert_with(|| App::new(id, wanted.clone()));
+            app.configure(now, instance, wanted, &mut self.commands);
+        }
+        if config.apps.len() > MAX_APPS {
+            log::warn!("applications: only the first {MAX_APPS} are looked at");
+        }
+        for app in self.apps.values_mut().filter(|app| !kept.contains(&app.id.as_str())) {
+            app.removing = true;
+        }
+    }
+
+    /// Lets each application go as far as it can.
+    pub(crate) fn step(&mut self, around: &Surroundings<'_>) {
+        for app in self.apps.values_mut() {
+            // Those that stop make room for those that start, whatever their order.
+            app.stop_if_needed(around, &mut self.commands);
+        }
+        let mut used = self.memory_in_use_kib();
+        for app in self.apps.values_mut() {
+            let own = app.memory_in_use_kib();
+            app.step(around, used - own, &mut self.commands);
+            used = used - own + app.memory_in_use_kib();
+            app.refresh(around);
+        }
+        self.apps.retain(|_, app| !app.gone);
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.apps.values().fold(None, |first, app| earliest(first, app.deadline()))
+    }
+
+    /// Takes an event. Gives back the hash of a content that must be fetched again.
+    pub(crate) fn on_event(
+        &mut self,
+        uuid: &Uuid,
+        event: AppEvent,
+        around: &Surroundings<'_>,
+    ) -> Option<[u8; 32]> {
+        let app = self.apps.values_mut().find(|app| app.uuid.as_ref() == Some(uuid))?;
+        app.on_event(event, around, &mut self.commands)
+    }
+}
+
+impl App {
+    fn new(id: &str, wanted: Wanted) -> Self {
+        Self {
+            id: id.into(),
+            uuid: Uuid::parse(id),
+            version: String::new(),
+            name: String::new(),
+            wanted,
+            vm_in_use: None,
+            volumes_in_use: None,
+            staged: None,
+            restart: Counter::default(),
+            purge: Counter::default(),
+            purge_wanted: false,
+            phase: Phase::Waiting,
+            has_run: false,
+            delayed: false,
+            attempts: 0,
+            failure: None,
+            domid: None,
+            booted: None,
+            removing: false,
+            gone: false,
+            troubles: Troubles::default(),
+        }
+    }
+
+    pub(crate) fn uuid(&self) -> Option<Uuid> {
+        self.uuid
+    }
+
+    pub(crate) fn logs_wanted(&self) -> bool {
+        !self.wanted.disable_logs
+    }
+
+    pub(crate) fn volumes(&self) -> &[VolumeRef] {
+        self.volumes_in_use.as_deref().unwrap_or(&self.wanted.volumes)
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.phase == Phase::Running
+    }
+
+    pub(crate) fn memory_in_use_kib(&self) -> u64 {
+        let vm = self.vm_in_use.as_ref().filter(|_| self.is_up());
+        vm.map_or(0, |vm| vm.memory_kib.into())
+    }
+
+    /// The state to report.
+    pub(crate) fn state(&self, volumes: &Volumes, contents: &Contents) -> ZSwState {
+        match self.phase {
+            Phase::Staging { .. } => ZSwState::Installed,
+            Phase::Booting { .. } => ZSwState::Booting,
+            Phase::Running => ZSwState::Running,
+            Phase::Halting { .. } => ZSwState::Halting,
+            Phase::Halted => ZSwState::Halted,
+            Phase::Delayed { .. } => ZSwState::StartDelayed,
+            Phase::Retrying { .. } if self.has_run => ZSwState::Halted,
+            Phase::Retrying { .. } => ZSwState::Error,
+            Phase::Waiting if self.troubles.first_error().is_some() => ZSwState::Error,
+            Phase::Waiting => self
+                .volumes()
+                .iter()
+                .map(|volume| {
+                    let found = volumes.find(&volume.id, volume.generation);
+                    found.map_or(ZSwState::Initial, |volume| volume.state(contents).0)
+                })
+                .min_by_key(|state| progress(*state))
+                .map_or(ZSwState::Initial, |state| match state {
+                    ZSwState::CreatedVolume => ZSwState::Installed,
+                    state => state,
+                }),
+        }
+    }
+
+    fn configure(
+        &mut self,
+        now: Now,
+        instance: &AppInstanceConfig,
+        wanted: Wanted,
+        commands: &mut VecDeque<AppCommand>,
+    ) {
+        self.version =
+            instance.uuidandversion.as_ref().map_or_else(String::new, |id| text::bounded(&id.version, 64));
+        self.name = text::bounded(&instance.displayname, 256);
+        self.wanted = wanted;
+        self.removing = false;
+        let counter = |command: &Option<InstanceOpsCmd>| command.as_ref().map(|command| command.counter);
+        let restart = self.restart.observe(counter(&instance.restart));
+        let purge = self.purge.observe(counter(&instance.purge));
+        if let Phase::Halting { then: then @ Then::Remove, .. } = &mut self.phase {
+            // It came back before it was gone.
+            *then = Then::Purge;
+        }
+        if !self.is_up() {
+            // It takes everything with its next start, which need not wait any longer.
+            self.volumes_in_use = None;
+            self.vm_in_use = None;
+            if restart || purge {
+                log::info!("application {}: restart or purge command", self.name);
+            }
+            if let Phase::Retrying { .. } = self.phase
+                && (restart
+                    || purge
+                    || !matches!(self.failure, Some(Problem::PoweredOff | Problem::Crashed { .. })))
+            {
+                self.attempts = 0;
+                self.phase = Phase::Waiting;
+            }
+            if purge {
+                self.staged = None;
+            }
+            return;
+        }
+        if purge {
+            log::info!("application {}: purge command", self.name);
+            self.purge_wanted = true;
+        } else if restart && self.wanted.activate {
+            log::info!("application {}: restart command", self.name);
+            self.halt(now, Then::Restart, commands);
+        }
+    }
+
+    fn should_run(&self, around: &Surroundings<'_>) -> bool {
+        self.wanted.activate && !self.removing && !around.closing
+    }
+
+    fn is_up(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Staging { .. } | Phase::Booting { .. } | Phase::Running | Phase::Halting { .. }
+        )
+    }
+
+    fn stop_if_needed(&mut self, around: &Surroundings<'_>, commands: &mut VecDeque<AppCommand>) {
+        let now = around.now;
+        let then = if self.removing { Then::Remove } else { Then::Stay };
+        match self.phase {
+            Phase::Staging { .. } | Phase::Booting { .. } | Phase::Running if !self.should_run(around) => {
+                self.halt(now, then, commands);
+            }
+            Phase::Halting { then: old, .. }
+                if !self.should_run(around) && old != then && old != Then::Remove =>
+            {
+                if let Phase::Halting { then: slot, .. } = &mut self.phase {
+                    *slot = then;
+                }
+            }
+            Phase::Running if self.purge_wanted && self.images(&self.wanted.volumes, around).is_some() => {
+                self.halt(now, Then::Purge, commands);
+            }
+            Phase::Waiting | Phase::Retrying { .. } | Phase::Delayed { .. } | Phase::Halted
+                if self.removing =>
+            {
+                self.remove(commands);
+            }
+            Phase::Retrying { .. } | Phase::Delayed { .. } if !self.should_run(around) => {
+                self.phase = if self.has_run { Phase::Halted } else { Phase::Waiting };
+                self.failure = None;
+            }
+            Phase::Halting { since, asked, then } if now.at().since(since) >= STOPPING => {
+                self.failure = Some(Problem::NoConfirmation { of: "its end", seconds: STOPPING.as_secs() });
+                if asked < 2 {
+                    self.phase = Phase::Halting { since: now.at(), asked: asked + 1, then };
+                    commands.extend(self.uuid.map(|app| AppCommand::Stop { app }));
+                } else {
+                    self.staged = None;
+                    commands.extend(self.uuid.map(|app| AppCommand::Remove { app }));
+                    self.ended(then, commands);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn step(&mut self, around: &Surroundings<'_>, used_kib: u64, commands: &mut VecDeque<AppCommand>) {
+        let now = around.now.at();
+        match self.phase {
+            Phase::Staging { since } if now.since(since) >= STAGING => {
+                self.staged = None;
+                let problem = Problem::NoConfirmation { of: "its image", seconds: STAGING.as_secs() };
+                self.fail(problem, true, around);
+            }
+            Phase::Booting { since } if now.since(since) >= BOOTING => {
+                commands.extend(self.uuid.map(|app| AppCommand::Stop { app }));
+                let problem = Problem::NoConfirmation { of: "its start", seconds: BOOTING.as_secs() };
+                self.fail(problem, true, around);
+            }
+            Phase::Halted if self.should_run(around) => {
+                self.phase = Phase::Waiting;
+                self.start(around, used_kib, commands);
+            }
+            Phase::Retrying { at } | Phase::Delayed { until: at } if at <= now => {
+                self.phase = Phase::Waiting;
+                self.start(around, used_kib, commands);
+            }
+            Phase::Waiting if self.should_run(around) => self.start(around, used_kib, commands),
+            _ => {}
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Waiting | Phase::Running | Phase::Halted => None,
+            Phase::Retrying { at } | Phase::Delayed { until: at } => Some(at),
+            Phase::Staging { since } => Some(since.after(STAGING)),
+            Phase::Booting { since } => Some(since.after(BOOTING)),
+            Phase::Halting { since, .. } => Some(since.after(STOPPING)),
+        }
+    }
+
+    /// From `Waiting`, when it is to run: as far as contents and room allow.
+    fn start(&mut self, around: &Surroundings<'_>, used_kib: u64, commands: &mut VecDeque<AppCommand>) {
+        let Some(uuid) = self.uuid else { return };
+        if self.wanted.refused.is_some() {
+            return;
+        }
+        if core::mem::take(&mut self.purge_wanted) {
+            self.volumes_in_use = None;
+            self.staged = None;
+        }
+        let vm = self.wanted.vm.clone();
+        if let Some(problem) = admission(&vm, around, used_kib) {
+            self.failure = Some(problem);
+            return;
+        }
+        if matches!(self.failure, Some(Problem::Memory { .. } | Problem::Vcpus { .. })) {
+            self.failure = None;
+        }
+        let Some(image) = self.images(self.volumes(), around) else { return };
+        if !self.delayed && !self.wanted.start_delay.is_zero() {
+            self.delayed = true;
+            self.phase = Phase::Delayed { until: around.now.at().after(self.wanted.start_delay) };
+            return;
+        }
+        let definition = definition(uuid, &self.name, &vm, image);
+        let since = around.now.at();
+        if self.staged.as_ref() == Some(&definition) {
+            commands.push_back(AppCommand::Start { app: uuid });
+            self.phase = Phase::Booting { since };
+        } else {
+            self.staged = Some(definition.clone());
+            commands.push_back(AppCommand::Define(definition));
+            self.phase = Phase::Staging { since };
+        }
+        let volumes = self.volumes().to_vec();
+        self.vm_in_use = Some(vm);
+        self.volumes_in_use = Some(volumes);
+    }
+
+    fn on_event(
+        &mut self,
+        event: AppEvent,
+        around: &Surroundings<'_>,
+        commands: &mut VecDeque<AppCommand>,
+    ) -> Option<[u8; 32]> {
+        let since = around.now.at();
+        match (self.phase, event) {
+            (Phase::Staging { .. }, AppEvent::Staged) => {
+                commands.extend(self.uuid.map(|app| AppCommand::Start { app }));
+                self.phase = Phase::Booting { since };
+            }
+            (Phase::Booting { .. }, AppEvent::Running { domid }) => {
+                log::info!("application {}: runs as domain {domid}", self.name);
+                self.phase = Phase::Running;
+                self.domid = Some(domid);
+                self.booted = around.now.wall;
+                self.has_run = true;
+                self.attempts = 0;
+                self.failure = None;
+            }
+            (Phase::Halting { then, .. }, AppEvent::Stopped(_)) => self.ended(then, commands),
+            (Phase::Halting { then, .. }, AppEvent::Failed { failure: AppFailure::Unknown, .. }) => {
+                self.staged = None;
+                self.ended(then, commands);
+            }
+            (Phase::Halting { then, .. }, AppEvent::Failed { failure, text }) => {
+                // A command that came before the one to stop may fail now; so may stopping itself.
+                log::warn!("application {}: {failure}: {text}", self.name);
+                if failure == AppFailure::WrongState {
+                    self.ended(then, commands);
+                }
+            }
+            (Phase::Running | Phase::Booting { .. }, AppEvent::Stopped(StopReason::Reboot)) => {
+                log::info!("application {}: reboots", self.name);
+                commands.extend(self.uuid.map(|app| AppCommand::Start { app }));
+                self.domid = None;
+                self.phase = Phase::Booting { since };
+            }
+            (Phase::Running | Phase::Booting { .. }, AppEvent::Stopped(reason)) => {
+                self.domid = None;
+                self.failure = Some(match reason {
+                    StopReason::PowerOff => Problem::PoweredOff,
+                    reason => Problem::Crashed { text: format!("{reason}") },
+                });
+                let wait = around.properties.seconds("timer.boot.retry");
+                self.phase = Phase::Retrying { at: since.after(wait) };
+            }
+            (Phase::Staging { .. } | Phase::Booting { .. }, AppEvent::Failed { failure, text }) => {
+                return self.failed(failure, &text, around, commands);
+            }
+            (_, AppEvent::Failed { failure, text }) => {
+                log::warn!("application {}: {failure}: {text}", self.name);
+            }
+            // Late news of a state that was left meanwhile; the console is handled by the logs.
+            (
+                _,
+                AppEvent::Staged | AppEvent::Running { .. } | AppEvent::Stopped(_) | AppEvent::Console(_),
+            ) => {}
+        }
+        None
+    }
+
+    fn failed(
+        &mut self,
+        failure: AppFailure,
+        text: &str,
+        around: &Surroundings<'_>,
+        commands: &mut VecDeque<AppCommand>,
+    ) -> Option<[u8; 32]> {
+        let staged = self.staged.take();
+        if failure == AppFailure::ContentGone {
+            self.phase = Phase::Waiting;
+            return staged.map(|definition| definition.image_sha256);
+        }
+        if failure == AppFailure::WrongState {
+            // dom0 still has a domain of an earlier life of this agent.
+            commands.extend(self.uuid.map(|app| AppCommand::Stop { app }));
+        }
+        let soon = matches!(
+            failure,
+            AppFailure::Unknown
+                | AppFailure::WrongState
+                | AppFailure::ImageTransfer
+                | AppFailure::ImageHash
+                | AppFailure::Build
+        );
+        let separator = if text.is_empty() { "" } else { ": " };
+        let text = text::bounded(&format!("{failure}{separator}{text}"), 256);
+        self.fail(Problem::Domain { text }, soon, around);
+        None
+    }
+
+    /// A start failed. `soon` tells whether another attempt right now may do better.
+    fn fail(&mut self, problem: Problem, soon: bool, around: &Surroundings<'_>) {
+        self.domid = None;
+        self.failure = Some(problem);
+        self.attempts += 1;
+        let wait = if soon && self.attempts < ATTEMPTS {
+            BETWEEN_ATTEMPTS
+        } else {
+            self.attempts = 0;
+            around.properties.seconds("timer.boot.retry")
+        };
+        self.phase = Phase::Retrying { at: around.now.at().after(wait) };
+    }
+
+    fn halt(&mut self, now: Now, then: Then, commands: &mut VecDeque<AppCommand>) {
+        if matches!(self.phase, Phase::Halting { .. }) {
+            return;
+        }
+        if matches!(self.phase, Phase::Staging { .. }) {
+            // Nothing runs yet: what was staged so far is dropped.
+            self.staged = None;
+            commands.extend(self.uuid.map(|app| AppCommand::Remove { app }));
+            self.ended(then, commands);
+            return;
+        }
+        commands.extend(self.uuid.map(|app| AppCommand::Stop { app }));
+        self.phase = Phase::Halting { since: now.at(), asked: 1, then };
+    }
+
+    fn ended(&mut self, then: Then, commands: &mut VecDeque<AppCommand>) {
+        self.domid = None;
+        self.failure = None;
+        self.vm_in_use = None;
+        self.phase = Phase::Waiting;
+        match then {
+            Then::Stay => self.phase = if self.has_run { Phase::Halted } else { Phase::Waiting },
+            Then::Restart => {}
+            Then::Purge => {
+                self.purge_wanted = false;
+                self.volumes_in_use = None;
+                self.staged = None;
+            }
+            Then::Remove => self.remove(commands),
+        }
+    }
+
+    fn remove(&mut self, commands: &mut VecDeque<AppCommand>) {
+        if self.staged.take().is_some() {
+            commands.extend(self.uuid.map(|app| AppCommand::Remove { app }));
+        }
+        log::info!("application {}: removed", self.name);
+        self.gone = true;
+    }
+
+    fn images(&self, volumes: &[VolumeRef], around: &Surroundings<'_>) -> Option<Image> {
+        let first = volumes.first()?;
+        around.volumes.find(&first.id, first.generation)?.image(around.contents)
+    }
+
+    /// Gathers what is wrong.
+    fn refresh(&mut self, around: &Surroundings<'_>) {
+        let mut problems = Vec::new();
+        if self.uuid.is_none() {
+            problems.push(Problem::BadUuid);
+        }
+        problems.extend(self.wanted.refused.clone());
+        problems.extend(self.failure.clone());
+        if self.vm_in_use.as_ref().is_some_and(|vm| self.is_up() && *vm != self.wanted.vm) {
+            problems.push(Problem::RestartNeeded);
+        }
+        let stale = self.volumes_in_use.as_ref().is_some_and(|volumes| *volumes != self.wanted.volumes);
+        if self.is_up() && stale && !self.purge_wanted {
+            problems.push(Problem::PurgeNeeded);
+        }
+        if !matches!(self.phase, Phase::Running) && self.wanted.refused.is_none() {
+            problems.extend(self.volumes().iter().filter_map(|volume| volume_problem(volume, around)));
+        }
+        problems.extend(self.wanted.warnings.iter().cloned());
+        let name = if self.name.is_empty() { &self.id } else { &self.name };
+        self.troubles.set(around.now, "application", name, problems);
+    }
+}
+
+fn volume_problem(volume: &VolumeRef, around: &Surroundings<'_>) -> Option<Problem> {
+    let id = text::bounded(&volume.id, 64);
+    let Some(found) = around.volumes.find(&volume.id, volume.generation) else {
+        return Some(Problem::NoVolume { id, generation: volume.generation });
+    };
+    let trouble = found.troubles.first_error()?;
+    Some(Problem::VolumeFailed { id, reason: format!("{}", trouble.problem) })
+}
+
+fn admission(vm: &Vm, around: &Surroundings<'_>, used_kib: u64) -> Option<Problem> {
+    if vm.vcpus > around.vcpus.max(1) {
+        return Some(Problem::Vcpus { need: vm.vcpus, limit: around.vcpus.max(1) });
+    }
+    let need_kib = u64::from(vm.memory_kib);
+    let ignore = around.properties.bool("memory.apps.ignore.check");
+    let limit_kib = around.memory_kib;
+    if !ignore && need_kib.saturating_add(used_kib) > limit_kib {
+        return Some(Problem::Memory { need_kib, limit_kib, used_kib });
+    }
+    None
+}
+
+fn definition(app: Uuid, name: &str, vm: &Vm, image: Image) -> AppDefinition {
+    AppDefinition {
+        app,
+        name: text::bounded(name, MAX_NAME),
+        memory_kib: vm.memory_kib,
+        vcpus: u16::try_from(vm.vcpus).unwrap_or(u16::MAX),
+        command_line: format!("console=hvc0 appuuid={app} {}", vm.arguments).trim_end().into(),
+        image_sha256: image.sha256,
+        image_length: image.length,
+    }
+}
+
+/// How far a state is on the way to a volume.
+fn progress(state: ZSwState) -> u8 {
+    match state {
+        ZSwState::Error => 0,
+        ZSwState::Initial => 1,
+        ZSwState::DownloadStarted => 2,
+        ZSwState::Downloaded | ZSwState::Verifying => 3,
+        ZSwState::Verified | ZSwState::Loading => 4,
+        ZSwState::Delivered => 5,
+        ZSwState::CreatingVolume => 6,
+        _ => 7,
+    }
+}
+
+fn read(instance: &AppInstanceConfig, profile: &str) -> Wanted {
+    let vm = instance.fixedresources.clone().unwrap_or_default();
+    let volumes: Vec<VolumeRef> = instance
+        .volume_ref_list
+        .iter()
+        .take(16)
+        .map(|volume| VolumeRef { id: volume.uuid.clone(), generation: volume.generation_count })
+        .collect();
+    let mut warnings = Vec::new();
+    if vm.enable_vnc {
+        warnings.push(Problem::Unsupported(Feature::Vnc));
+    }
+    if instance.snapshot.as_ref().is_some_and(|snapshot| !snapshot.snapshots.is_empty()) {
+        warnings.push(Problem::Unsupported(Feature::Snapshots));
+    }
+    let profiles = &instance.profile_list;
+    Wanted {
+        refused: refusal(instance, &volumes),
+        vm: Vm {
+            // Xen gives whole MiB.
+            memory_kib: vm.memory.checked_next_multiple_of(1024).unwrap_or(u32::MAX),
+            vcpus: vm.vcpus.max(1),
+            mode: vm.virtualization_mode,
+            arguments: vm.extraargs.chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
+        },
+        volumes,
+        warnings,
+        activate: instance.activate && (profiles.is_empty() || profiles.iter().any(|known| known == profile)),
+        start_delay: Duration::from_secs(instance.start_delay_in_seconds.into()),
+        disable_logs: vm.disable_logs,
+    }
+}
+
+/// Why an application can never be started as it is configured.
+fn refusal(instance: &AppInstanceConfig, volumes: &[VolumeRef]) -> Option<Problem> {
+    const METADATA_NONE: i32 = 1;
+    let vm = instance.fixedresources.clone().unwrap_or_default();
+    let unsupported = |feature| Some(Problem::Unsupported(feature));
+    if vm.virtualization_mode != VmMode::Pv as i32 {
+        return unsupported(Feature::VirtualizationMode(vm.virtualization_mode));
+    }
+    if instance.service {
+        return unsupported(Feature::Service);
+    }
+    if !instance.adapters.is_empty() {
+        return unsupported(Feature::Passthrough);
+    }
+    if !vm.kernel.is_empty() || !vm.ramdisk.is_empty() {
+        return unsupported(Feature::GuestKernel);
+    }
+    if instance.cipher_data.is_some() && instance.user_data.is_empty() {
+        return unsupported(Feature::EncryptedUserData);
+    }
+    if !instance.user_data.is_empty() && instance.meta_data_type != METADATA_NONE {
+        return unsupported(Feature::UserData);
+    }
+    if let Some(interface) = instance.interfaces.first() {
+        return Some(Problem::NetworkInstance { id: text::bounded(&interface.network_id, 64) });
+    }
+    if vm.memory == 0 {
+        return Some(Problem::Domain { text: "no memory is configured".into() });
+    }
+    if vm.extraargs.len() > MAX_COMMAND_LINE - 64 {
+        let text = format!(
+            "extra arguments of {} bytes, and {} are the most",
+            vm.extraargs.len(),
+            MAX_COMMAND_LINE - 64
+        );
+        return Some(Problem::Domain { text });
+    }
+    match volumes.len() {
+        0 => Some(Problem::NoImage),
+        1 => None,
+        _ => unsupported(Feature::SecondVolume),
+    }
+}

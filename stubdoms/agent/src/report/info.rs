@@ -1,0 +1,438 @@
+//! Info messages: the state of the device and of each object, sent when it changes.
+//!
+//! Each object's content is compared with what was last handed to the queue, without its time stamp;
+//! what differs is enqueued. An object that is gone is signalled once by a message that carries only
+//! its id.
+
+use alloc::{
+    collections::BTreeMap,
+    string::{String, ToString},
+    vec,
+    vec::Vec,
+};
+use core::time::Duration;
+
+use proto_eve::{
+    Message, Timestamp,
+    uuid::Uuid,
+    wire::info::{
+        ApiCapability, AttestationInfo, BaseOsStatus, Capabilities, ContentResources, DataSecAtRest,
+        DataSecAtRestStatus, DevicePort, DevicePortStatus, Entity, ErrorInfo, HwSecurityModuleStatus,
+        SecurityInfo, Severity, SystemAdapterInfo, UsageInfo, VolumeResources, ZDeviceState, ZInfoApp,
+        ZInfoAppInstance, ZInfoContentTree, ZInfoDevSw, ZInfoDevice, ZInfoDns, ZInfoHardware,
+        ZInfoManufacturer, ZInfoMsg, ZInfoNetworkInstance, ZInfoTypes, ZInfoVolume, ZNetworkInstanceState,
+        ZSwState, z_info_msg::InfoContent,
+    },
+};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    attest::Attest,
+    clock::{Instant, Now, Random},
+    onboard::Stage,
+    operations::{Maintenance, Operation, Operations},
+    properties::Properties,
+    provision::{Credentials, DeviceFacts},
+    reconcile::{
+        base_os::BaseOs,
+        contents::{Content, Contents},
+        domains::{App, Apps},
+        networks::{Network, Networks},
+        problem::Troubles,
+        volumes::{Volume, Volumes},
+    },
+    retry::{Deferred, Key},
+    uplink::{PortConfig, Uplink, mac_text},
+};
+
+/// Names that the configuration gives to the device, echoed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Names {
+    pub(crate) device: String,
+    pub(crate) project: String,
+    pub(crate) project_id: String,
+    pub(crate) enterprise: String,
+    pub(crate) enterprise_id: String,
+}
+
+/// Everything that reports are made of.
+pub(crate) struct View<'a> {
+    pub(crate) facts: &'a DeviceFacts,
+    pub(crate) credentials: &'a Credentials,
+    pub(crate) device: &'a Uuid,
+    pub(crate) stage: Stage,
+    pub(crate) names: &'a Names,
+    pub(crate) attest: &'a Attest,
+    pub(crate) attest_error_since: Option<Timestamp>,
+    pub(crate) properties: &'a Properties,
+    pub(crate) operations: &'a Operations,
+    pub(crate) maintenance: Maintenance,
+    pub(crate) configured: bool,
+    pub(crate) uplink: &'a Uplink,
+    pub(crate) port: &'a PortConfig,
+    pub(crate) contents: &'a Contents,
+    pub(crate) volumes: &'a Volumes,
+    pub(crate) apps: &'a Apps,
+    pub(crate) networks: &'a Networks,
+    pub(crate) base_os: &'a BaseOs,
+}
+
+/// Remembers what was reported.
+#[derive(Debug)]
+pub(crate) struct Reporter {
+    reported: BTreeMap<Key, [u8; 32]>,
+    next: Instant,
+}
+
+impl Reporter {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { reported: BTreeMap::new(), next: now }
+    }
+
+    /// Forgets what was reported, so that all of it is sent again.
+    pub(crate) fn forget(&mut self) {
+        self.reported.clear();
+    }
+
+    /// When the device's info is due, changed or not.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.next
+    }
+
+    /// Enqueues what changed.
+    pub(crate) fn refresh(&mut self, now: Now, view: &View<'_>, queue: &mut Deferred, random: &mut Random) {
+        if self.next <= now.at() {
+            let period = view.properties.seconds("timer.deviceinfo.interval").max(Duration::from_secs(30));
+            self.next = now.at().after(random.share(period, 800, 1200));
+            self.reported.remove(&Key::Device);
+        }
+        let mut present: BTreeMap<Key, (ZInfoTypes, InfoContent)> = BTreeMap::new();
+        present.insert(Key::Device, (ZInfoTypes::ZiDevice, InfoContent::Dinfo(device(view))));
+        present.insert(Key::Hardware, (ZInfoTypes::ZiHardware, InfoContent::Hwinfo(hardware(view))));
+        for item in view.contents.iter() {
+            let content = InfoContent::Cinfo(content_tree(item));
+            present.insert(Key::Content(item.id.clone()), (ZInfoTypes::ZiContentTree, content));
+        }
+        for item in view.volumes.iter() {
+            let content = InfoContent::Vinfo(volume(item, view));
+            present.insert(Key::Volume(item.id.clone()), (ZInfoTypes::ZiVolume, content));
+        }
+        for item in view.networks.iter() {
+            let content = InfoContent::Niinfo(network(item));
+            present.insert(Key::Network(item.id.clone()), (ZInfoTypes::ZiNetworkInstance, content));
+        }
+        for item in view.apps.iter() {
+            let content = InfoContent::Ainfo(app(item, view));
+            present.insert(Key::App(item.id.clone()), (ZInfoTypes::ZiApp, content));
+        }
+        let gone: Vec<Key> = self.reported.keys().filter(|key| !present.contains_key(key)).cloned().collect();
+        for key in gone {
+            self.reported.remove(&key);
+            if let Some((kind, content)) = deletion(&key) {
+                enqueue(now, queue, key, message(view, kind, content));
+            }
+        }
+        for (key, (kind, content)) in present {
+            let message = message(view, kind, content);
+            let hash: [u8; 32] = Sha256::digest(message.encode_to_vec()).into();
+            if self.reported.insert(key.clone(), hash) != Some(hash) {
+                enqueue(now, queue, key, message);
+            }
+        }
+    }
+}
+
+fn message(view: &View<'_>, kind: ZInfoTypes, content: InfoContent) -> ZInfoMsg {
+    ZInfoMsg {
+        ztype: kind as i32,
+        dev_id: view.device.to_string(),
+        at_time_stamp: None,
+        info_content: Some(content),
+    }
+}
+
+fn enqueue(now: Now, queue: &mut Deferred, key: Key, mut message: ZInfoMsg) {
+    message.at_time_stamp = now.timestamp();
+    queue.put(now.at(), key, message.encode_to_vec(), false);
+}
+
+/// The message that signals the end of an object.
+fn deletion(key: &Key) -> Option<(ZInfoTypes, InfoContent)> {
+    match key {
+        Key::App(id) => {
+            let app = ZInfoApp { app_id: id.clone(), ..ZInfoApp::default() };
+            Some((ZInfoTypes::ZiApp, InfoContent::Ainfo(app)))
+        }
+        Key::Volume(id) => {
+            let volume = ZInfoVolume { uuid: id.clone(), ..ZInfoVolume::default() };
+            Some((ZInfoTypes::ZiVolume, InfoContent::Vinfo(volume)))
+        }
+        Key::Content(id) => {
+            let content = ZInfoContentTree { uuid: id.clone(), ..ZInfoContentTree::default() };
+            Some((ZInfoTypes::ZiContentTree, InfoContent::Cinfo(content)))
+        }
+        Key::Network(id) => {
+            let network = ZInfoNetworkInstance { network_id: id.clone(), ..ZInfoNetworkInstance::default() };
+            Some((ZInfoTypes::ZiNetworkInstance, InfoContent::Niinfo(network)))
+        }
+        Key::Device | Key::Hardware => None,
+    }
+}
+
+fn errors(troubles: &Troubles, entity: Entity, id: &str, name: &str) -> Vec<ErrorInfo> {
+    troubles.iter().map(|trouble| trouble.info(entity, id, name)).collect()
+}
+
+fn content_tree(content: &Content) -> ZInfoContentTree {
+    let (state, progress_percentage) = content.state();
+    ZInfoContentTree {
+        uuid: content.id.clone(),
+        display_name: content.name.clone(),
+        sha256: content.sha256.clone(),
+        // The size moves with every byte; it is told once it stands still.
+        resources: Some(ContentResources { cur_size_bytes: content.image().map_or(0, |image| image.length) }),
+        usage: Some(UsageInfo { ref_count: 1, ..UsageInfo::default() }),
+        state: state as i32,
+        progress_percentage,
+        err: content
+            .troubles
+            .first()
+            .map(|trouble| trouble.info(Entity::ContentTree, &content.id, &content.name)),
+        component_sha_list: vec![content.sha256.clone()],
+        generation_count: content.generation,
+    }
+}
+
+fn volume(volume: &Volume, view: &View<'_>) -> ZInfoVolume {
+    let (state, progress_percentage) = volume.state(view.contents);
+    let used = view
+        .apps
+        .iter()
+        .filter(|app| app.volumes().iter().any(|reference| reference.id == volume.id))
+        .count();
+    ZInfoVolume {
+        uuid: volume.id.clone(),
+        display_name: volume.name.clone(),
+        usage: Some(UsageInfo { ref_count: u32::try_from(used).unwrap_or(u32::MAX), ..UsageInfo::default() }),
+        resources: Some(VolumeResources {
+            max_size_bytes: volume.max_bytes,
+            cur_size_bytes: volume.image(view.contents).map_or(0, |image| image.length),
+        }),
+        state: state as i32,
+        progress_percentage,
+        volume_err: volume
+            .troubles
+            .first()
+            .map(|trouble| trouble.info(Entity::Volume, &volume.id, &volume.name)),
+        generation_count: volume.generation,
+    }
+}
+
+fn network(network: &Network) -> ZInfoNetworkInstance {
+    ZInfoNetworkInstance {
+        network_id: network.id.clone(),
+        network_version: network.version.clone(),
+        inst_type: network.kind,
+        displayname: network.name.clone(),
+        network_err: errors(&network.troubles, Entity::NetworkInstance, &network.id, &network.name),
+        state: ZNetworkInstanceState::ZnetinstStateError as i32,
+        ..ZInfoNetworkInstance::default()
+    }
+}
+
+fn app(app: &App, view: &View<'_>) -> ZInfoApp {
+    ZInfoApp {
+        app_id: app.id.clone(),
+        app_version: app.version.clone(),
+        app_name: app.name.clone(),
+        boot_time: app.booted.filter(|_| app.is_running()).map(crate::clock::WallTime::timestamp),
+        app_err: errors(&app.troubles, Entity::AppInstance, &app.id, &app.name),
+        state: app.state(view.volumes, view.contents) as i32,
+        volume_refs: app.volumes().iter().map(|volume| volume.id.clone()).collect(),
+        cluster_app_running: app.is_running(),
+        ..ZInfoApp::default()
+    }
+}
+
+fn hardware(view: &View<'_>) -> ZInfoHardware {
+    ZInfoHardware {
+        eve_release: view.facts.version.clone(),
+        eve_platform: view.facts.product.clone(),
+        partition: view.facts.partition.clone(),
+        kernel_flavor: "sarsen".into(),
+        ..ZInfoHardware::default()
+    }
+}
+
+#[expect(deprecated, reason = "older controllers read the single maintenance reason")]
+fn device(view: &View<'_>) -> ZInfoDevice {
+    let facts = view.facts;
+    let arch = facts.architecture.clone();
+    ZInfoDevice {
+        machine_arch: arch.clone(),
+        cpu_arch: arch.clone(),
+        platform: arch,
+        ncpu: facts.cpus,
+        memory: facts.memory_mib,
+        power_cycle_counter: -1,
+        minfo: Some(ZInfoManufacturer {
+            manufacturer: facts.manufacturer.clone(),
+            product_name: facts.product.clone(),
+            serial_number: view.credentials.serial.clone(),
+            bios_version: facts.firmware.clone(),
+            ..ZInfoManufacturer::default()
+        }),
+        dns: Some(dns(view.uplink)),
+        boot_time: facts.boot_time.map(crate::clock::WallTime::timestamp),
+        sw_list: software(view),
+        host_name: view.device.to_string(),
+        last_boot_reason: facts.boot_reason,
+        restart_counter: facts.restart_counter,
+        system_adapter: Some(system_adapter(view)),
+        hsm_status: HwSecurityModuleStatus::Notfound as i32,
+        hsm_info: "keys are software keys".into(),
+        data_sec_at_rest_info: Some(DataSecAtRest {
+            status: DataSecAtRestStatus::DatasecAtRestDisabled as i32,
+            info: "nothing is stored".into(),
+            vault_list: Vec::new(),
+        }),
+        sec_info: Some(SecurityInfo {
+            sha_root_ca: Sha256::digest(&view.credentials.root_pem).to_vec(),
+            sha_tls_root_ca: Vec::new(),
+        }),
+        config_item_status: Some(view.properties.echo().clone()),
+        app_instances: view
+            .apps
+            .iter()
+            .map(|app| ZInfoAppInstance {
+                uuid: app.id.clone(),
+                name: app.name.clone(),
+                domain_name: app.domid.map_or_else(String::new, |domid| alloc::format!("{}.{domid}", app.id)),
+            })
+            .collect(),
+        reboot_config_counter: view.operations.reboot_counter(),
+        shutdown_config_counter: view.operations.shutdown_counter(),
+        baseos_update_counter: view.base_os.retry_counter,
+        maintenance_mode: view.maintenance.is_active(),
+        maintenance_mode_reason: view.maintenance.reasons().next().unwrap_or(0),
+        maintenance_mode_reasons: view.maintenance.reasons().collect(),
+        reboot_inprogress: view.operations.pending() == Some(Operation::Reboot),
+        capabilities: Some(Capabilities {
+            hw_assisted_virtualization: true,
+            io_virtualization: facts.io_virtualization,
+        }),
+        state: device_state(view) as i32,
+        attestation_info: Some(AttestationInfo {
+            state: view.attest.state() as i32,
+            error: view.attest.error().map(|error| plain_error(error.to_string(), view.attest_error_since)),
+        }),
+        // Capabilities count up. The first, repeating a failed update, means nothing without updates.
+        api_capability: ApiCapability::StartDelayInSeconds as i32,
+        remote_access_disabled: true,
+        device_name: view.names.device.clone(),
+        enterprise_name: view.names.enterprise.clone(),
+        enterprise_id: view.names.enterprise_id.clone(),
+        project_name: view.names.project.clone(),
+        project_id: view.names.project_id.clone(),
+        ..ZInfoDevice::default()
+    }
+}
+
+fn device_state(view: &View<'_>) -> ZDeviceState {
+    if view.maintenance.is_active() {
+        return ZDeviceState::ZdeviceStateMaintenanceMode;
+    }
+    match (view.operations.pending(), view.operations.is_done()) {
+        (Some(Operation::Reboot), _) => ZDeviceState::ZdeviceStateRebooting,
+        (Some(Operation::Shutdown), false) => ZDeviceState::ZdeviceStatePreparingPoweroff,
+        (Some(Operation::Shutdown), true) => ZDeviceState::ZdeviceStatePreparedPoweroff,
+        (None, _) if view.configured && view.stage != Stage::Certs => ZDeviceState::ZdeviceStateOnline,
+        (None, _) => ZDeviceState::ZdeviceStateBooting,
+    }
+}
+
+/// The running partition, then the other one.
+fn software(view: &View<'_>) -> Vec<ZInfoDevSw> {
+    let other = if view.facts.partition == "IMGB" { "IMGA" } else { "IMGB" };
+    let err = view.base_os.troubles.first().map(|trouble| {
+        let version = view.base_os.wanted.as_deref().unwrap_or("");
+        trouble.info(Entity::BaseOs, version, version)
+    });
+    let failed = err.is_some();
+    vec![
+        ZInfoDevSw {
+            activated: true,
+            partition_label: view.facts.partition.clone(),
+            partition_state: "active".into(),
+            status: ZSwState::Installed as i32,
+            short_version: view.facts.version.clone(),
+            user_status: BaseOsStatus::Updated as i32,
+            ..ZInfoDevSw::default()
+        },
+        ZInfoDevSw {
+            activated: view.base_os.activate && failed,
+            partition_label: other.into(),
+            partition_state: "unused".into(),
+            status: ZSwState::Initial as i32,
+            short_version: view.base_os.wanted.clone().unwrap_or_default(),
+            sw_err: err,
+            user_status: if failed { BaseOsStatus::Failed as i32 } else { BaseOsStatus::None as i32 },
+            ..ZInfoDevSw::default()
+        },
+    ]
+}
+
+fn dns(uplink: &Uplink) -> ZInfoDns {
+    ZInfoDns {
+        dn_sservers: uplink.dns_servers.clone(),
+        dn_sdomain: uplink.domain.clone(),
+        dn_ssearch: Vec::new(),
+    }
+}
+
+/// One port configuration with one port: DHCP, whatever the configuration asks for beyond that.
+fn system_adapter(view: &View<'_>) -> SystemAdapterInfo {
+    const DHCP_CLIENT: u32 = 4;
+    const VERSION: u32 = 1;
+    const USAGE_MANAGEMENT: i32 = 5;
+    let (uplink, port) = (view.uplink, view.port);
+    let last_error = port.problem.clone().unwrap_or_default();
+    let name = port.label.clone().unwrap_or_else(|| view.facts.port.clone());
+    let device_port = DevicePort {
+        ifname: uplink.interface.clone(),
+        name,
+        is_mgmt: true,
+        free: port.cost == 0,
+        dhcp_type: DHCP_CLIENT,
+        subnet: uplink.subnet.clone(),
+        gateway: uplink.gateways.first().cloned().unwrap_or_default(),
+        domainname: uplink.domain.clone(),
+        dns_servers: uplink.dns_servers.clone(),
+        mac_addr: mac_text(&uplink.mac),
+        ip_addrs: uplink.addresses.clone(),
+        default_routers: uplink.gateways.clone(),
+        dns: Some(dns(uplink)),
+        up: uplink.up,
+        err: port.problem.clone().map(|problem| plain_error(problem, port.since)),
+        usage: USAGE_MANAGEMENT,
+        network_uuid: port.network.clone(),
+        cost: port.cost,
+        mtu: uplink.mtu,
+        ..DevicePort::default()
+    };
+    SystemAdapterInfo {
+        current_index: 0,
+        status: vec![DevicePortStatus {
+            version: VERSION,
+            key: if port.label.is_some() { "zedagent".into() } else { "lastresort".into() },
+            time_priority: port.since,
+            ports: vec![device_port],
+            last_error,
+            ..DevicePortStatus::default()
+        }],
+    }
+}
+
+fn plain_error(description: String, timestamp: Option<Timestamp>) -> ErrorInfo {
+    ErrorInfo { description, timestamp, severity: Severity::Error as i32, ..ErrorInfo::default() }
+}

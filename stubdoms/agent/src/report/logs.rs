@@ -1,0 +1,508 @@
+//! Log files: collected in memory, compressed, uploaded oldest first.
+//!
+//! Lines collect in one buffer for the device and one for each application. A buffer becomes a file
+//! when it is full or old. A buffer holds less than the size that a file is aimed at, so no file is
+//! too large whatever its lines hold. The spool is bounded; the oldest files make room for new ones,
+//! and are counted.
+
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    format,
+    string::String,
+    vec::Vec,
+};
+use core::time::Duration;
+
+use proto_eve::{
+    endpoint::{Endpoint, StatusClass},
+    newlogs::{self, Compressed, Entry, Owner},
+    uuid::Uuid,
+};
+
+use crate::{
+    clock::{Instant, Now, Random, WallTime, earliest},
+    http::Outcome,
+};
+
+/// Bytes of lines in a buffer. With the gzip frame below what a file is aimed at, even when nothing
+/// compresses.
+const BUFFER: usize = 48_000;
+/// Streams, and sources within them, that get a counter of their own.
+const MAX_STREAMS: usize = 80;
+const MAX_SOURCES: usize = 128;
+/// Age at which the first buffer of a stream becomes a file, so that a start is seen soon.
+const FIRST_AGE: Duration = Duration::from_secs(10);
+const AGE: Duration = Duration::from_secs(300);
+const FAST_AGE: Duration = Duration::from_secs(10);
+const FAST_INTERVAL: Duration = Duration::from_secs(3);
+const LONG_FAILURE: Duration = Duration::from_secs(20 * 60);
+const SLOWED: Duration = Duration::from_secs(3600);
+const SLOWEST: Duration = Duration::from_secs(300);
+const TRIES: u8 = 10;
+
+/// How grave a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Needs a person.
+    Error,
+    /// A look some day.
+    Warning,
+    /// A life event.
+    Info,
+    /// For developers.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl Severity {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+
+    /// The least grave severity that a log level lets through. `None` stands for nothing at all.
+    fn threshold(level: &str) -> Option<Self> {
+        match level {
+            "none" => None,
+            "all" | "trace" => Some(Self::Trace),
+            "debug" => Some(Self::Debug),
+            "warning" | "warn" => Some(Self::Warning),
+            "panic" | "fatal" | "error" | "emerg" | "alert" | "crit" | "critical" | "err" => {
+                Some(Self::Error)
+            }
+            _ => Some(Self::Info),
+        }
+    }
+}
+
+/// One record of a service's log.
+#[derive(Clone, Debug)]
+pub struct LogRecord {
+    /// How grave.
+    pub severity: Severity,
+    /// Domain or service, such as `net`.
+    pub source: String,
+    /// Text; one line each.
+    pub content: String,
+    /// When it was written, if known better than "now".
+    pub at: Option<WallTime>,
+}
+
+/// Whose lines they are. The device comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stream {
+    Device,
+    App(Uuid),
+}
+
+#[derive(Debug, Default)]
+struct Buffer {
+    lines: Vec<u8>,
+    since: Option<Instant>,
+    files: u64,
+}
+
+#[derive(Debug)]
+struct File {
+    stream: Stream,
+    /// Display name of the application.
+    name: String,
+    data: Compressed,
+    made: u32,
+    refusals: u8,
+    id: u64,
+}
+
+/// What is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Upload {
+    id: u64,
+    sent: Instant,
+}
+
+#[derive(Debug)]
+pub(crate) struct Logs {
+    buffers: BTreeMap<Stream, Buffer>,
+    files: VecDeque<File>,
+    bytes: usize,
+    capacity: usize,
+    next_id: u64,
+    msgids: BTreeMap<(Stream, String), u64>,
+    /// When the next file may be uploaded.
+    next: Instant,
+    fast: bool,
+    threshold: Option<Severity>,
+    last_success: Option<Instant>,
+    slow: Option<(Duration, Instant)>,
+    pub(crate) uploaded_bytes: u64,
+    pub(crate) lost_files: u32,
+    pub(crate) refused: u32,
+    pub(crate) too_many: u32,
+}
+
+impl Logs {
+    pub(crate) fn new(now: Instant, capacity: usize) -> Self {
+        Self {
+            buffers: BTreeMap::new(),
+            files: VecDeque::new(),
+            bytes: 0,
+            capacity,
+            next_id: 1,
+            msgids: BTreeMap::new(),
+            next: now,
+            fast: false,
+            threshold: Some(Severity::Info),
+            last_success: None,
+            slow: None,
+            uploaded_bytes: 0,
+            lost_files: 0,
+            refused: 0,
+            too_many: 0,
+        }
+    }
+
+    /// Takes the items `newlog.allow.fastupload` and `debug.default.remote.loglevel`.
+    pub(crate) fn configure(&mut self, now: Instant, fast: bool, level: &str) {
+        if fast && !self.fast {
+            self.next = self.next.min(now.after(FAST_INTERVAL));
+        }
+        self.fast = fast;
+        self.threshold = Severity::threshold(level);
+    }
+
+    pub(crate) fn device_line(&mut self, now: Now, record: &LogRecord) {
+        if self.threshold.is_none_or(|threshold| record.severity > threshold) {
+            return;
+        }
+        let at = record.at.or(now.wall);
+        self.append(now, Stream::Device, "", record.severity, &record.source, "", &record.content, at);
+    }
+
+    pub(crate) fn app_line(&mut self, now: Now, app: Uuid, name: &str, domid: Option<u16>, line: &str) {
+        let iid = domid.map_or_else(String::new, |domid| format!("{domid}"));
+        self.append(now, Stream::App(app), name, Severity::Info, name, &iid, line, now.wall);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of one line, called twice above")]
+    fn append(
+        &mut self,
+        now: Now,
+        stream: Stream,
+        name: &str,
+        severity: Severity,
+        source: &str,
+        iid: &str,
+        content: &str,
+        at: Option<WallTime>,
+    ) {
+        if !self.buffers.contains_key(&stream) && self.buffers.len() >= MAX_STREAMS {
+            return;
+        }
+        for piece in newlogs::pieces(content) {
+            let at = at.unwrap_or(WallTime { seconds: 0, nanos: 0 });
+            let mut line = Vec::new();
+            let entry = Entry {
+                severity: severity.as_str(),
+                source,
+                iid,
+                content: piece,
+                msgid: self.msgid(stream, source),
+                timestamp: (i64::try_from(at.seconds).unwrap_or(0), at.nanos),
+                ..Entry::default()
+            };
+            newlogs::append_line(&mut line, &entry);
+            let full =
+                self.buffers.get(&stream).is_some_and(|buffer| buffer.lines.len() + line.len() > BUFFER);
+            if full {
+                self.close(now, stream, name);
+            }
+            let buffer = self.buffers.entry(stream).or_default();
+            buffer.since.get_or_insert(now.at());
+            buffer.lines.extend_from_slice(&line);
+        }
+    }
+
+    fn msgid(&mut self, stream: Stream, source: &str) -> u64 {
+        let key = (stream, proto_eve::text::bounded(source, 64));
+        if !self.msgids.contains_key(&key) && self.msgids.len() >= MAX_SOURCES {
+            return 0;
+        }
+        let msgid = self.msgids.entry(key).or_insert(0);
+        *msgid += 1;
+        *msgid
+    }
+
+    /// An application is gone: what it wrote becomes a file now.
+    pub(crate) fn end_app(&mut self, now: Now, app: Uuid, name: &str) {
+        self.close(now, Stream::App(app), name);
+        self.buffers.remove(&Stream::App(app));
+        self.msgids.retain(|(stream, _), _| *stream != Stream::App(app));
+    }
+
+    /// Everything that was collected becomes files now.
+    pub(crate) fn close_all(&mut self, now: Now, name_of: impl Fn(&Uuid) -> String) {
+        let streams: Vec<Stream> = self.buffers.keys().copied().collect();
+        for stream in streams {
+            let name = if let Stream::App(app) = &stream { name_of(app) } else { String::new() };
+            self.close(now, stream, &name);
+        }
+        self.next = self.next.min(now.at());
+    }
+
+    /// Makes files of old buffers.
+    pub(crate) fn step(&mut self, now: Now, name_of: impl Fn(&Uuid) -> String) {
+        let old: Vec<Stream> = self
+            .buffers
+            .iter()
+            .filter(|(_, buffer)| self.closes(buffer).is_some_and(|at| at <= now.at()))
+            .map(|(stream, _)| *stream)
+            .collect();
+        for stream in old {
+            let name = if let Stream::App(app) = &stream { name_of(app) } else { String::new() };
+            self.close(now, stream, &name);
+        }
+    }
+
+    /// When something is to be done: a buffer grows old, or a file may be uploaded.
+    pub(crate) fn deadline(&self, may_upload: bool) -> Option<Instant> {
+        let close = self.buffers.values().fold(None, |first, buffer| earliest(first, self.closes(buffer)));
+        let upload = (may_upload && !self.files.is_empty()).then_some(self.next);
+        earliest(close, upload)
+    }
+
+    pub(crate) fn is_drained(&self) -> bool {
+        self.files.is_empty() && self.buffers.values().all(|buffer| buffer.lines.is_empty())
+    }
+
+    pub(crate) fn backlog(&self) -> usize {
+        self.files.len()
+    }
+
+    /// The oldest file, if it is time: where it goes, and the gzip bytes.
+    pub(crate) fn due(
+        &self,
+        now: Instant,
+        device: &Uuid,
+        partition: &str,
+        version: &str,
+    ) -> Option<(Upload, Endpoint, Vec<u8>)> {
+        if self.next > now {
+            return None;
+        }
+        let file = self.files.front()?;
+        let upload = Upload { id: file.id, sent: now };
+        match file.stream {
+            Stream::Device => {
+                let comment = newlogs::device_comment(device, partition, version);
+                let gzip = file.data.file(Owner::Device { comment: &comment }, file.made);
+                Some((upload, Endpoint::Newlogs, gzip))
+            }
+            Stream::App(app) => {
+                let gzip = file.data.file(Owner::App { name: &file.name }, file.made);
+                Some((upload, Endpoint::AppNewlogs(app), gzip))
+            }
+        }
+    }
+
+    pub(crate) fn on_answer(&mut self, now: Instant, upload: Upload, outcome: &Outcome, random: &mut Random) {
+        match outcome {
+            Outcome::Success { .. } | Outcome::Unusable(_) => {
+                if let Some(file) = self.take(upload) {
+                    self.uploaded_bytes += u64::try_from(file.data.size()).unwrap_or(0);
+                }
+                self.last_success = Some(now);
+            }
+            Outcome::Status { status: 429, .. } => {
+                self.too_many = self.too_many.saturating_add(1);
+                let doubled = self.interval(now).saturating_mul(2).min(SLOWEST);
+                self.slow = Some((doubled, now.after(SLOWED)));
+            }
+            Outcome::Status { status, class } if *class != StatusClass::Unavailable && *status < 500 => {
+                self.refused = self.refused.saturating_add(1);
+                let file = self.files.front_mut().filter(|file| file.id == upload.id);
+                let hopeless = file.is_some_and(|file| {
+                    file.refusals += 1;
+                    file.refusals >= TRIES
+                });
+                if hopeless {
+                    log::warn!("logs: a file was refused {TRIES} times and is dropped: {outcome}");
+                    self.take(upload);
+                    self.lost_files = self.lost_files.saturating_add(1);
+                }
+            }
+            Outcome::Status { .. } | Outcome::NoAnswer(_) => {}
+        }
+        let failing = now.since(self.last_success.unwrap_or(upload.sent.min(now)));
+        self.next = if failing > LONG_FAILURE {
+            now.after(random.share(Duration::from_secs(900), 200, 1000))
+        } else {
+            now.after(random.share(self.interval(now), 800, 1200))
+        };
+        // What was sent moments ago tells nothing about the first minutes of a boot.
+        self.last_success.get_or_insert(now);
+    }
+
+    fn interval(&self, now: Instant) -> Duration {
+        if let Some((slow, _)) = self.slow.filter(|(_, until)| *until > now) {
+            return slow;
+        }
+        if self.fast {
+            return FAST_INTERVAL;
+        }
+        Duration::from_secs(match self.files.len() {
+            0..=5 => 90,
+            6..=25 => 45,
+            26..=50 => 30,
+            51..=200 => 15,
+            201..=1000 => 8,
+            _ => 3,
+        })
+    }
+
+    fn closes(&self, buffer: &Buffer) -> Option<Instant> {
+        let age = match (self.fast, buffer.files) {
+            (true, _) => FAST_AGE,
+            (false, 0) => FIRST_AGE,
+            (false, _) => AGE,
+        };
+        buffer.since.map(|since| since.after(age))
+    }
+
+    fn close(&mut self, now: Now, stream: Stream, name: &str) {
+        let Some(buffer) = self.buffers.get_mut(&stream) else { return };
+        buffer.since = None;
+        if buffer.lines.is_empty() {
+            return;
+        }
+        buffer.files += 1;
+        let data = Compressed::new(&core::mem::take(&mut buffer.lines));
+        let made = now.wall.map_or(0, |wall| u32::try_from(wall.seconds).unwrap_or(u32::MAX));
+        let file = File { stream, name: name.into(), data, made, refusals: 0, id: self.next_id };
+        self.next_id += 1;
+        self.bytes += file.data.size();
+        self.files.push_back(file);
+        while self.bytes > self.capacity
+            && self.files.len() > 1
+            && let Some(oldest) = self.files.pop_front()
+        {
+            self.bytes -= oldest.data.size();
+            self.lost_files = self.lost_files.saturating_add(1);
+        }
+    }
+
+    fn take(&mut self, upload: Upload) -> Option<File> {
+        let at = self.files.iter().position(|file| file.id == upload.id)?;
+        let file = self.files.remove(at)?;
+        self.bytes -= file.data.size();
+        Some(file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::FailureKind;
+
+    fn now(seconds: u64) -> Now {
+        Now {
+            monotonic_ns: seconds * 1_000_000_000,
+            wall: Some(WallTime { seconds: 1_700_000_000 + seconds, nanos: 0 }),
+        }
+    }
+
+    fn record(severity: Severity, content: &str) -> LogRecord {
+        LogRecord { severity, source: "net".into(), content: content.into(), at: None }
+    }
+
+    fn due(logs: &Logs, seconds: u64) -> Option<(Upload, Endpoint, Vec<u8>)> {
+        logs.due(now(seconds).at(), &Uuid([1; 16]), "IMGA", "1.0")
+    }
+
+    /// The lines of a gzip file whose header ends with one text.
+    fn lines(gzip: &[u8]) -> String {
+        let body = 10 + gzip[10..].iter().position(|&byte| byte == 0).unwrap() + 1;
+        let bytes = miniz_oxide::inflate::decompress_to_vec(&gzip[body..gzip.len() - 8]).unwrap();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    fn ok() -> Outcome {
+        Outcome::Success { status: 201, payload: Vec::new() }
+    }
+
+    #[test]
+    fn a_start_is_seen_after_ten_seconds_and_then_by_interval() {
+        let mut logs = Logs::new(now(0).at(), 1 << 20);
+        let mut random = Random::new(1);
+        logs.device_line(now(0), &record(Severity::Info, "hello"));
+        logs.device_line(now(0), &record(Severity::Debug, "not uploaded"));
+        assert_eq!(logs.deadline(true), Some(now(10).at()));
+        assert!(due(&logs, 9).is_none());
+        logs.step(now(10), |_| String::new());
+        let (upload, endpoint, gzip) = due(&logs, 10).unwrap();
+        assert_eq!(endpoint, Endpoint::Newlogs);
+        assert_eq!(
+            lines(&gzip),
+            "{\"severity\":\"info\",\"source\":\"net\",\"content\":\"hello\",\"msgid\":1,\
+             \"timestamp\":{\"seconds\":1700000000,\"nanos\":0}}\n"
+        );
+        logs.on_answer(now(10).at(), upload, &ok(), &mut random);
+        assert!(logs.is_drained());
+        logs.device_line(now(20), &record(Severity::Warning, "again"));
+        assert_eq!(logs.deadline(true), Some(now(320).at()));
+    }
+
+    #[test]
+    fn application_lines_go_to_their_own_files() {
+        let mut logs = Logs::new(now(0).at(), 1 << 20);
+        let app = Uuid([9; 16]);
+        logs.app_line(now(0), app, "hello", Some(7), "one");
+        logs.app_line(now(0), app, "hello", Some(7), "two");
+        logs.end_app(now(1), app, "hello");
+        let (_, endpoint, gzip) = due(&logs, 1).unwrap();
+        assert_eq!(endpoint, Endpoint::AppNewlogs(app));
+        assert_eq!(&gzip[10..16], b"hello\0");
+        let text = lines(&gzip);
+        assert_eq!(text.lines().count(), 2);
+        assert!(text.contains("\"content\":\"two\",\"msgid\":2,") && text.contains("\"iid\":\"7\""));
+    }
+
+    #[test]
+    fn the_spool_is_bounded_and_losses_are_counted() {
+        let mut logs = Logs::new(now(0).at(), 100_000);
+        let mut random = Random::new(7);
+        for index in 0..3000 {
+            let noise: String = (0..20).map(|_| format!("{:x}", random.next())).collect();
+            logs.device_line(now(index), &record(Severity::Info, &noise));
+        }
+        assert!(logs.bytes <= 100_000 && logs.lost_files > 0);
+        for file in &logs.files {
+            assert!(file.data.size() < newlogs::TARGET_FILE);
+        }
+    }
+
+    #[test]
+    fn refusals_slow_down_or_drop_and_silence_keeps() {
+        let mut logs = Logs::new(now(0).at(), 1 << 20);
+        let mut random = Random::new(1);
+        logs.device_line(now(0), &record(Severity::Info, "hello"));
+        logs.close_all(now(0), |_| String::new());
+        let (upload, ..) = due(&logs, 0).unwrap();
+        logs.on_answer(now(0).at(), upload, &Outcome::NoAnswer(FailureKind::Timeout), &mut random);
+        assert_eq!(logs.backlog(), 1);
+        let slow = Outcome::Status { status: 429, class: StatusClass::Retry };
+        logs.on_answer(now(1).at(), upload, &slow, &mut random);
+        assert!(logs.next >= now(1 + 144).at());
+        let refused = Outcome::Status { status: 400, class: StatusClass::UnknownDevice };
+        for _ in 0..10 {
+            assert_eq!(logs.backlog(), 1);
+            logs.on_answer(now(2).at(), upload, &refused, &mut random);
+        }
+        assert_eq!((logs.backlog(), logs.lost_files), (0, 1));
+    }
+}

@@ -1,0 +1,107 @@
+//! The network port through which the controller is reached: what it has, and what the configuration
+//! asks of it.
+
+use alloc::{format, string::String, vec::Vec};
+
+use proto_eve::{
+    Timestamp, text,
+    wire::{common::DhcpType, config::EdgeDevConfig},
+};
+
+/// The uplink, as the shell sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Uplink {
+    /// Whether it has a link and an address.
+    pub up: bool,
+    /// Name of the interface.
+    pub interface: String,
+    /// Its hardware address.
+    pub mac: [u8; 6],
+    /// Its addresses, in text without prefix length.
+    pub addresses: Vec<String>,
+    /// Its subnet as `address/length`, or empty.
+    pub subnet: String,
+    /// Its routers.
+    pub gateways: Vec<String>,
+    /// Its name servers.
+    pub dns_servers: Vec<String>,
+    /// Its domain name.
+    pub domain: String,
+    /// Largest packet in bytes.
+    pub mtu: u32,
+    /// Traffic so far.
+    pub counters: LinkCounters,
+}
+
+/// Traffic of a port since boot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkCounters {
+    /// Bytes sent.
+    pub tx_bytes: u64,
+    /// Packets sent.
+    pub tx_packets: u64,
+    /// Packets that were not sent.
+    pub tx_drops: u64,
+    /// Bytes received.
+    pub rx_bytes: u64,
+    /// Packets received.
+    pub rx_packets: u64,
+    /// Packets that were received and not taken.
+    pub rx_drops: u64,
+}
+
+/// What the configuration asks of the port. One port with DHCP is what there is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PortConfig {
+    /// Label by which the configuration names the port.
+    pub(crate) label: Option<String>,
+    pub(crate) network: String,
+    pub(crate) cost: u32,
+    pub(crate) since: Option<Timestamp>,
+    /// What of it is not done.
+    pub(crate) problem: Option<String>,
+}
+
+impl PortConfig {
+    pub(crate) fn read(config: &EdgeDevConfig) -> Self {
+        let mut uplinks = config.system_adapter_list.iter().filter(|adapter| adapter.uplink);
+        let Some(adapter) = uplinks.next() else { return Self::default() };
+        let network = config.networks.iter().find(|network| network.id == adapter.network_uuid);
+        let problem = if uplinks.next().is_some() {
+            Some("more than one uplink is not supported; the first one is used")
+        } else if !config.vlans.is_empty() || !config.bonds.is_empty() {
+            Some("VLANs and bonds are not supported; the port is used as it is")
+        } else if network.is_none() {
+            Some("its network is not in the configuration; it runs on DHCP")
+        } else if network
+            .and_then(|network| network.ip.as_ref())
+            .is_some_and(|ip| ip.dhcp != DhcpType::Client as i32)
+        {
+            Some("static addresses are not supported; it runs on DHCP")
+        } else if network.and_then(|network| network.ent_proxy.as_ref()).is_some_and(|proxy| {
+            proxy.network_proxy_enable || !proxy.proxies.is_empty() || !proxy.pacfile.is_empty()
+        }) {
+            Some("proxies are not supported; the controller is reached directly")
+        } else if network.is_some_and(|network| network.wireless.is_some()) {
+            Some("wireless networks are not supported")
+        } else {
+            None
+        };
+        let label = text::bounded(&adapter.name, 64);
+        if let Some(problem) = problem {
+            log::warn!("port {label}: {problem}");
+        }
+        Self {
+            network: text::bounded(&adapter.network_uuid, 64),
+            cost: adapter.cost,
+            since: config.config_timestamp,
+            problem: problem.map(|problem| format!("port {label}: {problem}")),
+            label: Some(label),
+        }
+    }
+}
+
+pub(crate) fn mac_text(mac: &[u8; 6]) -> String {
+    let [a, b, c, d, e, f] = mac;
+    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+}
