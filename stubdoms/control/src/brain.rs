@@ -1,0 +1,80 @@
+//! The agent, shared by the tasks of this domain. Whoever tells it something wakes the task that
+//! carries out what it wants next.
+
+use alloc::{borrow::ToOwned, rc::Rc};
+use core::cell::{Ref, RefCell, RefMut};
+
+use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
+use proto_svc::supervision::{Level, LogRecord};
+use stubdoms_agent::{Agent, Now, Severity};
+
+use crate::{clock, contents::Contents};
+
+/// The agent, the contents that it holds, and the bell of the task that serves it.
+#[derive(Clone)]
+pub(crate) struct Brain(Rc<Inner>);
+
+struct Inner {
+    agent: RefCell<Agent>,
+    contents: RefCell<Contents>,
+    changed: Signal<NoopRawMutex, ()>,
+}
+
+impl Brain {
+    pub(crate) fn new(agent: Agent) -> Self {
+        Self(Rc::new(Inner {
+            agent: RefCell::new(agent),
+            contents: RefCell::default(),
+            changed: Signal::new(),
+        }))
+    }
+
+    /// Tells the agent something.
+    pub(crate) fn tell<R>(&self, what: impl FnOnce(&mut Agent, Now) -> R) -> R {
+        let result = what(&mut self.0.agent.borrow_mut(), clock::now());
+        self.0.changed.signal(());
+        result
+    }
+
+    /// Asks the agent something, which changes nothing for others.
+    pub(crate) fn ask<R>(&self, what: impl FnOnce(&mut Agent, Now) -> R) -> R {
+        what(&mut self.0.agent.borrow_mut(), clock::now())
+    }
+
+    /// Waits until someone told the agent something.
+    pub(crate) async fn changed(&self) {
+        self.0.changed.wait().await;
+    }
+
+    /// The contents that are held.
+    pub(crate) fn contents(&self) -> Ref<'_, Contents> {
+        self.0.contents.borrow()
+    }
+
+    /// The contents that are held, to add or drop some.
+    pub(crate) fn contents_mut(&self) -> RefMut<'_, Contents> {
+        self.0.contents.borrow_mut()
+    }
+
+    /// Hands over a line of the log of dom0 or a service.
+    pub(crate) fn log(&self, domain: &str, record: &LogRecord) {
+        let severity = match record.level {
+            Level::Error => Severity::Error,
+            Level::Warn => Severity::Warning,
+            Level::Info => Severity::Info,
+            Level::Debug => Severity::Debug,
+        };
+        let line = stubdoms_agent::LogRecord {
+            severity,
+            source: domain.to_owned(),
+            content: record.text.as_str().to_owned(),
+            at: clock::wall_time_at(record.at_ns),
+        };
+        self.tell(|agent, now| agent.log(now, &line));
+    }
+
+    /// Has it logged that something was lost on the way.
+    pub(crate) fn lost(&self, lines: u32, console_bytes: u32) {
+        log::warn!("log: dom0 dropped {lines} lines and {console_bytes} bytes of consoles");
+    }
+}

@@ -1,0 +1,127 @@
+//! What the agent asks over HTTP, as one task for each exchange.
+
+use alloc::{format, rc::Rc, string::ToString};
+
+use embassy_futures::select::{Either, select};
+use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
+use stubdoms_agent::{
+    Download, DownloadError, FailureKind, HttpFailure, MAX_BODY, Method, Request, Response,
+};
+use stubdoms_web::{
+    client::{Class, FetchError},
+    http,
+    url::Url,
+};
+
+use crate::{brain::Brain, contents::Receiving, web::Web};
+
+/// Rung when a download is not wanted any more.
+pub(crate) type Cancelled = Rc<Signal<NoopRawMutex, ()>>;
+
+/// Carries out a request towards the controller and tells the agent how it ended.
+pub(crate) async fn request(web: &'static Web, request: Request, brain: Brain) {
+    let id = request.id;
+    let result = exchange(web, request).await;
+    brain.tell(|agent, now| agent.on_response(now, id, result));
+}
+
+async fn exchange(web: &Web, request: Request) -> Result<Response, HttpFailure> {
+    let method = match request.method {
+        Method::Get => http::Method::Get,
+        Method::Post => http::Method::Post,
+    };
+    let url = parse(&request.url)?;
+    let mut built = http::Request::new(method, url).within(request.timeout).body(request.body);
+    for (name, value) in &request.headers {
+        built = built.field(name, value).map_err(local)?;
+    }
+    let response = web.usual().fetch_up_to(&built, MAX_BODY as u64).await.map_err(|error| failure(&error))?;
+    Ok(Response {
+        status: response.status,
+        content_type: response.headers.get("content-type").map(ToString::to_string),
+        body: response.body,
+    })
+}
+
+/// Downloads a content, holds it if its hash is right, and tells the agent; ends without a word when
+/// it is cancelled.
+pub(crate) async fn download(web: &'static Web, download: Download, cancelled: Cancelled, brain: Brain) {
+    let id = download.id;
+    if let Either::First(result) = select(receive(web, &download, &brain), cancelled.wait()).await {
+        brain.tell(|agent, now| agent.on_download_done(now, id, result));
+    }
+}
+
+async fn receive(web: &Web, download: &Download, brain: &Brain) -> Result<u64, DownloadError> {
+    let url = parse(&download.url).map_err(DownloadError::Http)?;
+    let mut request = http::Request::get(url);
+    for (name, value) in &download.headers {
+        request = request.field(name, value).map_err(|error| DownloadError::Http(local(error)))?;
+    }
+    let id = download.id;
+    let mut total = None;
+    let mut told = None;
+    let mut sink = Receiving::new(download.max_bytes, |received: u64, announced: Option<u64>| {
+        total = announced.or(total);
+        // The agent hears of each hundredth, not of each segment.
+        let percent = total.filter(|&total| total > 0).map(|total| received * 100 / total);
+        if percent != told {
+            told = percent;
+            brain.tell(|agent, now| agent.on_download_progress(now, id, received, total));
+        }
+    });
+    let limit = download.max_bytes;
+    let outcome = if download.trust_pem.is_empty() {
+        web.usual().download(&request, limit, &mut sink).await
+    } else {
+        let client = web.trusting(&download.trust_pem).map_err(|error| {
+            let text = format!("certificates of the datastore: {error}");
+            DownloadError::Http(HttpFailure { kind: FailureKind::Local, text })
+        })?;
+        client.download(&request, limit, &mut sink).await
+    };
+    if sink.is_too_large() {
+        return Err(DownloadError::TooLarge);
+    }
+    match outcome {
+        Ok(response) if response.status == 200 => {}
+        Ok(response) => return Err(DownloadError::Status(response.status)),
+        Err(error) => {
+            let failure = failure(&error);
+            return Err(match failure.kind {
+                FailureKind::TooLarge => DownloadError::TooLarge,
+                _ => DownloadError::Http(failure),
+            });
+        }
+    }
+    let (bytes, found) = sink.finish();
+    if found != download.sha256 {
+        return Err(DownloadError::WrongHash { found });
+    }
+    let length = bytes.len() as u64;
+    brain.contents_mut().keep(found, bytes);
+    Ok(length)
+}
+
+fn parse(url: &str) -> Result<Url, HttpFailure> {
+    Url::parse(url).map_err(|error| HttpFailure { kind: FailureKind::Local, text: format!("{url}: {error}") })
+}
+
+fn local(error: http::HttpError) -> HttpFailure {
+    HttpFailure { kind: FailureKind::Local, text: error.to_string() }
+}
+
+fn failure(error: &FetchError) -> HttpFailure {
+    let kind = match error.class() {
+        Class::Resolve => FailureKind::Resolve,
+        Class::Refused => FailureKind::Refused,
+        Class::Connect => FailureKind::Connect,
+        Class::CertificateTime => FailureKind::CertificateTime,
+        Class::Tls => FailureKind::Tls,
+        Class::Timeout => FailureKind::Timeout,
+        Class::TooLarge => FailureKind::TooLarge,
+        Class::Malformed | Class::Redirect => FailureKind::Malformed,
+        Class::Local => FailureKind::Local,
+    };
+    HttpFailure { kind, text: error.to_string() }
+}

@@ -1,0 +1,139 @@
+//! From the wiring to the agent's first wish, and then one wish after the other.
+
+use alloc::{boxed::Box, collections::BTreeMap, rc::Rc};
+
+use board_support_rt::{Boot, Spawner, entropy, heap, timer};
+use embassy_futures::select::select;
+use proto_svc::device::{Machine, PowerAction};
+use stubdoms_agent::{Agent, ContentCommand, DeviceCommand, DeviceFacts, DownloadId};
+use stubdoms_service::{offer, read_wiring, ready, supervise};
+
+use crate::{
+    brain::Brain,
+    clock, device,
+    device::{Order, Orders},
+    fetching::{self, Cancelled},
+    link::{self, CountersWanted},
+    provision, vif,
+    web::Web,
+};
+
+/// Share of the heap's limit that contents may take.
+const CONTENT_SHARE: usize = 2;
+
+/// The domain's story. A file that cannot be used ends it with a line that names the file; dom0 then
+/// never hears that we are ready.
+pub(crate) async fn main(boot: Boot, spawner: Spawner) {
+    let wiring = read_wiring(&boot);
+    spawner.spawn(supervise(wiring.clone()));
+    let files = provision::read(&boot);
+    let identity = (files.agent.device_cert.clone(), files.agent.device_key.clone());
+    let roots = files.agent.root_certificate.clone();
+
+    let (channel, machine) = device::open(&wiring).await;
+    let mut seed = [0; 8];
+    entropy::fill(&mut seed);
+    let agent = match Agent::new(files.agent, facts(&machine), u64::from_le_bytes(seed), clock::now()) {
+        Ok(agent) => agent,
+        Err(error) => return log::error!("provisioning: {error}"),
+    };
+    let brain = Brain::new(agent);
+    let orders = Rc::new(Orders::default());
+    spawner.spawn(device::serve(channel, orders.clone(), brain.clone()));
+
+    let mut network = offer(&wiring).await;
+    let (stack, uplink) = vif::connect(&wiring, &mut network).await;
+    let stack = Box::leak(Box::new(stack));
+    spawner.spawn(vif::run(stack));
+    let web = match Web::new(stack, roots, (&identity.0, &identity.1), &files.hosts) {
+        Ok(web) => &*Box::leak(Box::new(web)),
+        Err(error) => return log::error!("provisioning: {error}"),
+    };
+    let counters_wanted = CountersWanted::default();
+    spawner.spawn(link::serve(network, uplink, counters_wanted.clone(), web, brain.clone()));
+    ready();
+    Work { spawner, web, brain, orders, counters_wanted, downloads: BTreeMap::new() }.run().await;
+}
+
+/// What is true of this machine.
+fn facts(machine: &Machine) -> DeviceFacts {
+    DeviceFacts {
+        architecture: if cfg!(target_arch = "aarch64") { "aarch64" } else { "x86_64" }.into(),
+        cpus: machine.cpus,
+        memory_mib: machine.memory_kib / 1024,
+        app_memory_kib: machine.app_limit_kib.into(),
+        app_vcpus: 1,
+        content_bytes: (heap::usage().limit / CONTENT_SHARE) as u64,
+        version: machine.version.as_str().into(),
+        partition: "IMGA".into(),
+        boot_time: clock::wall_time_at(0),
+        io_virtualization: cfg!(target_arch = "x86_64"),
+        port: "eth0".into(),
+        ..DeviceFacts::default()
+    }
+}
+
+/// Who carries out what the agent wants.
+struct Work {
+    spawner: Spawner,
+    web: &'static Web,
+    brain: Brain,
+    orders: Rc<Orders>,
+    counters_wanted: CountersWanted,
+    downloads: BTreeMap<DownloadId, Cancelled>,
+}
+
+impl Work {
+    async fn run(mut self) {
+        loop {
+            let deadline = self.brain.ask(Agent::poll);
+            self.carry_out();
+            match deadline {
+                Some(at) => {
+                    let alarm = timer::sleep_until(timer::Instant::from_nanos(at));
+                    select(self.brain.changed(), alarm).await;
+                }
+                None => self.brain.changed().await,
+            }
+        }
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(request) = self.brain.ask(|agent, _| agent.next_request()) {
+            self.spawner.spawn(fetching::request(self.web, request, self.brain.clone()));
+        }
+        while let Some(command) = self.brain.ask(|agent, _| agent.next_content_command()) {
+            self.content(command);
+        }
+        while let Some(command) = self.brain.ask(|agent, _| agent.next_app_command()) {
+            self.orders.push(Order::App(command));
+        }
+        while let Some(command) = self.brain.ask(|agent, _| agent.next_device_command()) {
+            match command {
+                DeviceCommand::Reboot => self.orders.push(Order::Power(PowerAction::Reboot)),
+                DeviceCommand::QueryUsage => {
+                    self.counters_wanted.signal(());
+                    self.orders.push(Order::QueryUsage);
+                }
+            }
+        }
+    }
+
+    fn content(&mut self, command: ContentCommand) {
+        // Downloads run one at a time, so what is in the map is over but for the last.
+        self.downloads.retain(|_, cancelled| Rc::strong_count(cancelled) > 1);
+        match command {
+            ContentCommand::Fetch(download) => {
+                let cancelled = Cancelled::default();
+                self.downloads.insert(download.id, cancelled.clone());
+                self.spawner.spawn(fetching::download(self.web, download, cancelled, self.brain.clone()));
+            }
+            ContentCommand::Cancel(id) => {
+                if let Some(cancelled) = self.downloads.remove(&id) {
+                    cancelled.signal(());
+                }
+            }
+            ContentCommand::Release { sha256 } => self.brain.contents_mut().release(&sha256),
+        }
+    }
+}
