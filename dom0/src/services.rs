@@ -100,6 +100,7 @@ impl Services {
     pub(crate) async fn end(ground: &Ground, id: DomId) -> Option<usize> {
         let place = ground.services.running.borrow().iter().position(|r| r.service.id() == id)?;
         let Running { index, tasks, service } = ground.services.running.borrow_mut().swap_remove(place);
+        service.pause();
         for task in tasks {
             task.pull().await;
         }

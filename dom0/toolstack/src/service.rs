@@ -215,6 +215,11 @@ impl<H: Hypervisor, C: ConfigSpace> Service<'_, H, C> {
     pub fn unpause(&self) -> Result<(), BuildError> {
         self.shell.unpause()
     }
+
+    /// Stops it, ahead of its end: it sees nothing of what is taken from it.
+    pub fn pause(&self) {
+        self.shell.pause();
+    }
 }
 
 impl<H: Hypervisor, C: ConfigSpace> Drop for Service<'_, H, C> {
