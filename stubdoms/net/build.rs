@@ -8,7 +8,14 @@ fn main() {
     let script = format!("{}/../../linker/{arch}.ld", env!("CARGO_MANIFEST_DIR"));
     let placed: &[&str] = match arch.as_str() {
         "x86_64" => &["--defsym=LOAD_BASE=0x100000"],
-        _ => &["--defsym=LOAD_BASE=0", "-pie", "--no-dynamic-linker", "-znotext", "-znorelro"],
+        _ => &[
+            "--defsym=LOAD_BASE=0",
+            "-pie",
+            "--no-dynamic-linker",
+            "-znotext",
+            "-znorelro",
+            "-zmax-page-size=4096",
+        ],
     };
     for argument in placed.iter().chain(&["--build-id=none", &format!("-T{script}")]) {
         println!("cargo::rustc-link-arg-bins={argument}");

@@ -1,7 +1,8 @@
-//! The PVH start info: command line, modules, memory map.
+//! What the loader left: command line, modules, memory map.
 //!
-//! Parsing reads physical memory through [`Physical`], which on the host is a plain array.
-//! Source: `arch-x86/hvm/start_info.h`.
+//! Two forms are known by their first word: the PVH start info (x86, and the domains that dom0 builds
+//! on aarch64) and the device tree (dom0 on aarch64). Parsing reads physical memory through
+//! [`Physical`], which on the host is a plain array. Source: `arch-x86/hvm/start_info.h`.
 
 use core::fmt;
 
@@ -10,6 +11,8 @@ use proto_xen::start_info::{MAGIC, MemmapEntry, ModlistEntry, StartInfo};
 use zerocopy::FromBytes;
 
 use crate::memory_map::{Kind, MemoryMap, Span};
+
+mod device_tree;
 
 /// Most modules that are looked at.
 pub const MAX_MODULES: usize = 4;
@@ -31,10 +34,25 @@ pub struct BootInfo {
     pub modules: Vec<&'static [u8], MAX_MODULES>,
     /// The memory map; `None` if it has to be asked of Xen, as for dom0.
     pub memory_map: Option<MemoryMap>,
-    /// Address of the ACPI RSDP, or 0.
+    /// Address of the ACPI RSDP (start info) or of the device tree, or 0.
     pub rsdp: u64,
+    /// Where the interrupt controller is; `None` where that is known without being told.
+    pub controller: Option<InterruptController>,
+    /// Where frames without memory are, if only some may be used.
+    pub window: Option<Span>,
     /// Memory that holds what was parsed, and must not be used otherwise.
     pub occupied: Vec<Span, 16>,
+}
+
+/// Registers of a GICv3, and the interrupt that Xen uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InterruptController {
+    /// GICD.
+    pub distributor: Span,
+    /// GICR, all of them; ours is the first.
+    pub redistributors: Span,
+    /// INTID of the event upcall.
+    pub upcall: u32,
 }
 
 /// Why a start info is refused.
@@ -56,6 +74,8 @@ pub enum BootInfoError {
     TooManyRanges,
     /// The command line has no end, or is no text.
     CommandLine,
+    /// The device tree is broken.
+    DeviceTree,
 }
 
 impl fmt::Display for BootInfoError {
@@ -66,19 +86,31 @@ impl fmt::Display for BootInfoError {
                 write!(f, "start info names {length} bytes at {address:#x}, which cannot be read")
             }
             Self::TooManyRanges => write!(f, "the memory map has too many ranges"),
+            Self::DeviceTree => write!(f, "the device tree is broken"),
             Self::CommandLine => write!(f, "the command line has no end or is no text"),
         }
     }
 }
 
 impl BootInfo {
+    /// Reads whichever form is at `address`.
+    ///
+    /// # Errors
+    /// As [`BootInfoError`] tells; nothing of it is used then.
+    pub fn read(memory: &impl Physical, address: u64) -> Result<Self, BootInfoError> {
+        match memory.bytes(address, 4) {
+            Some(bytes) if bytes == device_tree::MAGIC.to_be_bytes() => device_tree::parse(memory, address),
+            _ => Self::parse(memory, address),
+        }
+    }
+
     /// Reads the start info at `address`.
     ///
     /// # Errors
     /// As [`BootInfoError`] tells; nothing of the start info is used then.
     pub fn parse(memory: &impl Physical, address: u64) -> Result<Self, BootInfoError> {
         let mut info = Self::default();
-        let start: StartInfo = info.read(memory, address)?;
+        let start: StartInfo = info.read_as(memory, address)?;
         if start.magic != MAGIC {
             return Err(BootInfoError::NotStartInfo { found: start.magic });
         }
@@ -88,7 +120,7 @@ impl BootInfo {
         }
         for index in 0..u64::from(start.nr_modules).min(MAX_MODULES as u64) {
             let at = start.modlist_paddr.saturating_add(index * size_of::<ModlistEntry>() as u64);
-            let entry: ModlistEntry = info.read(memory, at)?;
+            let entry: ModlistEntry = info.read_as(memory, at)?;
             let contents = info.read_bytes(memory, entry.paddr, entry.size)?;
             // The loop ends at the capacity.
             let _ = info.modules.push(contents);
@@ -115,7 +147,7 @@ impl BootInfo {
         Ok(map)
     }
 
-    fn read<T: FromBytes>(&mut self, memory: &impl Physical, address: u64) -> Result<T, BootInfoError> {
+    fn read_as<T: FromBytes>(&mut self, memory: &impl Physical, address: u64) -> Result<T, BootInfoError> {
         let length = size_of::<T>() as u64;
         let bytes = self.read_bytes(memory, address, length)?;
         T::read_from_bytes(bytes).map_err(|_| BootInfoError::OutOfReach { address, length })

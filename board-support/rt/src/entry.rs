@@ -1,7 +1,7 @@
 //! From the first Rust instruction to the domain's main function.
 
 use board_support_arch::{
-    boot_info::BootInfo,
+    boot_info::{BootInfo, InterruptController},
     interrupts, layout,
     memory_map::{Kind, MemoryMap, Span},
     physical::Identity,
@@ -26,18 +26,18 @@ fn __sarsen_start(argument: u64) -> ! {
         panic!("Xen is not below us");
     }
     log::init();
-    let boot = memory_up(argument);
-    events_up();
+    let (boot, controller) = memory_up(argument);
+    events_up(controller);
     executor::run(|spawner| __sarsen_main(boot, spawner))
 }
 
 /// Reads what the loader left, and sets up pool, page tables, heap and Xen's pages.
-fn memory_up(argument: u64) -> Boot {
+fn memory_up(argument: u64) -> (Boot, Option<InterruptController>) {
     // SAFETY:
     // 1. The entry mapped this range.
     // 2. Everything that is read is kept out of the pool below.
-    let loader = unsafe { Identity::new(start::REACH) };
-    let mut info = match BootInfo::parse(&loader, argument) {
+    let loader = unsafe { Identity::new(start::reach()) };
+    let mut info = match BootInfo::read(&loader, argument) {
         Ok(info) => info,
         Err(error) => panic!("{error}"),
     };
@@ -51,7 +51,7 @@ fn memory_up(argument: u64) -> Boot {
     let more = [Span { start: 0, end: low_end }, layout::image()];
     taken.extend_from_slice(&more).expect("16 spans of the start info and two of ours");
 
-    let reach = start::REACH.end;
+    let reach = start::reach().end;
     // SAFETY:
     // 1. The entry mapped all RAM below `reach`; `taken` holds all that the loader and the image use.
     // 2. `memory::init` maps it again, writable.
@@ -62,18 +62,22 @@ fn memory_up(argument: u64) -> Boot {
     // SAFETY:
     // 1. The pool was set up above.
     // 2. The image, the stack and all that the start info names lie in RAM below `reach`.
-    // 3. This function is called once.
-    let (map, window) = match unsafe { memory::init(map, reach) } {
-        Ok(ready) => ready,
-        Err(error) => panic!("{error}"),
-    };
+    // 3. The registers are where Xen says.
+    // 4. This function is called once.
+    let (map, window) =
+        match unsafe { memory::init(map, reach, info.window, &start::registers(info.controller)) } {
+            Ok(ready) => ready,
+            Err(error) => panic!("{error}"),
+        };
     // SAFETY:
     // 1. `memory::init` mapped the range, which lies above all RAM.
     // 2. This function is called once.
     if let Err(errno) = unsafe { platform::init(window) } {
         panic!("Xen refuses its pages at {window:#x}: {errno}");
     }
-    Boot { command_line: info.command_line, modules: info.modules, memory_map: map, rsdp: info.rsdp }
+    let boot =
+        Boot { command_line: info.command_line, modules: info.modules, memory_map: map, rsdp: info.rsdp };
+    (boot, info.controller)
 }
 
 fn ask_for_map() -> MemoryMap {
@@ -92,13 +96,13 @@ fn ask_for_map() -> MemoryMap {
 }
 
 /// Has events, devices and the timer reach us.
-fn events_up() {
+fn events_up(controller: Option<InterruptController>) {
     if let Some(via) = interrupts::CALLBACK_VIA
         && let Err(errno) = Xen.set_param(DomId::SELF, param::CALLBACK_IRQ, via)
     {
         panic!("Xen refuses the upcall vector: {errno}");
     }
-    interrupts::enable_controller();
+    interrupts::enable_controller(controller);
     match timer::VECTOR {
         Some(vector) => interrupts::enable_vector(vector),
         None => {

@@ -23,6 +23,8 @@ use crate::{once::Once, platform, pool};
 
 static SPACE: Mutex<RefCell<Option<paging::Space>>> = Mutex::new(RefCell::new(None));
 static MAP: Once<MemoryMap> = Once::new();
+/// Where Xen's pages and the window begin.
+static WINDOW: Once<u64> = Once::new();
 
 fn frame() -> Option<u64> {
     pool::take_frame().map(|frame| frame.base().0)
@@ -37,9 +39,21 @@ fn frame() -> Option<u64> {
 /// # Safety
 /// 1. The pool is set up, and its memory is mapped already.
 /// 2. All references that anybody holds lead into RAM of `map` below `reach`.
-/// 3. It is called once.
-pub(crate) unsafe fn init(map: MemoryMap, reach: u64) -> Result<(&'static MemoryMap, u64), MapError> {
-    let window = map.window();
+/// 3. `registers` are registers of the interrupt controller.
+/// 4. It is called once.
+pub(crate) unsafe fn init(
+    map: MemoryMap,
+    reach: u64,
+    room: Option<Span>,
+    registers: &[Span],
+) -> Result<(&'static MemoryMap, u64), MapError> {
+    let window = match room {
+        Some(room) => room.start.next_multiple_of(paging::LARGE_PAGE),
+        None => map.window(),
+    };
+    if room.is_some_and(|room| !room.contains(Span::of(window, platform::BYTES))) {
+        return Err(MapError::BadRange(Span::of(window, platform::BYTES)));
+    }
     // SAFETY:
     // 1. Frames of the pool are aligned, mapped, zeroed and nobody else's.
     let mut space = unsafe { paging::Space::new(&mut frame) }?;
@@ -53,6 +67,9 @@ pub(crate) unsafe fn init(map: MemoryMap, reach: u64) -> Result<(&'static Memory
     change(layout::text(), Rights::ReadExecute)?;
     change(layout::rodata(), Rights::Read)?;
     change(Span::of(window, platform::BYTES), Rights::ReadWrite)?;
+    for span in registers {
+        change(*span, Rights::Device)?;
+    }
     for guard in layout::guards() {
         drop_stale(space.unmap(Span::of(guard, PAGE_SIZE as u64), &mut frame)?);
     }
@@ -62,6 +79,7 @@ pub(crate) unsafe fn init(map: MemoryMap, reach: u64) -> Result<(&'static Memory
     unsafe { paging::switch_to(&space) };
     critical_section::with(|section| *SPACE.borrow_ref_mut(section) = Some(space));
     let Ok(map) = MAP.set(map) else { unreachable!("called once") };
+    let _ = WINDOW.set(window);
     Ok((map, window))
 }
 
@@ -75,8 +93,9 @@ fn map_more(span: Span, rights: Rights) -> Result<(), MapError> {
     critical_section::with(|section| {
         let mut space = SPACE.borrow_ref_mut(section);
         let space = space.as_mut().ok_or(MapError::NoFrame)?;
-        if space.map(span, rights, &mut frame)? == Stale::Translations {
-            paging::flush();
+        match space.map(span, rights, &mut frame)? {
+            Stale::Nothing => paging::publish(),
+            Stale::Translations => paging::flush(),
         }
         Ok(())
     })
@@ -179,7 +198,7 @@ impl DeviceMemory {
 pub fn device_memory(address: Gaddr, length: u64) -> Option<DeviceMemory> {
     let span = Span::of(address.0, length);
     let map = MAP.get()?;
-    let ours = Span::of(map.window(), platform::BYTES);
+    let ours = Span::of(*WINDOW.get()?, platform::BYTES);
     if span != span.outward()
         || span.is_empty()
         || map.touches(span, Kind::Ram)

@@ -6,6 +6,7 @@ use core::{
 };
 
 use super::cpu::{read_msr, write_msr};
+use crate::boot_info::InterruptController;
 
 /// The vector by which Xen says that an event channel was raised.
 pub const UPCALL_VECTOR: u64 = 0xf3;
@@ -16,8 +17,6 @@ pub(super) const SPURIOUS_VECTOR: u64 = 0xff;
 /// Source: `hvm/params.h`.
 pub const CALLBACK_VIA: Option<u64> = Some(2 << 56 | UPCALL_VECTOR);
 
-/// Vectors below are the processor's own.
-pub const FIRST_DEVICE_VECTOR: u32 = 32;
 /// Vectors, all together.
 pub const VECTORS: usize = 256;
 
@@ -46,7 +45,7 @@ pub fn allow() {
 
 /// Switches the local interrupt controller on, so that device vectors arrive. `false` if the
 /// processor has none in x2APIC mode: then only event channels work.
-pub fn enable_controller() -> bool {
+pub fn enable_controller(_told: Option<InterruptController>) -> bool {
     const X2APIC: u32 = 1 << 21;
     if __cpuid(1).ecx & X2APIC == 0 {
         return false;

@@ -1,10 +1,19 @@
 //! The first Rust code.
 
 use super::{segments, trap};
-use crate::memory_map::Span;
+use crate::{boot_info::InterruptController, memory_map::Span};
 
 /// How far the entry's page tables reach: the null page is left out, so that nothing is read there.
-pub const REACH: Span = Span { start: 4096, end: 4 << 30 };
+#[must_use]
+pub fn reach() -> Span {
+    Span { start: 4096, end: 4 << 30 }
+}
+
+/// Registers that stay mapped for ever: none, the interrupt controller is reached by instructions.
+#[must_use]
+pub fn registers(_told: Option<InterruptController>) -> [Span; 0] {
+    []
+}
 
 unsafe extern "Rust" {
     /// Written by `rt`: what comes after this crate's part. `argument` is the address of the start

@@ -1,0 +1,18 @@
+//! aarch64, started as a Linux image at EL1.
+//!
+//! Built and linked, not yet run: the facts are those of a spike that ran.
+
+pub mod clock;
+pub mod debug_port;
+mod entry;
+mod gic;
+pub mod idle;
+pub mod interrupts;
+pub mod paging;
+pub mod pci;
+pub mod power;
+pub mod random;
+pub mod start;
+mod system;
+pub mod timer;
+pub(crate) mod vectors;
