@@ -127,6 +127,21 @@ pub(crate) fn device_identity() -> Result<Leaf> {
     self_signed(params)
 }
 
+/// A software key for key exchange and its certificate, signed by the device key, as EVE makes them.
+pub(crate) fn key_exchange(device: &Leaf) -> Result<Leaf> {
+    let mut params = params("Device ECDH certificate", 20)?;
+    let mut name = DistinguishedName::new();
+    name.push(DnType::CountryName, "US");
+    name.push(DnType::StateOrProvinceName, "CA");
+    name.push(DnType::LocalityName, "San Francisco");
+    name.push(DnType::OrganizationName, "The Linux Foundation");
+    name.push(DnType::CommonName, "Device ECDH certificate");
+    params.distinguished_name = name;
+    params.key_usages = vec![KeyUsagePurpose::KeyEncipherment, KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    issued(device, &params)
+}
+
 /// Bytes from the system's random source.
 pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
@@ -155,12 +170,16 @@ fn onboarding() -> Result<Leaf> {
 }
 
 fn leaf(ca: &Leaf, name: &str, alternative_names: &[String]) -> Result<Leaf> {
-    let issuer = Issuer::from_ca_cert_pem(&ca.cert, KeyPair::from_pem(&ca.key)?)?;
     let mut params = params(&format!("Sarsen development {name}"), 10)?;
     params.subject_alt_names = CertificateParams::new(alternative_names)?.subject_alt_names;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyAgreement];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
+    issued(ca, &params)
+}
+
+fn issued(by: &Leaf, params: &CertificateParams) -> Result<Leaf> {
+    let issuer = Issuer::from_ca_cert_pem(&by.cert, KeyPair::from_pem(&by.key)?)?;
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let cert = params.signed_by(&key, &issuer)?;
     Ok(Leaf { cert: cert.pem(), key: key.serialize_pem() })

@@ -12,7 +12,8 @@ use crate::pki::{self, Pki, write_file};
 /// Provisioning files of one device by their names in EVE's CONFIG partition.
 ///
 /// `server`, `root-certificate.pem`, `onboard.cert.pem`, `onboard.key.pem`, `device.cert.pem`,
-/// `device.key.pem` (PKCS#8), `soft_serial`, `serial` and `hosts`.
+/// `device.key.pem`, `ecdh.cert.pem`, `ecdh.key.pem` (keys as PKCS#8), `soft_serial`, `serial` and
+/// `hosts`. The ECDH files lie elsewhere in EVE, which makes them at its first boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bundle {
     /// Name of the file, its content.
@@ -47,12 +48,14 @@ pub(crate) struct Reach<'a> {
 /// kept in `folder`, so that a device provisioned again stays the same device.
 pub(crate) fn bundle(folder: &Path, name: &str, pki: &Pki, reach: &Reach<'_>) -> Result<Bundle> {
     let own = folder.join(name);
-    let identity = ["device.cert.pem", "device.key.pem", "soft_serial", "serial"];
+    let identity =
+        ["device.cert.pem", "device.key.pem", "ecdh.cert.pem", "ecdh.key.pem", "soft_serial", "serial"];
     if !identity.iter().all(|file| own.join(file).exists()) {
-        let made = pki::device_identity().context("cannot make the device key")?;
+        let device = pki::device_identity().context("cannot make the device key")?;
+        let ecdh = pki::key_exchange(&device).context("cannot make the key for key exchange")?;
         let soft_serial = Uuid::new_v4().to_string();
         let serial = format!("{name}-{}", soft_serial.get(..8).unwrap_or_default());
-        let contents = [made.cert, made.key, soft_serial, serial];
+        let contents = [device.cert, device.key, ecdh.cert, ecdh.key, soft_serial, serial];
         fs::create_dir_all(&own).with_context(|| format!("cannot make {}", own.display()))?;
         for (file, content) in identity.iter().zip(contents) {
             write_file(&own.join(file), content.as_bytes())?;

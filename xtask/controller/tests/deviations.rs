@@ -4,7 +4,7 @@ mod device;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use device::{Device, PROTOBUF, Reply, der_hash, gzip, line, now, sign};
+use device::{Device, PROTOBUF, Reply, der_hash, gzip, line, now, sign, zcert};
 use proto_eve::wire::attest::{AttestStorageKeys, TpmPcrValue, ZAttestQuote, ZAttestReq};
 use proto_eve::wire::auth::{AuthBody, AuthContainer};
 use proto_eve::wire::certs::ZCert;
@@ -372,21 +372,8 @@ fn attest(device: &Device, request: ZAttestReq) -> Reply {
     device.post("attest", &request)
 }
 
-/// A ZCert whose fields fit each other.
-fn zcert(pem: &[u8]) -> ZCert {
-    let hash = ring::digest::digest(&ring::digest::SHA256, pem);
-    ZCert {
-        hash_algo: 1,
-        cert_hash: hash.as_ref()[..16].to_vec(),
-        r#type: 13,
-        cert: pem.to_vec(),
-        ..ZCert::default()
-    }
-}
-
 fn publish(device: &Device, change: impl FnOnce(&mut ZCert)) -> Reply {
-    // The device's own certificate is signed by the device key, as an ECDH certificate has to be.
-    let mut cert = zcert(&device.bundle.files["device.cert.pem"]);
+    let mut cert = zcert(&device.bundle.files["ecdh.cert.pem"]);
     change(&mut cert);
     attest(device, ZAttestReq { req_type: 1, certs: vec![cert], ..Default::default() })
 }
@@ -472,7 +459,7 @@ fn attesting() {
                 "hash over DER",
                 |d| {
                     publish(d, |cert| {
-                        cert.cert_hash = der_hash(&d.bundle.files["device.cert.pem"])[..16].to_vec();
+                        cert.cert_hash = der_hash(&d.bundle.files["ecdh.cert.pem"])[..16].to_vec();
                     })
                 },
                 422,
@@ -491,23 +478,27 @@ fn attesting() {
 }
 
 #[test]
-fn a_quote_needs_certificates_and_a_nonce() {
+fn a_quote_needs_a_nonce_and_a_signed_one_its_certificate() {
     let (_folder, controller) = start();
     let mut device = Device::new(&controller, "one");
     device.fetch_certs();
     device.register();
     device.ask_uuid();
-    let quote = |device: &Device| {
-        let quote = Some(ZAttestQuote::default());
-        let request = ZAttestReq { req_type: 3, quote, ..Default::default() };
+    let judge = |quote: ZAttestQuote| {
+        let request = ZAttestReq { req_type: 3, quote: Some(quote), ..Default::default() };
         device.attest(&request).quote_resp.expect("a verdict")
     };
-    let verdict = quote(&device);
+    let verdict = judge(ZAttestQuote::default());
     assert_eq!((verdict.response, verdict.integrity_token), (2, Vec::new()), "NONCE_MISMATCH");
     device.attest(&ZAttestReq { req_type: 2, ..Default::default() });
-    assert_eq!(quote(&device).response, 3, "NO_CERT_FOUND");
-    device.attest(&ZAttestReq { req_type: 1, ..Default::default() });
-    let verdict = quote(&device);
+    let signed = ZAttestQuote {
+        attest_data: vec![1],
+        signature: vec![2; 70],
+        pcr_values: vec![TpmPcrValue::default()],
+        ..Default::default()
+    };
+    assert_eq!(judge(signed).response, 3, "NO_CERT_FOUND");
+    let verdict = judge(ZAttestQuote::default());
     assert_eq!((verdict.response, verdict.integrity_token.is_empty()), (1, false));
     assert_eq!(controller.violations().len(), 1, "only the quote without a nonce");
 }

@@ -15,7 +15,7 @@ pub(super) enum Verdict {
     NoTpm,
     /// No nonce was asked for.
     NoncePending,
-    /// No certificates were published, or none for quotes.
+    /// No certificate for quotes was published.
     NoCertificate,
     /// It answers another nonce.
     WrongNonce,
@@ -31,7 +31,7 @@ impl fmt::Display for Verdict {
             Self::Trusted => f.write_str("with a TPM quote"),
             Self::NoTpm => f.write_str("without a TPM"),
             Self::NoncePending => f.write_str("no nonce was asked for"),
-            Self::NoCertificate => f.write_str("its certificates are not published"),
+            Self::NoCertificate => f.write_str("its certificate for quotes is not published"),
             Self::WrongNonce => f.write_str("the quote answers another nonce"),
             Self::Malformed(why) | Self::Refuted(why) => f.write_str(why),
         }

@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use flate2::{Compression, GzBuilder};
 use proto_eve::wire::attest::{ZAttestQuote, ZAttestReq, ZAttestResponse};
 use proto_eve::wire::auth::{AuthBody, AuthContainer};
-use proto_eve::wire::certs::{ZCertType, ZControllerCert};
+use proto_eve::wire::certs::{ZCert, ZCertType, ZControllerCert};
 use proto_eve::wire::config::{ConfigRequest, ConfigResponse, EdgeDevConfig};
 use proto_eve::wire::info::{self, ZInfoMsg, ZInfoTypes, z_info_msg::InfoContent};
 use proto_eve::wire::metrics::{AppCpuMetric, DeviceMetric, MemoryMetric, ZMetricMsg, z_metric_msg};
@@ -260,7 +260,8 @@ impl Device {
 
     /// CERT, NONCE and an empty quote; keeps the token.
     pub fn attest_without_tpm(&mut self) {
-        self.attest(&ZAttestReq { req_type: 1, ..Default::default() });
+        let cert = zcert(&self.bundle.files["ecdh.cert.pem"]);
+        self.attest(&ZAttestReq { req_type: 1, certs: vec![cert], ..Default::default() });
         let nonce =
             self.attest(&ZAttestReq { req_type: 2, ..Default::default() }).nonce.expect("a nonce").nonce;
         assert!((12..=32).contains(&nonce.len()));
@@ -395,6 +396,17 @@ impl Device {
 
     pub fn device_log(&self, lines: &str) -> Vec<u8> {
         gzip(None, Some(&self.comment()), lines)
+    }
+}
+
+/// A published certificate whose fields fit each other.
+pub fn zcert(pem: &[u8]) -> ZCert {
+    ZCert {
+        hash_algo: 1,
+        cert_hash: digest(&SHA256, pem).as_ref()[..16].to_vec(),
+        r#type: ZCertType::CertTypeDeviceEcdhExchange as i32,
+        cert: pem.to_vec(),
+        ..ZCert::default()
     }
 }
 
