@@ -21,8 +21,8 @@
 //! publishing an index and reading the peer's event threshold stands a full fence, and so it does between
 //! writing the own threshold and the last look ahead of sleeping.
 //!
-//! How it is tested: both ends on one page, honest runs across index wrap, tables of hostile peers, and
-//! random schedules with lost and doubled events.
+//! How it is tested: both ends on one page, honest runs across index wrap, tables of hostile peers, random
+//! schedules with spurious events, two real threads, and loom models of every fence (`tests/loom.rs`).
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -44,3 +44,4 @@ mod sync;
 pub use fault::PeerFault;
 pub use index::Index;
 pub use page::{WORDS_PER_PAGE, Words};
+pub use sync::AtomicU32;

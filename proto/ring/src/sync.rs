@@ -1,6 +1,14 @@
-//! The atomics of this crate, in one place, so that a model checker's can take their seats.
+//! The atomics of this crate, in one place, so that a model checker's take their seats under `--cfg loom`.
 
-pub(crate) use core::sync::atomic::{AtomicU32, Ordering, fence};
+#[cfg(not(loom))]
+pub use core::sync::atomic::AtomicU32;
+#[cfg(not(loom))]
+pub(crate) use core::sync::atomic::{Ordering, fence};
+
+#[cfg(loom)]
+pub use loom::sync::atomic::AtomicU32;
+#[cfg(loom)]
+pub(crate) use loom::sync::atomic::{Ordering, fence};
 
 /// Orders everything before it against everything after it, stores against later loads included.
 ///
