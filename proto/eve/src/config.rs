@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Fields in a configuration. Real ones have some thousand.
-pub const MAX_FIELDS: usize = 16 * 1024;
+pub const MAX_FIELDS: usize = 8 * 1024;
 /// Bytes of the opaque hash.
 pub const MAX_HASH: usize = 256;
 

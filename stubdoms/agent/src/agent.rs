@@ -125,6 +125,9 @@ struct Console {
 /// The shell calls [`poll`](Self::poll) after every event and at the latest at the moment that the
 /// last call returned, and then takes what is to be done from the four `next_` functions until each is
 /// empty. It takes a request only when it can send it, for the time runs from then on.
+///
+/// The agent logs through the `log` facade. A shell that feeds log lines back with
+/// [`log`](Self::log) queues them first: the lines come while the agent is borrowed.
 pub struct Agent {
     facts: DeviceFacts,
     session: Session,
@@ -156,6 +159,8 @@ pub struct Agent {
     uplink: Uplink,
     port: PortConfig,
     reach: Reach,
+    /// Status with which the configuration was last refused.
+    config_refused: Option<u16>,
     flights: BTreeMap<RequestId, Flight>,
     next_id: u64,
     device_commands: VecDeque<DeviceCommand>,
@@ -201,6 +206,7 @@ impl Agent {
             uplink: Uplink::default(),
             port: PortConfig::default(),
             reach: Reach::Unknown,
+            config_refused: None,
             flights: BTreeMap::new(),
             next_id: 1,
             device_commands: VecDeque::new(),
@@ -587,14 +593,10 @@ impl Agent {
             self.contents.deadline(&self.properties),
             self.apps.deadline(),
             self.operations.deadline(),
-            self.logs.deadline(onboarded && may_send && !self.is_busy(Slot::Logs)),
+            self.logs.closing_deadline(),
+            Some(self.reporter.deadline()).filter(|_| onboarded),
         ] {
             first = earliest(first, machine);
-        }
-        if onboarded {
-            first = earliest(first, Some(self.reporter.deadline()));
-            let metrics = self.metrics.deadline().filter(|_| may_send && !self.is_busy(Slot::Metrics));
-            first = earliest(first, metrics);
         }
         if !may_send {
             return first;
@@ -605,9 +607,13 @@ impl Agent {
             (Slot::Attest, self.attest.deadline()),
             (Slot::Config, self.config.deadline()),
             (Slot::Info, self.queue.deadline().filter(|_| onboarded)),
+            (Slot::Metrics, self.metrics.deadline()),
+            (Slot::Logs, self.logs.upload_deadline().filter(|_| onboarded)),
         ] {
+            // What is due already is handed out by `next_request`. A shell that cannot send it yet
+            // comes back when a request has ended, and must not be woken for it meanwhile.
             if !self.is_busy(slot) {
-                first = earliest(first, deadline);
+                first = earliest(first, deadline.filter(|deadline| *deadline > self.now.at()));
             }
         }
         first

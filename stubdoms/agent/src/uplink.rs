@@ -4,7 +4,7 @@
 use alloc::{format, string::String, vec::Vec};
 
 use proto_eve::{
-    Timestamp, text,
+    Timestamp, text, time,
     wire::{common::DhcpType, config::EdgeDevConfig},
 };
 
@@ -94,7 +94,10 @@ impl PortConfig {
         Self {
             network: text::bounded(&adapter.network_uuid, 64),
             cost: adapter.cost,
-            since: config.config_timestamp,
+            // It is echoed, and controllers refuse times outside of their calendar.
+            since: config
+                .config_timestamp
+                .map(|at| time::timestamp(at.seconds, u32::try_from(at.nanos).unwrap_or(0))),
             problem: problem.map(|problem| format!("port {label}: {problem}")),
             label: Some(label),
         }

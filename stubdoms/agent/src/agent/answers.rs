@@ -152,6 +152,11 @@ impl Agent {
         let at = self.now.at();
         let interval = self.properties.seconds("timer.config.interval");
         self.config.again(at, interval, &mut self.random);
+        let refused = if let Outcome::Status { status, .. } = outcome { Some(status) } else { None };
+        if let (Some(status), true) = (refused, refused != self.config_refused) {
+            log::warn!("configuration: the controller answers {status}; trying on");
+        }
+        self.config_refused = refused;
         match outcome {
             Outcome::Success { status: 304, .. } => {}
             Outcome::Success { payload, .. } => match config::parse_response(&payload) {

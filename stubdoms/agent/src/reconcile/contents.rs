@@ -27,7 +27,10 @@ use proto_eve::{
     },
 };
 
-use super::problem::{Feature, Problem, Troubles};
+use super::{
+    is_id,
+    problem::{Feature, Problem, Troubles},
+};
 use crate::{
     clock::{Instant, Now, earliest},
     http::HttpFailure,
@@ -218,7 +221,7 @@ impl Contents {
         let mut old = core::mem::take(&mut self.trees);
         let mut gone = Vec::new();
         for tree in config.content_info.iter().take(MAX_CONTENTS) {
-            if tree.uuid.is_empty() || self.trees.contains_key(&tree.uuid) {
+            if !is_id(&tree.uuid) || self.trees.contains_key(&tree.uuid) {
                 log::warn!("content {:?}: no id, or one that another has", text::truncate(&tree.uuid, 64));
                 continue;
             }

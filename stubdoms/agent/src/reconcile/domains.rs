@@ -40,6 +40,7 @@ use proto_eve::{
 
 use super::{
     contents::{Contents, Image},
+    is_id,
     problem::{Feature, Problem, Troubles},
     volumes::Volumes,
 };
@@ -330,7 +331,7 @@ impl Apps {
         let mut kept: Vec<&str> = Vec::new();
         for instance in config.apps.iter().take(MAX_APPS) {
             let id = instance.uuidandversion.as_ref().map_or("", |id| id.uuid.as_str());
-            if id.is_empty() || kept.contains(&id) {
+            if !is_id(id) || kept.contains(&id) {
                 log::warn!("application {:?}: no id, or one that another has", text::truncate(id, 64));
                 continue;
             }

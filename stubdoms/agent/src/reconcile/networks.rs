@@ -4,7 +4,10 @@ use alloc::{collections::BTreeMap, string::String};
 
 use proto_eve::{text, wire::config::EdgeDevConfig};
 
-use super::problem::{Feature, Problem, Troubles};
+use super::{
+    is_id,
+    problem::{Feature, Problem, Troubles},
+};
 use crate::clock::Now;
 
 const MAX_NETWORKS: usize = 64;
@@ -32,7 +35,7 @@ impl Networks {
     pub(crate) fn configure(&mut self, now: Now, config: &EdgeDevConfig) {
         let mut old = core::mem::take(&mut self.0);
         for instance in config.network_instances.iter().take(MAX_NETWORKS) {
-            let Some(id) = instance.uuidandversion.as_ref().filter(|id| !id.uuid.is_empty()) else {
+            let Some(id) = instance.uuidandversion.as_ref().filter(|id| is_id(&id.uuid)) else {
                 log::warn!("network instance {:?}: no id", text::truncate(&instance.displayname, 64));
                 continue;
             };

@@ -13,6 +13,7 @@ use proto_eve::{
 
 use super::{
     contents::{Contents, Image},
+    is_id,
     problem::{Feature, Problem, Troubles},
 };
 use crate::clock::Now;
@@ -71,7 +72,7 @@ impl Volumes {
     pub(crate) fn configure(&mut self, config: &EdgeDevConfig) {
         let mut old = core::mem::take(&mut self.0);
         for volume in config.volumes.iter().take(MAX_VOLUMES) {
-            if volume.uuid.is_empty() || self.0.contains_key(&volume.uuid) {
+            if !is_id(&volume.uuid) || self.0.contains_key(&volume.uuid) {
                 log::warn!("volume {:?}: no id, or one that another has", text::truncate(&volume.uuid, 64));
                 continue;
             }

@@ -269,11 +269,14 @@ impl Logs {
         }
     }
 
-    /// When something is to be done: a buffer grows old, or a file may be uploaded.
-    pub(crate) fn deadline(&self, may_upload: bool) -> Option<Instant> {
-        let close = self.buffers.values().fold(None, |first, buffer| earliest(first, self.closes(buffer)));
-        let upload = (may_upload && !self.files.is_empty()).then_some(self.next);
-        earliest(close, upload)
+    /// When a buffer has grown old.
+    pub(crate) fn closing_deadline(&self) -> Option<Instant> {
+        self.buffers.values().fold(None, |first, buffer| earliest(first, self.closes(buffer)))
+    }
+
+    /// When a file may be uploaded.
+    pub(crate) fn upload_deadline(&self) -> Option<Instant> {
+        (!self.files.is_empty()).then_some(self.next)
     }
 
     pub(crate) fn is_drained(&self) -> bool {
@@ -441,7 +444,7 @@ mod tests {
         let mut random = Random::new(1);
         logs.device_line(now(0), &record(Severity::Info, "hello"));
         logs.device_line(now(0), &record(Severity::Debug, "not uploaded"));
-        assert_eq!(logs.deadline(true), Some(now(10).at()));
+        assert_eq!(logs.closing_deadline(), Some(now(10).at()));
         assert!(due(&logs, 9).is_none());
         logs.step(now(10), |_| String::new());
         let (upload, endpoint, gzip) = due(&logs, 10).unwrap();
@@ -454,7 +457,7 @@ mod tests {
         logs.on_answer(now(10).at(), upload, &ok(), &mut random);
         assert!(logs.is_drained());
         logs.device_line(now(20), &record(Severity::Warning, "again"));
-        assert_eq!(logs.deadline(true), Some(now(320).at()));
+        assert_eq!(logs.closing_deadline(), Some(now(320).at()));
     }
 
     #[test]

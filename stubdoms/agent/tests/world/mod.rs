@@ -1,0 +1,586 @@
+//! The world around an agent, in one process with virtual time: a strict controller, a content store
+//! and dom0. Everything answers at once; only the agent's own waits let time pass.
+
+#![allow(unreachable_pub, reason = "a module of one test")]
+
+use std::collections::{BTreeMap, VecDeque};
+
+use proto_eve::{
+    Message, auth,
+    certs::SigningCert,
+    key::{KeyError, PublicKey, Signer, SoftwareKey},
+    pem,
+    wire::{
+        attest::{
+            ZAttestNonceResp, ZAttestQuoteResp, ZAttestReq, ZAttestReqType, ZAttestRespType, ZAttestResponse,
+            ZAttestResponseCode,
+        },
+        auth::AuthContainer,
+        certs::{ZCert, ZCertType, ZControllerCert},
+        config::{
+            AppInstanceConfig, ConfigItem, ConfigRequest, ConfigResponse, ContentTree, DatastoreConfig,
+            EdgeDevConfig, InstanceOpsCmd, UuiDandVersion, VmConfig, Volume, VolumeContentOrigin, VolumeRef,
+        },
+        info::{ZInfoApp, ZInfoContentTree, ZInfoDevice, ZInfoMsg, ZInfoVolume, z_info_msg::InfoContent},
+        metrics::ZMetricMsg,
+        register::ZRegisterMsg,
+        uuid::UuidResponse,
+    },
+};
+use sha2::{Digest, Sha256};
+use stubdoms_agent::*;
+
+pub const DEVICE: &str = "5a5a5a5a-0000-4000-8000-0123456789ab";
+pub const APP: &str = "a0a0a0a0-0000-4000-8000-000000000001";
+pub const VOLUME: &str = "c0c0c0c0-0000-4000-8000-000000000001";
+pub const CONTENT: &str = "e0e0e0e0-0000-4000-8000-000000000001";
+pub const STORE: &str = "d0d0d0d0-0000-4000-8000-000000000001";
+pub const URL: &str = "http://store:8080/images/hello.elf";
+pub const IMAGE: &[u8] = b"an image";
+/// 2027-01-01.
+const START: u64 = 1_798_761_600;
+const BASE: &str = "https://controller.example:8443/api/v2/edgedevice/";
+
+pub fn file(name: &str) -> Vec<u8> {
+    std::fs::read(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keys").join(name)).unwrap()
+}
+
+/// Signs as a controller does: named by the hash of its PEM text.
+struct Signing {
+    key: SoftwareKey,
+    pem: Vec<u8>,
+}
+
+impl Signing {
+    fn new(name: &str) -> Self {
+        let pem = file(&format!("{name}.pem")).trim_ascii().to_vec();
+        Self { key: SoftwareKey::from_pem(&file(&format!("{name}.key.pem")), &pem).unwrap(), pem }
+    }
+}
+
+impl Signer for Signing {
+    fn certificate_hash(&self) -> [u8; 32] {
+        *SigningCert::from_pem(&self.pem).unwrap().hash()
+    }
+
+    fn sign_digest(&self, digest: &[u8; 32]) -> Result<[u8; 64], KeyError> {
+        self.key.sign_digest(digest)
+    }
+}
+
+/// How the controller behaves, and what it saw.
+pub struct Controller {
+    pub up: bool,
+    pub known: bool,
+    pub uuid: String,
+    pub config: Option<EdgeDevConfig>,
+    hash: u64,
+    pub token: Option<Vec<u8>>,
+    nonce_pending: bool,
+    pub quote_answer: i32,
+    pub register_status: u16,
+    pub certs_status: u16,
+    pub flip_bit: bool,
+    pub published: Vec<ZCert>,
+    /// A status for every request to the action, instead of its own.
+    pub force: BTreeMap<String, u16>,
+    signing: Signing,
+    pub served_certs: String,
+    pub trace: Vec<String>,
+    pub devices: Vec<ZInfoDevice>,
+    pub apps: Vec<ZInfoApp>,
+    pub contents: Vec<ZInfoContentTree>,
+    pub volumes: Vec<ZInfoVolume>,
+    pub metrics: Vec<ZMetricMsg>,
+    pub logs: Vec<(String, String)>,
+}
+
+impl Controller {
+    fn new() -> Self {
+        Self {
+            up: true,
+            known: false,
+            uuid: DEVICE.into(),
+            config: None,
+            hash: 1,
+            token: None,
+            nonce_pending: false,
+            quote_answer: ZAttestResponseCode::Success as i32,
+            register_status: 201,
+            certs_status: 200,
+            flip_bit: false,
+            published: Vec::new(),
+            force: BTreeMap::new(),
+            signing: Signing::new("signing"),
+            served_certs: "signing".into(),
+            trace: Vec::new(),
+            devices: Vec::new(),
+            apps: Vec::new(),
+            contents: Vec::new(),
+            volumes: Vec::new(),
+            metrics: Vec::new(),
+            logs: Vec::new(),
+        }
+    }
+
+    pub fn set_config(&mut self, config: EdgeDevConfig) {
+        self.config = Some(config);
+        self.hash += 1;
+    }
+
+    pub fn edit(&mut self, change: impl FnOnce(&mut EdgeDevConfig)) {
+        let mut config = self.config.clone().unwrap();
+        change(&mut config);
+        self.set_config(config);
+    }
+
+    pub fn rotate(&mut self, name: &str) {
+        self.signing = Signing::new(name);
+        self.served_certs = name.into();
+    }
+
+    fn serve(&mut self, request: &Request) -> Result<Response, HttpFailure> {
+        if !self.up {
+            return Err(HttpFailure { kind: FailureKind::Refused, text: "connection refused".into() });
+        }
+        let path = request.url.strip_prefix(BASE).expect("the base URL");
+        let header =
+            |name: &str| request.headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value);
+        assert_eq!(header("X-Request-Id").map(String::len), Some(36));
+        let by_uuid = path.strip_prefix(&format!("id/{}/", self.uuid));
+        let action = by_uuid.unwrap_or(path).to_owned();
+        assert_eq!(
+            by_uuid.is_some(),
+            !["certs", "register", "uuid"].contains(&action.as_str()),
+            "the UUID stands in the path where it belongs: {path}"
+        );
+        assert_eq!(request.method, if action == "certs" { Method::Get } else { Method::Post });
+        if request.method == Method::Post {
+            assert_eq!(header("Content-Type").map(String::as_str), Some("application/x-proto-binary"));
+        }
+        let (status, payload) = match self.force.get(&action) {
+            Some(status) => (*status, None),
+            None => self.act(&action, request),
+        };
+        self.trace.push(format!("{action} {status}"));
+        let mut body = payload.map_or_else(Vec::new, |payload| auth::seal(payload, &self.signing).unwrap());
+        if self.flip_bit && action == "config" && !body.is_empty() {
+            // A byte of the configuration, not of the envelope around it.
+            let at = body.windows(5).position(|window| window == b"hello").unwrap_or(40);
+            body[at] ^= 1;
+        }
+        let content_type = (!body.is_empty()).then(|| "application/x-proto-binary".into());
+        Ok(Response { status, content_type, body })
+    }
+
+    fn act(&mut self, action: &str, request: &Request) -> (u16, Option<Vec<u8>>) {
+        match action {
+            "certs" => (self.certs_status, (self.certs_status == 200).then(|| self.certs())),
+            "register" => {
+                let payload = open(&request.body, "onboard", true);
+                let message = ZRegisterMsg::decode(&payload[..]).unwrap();
+                assert_eq!(message.serial, "SN-1");
+                assert!(message.pem_cert.len() >= 100);
+                self.known |= self.register_status < 300;
+                (self.register_status, None)
+            }
+            "uuid" => {
+                assert_eq!(open(&request.body, "device", false), b"");
+                let response = UuidResponse { uuid: self.uuid.clone(), ..UuidResponse::default() };
+                if self.known { (200, Some(response.encode_to_vec())) } else { (401, None) }
+            }
+            _ if !self.known => (401, None),
+            "attest" => self.attest(&open(&request.body, "device", false)),
+            "config" => self.config(&open(&request.body, "device", false)),
+            "info" => {
+                self.info(ZInfoMsg::decode(&open(&request.body, "device", false)[..]).unwrap());
+                (201, None)
+            }
+            "metrics" => {
+                let message = ZMetricMsg::decode(&open(&request.body, "device", false)[..]).unwrap();
+                assert_eq!(message.dev_id, self.uuid);
+                self.metrics.push(message);
+                (201, None)
+            }
+            action if action.ends_with("newlogs") => {
+                self.log_file(action, &open(&request.body, "device", false));
+                (201, None)
+            }
+            _ => (404, None),
+        }
+    }
+
+    fn certs(&self) -> Vec<u8> {
+        let cert = |name: &str, kind: ZCertType| {
+            let cert = file(&format!("{name}.pem")).trim_ascii().to_vec();
+            let cert_hash = Sha256::digest(&cert)[..16].to_vec();
+            ZCert { hash_algo: 1, cert_hash, r#type: kind as i32, cert, ..ZCert::default() }
+        };
+        let certs = vec![
+            cert("exchange", ZCertType::CertTypeControllerEcdhExchange),
+            cert(&self.served_certs, ZCertType::CertTypeControllerSigning),
+        ];
+        ZControllerCert { certs }.encode_to_vec()
+    }
+
+    fn attest(&mut self, payload: &[u8]) -> (u16, Option<Vec<u8>>) {
+        let request = ZAttestReq::decode(payload).unwrap();
+        let mut response = ZAttestResponse::default();
+        match ZAttestReqType::try_from(request.req_type).unwrap() {
+            ZAttestReqType::AttestReqCert => {
+                self.published = request.certs;
+                response.resp_type = ZAttestRespType::AttestRespCert as i32;
+            }
+            ZAttestReqType::AttestReqNonce => {
+                self.nonce_pending = true;
+                response.resp_type = ZAttestRespType::AttestRespNonce as i32;
+                response.nonce = Some(ZAttestNonceResp { nonce: b"0123456789ab".to_vec() });
+            }
+            ZAttestReqType::AttestReqQuote => {
+                assert!(self.nonce_pending, "a quote without a nonce");
+                let quote = request.quote.unwrap();
+                assert!(
+                    quote.attest_data.is_empty() && quote.signature.is_empty() && quote.pcr_values.is_empty()
+                );
+                response.resp_type = ZAttestRespType::AttestRespQuoteResp as i32;
+                let accepted = self.quote_answer == ZAttestResponseCode::Success as i32;
+                let token = b"token-of-this-boot".to_vec();
+                self.token = accepted.then(|| token.clone());
+                response.quote_resp = Some(ZAttestQuoteResp {
+                    response: self.quote_answer,
+                    integrity_token: if accepted { token } else { Vec::new() },
+                    keys: Vec::new(),
+                });
+            }
+            other => panic!("{other:?} from a device without a TPM"),
+        }
+        (201, Some(response.encode_to_vec()))
+    }
+
+    fn config(&mut self, payload: &[u8]) -> (u16, Option<Vec<u8>>) {
+        let request = ConfigRequest::decode(payload).unwrap();
+        let Some(config) = self.config.clone() else { return (404, None) };
+        if self.token.is_none() || self.token.as_ref() != Some(&request.integrity_token) {
+            return (403, None);
+        }
+        let hash = format!("hash-{}", self.hash);
+        if request.config_hash == hash {
+            return (304, None);
+        }
+        (200, Some(ConfigResponse { config: Some(config), config_hash: hash }.encode_to_vec()))
+    }
+
+    fn info(&mut self, message: ZInfoMsg) {
+        assert_eq!(message.dev_id, self.uuid);
+        assert!(message.at_time_stamp.is_some());
+        match (message.ztype, message.info_content.unwrap()) {
+            (1, InfoContent::Dinfo(device)) => self.devices.push(device),
+            (3, InfoContent::Ainfo(app)) => self.apps.push(app),
+            (7, InfoContent::Vinfo(volume)) => self.volumes.push(volume),
+            (8, InfoContent::Cinfo(content)) => self.contents.push(content),
+            (6, InfoContent::Niinfo(_)) | (11, InfoContent::Hwinfo(_)) => {}
+            (kind, content) => panic!("type {kind} with {content:?}"),
+        }
+    }
+
+    fn log_file(&mut self, action: &str, gzip: &[u8]) {
+        assert_eq!(&gzip[..3], &[0x1f, 0x8b, 8]);
+        assert_eq!(gzip[3], if action == "newlogs" { 0x10 } else { 0x08 });
+        let body = 10 + gzip[10..].iter().position(|byte| *byte == 0).unwrap() + 1;
+        let lines = miniz_oxide::inflate::decompress_to_vec(&gzip[body..gzip.len() - 8]).unwrap();
+        self.logs.push((action.to_owned(), String::from_utf8(lines).unwrap()));
+    }
+}
+
+/// Verifies an envelope of the device as strictly as a controller may.
+fn open(body: &[u8], signer: &str, with_certificate: bool) -> Vec<u8> {
+    let container = AuthContainer::decode(body).unwrap();
+    assert_eq!(container.algo, 2);
+    assert_eq!(container.sender_cert.is_empty(), !with_certificate);
+    let der = pem::certificates(&file(&format!("{signer}.pem"))).unwrap().remove(0);
+    assert_eq!(container.sender_cert_hash, Sha256::digest(&der).to_vec());
+    let payload = container.protected_payload.unwrap().payload;
+    PublicKey::of_certificate(&der).unwrap().verify(&payload, &container.signature_hash).unwrap();
+    payload
+}
+
+/// What dom0 does with commands.
+#[derive(Default)]
+pub struct Dom0 {
+    pub commands: Vec<String>,
+    /// Failures to answer the next commands to start with.
+    pub failures: VecDeque<AppFailure>,
+    pub definition: Option<AppDefinition>,
+    pub mute: bool,
+    next_domid: u16,
+}
+
+pub struct World {
+    pub agent: Agent,
+    pub now_ns: u64,
+    pub controller: Controller,
+    pub dom0: Dom0,
+    /// What the content store answers.
+    pub store: Result<Vec<u8>, DownloadError>,
+    pub downloads: Vec<Download>,
+    pub released: Vec<[u8; 32]>,
+    pub device_commands: Vec<DeviceCommand>,
+    pub wakeups: u64,
+}
+
+pub fn provisioning() -> Provisioning {
+    Provisioning {
+        server: b"controller.example:8443\n".to_vec(),
+        root_certificate: file("root.pem"),
+        onboard_cert: Some(file("onboard.pem")),
+        onboard_key: Some(file("onboard.key.pem")),
+        device_cert: file("device.pem"),
+        device_key: file("device.key.pem"),
+        key_exchange_cert: None,
+        serial: b"SN-1\n".to_vec(),
+        soft_serial: b"soft-1".to_vec(),
+    }
+}
+
+pub fn facts() -> DeviceFacts {
+    DeviceFacts {
+        architecture: "x86_64".into(),
+        cpus: 4,
+        memory_mib: 512,
+        app_memory_kib: 65_536,
+        app_vcpus: 1,
+        content_bytes: 1 << 20,
+        version: "0.1.0-test".into(),
+        partition: "IMGA".into(),
+        port: "eth0".into(),
+        ..DeviceFacts::default()
+    }
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self::with(provisioning())
+    }
+
+    pub fn with(files: Provisioning) -> Self {
+        let now = Now { monotonic_ns: 0, wall: Some(WallTime { seconds: START, nanos: 0 }) };
+        let mut world = Self {
+            agent: Agent::new(files, facts(), 42, now).unwrap(),
+            now_ns: 0,
+            controller: Controller::new(),
+            dom0: Dom0 { next_domid: 5, ..Dom0::default() },
+            store: Ok(IMAGE.to_vec()),
+            downloads: Vec::new(),
+            released: Vec::new(),
+            device_commands: Vec::new(),
+            wakeups: 0,
+        };
+        world.uplink(true);
+        world
+    }
+
+    /// A world whose device is onboarded and has the configuration of [`config`].
+    pub fn onboarded() -> Self {
+        let mut world = Self::new();
+        world.controller.set_config(config());
+        world.run(30);
+        assert!(world.agent.has_config());
+        world
+    }
+
+    pub fn now(&self) -> Now {
+        let seconds = START + self.now_ns / 1_000_000_000;
+        let nanos = u32::try_from(self.now_ns % 1_000_000_000).unwrap();
+        Now { monotonic_ns: self.now_ns, wall: Some(WallTime { seconds, nanos }) }
+    }
+
+    pub fn seconds(&self) -> u64 {
+        self.now_ns / 1_000_000_000
+    }
+
+    pub fn uplink(&mut self, up: bool) {
+        let uplink = Uplink {
+            up,
+            interface: "net0".into(),
+            mac: [2, 0, 0, 0, 0, 1],
+            addresses: vec!["10.0.2.15".into()],
+            ..Uplink::default()
+        };
+        self.agent.on_uplink(self.now(), uplink);
+    }
+
+    /// Lets `seconds` pass.
+    pub fn run(&mut self, seconds: u64) {
+        let end = self.now_ns + seconds * 1_000_000_000;
+        self.run_until_ns(end, |_| false);
+    }
+
+    /// Runs until `done`, at most an hour.
+    pub fn run_until(&mut self, what: &str, done: impl FnMut(&Self) -> bool) {
+        let end = self.now_ns + 3_600_000_000_000;
+        assert!(self.run_until_ns(end, done), "never: {what}; trace {:#?}", self.controller.trace);
+    }
+
+    fn run_until_ns(&mut self, end: u64, mut done: impl FnMut(&Self) -> bool) -> bool {
+        loop {
+            let deadline = self.settle();
+            if done(self) {
+                return true;
+            }
+            let next = deadline.unwrap_or(u64::MAX).max(self.now_ns + 1);
+            if next > end {
+                self.now_ns = end;
+                self.settle();
+                return done(self);
+            }
+            self.now_ns = next;
+            self.wakeups += 1;
+        }
+    }
+
+    /// Serves what is to be done at this moment until nothing is.
+    pub fn settle(&mut self) -> Option<u64> {
+        for _ in 0..200 {
+            let deadline = self.agent.poll(self.now());
+            let mut idle = true;
+            while let Some(request) = self.agent.next_request() {
+                idle = false;
+                let result = self.controller.serve(&request);
+                self.agent.on_response(self.now(), request.id, result);
+            }
+            while let Some(command) = self.agent.next_content_command() {
+                idle = false;
+                self.content(command);
+            }
+            while let Some(command) = self.agent.next_app_command() {
+                idle = false;
+                self.app(command);
+            }
+            while let Some(command) = self.agent.next_device_command() {
+                idle = false;
+                if command == DeviceCommand::QueryUsage {
+                    let machine =
+                        Machine { memory_kib: 524_288, free_kib: 262_144, cpus: 4, app_memory_kib: 0 };
+                    self.agent.on_machine(self.now(), machine);
+                }
+                self.device_commands.push(command);
+            }
+            if idle {
+                return deadline;
+            }
+        }
+        panic!("the agent never comes to rest; trace {:#?}", self.controller.trace.iter().rev().take(20));
+    }
+
+    fn content(&mut self, command: ContentCommand) {
+        match command {
+            ContentCommand::Fetch(download) => {
+                let result = match &self.store {
+                    Ok(bytes) if download.sha256 == Sha256::digest(bytes)[..] => Ok(bytes.len() as u64),
+                    Ok(bytes) => Err(DownloadError::WrongHash { found: Sha256::digest(bytes).into() }),
+                    Err(error) => Err(error.clone()),
+                };
+                self.agent.on_download_progress(self.now(), download.id, 1, Some(2));
+                self.agent.on_download_done(self.now(), download.id, result);
+                self.downloads.push(download);
+            }
+            ContentCommand::Cancel(_) => {}
+            ContentCommand::Release { sha256 } => self.released.push(sha256),
+        }
+    }
+
+    fn app(&mut self, command: AppCommand) {
+        let (name, app, event) = match command {
+            AppCommand::Define(definition) => {
+                let app = definition.app;
+                self.dom0.definition = Some(definition);
+                ("define", app, Some(AppEvent::Staged))
+            }
+            AppCommand::Start { app } => {
+                let event = match self.dom0.failures.pop_front() {
+                    Some(failure) => AppEvent::Failed { failure, text: "as told".into() },
+                    None => {
+                        self.dom0.next_domid += 1;
+                        AppEvent::Running { domid: self.dom0.next_domid }
+                    }
+                };
+                ("start", app, Some(event))
+            }
+            AppCommand::Stop { app } => ("stop", app, Some(AppEvent::Stopped(StopReason::Ordered))),
+            AppCommand::Remove { app } => ("remove", app, None),
+        };
+        self.dom0.commands.push(name.into());
+        if let Some(event) = event.filter(|_| !self.dom0.mute) {
+            self.agent.on_app_event(self.now(), app, event);
+        }
+    }
+
+    /// An event of the application.
+    pub fn app_event(&mut self, event: AppEvent) {
+        self.agent.on_app_event(self.now(), Uuid::parse(APP).unwrap(), event);
+    }
+
+    /// The application's last report.
+    pub fn app_info(&self) -> &ZInfoApp {
+        self.controller.apps.last().expect("a report of the application")
+    }
+
+    pub fn app_state(&self) -> i32 {
+        self.controller.apps.last().map_or(0, |app| app.state)
+    }
+
+    pub fn device_info(&self) -> &ZInfoDevice {
+        self.controller.devices.last().expect("a report of the device")
+    }
+}
+
+/// One application from one content over HTTP.
+pub fn config() -> EdgeDevConfig {
+    EdgeDevConfig {
+        id: Some(UuiDandVersion { uuid: DEVICE.into(), version: "1".into() }),
+        datastores: vec![DatastoreConfig {
+            id: STORE.into(),
+            d_type: 1,
+            fqdn: "http://store:8080".into(),
+            dpath: "images".into(),
+            ..DatastoreConfig::default()
+        }],
+        content_info: vec![ContentTree {
+            uuid: CONTENT.into(),
+            ds_id: STORE.into(),
+            url: "hello.elf".into(),
+            iformat: 1,
+            sha256: hex::encode(Sha256::digest(IMAGE)),
+            max_size_bytes: 4096,
+            display_name: "hello.elf".into(),
+            ..ContentTree::default()
+        }],
+        volumes: vec![Volume {
+            uuid: VOLUME.into(),
+            origin: Some(VolumeContentOrigin { r#type: 2, download_content_tree_id: CONTENT.into() }),
+            display_name: "hello volume".into(),
+            ..Volume::default()
+        }],
+        apps: vec![AppInstanceConfig {
+            uuidandversion: Some(UuiDandVersion { uuid: APP.into(), version: "1".into() }),
+            displayname: "hello".into(),
+            activate: true,
+            fixedresources: Some(VmConfig {
+                memory: 16_000,
+                vcpus: 1,
+                extraargs: "greeting=hi".into(),
+                ..VmConfig::default()
+            }),
+            volume_ref_list: vec![VolumeRef { uuid: VOLUME.into(), ..VolumeRef::default() }],
+            restart: Some(InstanceOpsCmd { counter: 7, ..InstanceOpsCmd::default() }),
+            purge: Some(InstanceOpsCmd { counter: 3, ..InstanceOpsCmd::default() }),
+            ..AppInstanceConfig::default()
+        }],
+        config_items: vec![item("newlog.allow.fastupload", "true"), item("timer.config.interval", "10")],
+        ..EdgeDevConfig::default()
+    }
+}
+
+pub fn item(key: &str, value: &str) -> ConfigItem {
+    ConfigItem { key: key.into(), value: value.into() }
+}
