@@ -17,7 +17,7 @@ use crate::envelope::{Unverified, seal};
 use crate::observed::Violation;
 use crate::refusal::{Blame, Refusal};
 use crate::route::{Endpoint, Route, route};
-use crate::state::{Record, State};
+use crate::state::{Record, State, device_name};
 
 /// The one media type of the protocol.
 pub(crate) const PROTOBUF: &str = "application/x-proto-binary";
@@ -97,7 +97,7 @@ pub(crate) fn answer(state: &mut State, request: &Incoming) -> Answer {
     }
     let answer = match outcome {
         Ok(answer) => {
-            forget_refusal(state, &notes);
+            state.told.remove(&format!("{} {name}", who(&notes)));
             answer
         }
         Err(refusal) => {
@@ -224,18 +224,11 @@ fn note_refusal(state: &mut State, notes: &Notes, request: &str, refusal: &Refus
         }
         Blame::Nobody => {
             // Told once, not with every poll.
-            let text = format!("refused {request} with {refusal}");
+            let text = format!("refused {} with {refusal}", last_part(request));
             let who = who(notes);
-            if state.last_refusal.get(&who) != Some(&text) {
-                state.event(format!("{who}: {text}"));
-                state.last_refusal.insert(who, text);
-            }
+            state.tell_once(format!("{who} {request}"), format!("{who}: {text}"));
         }
     }
-}
-
-fn forget_refusal(state: &mut State, notes: &Notes) {
-    state.last_refusal.remove(&who(notes));
 }
 
 fn note_violation(state: &mut State, notes: &Notes, request: &str, refused: Option<u16>, reason: String) {
@@ -250,10 +243,18 @@ fn note_violation(state: &mut State, notes: &Notes, request: &str, refused: Opti
 
 fn who(notes: &Notes) -> String {
     match (notes.device, &notes.sender) {
-        (Some(device), _) => format!("device {device}"),
+        (Some(device), _) => device_name(device),
         (None, Some(sender)) => format!("certificate {sender:.16}…"),
         (None, None) => "somebody".into(),
     }
+}
+
+/// What follows the UUID in a request, or all of it.
+fn last_part(request: &str) -> &str {
+    request
+        .rsplit_once("/id/")
+        .and_then(|(_, rest)| rest.split_once('/'))
+        .map_or(request, |(_, action)| action)
 }
 
 fn without_double_slashes(path: &str) -> String {

@@ -185,6 +185,8 @@ fn datastore(store: &Datastore, around: &Surroundings<'_>) -> DatastoreConfig {
         d_type: kind as i32,
         fqdn: url.to_owned(),
         dpath: store.path.clone(),
+        api_key: store.api_key.clone(),
+        password: store.password.clone(),
         ..DatastoreConfig::default()
     }
 }

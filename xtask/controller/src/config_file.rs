@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result};
 use ring::digest::{Context as Digest, SHA256};
 
 use crate::desired::{ConfigError, Desired, Measured};
+use crate::files::write_file;
 use crate::key::hex;
-use crate::pki::write_file;
 
 /// What a new state folder begins with.
 const FIRST_FILE: &str = include_str!("config.toml.in");

@@ -1,9 +1,11 @@
 //! The state behind its lock, with the ways out: journals, the page's live stream, waiting tests.
 
+use std::fs::{self, File, TryLockError};
+use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, bail};
 use tokio::sync::broadcast;
 
 use crate::config_file::ConfigFile;
@@ -25,10 +27,13 @@ pub(crate) struct Core {
     journal: Mutex<Journal>,
     config: Mutex<ConfigFile>,
     live: broadcast::Sender<Record>,
+    /// Held as long as the folder is in use.
+    _lock: File,
 }
 
 impl Core {
     pub(crate) fn open(options: Options) -> Result<Self> {
+        let folder_lock = lock_folder(&options.state)?;
         let state = State::open(&options)?;
         let journal = Journal::open(options.state.join("journal"), options.on_event.clone())?;
         let config = ConfigFile::open(options.state.join("config.toml"), options.content_folder())?;
@@ -40,6 +45,7 @@ impl Core {
             journal: Mutex::new(journal),
             config: Mutex::new(config),
             live: broadcast::channel(LIVE_RECORDS).0,
+            _lock: folder_lock,
         })
     }
 
@@ -107,6 +113,20 @@ impl Core {
 
     pub(crate) fn config_path(&self) -> std::path::PathBuf {
         lock(&self.config).path().to_owned()
+    }
+}
+
+/// Two controllers in one folder would overwrite each other's devices.
+fn lock_folder(folder: &Path) -> Result<File> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let path = folder.join("lock");
+    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => bail!("{} is in use by another controller", folder.display()),
+        Err(TryLockError::Error(fault)) => {
+            Err(fault).with_context(|| format!("cannot lock {}", path.display()))
+        }
     }
 }
 

@@ -53,6 +53,8 @@ pub(crate) struct Datastore {
     pub(crate) name: String,
     pub(crate) url: Option<String>,
     pub(crate) path: String,
+    pub(crate) api_key: String,
+    pub(crate) password: String,
 }
 
 /// An application.
@@ -150,6 +152,10 @@ struct DatastoreTable {
     url: Spanned<String>,
     #[serde(default)]
     path: String,
+    #[serde(default)]
+    api_key: String,
+    #[serde(default)]
+    password: String,
 }
 
 #[derive(Deserialize)]
@@ -231,7 +237,13 @@ impl Check<'_> {
     }
 
     fn datastores(&mut self, tables: Vec<DatastoreTable>) -> Vec<Datastore> {
-        let own = Datastore { name: OWN_DATASTORE.into(), url: None, path: "content".into() };
+        let own = Datastore {
+            name: OWN_DATASTORE.into(),
+            url: None,
+            path: "content".into(),
+            api_key: String::new(),
+            password: String::new(),
+        };
         let mut datastores = vec![own];
         for table in tables {
             let name = table.name.get_ref().clone();
@@ -242,7 +254,8 @@ impl Check<'_> {
                 self.wrong(&table.url, format!("datastore {name}: {url} is neither http:// nor https://"));
             } else {
                 let path = table.path.trim_matches('/').to_owned();
-                datastores.push(Datastore { name, url: Some(url), path });
+                let (api_key, password) = (table.api_key, table.password);
+                datastores.push(Datastore { name, url: Some(url), path, api_key, password });
             }
         }
         datastores

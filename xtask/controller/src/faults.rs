@@ -1,6 +1,5 @@
 //! Wrong answers on purpose, so that tests see what a device makes of them.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -48,6 +47,15 @@ pub enum Fault {
     Late(Duration),
 }
 
+/// Which certificate the device listener shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Face {
+    #[default]
+    Honest,
+    WrongCa,
+    Expired,
+}
+
 #[derive(Debug)]
 struct Armed {
     target: Target,
@@ -59,7 +67,7 @@ struct Armed {
 #[derive(Debug, Default)]
 pub struct Faults {
     armed: Mutex<Vec<Armed>>,
-    wrong_ca: AtomicBool,
+    face: Mutex<Face>,
 }
 
 impl Faults {
@@ -70,22 +78,31 @@ impl Faults {
 
     /// Presents a server certificate of a CA that no device trusts.
     pub fn set_wrong_ca(&self, on: bool) {
-        self.wrong_ca.store(on, Ordering::SeqCst);
+        self.set_face(if on { Face::WrongCa } else { Face::Honest });
+    }
+
+    /// Presents a server certificate of the right CA that has expired.
+    pub fn set_expired(&self, on: bool) {
+        self.set_face(if on { Face::Expired } else { Face::Honest });
     }
 
     /// Ends all faults.
     pub fn clear(&self) {
         self.lock().clear();
-        self.set_wrong_ca(false);
+        self.set_face(Face::Honest);
     }
 
     /// Whether faults are still waiting for their answers.
     pub fn pending(&self) -> bool {
-        !self.lock().is_empty() || self.wrong_ca()
+        !self.lock().is_empty() || self.face() != Face::Honest
     }
 
-    pub(crate) fn wrong_ca(&self) -> bool {
-        self.wrong_ca.load(Ordering::SeqCst)
+    pub(crate) fn face(&self) -> Face {
+        *self.face.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_face(&self, face: Face) {
+        *self.face.lock().unwrap_or_else(PoisonError::into_inner) = face;
     }
 
     /// The fault for an answer of this endpoint, if one is armed; counts it down.

@@ -12,32 +12,18 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::core::Core;
-use crate::desired::ConfigError;
 use crate::faults::Faults;
+use crate::files::write_file;
 use crate::listen::{Faces, Presence, bind, serve_devices, serve_web};
 use crate::observed::{DeviceView, LogLine, ObjectView, Observed, Violation};
 use crate::options::Options;
+use crate::outcome::{ConfigRefused, TimedOut, Urls};
 use crate::provision::{Bundle, Reach, bundle};
 use crate::tls;
 
 /// The controller.
 #[derive(Debug)]
 pub struct Controller;
-
-/// Where a running controller is reached from this host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Urls {
-    /// The device API, by the name in its certificate: `https://NAME:PORT`.
-    pub api: String,
-    /// The web page: `http://127.0.0.1:PORT/`.
-    pub web: String,
-    /// The built-in datastore as guests see it: `http://10.0.2.2:PORT/content`.
-    pub content: String,
-    /// Port of the device API.
-    pub api_port: u16,
-    /// Port of the page and of the content.
-    pub web_port: u16,
-}
 
 /// A running controller. Dropping it stops it.
 ///
@@ -49,40 +35,6 @@ pub struct Handle {
     wanted: watch::Sender<Presence>,
     is: watch::Receiver<Presence>,
 }
-
-/// What was waited for did not come in time.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TimedOut {
-    /// What it was.
-    pub what: String,
-    /// How long the wait was.
-    pub after: Duration,
-    /// The last events, oldest first.
-    pub events: Vec<String>,
-}
-
-impl fmt::Display for TimedOut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} did not come within {:?}; last events:", self.what, self.after)?;
-        self.events.iter().try_for_each(|event| write!(f, "\n  {event}"))
-    }
-}
-
-impl std::error::Error for TimedOut {}
-
-/// The configuration was not taken; the one before stays in force.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigRefused(pub Vec<ConfigError>);
-
-impl fmt::Display for ConfigRefused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut errors = self.0.iter();
-        errors.next().iter().try_for_each(|error| write!(f, "{error}"))?;
-        errors.try_for_each(|error| write!(f, "\n{error}"))
-    }
-}
-
-impl std::error::Error for ConfigRefused {}
 
 impl Controller {
     /// Starts a controller on its own runtime.
@@ -113,6 +65,7 @@ impl Controller {
             Ok(Faces {
                 honest: tls::server(&state.pki.server, options.tls)?,
                 stranger: tls::server(&state.pki.stranger, options.tls)?,
+                expired: tls::server(&state.pki.expired, options.tls)?,
             })
         })?;
         let runtime = Builder::new_multi_thread()
@@ -165,7 +118,7 @@ impl Handle {
     pub fn put_content(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let folder = self.core.options.content_folder();
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        crate::pki::write_file(&folder.join(name), bytes)?;
+        write_file(&folder.join(name), bytes)?;
         self.core.look_at_config()
     }
 
@@ -301,7 +254,7 @@ impl Handle {
         self.core.with(|state| {
             state.registry.change(device, |device| device.token = None)?;
             state.view(device).attested = false;
-            state.event(format!("device {device}: its integrity token is revoked"));
+            state.device_event(device, "its integrity token is revoked".into());
             Ok(())
         })
     }
@@ -316,7 +269,7 @@ impl Handle {
             let view = state.registry.by_uuid(fresh).map(crate::state::view_of);
             state.observed.devices.remove(&device);
             state.observed.devices.extend(view.map(|view| (fresh, view)));
-            state.event(format!("device {device}: is now {fresh}"));
+            state.device_event(device, format!("is now {fresh}"));
             Ok(fresh)
         })
     }
@@ -329,7 +282,7 @@ impl Handle {
         self.core.with(|state| {
             state.registry.remove(device)?;
             state.observed.devices.remove(&device);
-            state.event(format!("device {device}: deleted"));
+            state.device_event(device, "deleted".into());
             Ok(())
         })
     }

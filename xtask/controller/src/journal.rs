@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::clock::rfc3339;
 use crate::options::EventSink;
-use crate::state::Record;
+use crate::state::{Record, device_name};
 
 /// A journal beyond this size becomes `NAME.old.jsonl`, in place of the one before.
 const SIZE_LIMIT: u64 = 32 << 20;
@@ -34,14 +34,15 @@ impl Journal {
         let (name, value) = match record {
             Record::Event(event) => {
                 self.tell(&event.text);
-                ("events", json!({ "at": rfc3339(event.at_ms), "event": event.text }))
+                ("events", json!({ "at": rfc3339(event.at_ms), "device": event.device, "event": event.text }))
             }
             Record::Violation(violation) => {
                 let verdict = match violation.refused {
                     Some(status) => format!("refused with {status}"),
                     None => "accepted".into(),
                 };
-                let sender = violation.device.map_or_else(String::new, |device| format!("device {device}: "));
+                let sender =
+                    violation.device.map_or_else(String::new, |device| format!("{}: ", device_name(device)));
                 self.tell(&format!(
                     "VIOLATION {sender}{} ({verdict}): {}",
                     violation.request, violation.reason

@@ -40,12 +40,14 @@ mod core;
 mod desired;
 mod envelope;
 mod faults;
+mod files;
 mod handle;
 mod journal;
 mod key;
 mod listen;
 mod observed;
 mod options;
+mod outcome;
 mod pki;
 mod provision;
 mod refusal;
@@ -57,11 +59,12 @@ mod web;
 
 pub use desired::ConfigError;
 pub use faults::{Fault, Faults, Target};
-pub use handle::{ConfigRefused, Controller, Handle, TimedOut, Urls};
+pub use handle::{Controller, Handle};
 pub use observed::{
     DeviceInfo, DeviceMetrics, DeviceView, Event, LogLine, ObjectKind, ObjectView, Observed, Violation,
 };
 pub use options::{EventSink, Options, TlsVersions};
+pub use outcome::{ConfigRefused, TimedOut, Urls};
 pub use provision::Bundle;
 pub use route::Endpoint;
 pub use uuid::Uuid;

@@ -22,13 +22,16 @@ use tokio_rustls::rustls::ServerConfig;
 use crate::api::{self, Answer, BODY_LIMIT, Incoming};
 use crate::body::{Body, Cut};
 use crate::core::Core;
-use crate::faults::{Fault, spoil};
+use crate::faults::{Face, Fault, spoil};
 use crate::observed::Violation;
 use crate::route::route;
 use crate::{clock, web};
 
 /// A handshake or the head of a request may take so long.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How events call the start of a connection.
+const HANDSHAKE: &str = "a TLS handshake";
 
 /// Whether the device listener shall be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,10 +47,11 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<StdListener> {
     Ok(listener)
 }
 
-/// Certificates of the device listener: the honest one, and one of a CA that nobody trusts.
+/// What the device listener may show: its certificate, one of a CA that nobody trusts, an old one.
 pub(crate) struct Faces {
     pub(crate) honest: Arc<ServerConfig>,
     pub(crate) stranger: Arc<ServerConfig>,
+    pub(crate) expired: Arc<ServerConfig>,
 }
 
 /// Serves the device API until the task is dropped. `is` tells where it stands.
@@ -91,12 +95,23 @@ pub(crate) async fn serve_devices(
             Some(_) = connections.join_next() => {}
             accepted = accepted => match accepted {
                 Ok((stream, _)) => {
-                    let face = if core.faults.wrong_ca() { &faces.stranger } else { &faces.honest };
+                    let face = match core.faults.face() {
+                        Face::Honest => &faces.honest,
+                        Face::WrongCa => &faces.stranger,
+                        Face::Expired => &faces.expired,
+                    };
                     let acceptor = TlsAcceptor::from(face.clone());
                     let core = core.clone();
                     connections.spawn(async move {
-                        if let Ok(Ok(stream)) = timeout(PATIENCE, acceptor.accept(stream)).await {
-                            serve_device(core, stream).await;
+                        match timeout(PATIENCE, acceptor.accept(stream)).await {
+                            Ok(Ok(stream)) => {
+                                core.with(|state| state.told.remove(HANDSHAKE));
+                                serve_device(core, stream).await;
+                            }
+                            Ok(Err(fault)) => core.with(|state| {
+                                state.tell_once(HANDSHAKE.into(), format!("{HANDSHAKE} failed: {fault}"));
+                            }),
+                            Err(_) => {}
                         }
                     });
                 }

@@ -182,6 +182,8 @@ pub struct LogLine {
 pub struct Event {
     /// Milliseconds since 1970.
     pub at_ms: i64,
+    /// The device that it is about, if it is about one.
+    pub device: Option<Uuid>,
     /// One line of text.
     pub text: String,
 }

@@ -19,6 +19,7 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use uuid::Uuid;
 
 use crate::clock;
+use crate::files::{write_file, write_secret};
 use crate::key::{Certificate, sha256};
 
 /// A certificate and its private key as PEM text; the key is PKCS#8.
@@ -38,6 +39,8 @@ pub(crate) struct Pki {
     pub(crate) onboarding: Leaf,
     /// A server certificate for the same name from a CA that no device trusts.
     pub(crate) stranger: Leaf,
+    /// One of the right CA whose time is over.
+    pub(crate) expired: Leaf,
 }
 
 /// The key that signs answers.
@@ -66,6 +69,8 @@ impl Pki {
             folder: folder.to_owned(),
             server: kept(folder, "server", || leaf(&ca, "server", server_names))?,
             stranger: kept(folder, "stranger", || leaf(&stranger_ca, "server", server_names))?,
+            // Not kept: what is not valid now is made anew anyway.
+            expired: expired(&ca, server_names)?,
             signing: kept(folder, "signing", || leaf(&ca, "signing", &[]))?,
             exchange: kept(folder, "exchange", || leaf(&ca, "exchange", &[]))?,
             onboarding: kept(folder, "onboarding", onboarding)?,
@@ -149,13 +154,6 @@ pub(crate) fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// Writes a file so that a reader sees the old or the new content, never a part.
-pub(crate) fn write_file(path: &Path, content: &[u8]) -> Result<()> {
-    let beside = path.with_extension("new");
-    fs::write(&beside, content).with_context(|| format!("cannot write {}", beside.display()))?;
-    fs::rename(&beside, path).with_context(|| format!("cannot replace {}", path.display()))
-}
-
 fn authority(name: &str) -> Result<Leaf> {
     let mut params = params(name, 20)?;
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -170,12 +168,23 @@ fn onboarding() -> Result<Leaf> {
 }
 
 fn leaf(ca: &Leaf, name: &str, alternative_names: &[String]) -> Result<Leaf> {
+    issued(ca, &leaf_params(name, alternative_names)?)
+}
+
+fn expired(ca: &Leaf, alternative_names: &[String]) -> Result<Leaf> {
+    let mut params = leaf_params("server", alternative_names)?;
+    params.not_before = date_time_ymd(2020, 1, 1);
+    params.not_after = date_time_ymd(2021, 1, 1);
+    issued(ca, &params)
+}
+
+fn leaf_params(name: &str, alternative_names: &[String]) -> Result<CertificateParams> {
     let mut params = params(&format!("Sarsen development {name}"), 10)?;
     params.subject_alt_names = CertificateParams::new(alternative_names)?.subject_alt_names;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyAgreement];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
-    issued(ca, &params)
+    Ok(params)
 }
 
 fn issued(by: &Leaf, params: &CertificateParams) -> Result<Leaf> {
@@ -227,7 +236,7 @@ fn kept(folder: &Path, name: &str, make: impl FnOnce() -> Result<Leaf>) -> Resul
     }
     let leaf = make().with_context(|| format!("cannot make the {name} certificate"))?;
     // The certificate last: it is the mark that the pair is whole.
-    write_file(&key_path, leaf.key.as_bytes())?;
+    write_secret(&key_path, leaf.key.as_bytes())?;
     write_file(&cert_path, leaf.cert.as_bytes())?;
     Ok(leaf)
 }

@@ -7,7 +7,8 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use uuid::Uuid;
 
-use crate::pki::{self, Pki, write_file};
+use crate::files::write_named;
+use crate::pki::{self, Pki};
 
 /// Provisioning files of one device by their names in EVE's CONFIG partition.
 ///
@@ -33,7 +34,7 @@ impl Bundle {
     /// If the folder or a file cannot be written.
     pub fn write_to(&self, folder: &Path) -> Result<()> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        self.files.iter().try_for_each(|(name, content)| write_file(&folder.join(name), content))
+        self.files.iter().try_for_each(|(name, content)| write_named(folder, name, content))
     }
 }
 
@@ -58,7 +59,7 @@ pub(crate) fn bundle(folder: &Path, name: &str, pki: &Pki, reach: &Reach<'_>) ->
         let contents = [device.cert, device.key, ecdh.cert, ecdh.key, soft_serial, serial];
         fs::create_dir_all(&own).with_context(|| format!("cannot make {}", own.display()))?;
         for (file, content) in identity.iter().zip(contents) {
-            write_file(&own.join(file), content.as_bytes())?;
+            write_named(&own, file, content.as_bytes())?;
         }
     }
     let mut files = BTreeMap::new();

@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::files::write_secret;
 use crate::key::{Certificate, hex};
-use crate::pki::write_file;
 
 /// A registered device.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -161,6 +161,6 @@ impl Registry {
     }
 
     fn save(&self) -> Result<()> {
-        write_file(&self.path, serde_json::to_string_pretty(&self.devices)?.as_bytes())
+        write_secret(&self.path, serde_json::to_string_pretty(&self.devices)?.as_bytes())
     }
 }

@@ -15,10 +15,14 @@ use uuid::Uuid;
 use crate::clock;
 use crate::compile::{Surroundings, Versions, app_uuid, compile, config_hash};
 use crate::desired::{ConfigError, Desired};
+use crate::files::write_file;
 use crate::observed::{DeviceView, Event, LogLine, Observed, Violation};
 use crate::options::Options;
-use crate::pki::{Pki, SigningKey, write_file};
+use crate::pki::{Pki, SigningKey};
 use crate::registry::{Device, Registry};
+
+/// Subjects of which the last event is remembered.
+const TOLD: usize = 256;
 
 /// Something for the journals, the page and the terminal.
 #[derive(Debug, Clone)]
@@ -54,8 +58,8 @@ pub(crate) struct State {
     pub(crate) records: Vec<Record>,
     /// Identifiers of the last requests: each request has to bring a fresh one.
     pub(crate) request_ids: VecDeque<String>,
-    /// Last ordinary refusal of each device, so that it is told once.
-    pub(crate) last_refusal: BTreeMap<String, String>,
+    /// What was told last about each subject, so that it is told once.
+    pub(crate) told: BTreeMap<String, String>,
 }
 
 /// A compiled configuration, kept until something changes.
@@ -100,7 +104,7 @@ impl State {
             config_name: folder.join("config.toml").display().to_string(),
             records: Vec::new(),
             request_ids: VecDeque::new(),
-            last_refusal: BTreeMap::new(),
+            told: BTreeMap::new(),
         })
     }
 
@@ -158,11 +162,32 @@ impl State {
         self.served.clear();
     }
 
-    /// Notes a life event.
+    /// Notes a life event of the controller.
     pub(crate) fn event(&mut self, text: String) {
-        let event = Event { at_ms: clock::now_ms(), text };
+        self.note(None, text);
+    }
+
+    /// Notes a life event of a device. The start of its UUID is enough to tell a few apart.
+    pub(crate) fn device_event(&mut self, device: Uuid, text: String) {
+        self.note(Some(device), format!("{}: {text}", device_name(device)));
+    }
+
+    fn note(&mut self, device: Option<Uuid>, text: String) {
+        let event = Event { at_ms: clock::now_ms(), device, text };
         self.observed.push_event(event.clone());
         self.records.push(Record::Event(event));
+    }
+
+    /// Notes an event about a subject, unless it is what was noted about it last.
+    pub(crate) fn tell_once(&mut self, subject: String, text: String) {
+        if self.told.get(&subject) == Some(&text) {
+            return;
+        }
+        if self.told.len() >= TOLD {
+            self.told.clear();
+        }
+        self.event(text.clone());
+        self.told.insert(subject, text);
     }
 
     /// Notes a deviation from the protocol.
@@ -179,6 +204,11 @@ impl State {
             .entry(device)
             .or_insert_with(|| DeviceView { uuid: device, ..Default::default() })
     }
+}
+
+/// How events call a device.
+pub(crate) fn device_name(device: Uuid) -> String {
+    format!("device {:.8}", device.to_string())
 }
 
 /// What is known of a device that was registered earlier.

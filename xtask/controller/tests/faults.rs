@@ -73,11 +73,18 @@ fn a_controller_goes_away_and_comes_back_on_its_port() {
 }
 
 #[test]
-fn a_wrong_ca_is_seen_and_ends() {
+fn a_wrong_ca_and_an_old_certificate_are_seen_and_end() {
     let (_folder, controller, device) = start();
     controller.faults().set_wrong_ca(true);
     let refused = device.send("GET", "/api/v2/edgedevice/ping", b"").expect_err("not trusted");
     assert!(refused.to_string().contains("UnknownIssuer"), "{refused}");
+    let told = controller.wait_for("an event", Duration::from_secs(5), |observed| {
+        observed.events.iter().find(|event| event.text.contains("handshake failed")).cloned()
+    });
+    assert!(told.expect("told").text.contains("UnknownCA"));
+    controller.faults().set_expired(true);
+    let refused = device.send("GET", "/api/v2/edgedevice/ping", b"").expect_err("too old");
+    assert!(refused.to_string().contains("certificate expired"), "{refused}");
     controller.faults().clear();
     assert_eq!(device.send("GET", "/api/v2/edgedevice/ping", b"").expect("trusted").status, 200);
 }

@@ -113,6 +113,8 @@ fn devices_and_versions_outlive_the_controller() {
     controller.shutdown();
 
     let controller = start(&folder);
+    let second = Controller::start(Options::new(folder.path())).expect_err("the folder is in use");
+    assert!(second.to_string().contains("in use by another controller"), "{second}");
     let mut again = Device::new(&controller, "one");
     assert_eq!(again.bundle.text("soft_serial"), bundle.text("soft_serial"));
     assert_eq!(again.bundle.files["root-certificate.pem"], bundle.files["root-certificate.pem"]);

@@ -76,7 +76,7 @@ fn take_certs(state: &mut State, device: Uuid, certs: &[ZCert]) -> Result<ZAttes
     let count = published.len();
     // Each request replaces the whole set.
     change(state, device, |device| device.published = Some(published))?;
-    state.event(format!("device {device}: published {count} certificates"));
+    state.device_event(device, format!("published {count} certificates"));
     Ok(ZAttestResponse { resp_type: ZAttestRespType::AttestRespCert as i32, ..Default::default() })
 }
 
@@ -140,13 +140,13 @@ fn judge_quote(
         if !matches!(verdict, Verdict::NoCertificate) {
             notes.remark(format!("quote answered {}: {verdict}", code.as_str_name()));
         }
-        state.event(format!("device {device}: quote refused, {verdict}"));
+        state.device_event(device, format!("quote refused, {verdict}"));
         return Ok(quote_response(code, Vec::new(), Vec::new()));
     }
     let token = known.token.clone().unwrap_or_else(|| hex(&random::<64>()));
     change(state, device, |device| device.token = Some(token.clone()))?;
     state.view(device).attested = true;
-    state.event(format!("device {device}: attested, {verdict}"));
+    state.device_event(device, format!("attested, {verdict}"));
     Ok(quote_response(code, token.into_bytes(), keys))
 }
 
@@ -186,7 +186,7 @@ fn store_keys(
     let code = if current {
         let kept = keys.iter().map(|key| STANDARD.encode(key.encode_to_vec())).collect();
         change(state, device, |device| device.keys = kept)?;
-        state.event(format!("device {device}: {} keys are kept for it", keys.len()));
+        state.device_event(device, format!("{} keys are kept for it", keys.len()));
         AttestStorageKeysResponseCode::Success
     } else {
         AttestStorageKeysResponseCode::ItokenMismatch

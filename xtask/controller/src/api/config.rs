@@ -25,11 +25,11 @@ pub(super) fn serve(state: &mut State, device: Uuid, payload: &[u8]) -> Result<A
     let view = state.view(device);
     if served.hash == request.config_hash {
         if view.config_confirmed.replace(served.version) != Some(served.version) {
-            state.event(format!("device {device}: has configuration version {}", served.version));
+            state.device_event(device, format!("has configuration version {}", served.version));
         }
         return Ok(Answer::empty(304));
     }
     view.config_sent = Some(served.version);
-    state.event(format!("device {device}: was sent configuration version {}", served.version));
+    state.device_event(device, format!("was sent configuration version {}", served.version));
     Ok(Answer::sealed(200, state, served.response))
 }

@@ -181,13 +181,13 @@ fn tell_device(state: &mut State, device: Uuid, before: Option<&DeviceInfo>, now
     let changed = |part: fn(&DeviceInfo) -> &String| before.is_none_or(|before| part(before) != part(now));
     if changed(|info| &info.state) || changed(|info| &info.attestation) {
         let attestation = if now.attestation.is_empty() { "not told" } else { now.attestation.as_str() };
-        state.event(format!("device {device}: {}, attestation {attestation}", now.state));
+        state.device_event(device, format!("{}, attestation {attestation}", now.state));
     }
     for (key, reason) in &now.item_errors {
         if before.is_none_or(|before| {
             !before.item_errors.iter().any(|known| known == &(key.clone(), reason.clone()))
         }) {
-            state.event(format!("device {device}: item {key}: {reason}"));
+            state.device_event(device, format!("item {key}: {reason}"));
         }
     }
 }
@@ -332,7 +332,7 @@ fn tell_object(state: &mut State, device: Uuid, before: Option<&ObjectView>, now
         true => String::new(),
         false => format!(": {}", now.errors.join("; ")),
     };
-    state.event(format!("device {device}: {} {name}: {what}{errors}", now.kind.name()));
+    state.device_event(device, format!("{} {name}: {what}{errors}", now.kind.name()));
 }
 
 fn software_state(number: i32) -> Result<String, Refusal> {

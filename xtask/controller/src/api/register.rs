@@ -42,12 +42,12 @@ pub(super) fn serve(state: &mut State, body: &[u8]) -> Result<Answer, Refusal> {
                 let view = view_of(device);
                 state.observed.devices.insert(uuid, view);
             }
-            state.event(format!("device {uuid}: registered, serial {}", shown(&message.serial)));
+            state.device_event(uuid, format!("registered as {uuid}, serial {}", shown(&message.serial)));
             state.view(uuid).last_seen_ms = clock::now_ms();
             Ok(Answer::empty(201))
         }
         Registered::Again(uuid) => {
-            state.event(format!("device {uuid}: registered again"));
+            state.device_event(uuid, "registered again".into());
             Ok(Answer::empty(200))
         }
         Registered::Conflict(owner) => {
@@ -60,7 +60,7 @@ pub(super) fn serve(state: &mut State, body: &[u8]) -> Result<Answer, Refusal> {
 /// Tells a device its UUID.
 pub(super) fn serve_uuid(state: &mut State, device: Uuid, payload: &[u8]) -> Result<Answer, Refusal> {
     let _: UuidRequest = decode(payload, "UuidRequest")?;
-    state.event(format!("device {device}: asked for its UUID"));
+    state.device_event(device, "asked for its UUID".into());
     let response = UuidResponse {
         uuid: device.to_string(),
         manufacturer: "Sarsen".into(),

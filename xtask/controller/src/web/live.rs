@@ -100,7 +100,7 @@ impl News {
         let news = std::mem::replace(self, Self { session: self.session, ..Self::default() });
         let mut parts = Vec::new();
         for (name, wanted) in [
-            ("summary", news.changed || news.violations),
+            ("summary", news.changed || news.violations || news.events),
             ("devices", news.changed),
             ("apps", news.changed),
             ("config", news.changed || news.events),

@@ -34,6 +34,10 @@ pub(super) fn summary(html: &mut Html, state: &State) {
     tile(html, observed.devices.len(), "device", "devices", "");
     tile(html, running, "app running", "apps running", "");
     tile(html, configured, "app configured", "apps configured", "");
+    let mistakes = state.config_errors.len();
+    if mistakes > 0 {
+        tile(html, mistakes, "configuration mistake", "configuration mistakes", "bad");
+    }
     let tone = if observed.violations.is_empty() { "" } else { "bad" };
     tile(html, observed.violations.len(), "violation", "violations", tone);
 }
