@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use xtask_controller::Observed;
 
 use crate::build::{self, Built};
-use crate::console::Line;
+use crate::console::{Line, introduction};
 use crate::qemu::{Machine, Options as MachineOptions};
 use crate::setup::{self, Stock};
 use crate::site::{self, Site};
@@ -40,13 +40,16 @@ pub struct Options {
     pub no_build: bool,
 }
 
+/// Stands for the first application, whatever its name.
+const APPLICATION: &str = "application";
+
 /// Points of the boot that the console tells: name, speaker, part of the line.
 const POINTS: [(&str, &str, &str); 5] = [
     ("power-on to Xen", "xen", "Xen version"),
     ("power-on to dom0's first line", "dom0", "sarsen dom0"),
     ("power-on to net's first line", "net", ""),
     ("power-on to control's first line", "control", ""),
-    ("power-on to the application's first line", site::APP, ""),
+    ("power-on to the application's first line", APPLICATION, ""),
 ];
 
 /// Points that the controller sees, in their order.
@@ -179,7 +182,12 @@ fn points(lines: &[Line], seen: &[(&str, Duration)], samples: &mut Samples) {
     let at = |who: &str, part: &str| {
         lines.iter().find(|line| line.who == who && line.text.contains(part)).map(|line| line.at)
     };
+    let application = lines
+        .iter()
+        .filter(|line| line.who == "dom0" && line.text.contains("application "))
+        .find_map(|line| introduction(&line.text));
     for (name, who, part) in POINTS {
+        let who = if who == APPLICATION { application.map_or("", |(name, _)| name) } else { who };
         if let Some(at) = at(who, part) {
             samples.add(name, "ms", milliseconds(at));
         }
@@ -261,6 +269,8 @@ mod tests {
             line(1100, "dom0", "sarsen dom0 0.1.0"),
             line(1200, "dom0", "INFO dom0: measure create.net 12.5 ms"),
             line(1250, "net", "up"),
+            line(1300, "dom0", "INFO dom0: application 5e0c is d3"),
+            line(1350, "5e0c", "hello"),
         ];
         let mut samples = Samples::default();
         points(&lines, &[("seen", Duration::from_millis(2100))], &mut samples);
@@ -274,6 +284,7 @@ mod tests {
             ("power-on to Xen", "ms", 50.0),
             ("power-on to dom0's first line", "ms", 1100.0),
             ("power-on to net's first line", "ms", 1250.0),
+            ("power-on to the application's first line", "ms", 1350.0),
             ("seen", "ms", 1000.0),
         ];
         assert_eq!(got, expected);

@@ -2,7 +2,8 @@
 //!
 //! Xen marks its own lines with `(XEN)` and those of guest N with `(dN)`; dom0's come as they are, and
 //! what comes before Xen's first line is the firmware's or the boot loader's. dom0 tells once for each
-//! domain which number it has (`domain NAME is dN`), and from then on lines carry the name.
+//! domain which number it has (`domain NAME is dN`, `application ID is dN`), and from then on lines carry
+//! the name.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -63,11 +64,11 @@ fn guest_prefix(line: &str) -> Option<(u32, &str)> {
     Some((number.parse().ok()?, rest.strip_prefix(' ').unwrap_or(rest)))
 }
 
-/// `… domain NAME is dN …` → NAME and N.
-fn introduction(line: &str) -> Option<(&str, u32)> {
+/// `… domain NAME is dN …` or `… application ID is dN …` → the name and N.
+pub(crate) fn introduction(line: &str) -> Option<(&str, u32)> {
     let words: Vec<&str> = line.split_whitespace().collect();
     words.windows(4).find_map(|window| match window {
-        ["domain", name, "is", id] => {
+        ["domain" | "application", name, "is", id] => {
             let digits = id.strip_prefix('d')?.trim_end_matches(|c: char| !c.is_ascii_digit());
             Some((*name, digits.parse().ok()?))
         }
@@ -134,6 +135,8 @@ mod tests {
         // Restarted: a new number, the same name. The old number keeps its last name.
         said(&mut speakers, "domain net is d7.");
         assert_eq!(said(&mut speakers, "(d7) up"), pair("net", "up"));
+        said(&mut speakers, "INFO dom0: application 5e0c60cc is d8");
+        assert_eq!(said(&mut speakers, "(d8) tick"), pair("5e0c60cc", "tick"));
         // Only dom0 introduces; a guest that says the same changes nothing.
         said(&mut speakers, "(d7) domain control is d7");
         assert_eq!(said(&mut speakers, "(d7) up"), pair("net", "up"));

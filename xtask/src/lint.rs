@@ -15,10 +15,10 @@ use crate::ui;
 pub fn lint() -> Result<()> {
     let step = ui::step("formatting");
     tool("cargo")
-        .args(["fmt", "--all", "--check"])
+        .args(["fmt", "--all", "--", "--check", "-l"])
         .dir(&paths::repository())
         .run(&step)
-        .context("run `cargo xtask fmt`")?;
+        .context("files are not formatted, `cargo xtask fmt` does it")?;
     step.done("");
 
     let packages = packages()?;

@@ -52,6 +52,8 @@ pub enum Boot {
         xen: PathBuf,
         /// Xen's command line.
         command_line: String,
+        /// dom0's command line.
+        dom0_command_line: String,
         /// Folder with dom0 and archive.
         folder: PathBuf,
     },
@@ -376,9 +378,10 @@ fn arguments(options: &Options, work: PathBuf) -> Vec<OsString> {
         add(&["-no-reboot"]);
     }
     match &options.boot {
-        Boot::Direct { xen, command_line, .. } => {
+        Boot::Direct { xen, command_line, dom0_command_line, .. } => {
             add(&["-kernel", &xen.display().to_string(), "-append", command_line]);
-            add(&["-initrd", "dom0,archive.cpio"]);
+            let words = dom0_command_line.replace(',', ",,");
+            add(&["-initrd", &format!("{},archive.cpio", format!("dom0 {words}").trim_end())]);
         }
         Boot::Disk { image, keep_writes, stock } => {
             let flash = |unit: u8, file: PathBuf, more: &str| {
@@ -419,6 +422,7 @@ impl Options {
         let boot = Boot::Direct {
             xen: stock.xen.clone(),
             command_line: built.xen_command_line(),
+            dom0_command_line: String::new(),
             folder: built.folder.clone(),
         };
         Self::new(boot, built.machine.memory_mib)
@@ -441,9 +445,15 @@ mod tests {
 
     #[test]
     fn direct_boot_names_xen_and_both_modules() {
-        let boot =
-            Boot::Direct { xen: "/x/xen.elf".into(), command_line: "dom0=pvh a".into(), folder: "/x".into() };
-        let words = words(boot);
+        let boot = |dom0: &str| Boot::Direct {
+            xen: "/x/xen.elf".into(),
+            command_line: "dom0=pvh a".into(),
+            dom0_command_line: dom0.into(),
+            folder: "/x".into(),
+        };
+        let told = words(boot("drill=net:1,2"));
+        assert!(told.contains("-initrd 'dom0 drill=net:1,,2,archive.cpio'"), "{told}");
+        let words = words(boot(""));
         assert!(
             words.contains("-kernel /x/xen.elf -append 'dom0=pvh a' -initrd dom0,archive.cpio"),
             "{words}"

@@ -46,6 +46,9 @@ pub struct Options {
     /// More words for Xen's command line (with --direct)
     #[arg(long, value_name = "WORDS", requires = "direct")]
     pub xen: Option<String>,
+    /// Words for dom0's command line (with --direct)
+    #[arg(long, value_name = "WORDS", requires = "direct")]
+    pub dom0: Option<String>,
     /// Write what crosses the network to this file
     #[arg(long, value_name = "FILE")]
     pub pcap: Option<PathBuf>,
@@ -77,9 +80,9 @@ pub fn run(options: &Options) -> Result<()> {
             MachineOptions::disk(image, &built, &stock)
         }
     };
-    if let (Boot::Direct { command_line, .. }, Some(words)) = (&mut machine.boot, &options.xen) {
-        command_line.push(' ');
-        command_line.push_str(words);
+    if let Boot::Direct { command_line, dom0_command_line, .. } = &mut machine.boot {
+        command_line.extend(options.xen.iter().flat_map(|words| [" ", words]));
+        dom0_command_line.extend(options.dom0.iter().map(String::as_str));
     }
     machine.smp = options.smp;
     machine.memory_mib = options.mem.unwrap_or(machine.memory_mib);
