@@ -6,13 +6,13 @@ use core::{
     time::Duration,
 };
 
-use board_support_hyp::{Shared, Xen};
+use board_support_hyp::{Console, Shared, Xen};
 use board_support_pv::channel::{Channel, ChannelError};
 use board_support_rt::{
     Domain, epitaph,
     timer::{Instant, now},
 };
-use dom0_toolstack::{BuildError, wiring::Dom0End};
+use dom0_toolstack::{BuildError, line, wiring::Dom0End};
 use proto_manifest::{name::Name, table::DOM0_CHANNEL};
 use proto_svc::{
     device::ToControl,
@@ -168,6 +168,8 @@ async fn supervise(
     let started = now();
     let (line, page) = open(id, end)?;
     let mut channel = Supervision::open_upper(line, page).await?;
+    // Until its log is forwarded, a service writes to Xen's console itself.
+    let opened_ns = now().as_nanos();
     loop {
         match channel.receive().await? {
             // Said and checked when the channel was opened.
@@ -177,6 +179,10 @@ async fn supervise(
                 log::info!(target: "dom0", "domain {name}: ready after {} ms", took.as_millis());
             }
             FromService::Log(record) => {
+                if record.at_ns >= opened_ns {
+                    // There is nobody to tell if the console refuses.
+                    let _ = Xen.write(line::of_service(id, &record).as_bytes());
+                }
                 ground.tell(|outbox| outbox.push_log(ToControl::Log { domain: clipped(name), record }));
             }
             FromService::LogLost { count } => ground.tell(|outbox| outbox.lose_lines(count)),

@@ -11,7 +11,7 @@
 //! | [`server`], [`request`], [`application`], [`outbox`] | domains that control asks for, within the table's limits |
 //! | [`pci`], [`acpi`] | handing a PCI function over and taking it back; where configuration space is |
 //! | [`ramdisk`], [`image`] | the archive, the table in it, the hashes of images |
-//! | [`watch`], [`port`] | deaths; dom0's own ports |
+//! | [`watch`], [`port`], [`line`] | deaths; dom0's own ports; what services log |
 //!
 //! What exists outside of dom0 is held by a guard that undoes it when dropped, in reverse order: a
 //! step that fails leaves nothing behind.
@@ -38,6 +38,7 @@ mod error;
 mod fake;
 mod hypervisor;
 pub mod image;
+pub mod line;
 pub mod load;
 pub mod memory;
 pub mod outbox;
