@@ -26,7 +26,10 @@ use crate::{
     reconcile::{
         base_os::BaseOs,
         contents::{ContentCommand, Contents, DownloadError, DownloadId},
-        domains::{AppCommand, AppEvent, Apps, Surroundings},
+        domains::{
+            Apps, Surroundings,
+            command::{AppCommand, AppEvent},
+        },
         networks::Networks,
         volumes::Volumes,
     },

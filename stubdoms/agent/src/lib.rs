@@ -47,7 +47,7 @@ pub use proto_eve::uuid::Uuid;
 pub use provision::{DeviceFacts, ProvisionError, Provisioning};
 pub use reconcile::{
     contents::{ContentCommand, Download, DownloadError, DownloadId},
-    domains::{AppCommand, AppDefinition, AppEvent, AppFailure, StopReason},
+    domains::command::{AppCommand, AppDefinition, AppEvent, AppFailure, StopReason},
 };
 pub use report::{
     logs::{LogRecord, Severity},

@@ -269,6 +269,19 @@ fn counters_are_obeyed_and_changes_wait_for_them() {
 }
 
 #[test]
+fn the_first_restart_command_of_an_application_without_one_is_obeyed() {
+    let mut world = World::new();
+    let mut wanted = config();
+    wanted.apps[0].restart = None;
+    world.controller.set_config(wanted);
+    world.run_until("RUNNING", running);
+    let first = proto_eve::wire::config::InstanceOpsCmd { counter: 1, ..Default::default() };
+    world.controller.edit(|config| config.apps[0].restart = Some(first));
+    world.run(60);
+    assert_eq!(world.dom0.commands, ["define", "start", "stop", "start"]);
+}
+
+#[test]
 fn a_purge_prepares_the_new_content_while_the_old_one_runs() {
     let mut world = World::onboarded();
     let new = b"another image".to_vec();

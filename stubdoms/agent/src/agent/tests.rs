@@ -14,7 +14,7 @@ use proto_eve::{
 use super::*;
 use crate::{
     clock::WallTime,
-    reconcile::domains::{AppFailure, StopReason},
+    reconcile::domains::command::{AppFailure, StopReason},
 };
 
 macro_rules! vector {

@@ -21,6 +21,9 @@
 //! Limits: staging 300 s, booting 60 s, stopping 60 s (then once more, then it is removed by force).
 //! Three attempts to start 5 s apart, then one each `timer.boot.retry`.
 
+pub(crate) mod command;
+mod wanted;
+
 use alloc::{
     collections::{BTreeMap, VecDeque},
     format,
@@ -33,15 +36,19 @@ use proto_eve::{
     text,
     uuid::Uuid,
     wire::{
-        config::{AppInstanceConfig, EdgeDevConfig, InstanceOpsCmd, VmMode},
+        config::{AppInstanceConfig, EdgeDevConfig, InstanceOpsCmd},
         info::ZSwState,
     },
 };
 
+use self::{
+    command::{AppCommand, AppDefinition, AppEvent, AppFailure, StopReason},
+    wanted::{Vm, VolumeRef, Wanted, definition, read},
+};
 use super::{
     contents::{Contents, Image},
     is_id,
-    problem::{Feature, Problem, Troubles},
+    problem::{Problem, Troubles},
     volumes::Volumes,
 };
 use crate::{
@@ -52,183 +59,12 @@ use crate::{
 
 /// Applications that are looked at.
 pub(crate) const MAX_APPS: usize = 64;
-/// Bytes of a guest's command line, as dom0 takes it.
-const MAX_COMMAND_LINE: usize = 512;
-/// Bytes of a domain's name, as dom0 takes it.
-const MAX_NAME: usize = 64;
 
 const STAGING: Duration = Duration::from_secs(300);
 const BOOTING: Duration = Duration::from_secs(60);
 const STOPPING: Duration = Duration::from_secs(60);
 const ATTEMPTS: u32 = 3;
 const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(5);
-
-/// What dom0 is to do about an application.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AppCommand {
-    /// Make it known and give its image, from the content that the shell holds. Answered with
-    /// [`AppEvent::Staged`] or [`AppEvent::Failed`].
-    Define(AppDefinition),
-    /// Build and start its domain. Answered with [`AppEvent::Running`] or [`AppEvent::Failed`].
-    Start {
-        /// The application.
-        app: Uuid,
-    },
-    /// End its domain. Answered with [`AppEvent::Stopped`].
-    Stop {
-        /// The application.
-        app: Uuid,
-    },
-    /// Forget it, and end its domain if there is one. No answer is expected.
-    Remove {
-        /// The application.
-        app: Uuid,
-    },
-}
-
-/// What an application needs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AppDefinition {
-    /// The application.
-    pub app: Uuid,
-    /// For log lines; at most 64 bytes.
-    pub name: String,
-    /// Memory in KiB, whole MiB.
-    pub memory_kib: u32,
-    /// Number of vCPUs.
-    pub vcpus: u16,
-    /// At most 512 bytes.
-    pub command_line: String,
-    /// Names the content; see [`ContentCommand`](super::contents::ContentCommand).
-    pub image_sha256: [u8; 32],
-    /// Bytes of the content.
-    pub image_length: u64,
-}
-
-/// What dom0 says about an application.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AppEvent {
-    /// Its image is complete.
-    Staged,
-    /// Its domain runs.
-    Running {
-        /// Xen's number of it.
-        domid: u16,
-    },
-    /// Its domain has ended.
-    Stopped(StopReason),
-    /// A command was refused or failed.
-    Failed {
-        /// What kind of failure.
-        failure: AppFailure,
-        /// More, for a person; may be empty.
-        text: String,
-    },
-    /// It wrote to its console.
-    Console(Vec<u8>),
-}
-
-/// Why a domain ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StopReason {
-    /// It was told to.
-    Ordered,
-    /// It powered itself off.
-    PowerOff,
-    /// It asked for a reboot.
-    Reboot,
-    /// It crashed.
-    Crash,
-    /// Its watchdog fired.
-    Watchdog,
-    /// Another of Xen's shutdown codes.
-    Code(u8),
-}
-
-impl core::fmt::Display for StopReason {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Self::Ordered => write!(f, "stopped from outside"),
-            Self::PowerOff => write!(f, "powered off"),
-            Self::Reboot => write!(f, "asked for a reboot"),
-            Self::Crash => write!(f, "crashed"),
-            Self::Watchdog => write!(f, "its watchdog fired"),
-            Self::Code(code) => write!(f, "shutdown code {code}"),
-        }
-    }
-}
-
-/// Kinds of failures of a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AppFailure {
-    /// dom0 does not know the application.
-    Unknown,
-    /// dom0 has no room for one more.
-    TooMany,
-    /// The command does not fit the state that the application is in.
-    WrongState,
-    /// Not enough memory.
-    Memory,
-    /// Too many vCPUs.
-    Vcpus,
-    /// The image is too large.
-    ImageSize,
-    /// The image did not arrive as announced.
-    ImageTransfer,
-    /// The image's SHA-256 is not the announced one.
-    ImageHash,
-    /// The image cannot be started.
-    ImageFormat,
-    /// A step of building the domain failed.
-    Build,
-    /// The shell does not hold the content; it is fetched again.
-    ContentGone,
-}
-
-impl core::fmt::Display for AppFailure {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(match self {
-            Self::Unknown => "dom0 does not know the application",
-            Self::TooMany => "dom0 has no room for one more application",
-            Self::WrongState => "the application is in another state",
-            Self::Memory => "there is not enough memory",
-            Self::Vcpus => "too many vCPUs",
-            Self::ImageSize => "the image is too large",
-            Self::ImageTransfer => "the image did not arrive as announced",
-            Self::ImageHash => "the image's SHA-256 is not the announced one",
-            Self::ImageFormat => "the image cannot be started",
-            Self::Build => "building the domain failed",
-            Self::ContentGone => "the content is not held any more",
-        })
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Vm {
-    memory_kib: u32,
-    vcpus: u32,
-    mode: i32,
-    arguments: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct VolumeRef {
-    pub(crate) id: String,
-    pub(crate) generation: i64,
-}
-
-/// What the configuration says.
-#[derive(Clone, Debug)]
-struct Wanted {
-    vm: Vm,
-    volumes: Vec<VolumeRef>,
-    /// Why it cannot be started at all.
-    refused: Option<Problem>,
-    warnings: Vec<Problem>,
-    activate: bool,
-    start_delay: Duration,
-    disable_logs: bool,
-}
 
 /// What an application is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -467,7 +303,9 @@ impl App {
         self.name = text::bounded(&instance.displayname, 256);
         self.wanted = wanted;
         self.removing = false;
-        let counter = |command: &Option<InstanceOpsCmd>| command.as_ref().map(|command| command.counter);
+        // Unlike the device's, an application's counter that is absent is one of 0.
+        let counter =
+            |command: &Option<InstanceOpsCmd>| Some(command.as_ref().map_or(0, |command| command.counter));
         let restart = self.restart.observe(counter(&instance.restart));
         let purge = self.purge.observe(counter(&instance.purge));
         if let Phase::Halting { then: then @ Then::Remove, .. } = &mut self.phase {
@@ -828,18 +666,6 @@ fn admission(vm: &Vm, around: &Surroundings<'_>, used_kib: u64) -> Option<Proble
     None
 }
 
-fn definition(app: Uuid, name: &str, vm: &Vm, image: Image) -> AppDefinition {
-    AppDefinition {
-        app,
-        name: text::bounded(name, MAX_NAME),
-        memory_kib: vm.memory_kib,
-        vcpus: u16::try_from(vm.vcpus).unwrap_or(u16::MAX),
-        command_line: format!("console=hvc0 appuuid={app} {}", vm.arguments).trim_end().into(),
-        image_sha256: image.sha256,
-        image_length: image.length,
-    }
-}
-
 /// How far a state is on the way to a volume.
 fn progress(state: ZSwState) -> u8 {
     match state {
@@ -851,82 +677,5 @@ fn progress(state: ZSwState) -> u8 {
         ZSwState::Delivered => 5,
         ZSwState::CreatingVolume => 6,
         _ => 7,
-    }
-}
-
-fn read(instance: &AppInstanceConfig, profile: &str) -> Wanted {
-    let vm = instance.fixedresources.clone().unwrap_or_default();
-    let volumes: Vec<VolumeRef> = instance
-        .volume_ref_list
-        .iter()
-        .take(16)
-        .map(|volume| VolumeRef { id: volume.uuid.clone(), generation: volume.generation_count })
-        .collect();
-    let mut warnings = Vec::new();
-    if vm.enable_vnc {
-        warnings.push(Problem::Unsupported(Feature::Vnc));
-    }
-    if instance.snapshot.as_ref().is_some_and(|snapshot| !snapshot.snapshots.is_empty()) {
-        warnings.push(Problem::Unsupported(Feature::Snapshots));
-    }
-    let profiles = &instance.profile_list;
-    Wanted {
-        refused: refusal(instance, &volumes),
-        vm: Vm {
-            // Xen gives whole MiB.
-            memory_kib: vm.memory.checked_next_multiple_of(1024).unwrap_or(u32::MAX),
-            vcpus: vm.vcpus.max(1),
-            mode: vm.virtualization_mode,
-            arguments: vm.extraargs.chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
-        },
-        volumes,
-        warnings,
-        activate: instance.activate && (profiles.is_empty() || profiles.iter().any(|known| known == profile)),
-        start_delay: Duration::from_secs(instance.start_delay_in_seconds.into()),
-        disable_logs: vm.disable_logs,
-    }
-}
-
-/// Why an application can never be started as it is configured.
-fn refusal(instance: &AppInstanceConfig, volumes: &[VolumeRef]) -> Option<Problem> {
-    const METADATA_NONE: i32 = 1;
-    let vm = instance.fixedresources.clone().unwrap_or_default();
-    let unsupported = |feature| Some(Problem::Unsupported(feature));
-    if vm.virtualization_mode != VmMode::Pv as i32 {
-        return unsupported(Feature::VirtualizationMode(vm.virtualization_mode));
-    }
-    if instance.service {
-        return unsupported(Feature::Service);
-    }
-    if !instance.adapters.is_empty() {
-        return unsupported(Feature::Passthrough);
-    }
-    if !vm.kernel.is_empty() || !vm.ramdisk.is_empty() {
-        return unsupported(Feature::GuestKernel);
-    }
-    if instance.cipher_data.is_some() && instance.user_data.is_empty() {
-        return unsupported(Feature::EncryptedUserData);
-    }
-    if !instance.user_data.is_empty() && instance.meta_data_type != METADATA_NONE {
-        return unsupported(Feature::UserData);
-    }
-    if let Some(interface) = instance.interfaces.first() {
-        return Some(Problem::NetworkInstance { id: text::bounded(&interface.network_id, 64) });
-    }
-    if vm.memory == 0 {
-        return Some(Problem::Domain { text: "no memory is configured".into() });
-    }
-    if vm.extraargs.len() > MAX_COMMAND_LINE - 64 {
-        let text = format!(
-            "extra arguments of {} bytes, and {} are the most",
-            vm.extraargs.len(),
-            MAX_COMMAND_LINE - 64
-        );
-        return Some(Problem::Domain { text });
-    }
-    match volumes.len() {
-        0 => Some(Problem::NoImage),
-        1 => None,
-        _ => unsupported(Feature::SecondVolume),
     }
 }
