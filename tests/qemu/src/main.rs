@@ -6,6 +6,10 @@
 
 #![forbid(unsafe_code)]
 
+mod application;
+mod bad_app;
+mod bad_controller;
+mod bad_image;
 mod boot;
 mod stage;
 
@@ -25,7 +29,8 @@ struct Story {
 }
 
 /// All stories, the quick ones first.
-const STORIES: &[&[Story]] = &[boot::STORIES];
+const STORIES: &[&[Story]] =
+    &[boot::STORIES, bad_image::STORIES, application::STORIES, bad_app::STORIES, bad_controller::STORIES];
 
 fn main() -> ExitCode {
     let argument = std::env::args().nth(1);

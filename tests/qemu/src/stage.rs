@@ -1,14 +1,17 @@
 //! Where a story takes place: what was built, and machines that keep a log.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+use proto_manifest::archive::{Archive, CONFIG, Writer};
 use xtask::build::{self, Built};
 use xtask::qemu::{Listener, Machine, Options};
 use xtask::setup::{self, Stock};
+use xtask::site::Site;
 use xtask::{image, paths};
 
 /// What all stories share.
@@ -22,6 +25,9 @@ pub(crate) fn prepare() -> Result<Shared> {
     setup::host_tools(&setup::Host::ALL)?;
     Ok(Shared { stock: setup::stock()?, built: build::build(&build::Options::default())? })
 }
+
+/// The entries of an archive by name.
+pub(crate) type Entries = BTreeMap<String, Vec<u8>>;
 
 /// One story's place.
 pub(crate) struct Stage<'a> {
@@ -40,9 +46,39 @@ impl<'a> Stage<'a> {
         &self.shared.built
     }
 
+    /// A controller with a provisioned device, both new.
+    pub(crate) fn site(&self) -> Result<Site> {
+        let folder = self.folder()?.join("site");
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder).with_context(|| format!("cannot empty {}", folder.display()))?;
+        }
+        Site::open(&paths::create(folder)?, None)
+    }
+
     /// A machine into which QEMU loads the system.
     pub(crate) fn direct(&self) -> Options {
         Options::direct(self.built(), &self.shared.stock)
+    }
+
+    /// The same, with the provisioning files of `site`.
+    pub(crate) fn provisioned(&self, site: &Site) -> Result<Options> {
+        self.direct_with(|entries| add_files(entries, &site.config()))
+    }
+
+    /// The same, with an archive that `edit` has changed.
+    pub(crate) fn direct_with(&self, edit: impl FnOnce(&mut Entries) -> Result<()>) -> Result<Options> {
+        let mut entries = read_archive(&self.built().archive)?;
+        edit(&mut entries)?;
+        let folder = paths::create(self.folder()?.join("system"))?;
+        let built = Built {
+            dom0: folder.join("dom0"),
+            archive: folder.join("archive.cpio"),
+            folder,
+            ..self.built().clone()
+        };
+        paths::write(&built.dom0, paths::read(&self.built().dom0)?)?;
+        paths::write(&built.archive, write_archive(&entries)?)?;
+        Ok(Options::direct(&built, &self.shared.stock))
     }
 
     /// A machine that boots a fresh disk image through its firmware; `config` holds provisioning files.
@@ -69,4 +105,27 @@ impl<'a> Stage<'a> {
     pub(crate) fn folder(&self) -> Result<PathBuf> {
         paths::create(paths::output("stories").join(self.name))
     }
+}
+
+fn read_archive(file: &Path) -> Result<Entries> {
+    let bytes = paths::read(file)?;
+    let archive = Archive::open(&bytes).map_err(|error| anyhow!("{}: {error}", file.display()))?;
+    Ok(archive.entries().map(|entry| (entry.name.to_owned(), entry.data.to_vec())).collect())
+}
+
+fn write_archive(entries: &Entries) -> Result<Vec<u8>> {
+    let mut writer = Writer::new();
+    for (name, data) in entries {
+        writer.add(name, data).map_err(|error| anyhow!("archive entry `{name}`: {error}"))?;
+    }
+    Ok(writer.finish())
+}
+
+fn add_files(entries: &mut Entries, folder: &Path) -> Result<()> {
+    for file in std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        let path = file?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        entries.insert(format!("{CONFIG}{name}"), paths::read(&path)?);
+    }
+    Ok(())
 }

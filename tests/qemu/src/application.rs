@@ -1,0 +1,70 @@
+//! The main job: a device onboards, takes its configuration, runs what is named in it, and follows when
+//! that changes.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use xtask::site::{self, Site};
+
+use crate::Story;
+use crate::stage::Stage;
+
+pub(crate) const STORIES: &[Story] = &[Story {
+    name: "application",
+    about: "a device onboards, runs an application, and follows its configuration until it is removed",
+    tell: life,
+}];
+
+/// How long anything may take that crosses the network and builds a domain.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// The configuration of the sample application, as the stories change it.
+pub(crate) fn config(app: &str) -> String {
+    format!(
+        "[device]\nname = \"story\"\n\n[items]\n\"timer.config.interval\" = 5\n\
+         \"timer.metric.interval\" = 5\n\"newlog.allow.fastupload\" = true\n\n{app}"
+    )
+}
+
+/// An `[[app]]` of the configuration with further lines.
+pub(crate) fn app(more: &str) -> String {
+    format!("[[app]]\nname = \"hello\"\ncontent = \"hello.elf\"\nmemory_kib = 8192\n{more}\n")
+}
+
+/// Nothing that the device sent was against the protocol.
+pub(crate) fn no_violations(site: &Site) -> Result<()> {
+    let violations = site.controller.violations();
+    ensure!(violations.is_empty(), "the controller refused: {violations:#?}");
+    Ok(())
+}
+
+fn life(stage: &Stage<'_>) -> Result<()> {
+    let site = stage.site()?;
+    let controller = &site.controller;
+    site.offer_sample(stage.built(), &config(&app("args = \"greeting=moin\"")))?;
+    let mut machine = stage.start(&stage.provisioned(&site)?)?;
+
+    machine.wait_for_from("dom0", "domain control: ready", Duration::from_secs(60))?;
+    controller.wait_registered(&site.soft_serial(), PATIENCE)?;
+    controller.wait_app_state(site::APP, "RUNNING", PATIENCE)?;
+    controller.wait_app_line(site::APP, "moin", PATIENCE)?;
+    controller.wait_device_line("attestation: complete", PATIENCE)?;
+    controller.wait_for("metrics", PATIENCE, |seen| {
+        seen.devices.values().any(|device| device.metrics.is_some()).then_some(())
+    })?;
+
+    // A change that needs a restart restarts it.
+    controller.set_config(&config(&app("args = \"greeting=servus\"")))?;
+    controller.wait_app_line(site::APP, "servus", PATIENCE)?;
+    controller.wait_app_state(site::APP, "RUNNING", PATIENCE)?;
+
+    // Without activation it stops and stays known.
+    controller.set_config(&config(&app("args = \"greeting=servus\"\nactivate = false")))?;
+    controller.wait_app_state(site::APP, "HALTED", PATIENCE)?;
+    machine.wait_for_from("dom0", "application", Duration::from_secs(10))?;
+
+    // What is not configured is gone.
+    controller.set_config(&config(""))?;
+    controller.wait_app_gone(site::APP, PATIENCE)?;
+    no_violations(&site)
+}

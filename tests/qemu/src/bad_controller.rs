@@ -1,0 +1,74 @@
+//! A controller that is not the one, answers wrongly, or is not there; and a cable that is pulled. The
+//! device says so in one line and goes on as soon as it can.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use xtask::site;
+use xtask_controller::{Endpoint, Fault, Target};
+
+use crate::Story;
+use crate::application::{PATIENCE, app, config, no_violations};
+use crate::stage::Stage;
+
+pub(crate) const STORIES: &[Story] = &[
+    Story {
+        name: "bad-controller-answers",
+        about: "wrong CA, bad signature, oversized and truncated answers are named and outlived",
+        tell: answers,
+    },
+    Story {
+        name: "bad-controller-away",
+        about: "a controller that is away and a pulled cable are outlived; the application runs on",
+        tell: away,
+    },
+];
+
+const LINE: Duration = Duration::from_secs(60);
+
+fn answers(stage: &Stage<'_>) -> Result<()> {
+    let site = stage.site()?;
+    let controller = &site.controller;
+    site.offer_sample(stage.built(), &config(""))?;
+    let faults = controller.faults();
+
+    faults.set_wrong_ca(true);
+    let mut machine = stage.start(&stage.provisioned(&site)?)?;
+    machine.wait_for_from("control", "certificate", LINE)?;
+    faults.set_wrong_ca(false);
+
+    faults.arm(Target::Endpoint(Endpoint::Uuid), Fault::BadSignature, Some(1));
+    machine.wait_for_from("control", "signature", LINE)?;
+    controller.wait_registered(&site.soft_serial(), PATIENCE)?;
+
+    let config_answer = Target::Endpoint(Endpoint::Config);
+    faults.arm(config_answer, Fault::Truncated, Some(1));
+    machine.wait_for_from("control", "config", LINE)?;
+    faults.arm(config_answer, Fault::Oversized(8 << 20), Some(1));
+    controller.set_config(&config(&app("")))?;
+    controller.wait_app_state(site::APP, "RUNNING", PATIENCE)?;
+    no_violations(&site)
+}
+
+fn away(stage: &Stage<'_>) -> Result<()> {
+    let site = stage.site()?;
+    let controller = &site.controller;
+    site.offer_sample(stage.built(), &config(&app("args = \"greeting=before\"")))?;
+    let mut machine = stage.start(&stage.provisioned(&site)?)?;
+    controller.wait_app_state(site::APP, "RUNNING", PATIENCE)?;
+
+    controller.go_away();
+    machine.wait_for_from("control", "refused", LINE)?;
+    controller.set_config(&config(&app("args = \"greeting=after\"")))?;
+    controller.come_back();
+    controller.wait_app_line(site::APP, "after", PATIENCE)?;
+
+    machine.set_link(false)?;
+    machine.wait_for_from("net", "uplink eth0: link down", LINE)?;
+    machine.wait_for_from("control", "uplink eth0: down", LINE)?;
+    machine.set_link(true)?;
+    machine.wait_for_from("net", "uplink eth0: link up", LINE)?;
+    controller.set_config(&config(&app("args = \"greeting=again\"")))?;
+    controller.wait_app_line(site::APP, "again", PATIENCE)?;
+    no_violations(&site)
+}

@@ -1,0 +1,80 @@
+//! What dom0 is given and must not start: each ends in one line that names it, and nothing else falls.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use proto_manifest::archive::{IMAGES, TABLE};
+
+use crate::Story;
+use crate::stage::{Entries, Stage};
+
+pub(crate) const STORIES: &[Story] = &[
+    Story { name: "bad-image-hash", about: "an image that is not the table's is not started", tell: hash },
+    Story { name: "bad-image-truncated", about: "an image that is cut off is not started", tell: truncated },
+    Story { name: "bad-table-version", about: "a table of an unknown version is named", tell: version },
+    Story { name: "bad-archive", about: "an archive that is none is named", tell: archive },
+    Story {
+        name: "bad-provisioning",
+        about: "control names the provisioning file that is missing",
+        tell: files,
+    },
+];
+
+const BOOT: Duration = Duration::from_secs(60);
+
+fn entry<'e>(entries: &'e mut Entries, name: &str) -> Result<&'e mut Vec<u8>> {
+    entries.get_mut(name).with_context(|| format!("the archive has no `{name}`"))
+}
+
+fn hash(stage: &Stage<'_>) -> Result<()> {
+    let options = stage.direct_with(|entries| {
+        let image = entry(entries, &format!("{IMAGES}control"))?;
+        let middle = image.len() / 2;
+        image[middle] ^= 1;
+        Ok(())
+    })?;
+    let mut machine = stage.start(&options)?;
+    machine.wait_for_from("dom0", "domain control: image", BOOT)?;
+    // The other one is not touched by it.
+    machine.wait_for_from("dom0", "domain net: ready", BOOT)?;
+    Ok(())
+}
+
+fn truncated(stage: &Stage<'_>) -> Result<()> {
+    let options = stage.direct_with(|entries| {
+        let image = entry(entries, &format!("{IMAGES}net"))?;
+        image.truncate(image.len() / 2);
+        Ok(())
+    })?;
+    let mut machine = stage.start(&options)?;
+    machine.wait_for_from("dom0", "domain net: image", BOOT)?;
+    Ok(())
+}
+
+fn version(stage: &Stage<'_>) -> Result<()> {
+    let options = stage.direct_with(|entries| {
+        // The version follows the four bytes of magic.
+        *entry(entries, TABLE)?.get_mut(4).context("the table is empty")? = 99;
+        Ok(())
+    })?;
+    let mut machine = stage.start(&options)?;
+    machine.wait_for_from("dom0", "table: version 99 is unknown", BOOT)?;
+    Ok(())
+}
+
+fn archive(stage: &Stage<'_>) -> Result<()> {
+    let options = stage.direct_with(|entries| {
+        entries.remove(TABLE);
+        Ok(())
+    })?;
+    let mut machine = stage.start(&options)?;
+    machine.wait_for_from("dom0", "archive: it has no entry `table`", BOOT)?;
+    Ok(())
+}
+
+fn files(stage: &Stage<'_>) -> Result<()> {
+    let mut machine = stage.start(&stage.direct())?;
+    machine.wait_for_from("control", "provisioning: server", BOOT)?;
+    machine.wait_for_from("dom0", "domain net: ready", BOOT)?;
+    Ok(())
+}
