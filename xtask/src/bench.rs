@@ -2,8 +2,9 @@
 //!
 //! Times come from three places. Points of the boot are told by the console, with the host's clock since
 //! power-on. What the controller sees (first accepted request, application RUNNING) is taken when it sees
-//! it. And every line `measure NAME VALUE UNIT` that a domain prints counts as one sample of NAME, e.g.
-//! dom0's creation times and page counts. Sizes are those of the build.
+//! it. dom0 says how long it built each service (`domain NAME: built in N ms`), and every line
+//! `measure NAME VALUE UNIT` of any domain counts as one sample of NAME. Memory is Xen's own count of each
+//! domain's pages, asked for on its console (key `q`). Sizes are those of the build.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -170,10 +171,17 @@ fn measure(options: &MachineOptions, site: &Site, timeout: Duration, samples: &m
         }
         seen.push((name, machine.since_power_on()));
     }
+    ask_for_pages(&mut machine)?;
     let lines = machine.lines();
     machine.quit();
     points(&lines, &seen, samples);
     result
+}
+
+/// Makes Xen print what it knows of each domain: three times Ctrl-A gives it the keyboard, `q` asks.
+fn ask_for_pages(machine: &mut Machine) -> Result<()> {
+    machine.type_bytes(b"\x01\x01\x01q")?;
+    machine.wait_for_from("xen", "Notifying guest 0:0", Duration::from_secs(5)).map(|_| ())
 }
 
 /// Turns one start's lines and sightings into samples.
@@ -182,6 +190,24 @@ fn points(lines: &[Line], seen: &[(&str, Duration)], samples: &mut Samples) {
     let at = |who: &str, part: &str| {
         lines.iter().find(|line| line.who == who && line.text.contains(part)).map(|line| line.at)
     };
+    let mut domain = None;
+    let mut names = BTreeMap::from([(0, "dom0")]);
+    for line in lines {
+        if line.who == "dom0" {
+            // An application's name is made anew for each start.
+            let app = line.text.contains(": application ");
+            let introduced = introduction(&line.text);
+            names.extend(introduced.map(|(name, number)| (number, if app { APPLICATION } else { name })));
+        }
+        domain = domain_of_dump(&line.text).or(domain);
+        if let (Some(number), Some(pages)) = (domain, pages(&line.text).filter(|_| line.who == "xen")) {
+            let name = names.get(&number).copied().unwrap_or("a domain that dom0 did not name");
+            samples.add(format!("memory of {name}, by Xen's page count"), "KiB", pages * 4.0);
+        }
+        if let Some((name, time)) = built(&line.text).filter(|_| line.who == "dom0") {
+            samples.add(format!("dom0 builds {name}"), "ms", time);
+        }
+    }
     let application = lines
         .iter()
         .filter(|line| line.who == "dom0" && line.text.contains("application "))
@@ -202,6 +228,22 @@ fn points(lines: &[Line], seen: &[(&str, Duration)], samples: &mut Samples) {
             samples.add(format!("{} {name}", line.who), unit, value);
         }
     }
+}
+
+/// Xen's `General information for domain 3:` → 3.
+fn domain_of_dump(text: &str) -> Option<u32> {
+    text.strip_prefix("General information for domain ")?.trim_end_matches(':').parse().ok()
+}
+
+/// Xen's `nr_pages=6144 xenheap_pages=5 …` → 6144.
+fn pages(text: &str) -> Option<f64> {
+    text.trim_start().strip_prefix("nr_pages=")?.split(' ').next()?.parse().ok()
+}
+
+/// dom0's `… domain net: built in 61.1 ms` → `net` and 61.1.
+fn built(text: &str) -> Option<(&str, f64)> {
+    let (name, time) = text.split_once("domain ")?.1.split_once(": built in ")?;
+    Some((name, time.strip_suffix(" ms")?.parse().ok()?))
 }
 
 /// `… measure NAME VALUE UNIT`.
@@ -267,10 +309,16 @@ mod tests {
         let lines = [
             line(50, "xen", "Xen version 4.20"),
             line(1100, "dom0", "sarsen dom0 0.1.0"),
+            line(1110, "dom0", "INFO dom0: domain net is d1"),
+            line(1150, "dom0", "INFO dom0: domain net: built in 61.1 ms"),
             line(1200, "dom0", "INFO dom0: measure create.net 12.5 ms"),
             line(1250, "net", "up"),
             line(1300, "dom0", "INFO dom0: application 5e0c is d3"),
             line(1350, "5e0c", "hello"),
+            line(1400, "xen", "General information for domain 0:"),
+            line(1400, "xen", "    nr_pages=6138 xenheap_pages=2"),
+            line(1400, "xen", "General information for domain 1:"),
+            line(1400, "xen", "    nr_pages=4096 xenheap_pages=2"),
         ];
         let mut samples = Samples::default();
         points(&lines, &[("seen", Duration::from_millis(2100))], &mut samples);
@@ -280,7 +328,10 @@ mod tests {
             .map(|((name, unit), values)| (name.as_str(), unit.as_str(), values[0]))
             .collect();
         let expected = [
+            ("dom0 builds net", "ms", 61.1),
             ("dom0 create.net", "ms", 12.5),
+            ("memory of dom0, by Xen's page count", "KiB", 24552.0),
+            ("memory of net, by Xen's page count", "KiB", 16384.0),
             ("power-on to Xen", "ms", 50.0),
             ("power-on to dom0's first line", "ms", 1100.0),
             ("power-on to net's first line", "ms", 1250.0),

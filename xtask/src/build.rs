@@ -29,7 +29,7 @@ pub struct Options {
     /// Folder of provisioning files (server, root-certificate.pem, …) that travel in the archive
     #[arg(long, value_name = "FOLDER")]
     pub config: Option<PathBuf>,
-    /// Take what the last build made
+    /// Take the domains that the last build made; table and archive are made all the same
     #[arg(long)]
     pub no_build: bool,
 }
@@ -112,16 +112,12 @@ pub fn build(options: &Options) -> Result<Built> {
     let board = load(options)?;
     let built = layout_of(&board, options.arch)?;
     if options.no_build {
-        ensure!(
-            built.archive.is_file(),
-            "{} is missing: build once without --no-build",
-            built.archive.display()
-        );
-        return Ok(built);
+        let missing = built.symbols.values().find(|file| !file.is_file());
+        ensure!(missing.is_none(), "nothing was built yet: run once without --no-build");
+    } else {
+        let names: Vec<&str> = built.symbols.keys().map(String::as_str).collect();
+        compile(options.arch, &names)?;
     }
-
-    let names: Vec<&str> = built.symbols.keys().map(String::as_str).collect();
-    compile(options.arch, &names)?;
     let step = ui::step("pack images");
     paths::create(built.folder.join("images"))?;
     let mut images = BTreeMap::new();
