@@ -83,8 +83,8 @@ pub enum BuildError {
     Wiring(RecordError),
     /// It has more channels than a wiring record holds.
     TooManyChannels,
-    /// A domain at the other end of one of its channels has not been created.
-    PeerMissing,
+    /// The table has no such domain, or it was not created.
+    NoSuchDomain,
     /// A device could not be handed over.
     Device(PciError),
 }
@@ -108,7 +108,7 @@ impl fmt::Display for BuildError {
             Self::Layout(error) => error.fmt(f),
             Self::Wiring(error) => write!(f, "wiring record: {error}"),
             Self::TooManyChannels => f.write_str("has more channels than a wiring record holds"),
-            Self::PeerMissing => f.write_str("the domain at the other end of a channel does not exist"),
+            Self::NoSuchDomain => f.write_str("there is no such domain"),
             Self::Device(error) => error.fmt(f),
         }
     }

@@ -89,7 +89,7 @@ impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
     /// # Errors
     /// [`BuildError::Image`], [`BuildError::Elf`], [`BuildError::Layout`].
     pub fn prepare(&self, index: usize) -> Result<Plan<'a>, BuildError> {
-        let domain = self.table.domains.get(index).ok_or(BuildError::PeerMissing)?;
+        let domain = self.table.domains.get(index).ok_or(BuildError::NoSuchDomain)?;
         let image = Image::parse(image::checked(&self.archive, domain)?)?;
         let pages = u64::from(domain.memory_mib) * PAGES_PER_MIB;
         let special = wiring::special_pages(self.table, index);

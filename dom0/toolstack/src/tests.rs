@@ -272,10 +272,13 @@ fn images_are_those_of_the_table() {
 }
 
 #[test]
-fn a_service_without_its_peer_is_not_built() {
+fn a_service_without_its_peer_is_built_without_their_channel() {
     let (world, mut builder) = usual();
-    assert_eq!(builder.build(0).map(drop), Err(BuildError::PeerMissing));
-    world.assert_clean("refused");
+    let net = builder.build(0).unwrap();
+    assert_eq!(wiring_of(world, &net).channel("network"), None);
+    drop(net);
+    world.assert_clean("ended");
+    assert_eq!(builder.build(2).map(drop), Err(BuildError::NoSuchDomain));
 }
 
 fn order(image: &[u8]) -> Order<'_> {

@@ -89,10 +89,12 @@ pub fn special_pages(table: &Table, index: usize) -> u64 {
     FIRST_OFFER + offered(table, index).count() as u64
 }
 
-/// Makes the ports of the service with this index. `ids` are the domains created so far, by index.
+/// Makes the ports of the service with this index. `ids` are the domains created so far, by index. A
+/// channel whose peer is not among them is left out: one service that cannot be built takes no other
+/// with it.
 ///
 /// # Errors
-/// [`BuildError::PeerMissing`] if a peer is not in `ids`, [`BuildError::TooManyChannels`],
+/// [`BuildError::NoSuchDomain`] if the service itself is not in `ids`, [`BuildError::TooManyChannels`],
 /// [`BuildError::Xen`].
 pub fn connect<'h, H: Hypervisor>(
     hyp: &'h H,
@@ -102,8 +104,8 @@ pub fn connect<'h, H: Hypervisor>(
     layout: &Layout,
     book: &mut PortBook,
 ) -> Result<Links<'h, H>, BuildError> {
-    let id_of = |index: usize| ids.get(index).copied().flatten().ok_or(BuildError::PeerMissing);
-    let this = id_of(index)?;
+    let id_of = |index: usize| ids.get(index).copied().flatten();
+    let this = id_of(index).ok_or(BuildError::NoSuchDomain)?;
     let mut links = Links { ends: Vec::new(), to_dom0: Vec::new() };
     // Eight bytes: always fits.
     let dom0 = Name::try_from(DOM0_CHANNEL).unwrap_or_default();
@@ -117,7 +119,7 @@ pub fn connect<'h, H: Hypervisor>(
                 continue;
             }
             Party::Domain(peer) if offerer == index => {
-                let peer = id_of(peer.into())?;
+                let Some(peer) = id_of(peer.into()) else { continue };
                 End::Offer {
                     peer: peer.0,
                     page: layout.special(page_of(table, number, channel)).base().0,
@@ -126,7 +128,7 @@ pub fn connect<'h, H: Hypervisor>(
                 }
             }
             Party::Domain(accepter) if usize::from(accepter) == index => {
-                let peer = id_of(offerer)?;
+                let Some(peer) = id_of(offerer) else { continue };
                 End::Accept {
                     peer: peer.0,
                     gref: gref_of(table, number, channel),

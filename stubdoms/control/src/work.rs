@@ -41,7 +41,9 @@ pub(crate) async fn main(boot: Boot, spawner: Spawner) {
     let orders = Rc::new(Orders::default());
     spawner.spawn(device::serve(channel, orders.clone(), brain.clone()));
 
-    let mut network = offer(&wiring).await;
+    let Some(mut network) = offer(&wiring).await else {
+        return log::error!("network: there is no net domain, so the controller cannot be reached");
+    };
     let (stack, uplink) = vif::connect(&wiring, &mut network).await;
     let stack = Box::leak(Box::new(stack));
     spawner.spawn(vif::run(stack));

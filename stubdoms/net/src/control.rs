@@ -26,7 +26,10 @@ const VIF_NAME: &str = "vif0";
 
 /// Serves the channel until control closes it; its vif goes with it.
 pub(crate) async fn run(node: &'static Node, wiring: Wiring, spawner: Spawner) {
-    let (control, mut channel) = stubdoms_service::accept::<ToControl, FromControl>(&wiring).await;
+    let accepted = stubdoms_service::accept::<ToControl, FromControl>(&wiring).await;
+    let Some((control, mut channel)) = accepted else {
+        return log::warn!("{VIF_NAME}: there is no control domain to connect");
+    };
     let (mut sender, mut receiver) = channel.split();
     let error: ChannelError = 'end: {
         // The greeting is done; what follows is how things stand.

@@ -64,35 +64,37 @@ pub async fn open_dom0<Out: Message, In: Message>(wiring: &Wiring) -> Owned<Out,
     }
 }
 
-/// Opens the channel that we offer to another service, once that service is there.
+/// Opens the channel that we offer to another service, once that service is there. `None` if the
+/// wiring leaves it out, as when the other service could not be built.
 ///
 /// # Panics
-/// If the wiring has no such end, or the peer does not speak our version.
-pub async fn offer<Out: Message, In: Message>(wiring: &Wiring) -> Offered<Out, In> {
+/// If the wiring has another end of that name, or the peer does not speak our version.
+pub async fn offer<Out: Message, In: Message>(wiring: &Wiring) -> Option<Offered<Out, In>> {
     let name = Out::CHANNEL;
-    let Some(End::Offer { peer, page, gref, port }) = wiring.channel(name) else {
+    let End::Offer { peer, page, gref, port } = wiring.channel(name)? else {
         wrong(name, "the wiring does not let us offer it")
     };
     let page = reserved(name, page);
     let offer = channel::Offer { peer: DomId(peer), gref: Gref(gref), gfn: page.gfn() };
     match channel::offer(adopt(name, port), Xen, park(), offer, page).await {
-        Ok(channel) => channel,
+        Ok(channel) => Some(channel),
         Err(error) => wrong(name, error),
     }
 }
 
-/// Opens the channel that another service offers to us, once that service is there.
+/// Opens the channel that another service offers to us, once that service is there, and says which
+/// domain it is. `None` if the wiring leaves it out, as when the other service could not be built.
 ///
 /// # Panics
-/// If the wiring has no such end, or the peer does not speak our version.
-pub async fn accept<Out: Message, In: Message>(wiring: &Wiring) -> (DomId, Accepted<Out, In>) {
+/// If the wiring has another end of that name, or the peer does not speak our version.
+pub async fn accept<Out: Message, In: Message>(wiring: &Wiring) -> Option<(DomId, Accepted<Out, In>)> {
     let name = Out::CHANNEL;
-    let Some(End::Accept { peer, gref, remote_port }) = wiring.channel(name) else {
+    let End::Accept { peer, gref, remote_port } = wiring.channel(name)? else {
         wrong(name, "the wiring does not let us accept it")
     };
     let peer = DomId(peer);
     match channel::accept(Xen, Domain, Xen, peer, Gref(gref), proto_xen::Port(remote_port)).await {
-        Ok(channel) => (peer, channel),
+        Ok(channel) => Some((peer, channel)),
         Err(error) => wrong(name, error),
     }
 }

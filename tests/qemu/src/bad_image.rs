@@ -48,6 +48,7 @@ fn truncated(stage: &Stage<'_>) -> Result<()> {
     })?;
     let mut machine = stage.start(&options)?;
     machine.wait_for_from("dom0", "domain net: image", BOOT)?;
+    machine.wait_for_from("control", "there is no net domain", BOOT)?;
     Ok(())
 }
 
@@ -74,7 +75,7 @@ fn archive(stage: &Stage<'_>) -> Result<()> {
 
 fn files(stage: &Stage<'_>) -> Result<()> {
     let mut machine = stage.start(&stage.direct())?;
-    machine.wait_for_from("control", "provisioning: server", BOOT)?;
     machine.wait_for_from("dom0", "domain net: ready", BOOT)?;
+    machine.wait_for_from("control", "provisioning: server", BOOT)?;
     Ok(())
 }
