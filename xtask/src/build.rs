@@ -104,7 +104,25 @@ impl Built {
     }
 }
 
-/// Runs the subcommand.
+/// Runs the subcommand and prints what it made. An architecture for which there is no board yet gets its
+/// images, and no archive.
+///
+/// # Errors
+/// As [`build`].
+pub fn subcommand(options: &Options) -> Result<()> {
+    if options.board.is_none() && !board_file(&default_board(options.arch)).is_file() {
+        let names = image_names(&load(&Options::default())?);
+        compile(options.arch, &names.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let folder = linker_folder(options.arch);
+        names.iter().for_each(|name| println!("{}", folder.join(name).display()));
+        eprintln!("There is no board for {} yet, hence no archive.", options.arch.name());
+        return Ok(());
+    }
+    println!("{}", build(options)?.archive.display());
+    Ok(())
+}
+
+/// Builds everything.
 ///
 /// # Errors
 /// When a domain does not compile, the board contradicts itself, or a provisioning file has a bad name.
@@ -144,7 +162,7 @@ pub fn layout(options: &Options) -> Result<Built> {
 
 fn layout_of(board: &Board, arch: Arch) -> Result<Built> {
     let machine = board.machine().map_err(|error| anyhow!("board {}: {error}", board.name()))?;
-    let linked = paths::target().join(arch.target()).join(PROFILE);
+    let linked = linker_folder(arch);
     let folder = paths::create(paths::output(arch.name()))?;
     Ok(Built {
         arch,
@@ -156,10 +174,22 @@ fn layout_of(board: &Board, arch: Arch) -> Result<Built> {
     })
 }
 
+fn default_board(arch: Arch) -> String {
+    format!("qemu-{}", arch.name())
+}
+
+fn board_file(name: &str) -> PathBuf {
+    paths::repository().join("board-support/boards").join(name).join("board.toml")
+}
+
+/// Where cargo puts what the linker made.
+fn linker_folder(arch: Arch) -> PathBuf {
+    paths::target().join(arch.target()).join(PROFILE)
+}
+
 fn load(options: &Options) -> Result<Board> {
-    let name = options.board.clone().unwrap_or_else(|| format!("qemu-{}", options.arch.name()));
-    let file = paths::repository().join("board-support/boards").join(&name).join("board.toml");
-    let board = Board::load(&file).map_err(|error| anyhow!("board {name}: {error}"))?;
+    let name = options.board.clone().unwrap_or_else(|| default_board(options.arch));
+    let board = Board::load(&board_file(&name)).map_err(|error| anyhow!("board {name}: {error}"))?;
     let arch = board.machine().map_err(|error| anyhow!("board {name}: {error}"))?.arch;
     ensure!(arch == options.arch.name(), "board {name} is {arch}, and --arch says {}", options.arch.name());
     Ok(board)

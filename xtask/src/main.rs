@@ -42,9 +42,7 @@ enum Command {
 fn main() -> std::process::ExitCode {
     let result = match Arguments::parse().command {
         Command::Setup(options) => setup::setup(&options),
-        Command::Build(options) => {
-            build::build(&options).map(|built| println!("{}", built.archive.display()))
-        }
+        Command::Build(options) => build::subcommand(&options),
         Command::Image(options) => image::image(&options),
         Command::Run(options) => run::run(&options),
         Command::Controller(options) => controller::controller(&options),
