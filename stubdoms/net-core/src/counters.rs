@@ -40,9 +40,13 @@ impl PortCounters {
         }
     }
 
-    /// Counts a received frame that went nowhere.
+    /// Counts a received frame that went nowhere. What is on the wire for others is nobody's loss.
     pub(crate) fn dropped(&mut self, reason: DropReason) {
-        if reason == DropReason::Malformed { self.rx_errors += 1 } else { self.rx_drops += 1 }
+        match reason {
+            DropReason::Malformed => self.rx_errors += 1,
+            DropReason::NotOurs => {}
+            _ => self.rx_drops += 1,
+        }
     }
 }
 
@@ -98,6 +102,14 @@ impl DropReason {
         Self::NextHop,
         Self::NoRoom,
     ];
+}
+
+impl DropReason {
+    /// Whether no guest that means well causes it, so that it is worth a line.
+    #[must_use]
+    pub fn is_suspicious(self) -> bool {
+        matches!(self, Self::Malformed | Self::SpoofedMac | Self::SpoofedAddress | Self::TableFull)
+    }
 }
 
 impl fmt::Display for DropReason {

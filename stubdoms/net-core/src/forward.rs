@@ -22,7 +22,6 @@ use rand_chacha::{ChaCha12Rng, rand_core::SeedableRng};
 use rand_core::Rng;
 use smoltcp::{time::Instant, wire::EthernetAddress as Mac};
 
-pub use crate::uplink::{Event, Lease, Unusable};
 use crate::{
     MAX_FRAME,
     arp::{Arp, Operation},
@@ -32,8 +31,8 @@ use crate::{
     neighbor::{Neighbors, Way},
     packet::{ETHERNET_HEADER, ETHERTYPE_ARP, ETHERTYPE_IPV4, Ethernet, Malformed, Packet, Transport},
     reply::{self, IcmpError},
-    uplink::Uplink,
-    vif::{self, GATEWAY_MAC, MAX_VIFS, Vif, VifId, VifNetwork},
+    uplink::{self, Lease, Uplink},
+    vif::{self, GATEWAY_MAC, MAX_VIFS, QUIET, Vif, VifId, VifNetwork},
 };
 
 /// Where frames go. Both return whether the port took the frame; one that has no room says `false`,
@@ -43,6 +42,20 @@ pub trait Egress {
     fn uplink(&mut self, frame: &[u8]) -> bool;
     /// Sends to a guest.
     fn vif(&mut self, vif: VifId, frame: &[u8]) -> bool;
+}
+
+/// What is worth to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The uplink changed.
+    Uplink(uplink::Event),
+    /// A guest does what no guest should do. Told once in [`QUIET`]; all are counted.
+    Suspicious {
+        /// Which guest.
+        vif: VifId,
+        /// What was wrong with its frame.
+        reason: DropReason,
+    },
 }
 
 /// Sizes of all pools.
@@ -171,7 +184,8 @@ impl Forwarder {
             return Err(VifRefused::Busy);
         }
         let network = vif.network();
-        *place = Some(Vif { mac, network, counters: PortCounters::default() });
+        let counters = PortCounters::default();
+        *place = Some(Vif { mac, network, counters, quiet_until: Instant::ZERO });
         Ok(network)
     }
 
@@ -198,16 +212,13 @@ impl Forwarder {
 
     /// Takes a frame that a guest sent.
     pub fn on_vif_frame(&mut self, now: Instant, vif: VifId, frame: &[u8], out: &mut impl Egress) {
-        let Some(Vif { mac, network, counters }) = &mut self.vifs[vif.index()] else {
+        let Some(Vif { mac, network, counters, .. }) = &mut self.vifs[vif.index()] else {
             return;
         };
         counters.received(frame.len());
         let guest = Guest { vif, mac: *mac, network: *network };
         if let Err(reason) = self.vif_frame(now, guest, frame, out) {
-            self.drops.add(reason);
-            if let Some(vif) = &mut self.vifs[vif.index()] {
-                vif.counters.dropped(reason);
-            }
+            self.blame(now, vif, reason);
         }
     }
 
@@ -484,17 +495,35 @@ impl Forwarder {
         }
     }
 
+    /// Counts a guest's frame that was dropped, and tells about the first suspicious one.
+    fn blame(&mut self, now: Instant, id: VifId, reason: DropReason) {
+        self.drops.add(reason);
+        let Some(vif) = &mut self.vifs[id.index()] else {
+            return;
+        };
+        vif.counters.dropped(reason);
+        if reason.is_suspicious() && now >= vif.quiet_until {
+            vif.quiet_until = now + QUIET;
+            self.tell(Event::Suspicious { vif: id, reason });
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        // Whoever does not look for long loses the oldest; the state itself is there to be asked.
+        if self.events.is_full() {
+            self.events.pop_front();
+        }
+        let _ = self.events.push_back(event);
+    }
+
     /// Draws the consequences of what happened to the uplink.
     fn react(&mut self) {
         while let Some(event) = self.uplink.take_event() {
-            if matches!(event, Event::Link(_)) {
+            if matches!(event, uplink::Event::Link(_)) {
                 // The other end of the cable may be another one.
                 self.forget_hops();
             }
-            if self.events.is_full() {
-                self.events.pop_front();
-            }
-            let _ = self.events.push_back(event);
+            self.tell(Event::Uplink(event));
         }
         let address = self.uplink.lease().map(|lease| lease.address.address());
         if address != self.nat_address {

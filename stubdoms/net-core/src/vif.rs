@@ -2,7 +2,10 @@
 
 use core::net::Ipv4Addr;
 
-use smoltcp::wire::{EthernetAddress as Mac, Ipv4Cidr};
+use smoltcp::{
+    time::{Duration, Instant},
+    wire::{EthernetAddress as Mac, Ipv4Cidr},
+};
 
 use crate::counters::PortCounters;
 
@@ -58,6 +61,9 @@ pub struct VifNetwork {
     pub prefix: u8,
 }
 
+/// How long what a guest does wrong is only counted, after it was told once.
+pub const QUIET: Duration = Duration::from_secs(60);
+
 /// A connected vif.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Vif {
@@ -65,6 +71,8 @@ pub(crate) struct Vif {
     pub(crate) mac: Mac,
     pub(crate) network: VifNetwork,
     pub(crate) counters: PortCounters,
+    /// Until then, nothing more is told of what the guest does wrong.
+    pub(crate) quiet_until: Instant,
 }
 
 /// Whether a guest may ask for packets to go to `destination`, apart from what the uplink's lease

@@ -19,7 +19,7 @@ use stubdoms_net_core::{
     Duration, Instant, MAX_FRAME, Mac, checksum,
     counters::PortCounters,
     forward::{Egress, Event, Forwarder, Sizes, VifRefused},
-    uplink::Lease,
+    uplink::{self, Lease},
     vif::{MAX_VIFS, VifId, VifNetwork},
 };
 
@@ -347,8 +347,15 @@ impl Node {
         let next = machine.poll(now, ports).map(|next| next.max(now + TICK));
         ports.flush();
         while let Some(event) = machine.take_event() {
-            tell(&event);
-            self.uplink_changed.signal(());
+            match event {
+                Event::Uplink(event) => {
+                    tell(&event);
+                    self.uplink_changed.signal(());
+                }
+                Event::Suspicious { vif, reason } => {
+                    log::warn!("vif{}: frame dropped: {reason}; more are counted, not told", vif.index());
+                }
+            }
         }
         if next != state.next {
             state.next = next;
@@ -385,12 +392,12 @@ fn now() -> Instant {
     Instant::from_micros((timer::now().as_nanos() / 1000) as i64)
 }
 
-fn tell(event: &Event) {
+fn tell(event: &uplink::Event) {
     match event {
-        Event::Link(true) => log::info!("uplink {UPLINK}: link up"),
-        Event::Link(false) => log::info!("uplink {UPLINK}: link down"),
-        Event::Leased(lease) => log::info!("uplink {UPLINK}: {lease}"),
-        Event::LeaseLost => log::warn!("uplink {UPLINK}: address lost"),
-        Event::LeaseRefused(why) => log::warn!("uplink {UPLINK}: lease refused: {why}"),
+        uplink::Event::Link(true) => log::info!("uplink {UPLINK}: link up"),
+        uplink::Event::Link(false) => log::info!("uplink {UPLINK}: link down"),
+        uplink::Event::Leased(lease) => log::info!("uplink {UPLINK}: {lease}"),
+        uplink::Event::LeaseLost => log::warn!("uplink {UPLINK}: address lost"),
+        uplink::Event::LeaseRefused(why) => log::warn!("uplink {UPLINK}: lease refused: {why}"),
     }
 }

@@ -6,7 +6,11 @@ mod hostile;
 mod story;
 
 use super::*;
-use crate::{Duration, checksum, packet::put_word};
+use crate::{
+    Duration, checksum,
+    packet::put_word,
+    uplink::{Event, Unusable},
+};
 use std::{vec, vec::Vec};
 
 const OUR_MAC: Mac = Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
@@ -144,8 +148,11 @@ impl Bench {
         self.uplink(&arp_reply(ROUTER_MAC, ROUTER, OUR_MAC, OURS));
     }
 
+    /// What changed at the uplink.
     fn events(&mut self) -> Vec<Event> {
-        core::iter::from_fn(|| self.machine.take_event()).collect()
+        let all = core::iter::from_fn(|| self.machine.take_event());
+        all.filter_map(|event| if let super::Event::Uplink(event) = event { Some(event) } else { None })
+            .collect()
     }
 
     fn dropped(&self, reason: DropReason) -> u64 {

@@ -130,6 +130,23 @@ fn a_guest_cannot_pretend_to_be_another() {
 }
 
 #[test]
+fn a_guest_that_misbehaves_is_told_of_once_in_a_while() {
+    let mut bench = Bench::online();
+    let told = |bench: &mut Bench| core::iter::from_fn(|| bench.machine.take_event()).collect::<Vec<_>>();
+    let event = crate::forward::Event::Suspicious { vif: VIF, reason: DropReason::SpoofedAddress };
+    for _ in 0..100 {
+        bench.guest_sends(&udp(OURS, REMOTE, 1, 2, b"x"));
+    }
+    assert_eq!(told(&mut bench), core::slice::from_ref(&event));
+    bench.pass(Duration::from_secs(61));
+    bench.guest_sends(&udp(OURS, REMOTE, 1, 2, b"x"));
+    assert_eq!(told(&mut bench), [event]);
+    // What honest guests do as well is not told.
+    bench.vif(&framed(Mac::BROADCAST, GUEST_MAC, 0x86dd, &[0; 60]));
+    assert_eq!(told(&mut bench), []);
+}
+
+#[test]
 fn guests_reach_nothing_of_nets_own_and_nothing_that_is_nobodys() {
     let mut bench = Bench::online();
     let forbidden = [
