@@ -14,7 +14,7 @@ use board_support_arch::{
 use board_support_hyp::{Sched, Shared, Xen};
 use proto_xen::{Gaddr, sched::ShutdownReason};
 
-use crate::{epitaph, event, irq, log::Lines, memory, once::Once};
+use crate::{critical, epitaph, log::Lines, memory, once::Once};
 
 /// Most addresses of a backtrace.
 const MAX_FRAMES: usize = 48;
@@ -23,7 +23,7 @@ static PAGE: Once<memory::SpecialPage> = Once::new();
 static ENDING: AtomicBool = AtomicBool::new(false);
 
 /// Who is told of traps.
-pub(crate) static HANDLERS: Handlers = Handlers { upcall: event::upcall, vector: irq::arrived, fault };
+pub(crate) static HANDLERS: Handlers = Handlers { upcall: critical::upcall, vector: critical::vector, fault };
 
 /// Says where the last words go: the page that the wiring names. `false` if it is no special page,
 /// or was said before.

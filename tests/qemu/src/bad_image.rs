@@ -41,7 +41,8 @@ fn hash(stage: &Stage<'_>) -> Result<()> {
 }
 
 fn truncated(stage: &Stage<'_>) -> Result<()> {
-    let options = stage.direct_with(|entries| {
+    let site = stage.site()?;
+    let options = stage.provisioned_with(&site, |entries| {
         let image = entry(entries, &format!("{IMAGES}net"))?;
         image.truncate(image.len() / 2);
         Ok(())

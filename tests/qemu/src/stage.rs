@@ -62,10 +62,22 @@ impl<'a> Stage<'a> {
 
     /// The same, with the provisioning files of `site`.
     pub(crate) fn provisioned(&self, site: &Site) -> Result<Options> {
-        self.direct_with(|entries| add_files(entries, &site.config()))
+        self.provisioned_with(site, |_| Ok(()))
     }
 
     /// The same, with an archive that `edit` has changed.
+    pub(crate) fn provisioned_with(
+        &self,
+        site: &Site,
+        edit: impl FnOnce(&mut Entries) -> Result<()>,
+    ) -> Result<Options> {
+        self.direct_with(|entries| {
+            add_files(entries, &site.config())?;
+            edit(entries)
+        })
+    }
+
+    /// A machine without provisioning files, with an archive that `edit` has changed.
     pub(crate) fn direct_with(&self, edit: impl FnOnce(&mut Entries) -> Result<()>) -> Result<Options> {
         let mut entries = read_archive(&self.built().archive)?;
         edit(&mut entries)?;
