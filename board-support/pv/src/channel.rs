@@ -256,6 +256,8 @@ struct Core<L: Line, S: Shared> {
     end: Cell<Option<ChannelError>>,
     /// The tasks that sleep in a half, by [`Half`].
     sleepers: [RefCell<Option<Waker>>; 2],
+    /// Messages received since the receiver last let other tasks run.
+    in_a_row: Cell<u32>,
 }
 
 impl<L: Line, S: Shared> Core<L, S> {
@@ -269,6 +271,7 @@ impl<L: Line, S: Shared> Core<L, S> {
             reader: RefCell::new(FrameReader::new(reader)),
             end: Cell::new(None),
             sleepers: [const { RefCell::new(None) }; 2],
+            in_a_row: Cell::new(0),
         }
     }
 
@@ -402,15 +405,25 @@ impl<L: Line, S: Shared> Turn<'_, L, S> {
         buffer: &mut [u8; MAX_MESSAGE],
         cx: &mut Context<'_>,
     ) -> Poll<Result<usize, ChannelError>> {
+        if self.core.in_a_row.get() >= MOST_IN_A_ROW {
+            self.core.in_a_row.set(0);
+            return yield_now(cx);
+        }
         for _ in 0..LOOKS {
             match self.core.try_receive(buffer) {
                 Ok(None) => {}
-                Ok(Some(length)) => return Poll::Ready(Ok(length)),
+                Ok(Some(length)) => {
+                    self.core.in_a_row.set(self.core.in_a_row.get() + 1);
+                    return Poll::Ready(Ok(length));
+                }
                 Err(error) => return Poll::Ready(Err(error)),
             }
             match self.core.await_data() {
                 Ok(true) => {}
-                Ok(false) if self.poll_look(cx).is_pending() => return Poll::Pending,
+                Ok(false) if self.poll_look(cx).is_pending() => {
+                    self.core.in_a_row.set(0);
+                    return Poll::Pending;
+                }
                 Ok(false) => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
@@ -443,6 +456,10 @@ impl<L: Line, S: Shared> Drop for Turn<'_, L, S> {
         }
     }
 }
+
+/// Messages that are received without a turn for other tasks. A peer that sends as fast as we receive would
+/// otherwise keep them from running for ever.
+const MOST_IN_A_ROW: u32 = 16;
 
 /// Looks in one poll. A peer that raises the port all the time costs us this many and then waits its turn.
 const LOOKS: usize = 4;

@@ -97,6 +97,25 @@ fn ends_greet_and_talk_whichever_comes_first() {
 }
 
 #[test]
+fn a_peer_that_never_stops_sending_leaves_others_their_turn() {
+    let stage = Stage::new();
+    let (mut lower, mut upper) = stage.open();
+    let cx = &mut Context::from_waker(Waker::noop());
+    let mut turns_of_others = 0;
+    for number in 0..1000 {
+        // The ring is never empty when it is looked at.
+        lower.try_send(&question(number)).unwrap();
+        if let Poll::Ready(received) = core::pin::pin!(upper.receive()).poll(cx) {
+            received.unwrap();
+        } else {
+            turns_of_others += 1;
+            assert!(upper.try_receive().unwrap().is_some());
+        }
+    }
+    assert!(turns_of_others >= 1000 / 17, "{turns_of_others}");
+}
+
+#[test]
 fn everything_is_given_back_in_the_end() {
     let stage = Stage::new();
     let (lower, upper) = stage.open();
