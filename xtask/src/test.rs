@@ -48,6 +48,7 @@ pub fn test(options: &Options) -> Result<()> {
     let mut total = Count::default();
     if !options.qemu {
         total.add(host_tests(options.filter.as_deref())?);
+        total.add(loom_models(options.filter.as_deref())?);
     }
     if !options.host {
         setup::host_tools(&setup::Host::ALL)?;
@@ -55,6 +56,9 @@ pub fn test(options: &Options) -> Result<()> {
         total.add(stories(options.filter.as_deref())?);
     }
     println!("{} passed, {} failed", total.passed, total.failed);
+    if let (0, 0, Some(filter)) = (total.passed, total.failed, &options.filter) {
+        bail!("no test and no story has `{filter}` in its name");
+    }
     if total.failed > 0 {
         bail!("{} of {} tests failed", total.failed, total.passed + total.failed);
     }
@@ -70,13 +74,30 @@ fn host_tests(filter: Option<&str>) -> Result<Count> {
         .run_loud(&step)?;
     step.done("");
 
-    let step = ui::step("host tests");
     let mut words = vec!["test", "--no-fail-fast"];
     words.extend(filter);
+    let mut cargo = Command::new("cargo");
+    cargo.args(&words);
+    counted("host tests", &mut cargo, &words)
+}
+
+/// The models of ring fences under every reordering. They are compiled with other atomics, so in a target
+/// folder of their own.
+fn loom_models(filter: Option<&str>) -> Result<Count> {
+    let mut words = vec!["test", "--release", "--package", "proto-ring", "--test", "loom"];
+    words.extend(filter);
+    let mut cargo = Command::new("cargo");
+    cargo.args(&words).env("RUSTFLAGS", "--cfg loom").env("CARGO_TARGET_DIR", paths::target().join("loom"));
+    counted("models of ring fences", &mut cargo, &words)
+}
+
+/// Runs a `cargo test` and counts its results; what it printed is shown if one failed.
+fn counted(name: &str, cargo: &mut Command, words: &[&str]) -> Result<Count> {
+    let step = ui::step(name);
     step.say(format!("$ cargo {}", words.join(" ")));
     let mut output: Vec<String> = Vec::new();
     let mut count = Count::default();
-    let status = each_line(Command::new("cargo").args(&words).stderr(Stdio::piped()), |line| {
+    let status = each_line(cargo.stderr(Stdio::piped()), |line| {
         if let Some(result) = cargo_result(line) {
             count.add(result);
         }

@@ -1,6 +1,6 @@
 //! aarch64, started as a Linux image at EL1.
 //!
-//! Built and linked, not yet run: the facts are those of a spike that ran.
+//! Built and linked, and not run yet.
 
 pub mod clock;
 pub mod debug_port;

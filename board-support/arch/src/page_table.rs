@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[repr(align(4096))]
-    struct Frame(#[allow(dead_code)] [u64; 512]);
+    struct Frame(#[allow(dead_code, reason = "memory for the walker, which takes it by address")] [u64; 512]);
 
     fn frame() -> Option<u64> {
         Some(Box::into_raw(Box::new(Frame([0; 512]))).expose_provenance() as u64)

@@ -3,8 +3,8 @@
 //!
 //! Decoding skips unknown fields and keeps unknown enum numbers as plain `i32`.
 
-#![allow(missing_docs, unreachable_pub)]
-#![allow(clippy::all, clippy::pedantic, rustdoc::all)]
+#![allow(missing_docs, unreachable_pub, reason = "generated: the schema tells what a field means")]
+#![allow(clippy::all, clippy::pedantic, rustdoc::all, reason = "generated: nobody reads or mends it here")]
 
 /// Package `org.lfedge.eve.attest`.
 pub mod attest {

@@ -11,7 +11,7 @@ use crate::stage::Stage;
 
 pub(crate) const STORIES: &[Story] = &[Story {
     name: "application",
-    about: "a device onboards, runs an application, and follows its configuration until it is removed",
+    about: "a device boots from its disk, onboards, runs an application, and follows its configuration until it is removed",
     tell: life,
 }];
 
@@ -42,9 +42,9 @@ fn life(stage: &Stage<'_>) -> Result<()> {
     let site = stage.site()?;
     let controller = &site.controller;
     site.offer_sample(stage.built(), &config(&app("args = \"greeting=moin\"")))?;
-    let mut machine = stage.start(&stage.provisioned(&site)?)?;
+    let mut machine = stage.start(&stage.disk(Some(&site.config()))?)?;
 
-    machine.wait_for_from("dom0", "domain control: ready", Duration::from_secs(60))?;
+    machine.wait_for_from("dom0", "domain control: ready", Duration::from_secs(90))?;
     controller.wait_registered(&site.soft_serial(), PATIENCE)?;
     controller.wait_app_state(site::APP, "RUNNING", PATIENCE)?;
     controller.wait_app_line(site::APP, "moin", PATIENCE)?;
@@ -61,10 +61,10 @@ fn life(stage: &Stage<'_>) -> Result<()> {
     // Without activation it stops and stays known.
     controller.set_config(&config(&app("args = \"greeting=servus\"\nactivate = false")))?;
     controller.wait_app_state(site::APP, "HALTED", PATIENCE)?;
-    machine.wait_for_from("dom0", "application", Duration::from_secs(10))?;
 
     // What is not configured is gone.
     controller.set_config(&config(""))?;
     controller.wait_app_gone(site::APP, PATIENCE)?;
-    no_violations(&site)
+    no_violations(&site)?;
+    stage.end(machine)
 }

@@ -12,7 +12,7 @@ use crate::stage::Stage;
 
 pub(crate) const STORIES: &[Story] = &[Story {
     name: "bad-app",
-    about: "too much memory, content with another hash, content that is no image: each is reported",
+    about: "too much memory, content with another hash, content that is cut off or no image: each is reported",
     tell: errors,
 }];
 
@@ -37,10 +37,19 @@ fn errors(stage: &Stage<'_>) -> Result<()> {
     controller.faults().clear();
     controller.wait_app_state(site::APP, "RUNNING", PATIENCE)?;
 
+    // An image that is cut off has the hash that was configured, and still cannot be started.
+    let mut half = xtask::paths::read(&stage.built().image(xtask::build::SAMPLE))?;
+    half.truncate(half.len() / 2);
+    controller.put_content("half.elf", &half)?;
+    let half = app("").replace("\"hello\"", "\"half\"").replace("hello.elf", "half.elf");
+    controller.set_config(&config(&(app("") + &half)))?;
+    controller.wait_app_error("half", "truncated", PATIENCE)?;
+
     controller.put_content("text.elf", b"this is no image of an application")?;
     let second = app("").replace("\"hello\"", "\"text\"").replace("hello.elf", "text.elf");
     controller.set_config(&config(&(app("") + &second)))?;
     controller.wait_app_error("text", "ELF", PATIENCE)?;
     controller.wait_app_state(site::APP, "RUNNING", PATIENCE)?;
-    no_violations(&site)
+    no_violations(&site)?;
+    stage.end(machine)
 }

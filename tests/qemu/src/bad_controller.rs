@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use xtask::site;
 use xtask_controller::{Endpoint, Fault, Target};
 
@@ -26,6 +26,10 @@ pub(crate) const STORIES: &[Story] = &[
 
 const LINE: Duration = Duration::from_secs(60);
 
+/// What control says of an answer that is cut off, and of one that does not end.
+const TRUNCATED: &str = "ended without TLS's closing message";
+const TOO_LARGE: &str = "the answer is too large";
+
 fn answers(stage: &Stage<'_>) -> Result<()> {
     let site = stage.site()?;
     let controller = &site.controller;
@@ -34,20 +38,23 @@ fn answers(stage: &Stage<'_>) -> Result<()> {
 
     faults.set_wrong_ca(true);
     let mut machine = stage.start(&stage.provisioned(&site)?)?;
-    machine.wait_for_from("control", "certificate", LINE)?;
+    machine.wait_for_from("control", "does not lead to a provisioned root", LINE)?;
     faults.set_wrong_ca(false);
 
     faults.arm(Target::Endpoint(Endpoint::Uuid), Fault::BadSignature, Some(1));
-    machine.wait_for_from("control", "signature", LINE)?;
+    machine.wait_for_from("control", "the envelope's signature is wrong", LINE)?;
     controller.wait_registered(&site.soft_serial(), PATIENCE)?;
 
     let config_answer = Target::Endpoint(Endpoint::Config);
     faults.arm(config_answer, Fault::Truncated, Some(1));
-    machine.wait_for_from("control", "config", LINE)?;
+    machine.wait_for_from("control", TRUNCATED, PATIENCE)?;
     faults.arm(config_answer, Fault::Oversized(8 << 20), Some(1));
+    machine.wait_for_from("control", TOO_LARGE, PATIENCE)?;
+    ensure!(!faults.pending(), "a fault was not used");
     controller.set_config(&config(&app("")))?;
     controller.wait_app_state(site::APP, "RUNNING", PATIENCE)?;
-    no_violations(&site)
+    no_violations(&site)?;
+    stage.end(machine)
 }
 
 fn away(stage: &Stage<'_>) -> Result<()> {
@@ -70,5 +77,6 @@ fn away(stage: &Stage<'_>) -> Result<()> {
     machine.wait_for_from("net", "uplink eth0: link up", LINE)?;
     controller.set_config(&config(&app("args = \"greeting=again\"")))?;
     controller.wait_app_line(site::APP, "again", PATIENCE)?;
-    no_violations(&site)
+    no_violations(&site)?;
+    stage.end(machine)
 }

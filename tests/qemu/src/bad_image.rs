@@ -12,7 +12,8 @@ pub(crate) const STORIES: &[Story] = &[
     Story { name: "bad-image-hash", about: "an image that is not the table's is not started", tell: hash },
     Story { name: "bad-image-truncated", about: "an image that is cut off is not started", tell: truncated },
     Story { name: "bad-table-version", about: "a table of an unknown version is named", tell: version },
-    Story { name: "bad-archive", about: "an archive that is none is named", tell: archive },
+    Story { name: "bad-archive-table", about: "an archive without a table is named", tell: no_table },
+    Story { name: "bad-archive", about: "a ramdisk that is no archive is named", tell: no_archive },
     Story {
         name: "bad-provisioning",
         about: "control names the provisioning file that is missing",
@@ -37,7 +38,7 @@ fn hash(stage: &Stage<'_>) -> Result<()> {
     machine.wait_for_from("dom0", "domain control: image", BOOT)?;
     // The other one is not touched by it.
     machine.wait_for_from("dom0", "domain net: ready", BOOT)?;
-    Ok(())
+    stage.end(machine)
 }
 
 fn truncated(stage: &Stage<'_>) -> Result<()> {
@@ -50,7 +51,7 @@ fn truncated(stage: &Stage<'_>) -> Result<()> {
     let mut machine = stage.start(&options)?;
     machine.wait_for_from("dom0", "domain net: image", BOOT)?;
     machine.wait_for_from("control", "there is no net domain", BOOT)?;
-    Ok(())
+    stage.end(machine)
 }
 
 fn version(stage: &Stage<'_>) -> Result<()> {
@@ -64,7 +65,15 @@ fn version(stage: &Stage<'_>) -> Result<()> {
     Ok(())
 }
 
-fn archive(stage: &Stage<'_>) -> Result<()> {
+fn no_archive(stage: &Stage<'_>) -> Result<()> {
+    let options =
+        stage.direct_with_ramdisk(b"this is no archive, and it is long enough to hold a header of one")?;
+    let mut machine = stage.start(&options)?;
+    machine.wait_for_from("dom0", "archive:", BOOT)?;
+    Ok(())
+}
+
+fn no_table(stage: &Stage<'_>) -> Result<()> {
     let options = stage.direct_with(|entries| {
         entries.remove(TABLE);
         Ok(())
@@ -78,5 +87,5 @@ fn files(stage: &Stage<'_>) -> Result<()> {
     let mut machine = stage.start(&stage.direct())?;
     machine.wait_for_from("dom0", "domain net: ready", BOOT)?;
     machine.wait_for_from("control", "provisioning: server", BOOT)?;
-    Ok(())
+    stage.end(machine)
 }

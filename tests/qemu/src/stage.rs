@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use proto_manifest::archive::{Archive, CONFIG, Writer};
 use xtask::build::{self, Built};
 use xtask::qemu::{Listener, Machine, Options};
@@ -81,6 +81,11 @@ impl<'a> Stage<'a> {
     pub(crate) fn direct_with(&self, edit: impl FnOnce(&mut Entries) -> Result<()>) -> Result<Options> {
         let mut entries = read_archive(&self.built().archive)?;
         edit(&mut entries)?;
+        self.direct_with_ramdisk(&write_archive(&entries)?)
+    }
+
+    /// A machine whose dom0 gets these bytes as ramdisk.
+    pub(crate) fn direct_with_ramdisk(&self, ramdisk: &[u8]) -> Result<Options> {
         let folder = paths::create(self.folder()?.join("system"))?;
         let built = Built {
             dom0: folder.join("dom0"),
@@ -89,7 +94,7 @@ impl<'a> Stage<'a> {
             ..self.built().clone()
         };
         paths::write(&built.dom0, paths::read(&self.built().dom0)?)?;
-        paths::write(&built.archive, write_archive(&entries)?)?;
+        paths::write(&built.archive, ramdisk)?;
         Ok(Options::direct(&built, &self.shared.stock))
     }
 
@@ -111,6 +116,18 @@ impl<'a> Stage<'a> {
             let _ = writeln!(file, "{line}");
         });
         Machine::start(options, Some(listener))
+    }
+
+    /// Ends a machine and fails if a domain died on it that was not told to.
+    pub(crate) fn end(&self, mut machine: Machine) -> Result<()> {
+        machine.quit();
+        let words = ["PANIC", "FAULT", "crashed", "watchdog fired", "(XEN) Panic"];
+        let lines = machine.lines();
+        let bad = lines.iter().find(|line| words.iter().any(|word| line.text.contains(word)));
+        match bad {
+            Some(line) => bail!("a domain died: {line}"),
+            None => Ok(()),
+        }
     }
 
     /// This story's own folder, `target/sarsen/stories/NAME`.

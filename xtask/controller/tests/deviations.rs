@@ -340,7 +340,7 @@ fn registering() {
             ),
             ("softSerial", |d| register(d, |message| message.soft_serial = "a b".into()), 422, "softSerial"),
             ("long serial", |d| register(d, |message| message.serial = "x".repeat(257)), 422, "256"),
-            #[allow(deprecated)]
+            #[allow(deprecated, reason = "the deviation is to use it")]
             ("onBoardKey", |d| register(d, |message| message.on_board_key = "x".into()), 422, "obsolete"),
         ],
     );

@@ -37,7 +37,7 @@ impl fmt::Display for Location {
 
 /// What is wrong with a board's files. Each reads as one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs)] // The variants and fields are told by their `Display`.
+#[allow(missing_docs, reason = "the variants and fields are told by their `Display`")]
 pub enum BoardError {
     Unreadable { path: PathBuf, why: String },
     Toml { at: Location, why: String },

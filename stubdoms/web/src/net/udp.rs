@@ -53,7 +53,10 @@ impl<D: Device> UdpSocket<'_, D> {
                     if let Ok((length, meta)) = socket.recv_slice(into) {
                         let from: Ipv4Addr = match meta.endpoint.addr {
                             IpAddress::Ipv4(from) => from,
-                            #[allow(unreachable_patterns)]
+                            #[allow(
+                                unreachable_patterns,
+                                reason = "the enum has more variants if another package switches them on"
+                            )]
                             _ => continue,
                         };
                         return Poll::Ready((length, SocketAddrV4::new(from, meta.endpoint.port)));

@@ -1,7 +1,6 @@
 //! A scripted device that keeps to the protocol, and lets a test change any step.
 
-// Each test binary uses its own part of this.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part of this")]
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
