@@ -10,7 +10,10 @@ use dom0_toolstack::{
     application::Console,
     server::{Piece, Short},
 };
-use embassy_futures::select::{Either3, select3};
+use embassy_futures::{
+    select::{Either3, select3},
+    yield_now,
+};
 use embassy_sync::{blocking_mutex::raw::NoopRawMutex, channel::Channel};
 use proto_svc::device::AppId;
 use proto_xen::DomId;
@@ -22,6 +25,9 @@ const MAX_TYPED: usize = 4;
 
 /// Bytes that are read at once.
 const READ_BYTES: usize = 512;
+
+/// Bytes that a console page holds: what a domain that is paused can have left unread.
+const PAGE_BYTES: usize = 2048;
 
 /// The consoles that are served.
 #[derive(Default)]
@@ -59,7 +65,7 @@ impl Consoles {
         }
     }
 
-    /// Has what is left on a console read, and waits until it is closed.
+    /// Has what is left on a console read, and waits until it is closed. The domain is paused before.
     pub(crate) async fn close(&self, app: AppId) {
         let place = self.open.borrow().iter().position(|desk| desk.app == app);
         let Some(place) = place else { return };
@@ -82,22 +88,28 @@ async fn relay(
     let mut back = Back::attach(line, page).map_err(|fault| text(&fault))?;
     let mut buffer = [0; READ_BYTES];
     loop {
-        let next = select3(desk.closing.wait(), back.read(&mut buffer), desk.typed.receive()).await;
+        // Typing comes before reading: an application that never stops writing can be typed at.
+        let next = select3(desk.closing.wait(), desk.typed.receive(), back.read(&mut buffer)).await;
         match next {
             Either3::First(()) => break,
-            Either3::Second(read) => put(ground, desk.app, &buffer, read.map_err(|fault| text(&fault))?),
-            Either3::Third(bytes) => {
+            Either3::Second(bytes) => {
                 // What has no room is dropped: the application does not read.
                 back.try_write(&bytes).map_err(|fault| text(&fault))?;
             }
+            Either3::Third(read) => put(ground, desk.app, &buffer, read.map_err(|fault| text(&fault))?),
         }
+        // There may always be more to read: the other tasks have their turn in between.
+        yield_now().await;
     }
-    loop {
+    let mut left = PAGE_BYTES;
+    while left > 0 {
         match back.try_read(&mut buffer).map_err(|fault| text(&fault))? {
-            0 => return Ok(()),
+            0 => break,
             read => put(ground, desk.app, &buffer, read),
         }
+        left = left.saturating_sub(READ_BYTES);
     }
+    Ok(())
 }
 
 fn put(ground: &Ground, app: AppId, buffer: &[u8; READ_BYTES], count: usize) {

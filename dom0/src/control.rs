@@ -94,9 +94,12 @@ async fn hear(
     }
 }
 
-/// Ends an application: its console is read to the end, then the domain goes, then control is told.
+/// Ends an application: it is paused, its console is read to the end, then the domain goes, then
+/// control is told.
 pub(crate) async fn end(ground: &Ground, app: AppId, domain: Application<'static, Xen>, reason: StopReason) {
     let id = domain.id();
+    // It could write faster than its console is read.
+    domain.pause();
     ground.consoles.close(app).await;
     drop(domain);
     log::info!(target: "dom0", "application {} ({id}) is gone: {reason:?}", Short(app));

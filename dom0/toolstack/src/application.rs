@@ -81,6 +81,11 @@ impl<'h, H: Hypervisor> Application<'h, H> {
     pub fn unpause(&self) -> Result<(), BuildError> {
         self.shell.unpause()
     }
+
+    /// Stops it, ahead of its end: what is on its console then is all that will be.
+    pub fn pause(&self) {
+        self.shell.pause();
+    }
 }
 
 /// Tells the domain where its console is.

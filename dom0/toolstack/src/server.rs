@@ -32,8 +32,8 @@ pub enum Task<'h, H: Hypervisor> {
         /// dom0's end of its console.
         console: Console<'h, H>,
     },
-    /// An application is to end: read the rest of its console, then drop the domain, then send
-    /// [`Server::stopped`].
+    /// An application is to end: pause it, read the rest of its console, then drop the domain, then
+    /// send [`Server::stopped`].
     End {
         /// Which.
         app: AppId,
