@@ -11,7 +11,7 @@ use heapless::Vec;
 use proto_manifest::{
     archive::Archive,
     name::Name,
-    table::{Domain, MAX_DOMAINS, Table},
+    table::{Device, Domain, MAX_DOMAINS, Table},
     wiring::{DeviceGrant, MAX_BYTES, Wiring},
 };
 use proto_xen::{DomId, Gfn, PAGE_SIZE};
@@ -84,13 +84,18 @@ impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
         Self { hyp, table, archive, held, signature, provisioning, ids, ports: PortBook::default() }
     }
 
-    /// Checks the image of the service with this index and lays out its memory. Changes nothing.
+    /// Checks the image of the service with this index, and that its devices are there, and lays out
+    /// its memory. Changes nothing.
     ///
     /// # Errors
-    /// [`BuildError::Image`], [`BuildError::Elf`], [`BuildError::Layout`].
+    /// [`BuildError::Image`], [`BuildError::Elf`], [`BuildError::Layout`], and [`BuildError::Device`]
+    /// for a device that was not found: before the domain has a number that its peers are told.
     pub fn prepare(&self, index: usize) -> Result<Plan<'a>, BuildError> {
         let domain = self.table.domains.get(index).ok_or(BuildError::NoSuchDomain)?;
         let image = Image::parse(image::checked(&self.archive, domain)?)?;
+        for device in self.table.devices_of(domain) {
+            self.held(device)?;
+        }
         let pages = u64::from(domain.memory_mib) * PAGES_PER_MIB;
         let special = wiring::special_pages(self.table, index);
         // The record gets the room that it needs at most; its length is set when it is known.
@@ -125,8 +130,17 @@ impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
     /// Hands over devices, makes ports, writes everything into the domain. It does not run yet.
     ///
     /// # Errors
-    /// [`BuildError`]; the domain is then gone.
+    /// [`BuildError`]; the domain is then gone, and nobody is connected to it any more.
     pub fn finish(&mut self, plan: Plan<'a>, shell: Shell<'a, H>) -> Result<Service<'a, H, C>, BuildError> {
+        let id = shell.id();
+        let built = self.furnish(plan, shell);
+        if built.is_err() {
+            self.forget(id);
+        }
+        built
+    }
+
+    fn furnish(&mut self, plan: Plan<'a>, shell: Shell<'a, H>) -> Result<Service<'a, H, C>, BuildError> {
         let Plan { index, domain, image, mut layout } = plan;
         // Declared before the ends, so that these are given back first if a step fails.
         let mut service = Service {
@@ -138,12 +152,8 @@ impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
         };
         let id = service.shell.id();
         for device in self.table.devices_of(domain) {
-            let select = &device.select;
-            let missing = PciError::NotFound { vendor: select.vendor, device: select.device };
-            let mut held = self.held.iter();
-            let held = held.find(|held| held.device().name == device.name).ok_or(missing)?;
-            let passthrough = held.assign(id)?;
-            service.devices.push(passthrough).map_err(|_| missing)?;
+            let passthrough = self.held(device)?.assign(id)?;
+            service.devices.push(passthrough).map_err(|_| not_found(device))?;
         }
         let links = wiring::connect(self.hyp, self.table, index, &self.ids, &layout, &mut self.ports)?;
         service.to_dom0 = links.to_dom0;
@@ -184,12 +194,20 @@ impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
         self.finish(plan, shell)
     }
 
+    fn held(&self, device: &Device) -> Result<&'a Held<'a, H, C>, PciError> {
+        self.held.iter().find(|held| held.device().name == device.name).ok_or(not_found(device))
+    }
+
     /// Forgets the domain with this number: nobody is to be connected to it any more.
     pub fn forget(&mut self, domain: DomId) {
         for id in self.ids.iter_mut().filter(|id| **id == Some(domain)) {
             *id = None;
         }
     }
+}
+
+fn not_found(device: &Device) -> PciError {
+    PciError::NotFound { vendor: device.select.vendor, device: device.select.device }
 }
 
 impl<H: Hypervisor, C: ConfigSpace> Service<'_, H, C> {

@@ -281,6 +281,38 @@ fn a_service_without_its_peer_is_built_without_their_channel() {
     assert_eq!(builder.build(2).map(drop), Err(BuildError::NoSuchDomain));
 }
 
+#[test]
+fn a_service_whose_device_is_missing_is_not_created() {
+    let (world, mut builder) = usual();
+    builder.held = &[];
+    world.restart(None);
+    let missing = PciError::NotFound { vendor: 0x8086, device: 0x10d3 };
+    assert_eq!(builder.prepare(0).map(drop), Err(BuildError::Device(missing)));
+    assert_eq!(world.calls(), [""; 0], "Xen was not asked for anything");
+    let control = builder.build(1).unwrap();
+    assert_eq!(wiring_of(world, &control).channel("network"), None);
+    drop(control);
+    world.assert_clean("ended");
+}
+
+#[test]
+fn nobody_is_connected_to_a_service_that_could_not_be_finished() {
+    let (world, mut builder) = usual();
+    let plans = [builder.prepare(0).unwrap(), builder.prepare(1).unwrap()];
+    let shells = [builder.create(&plans[0]).unwrap(), builder.create(&plans[1]).unwrap()];
+    let ([net, control], [net_shell, control_shell]) = (plans, shells);
+    // Any call that can fail will do; what is written to the device itself cannot.
+    world.restart(Some(3));
+    assert!(builder.finish(net, net_shell).is_err());
+    world.restart(None);
+    let control = builder.finish(control, control_shell).unwrap();
+    let wiring = wiring_of(world, &control);
+    assert_eq!(wiring.channel("network"), None);
+    assert!(wiring.channel("device").is_some());
+    drop(control);
+    world.assert_clean("ended");
+}
+
 fn order(image: &[u8]) -> Order<'_> {
     Order { image, memory_pages: 520, vcpus: 1, command_line: "greeting=hi", signature: 0 }
 }
