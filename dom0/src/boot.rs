@@ -3,10 +3,9 @@
 use alloc::{boxed::Box, rc::Rc, vec::Vec};
 use core::{cell::RefCell, fmt};
 
-use board_support_hyp::{Domctl, version};
+use board_support_hyp::{Domctl, Xen, version};
 use board_support_rt::{self as rt, Boot, Spawner, timer::now};
 use dom0_toolstack::{
-    acpi::AcpiError,
     pci::Held,
     ramdisk::{Ramdisk, RamdiskError},
     server::Server,
@@ -32,8 +31,6 @@ enum BootError {
     Refused(Errno),
     /// The ramdisk is of no use.
     Ramdisk(RamdiskError),
-    /// There is no configuration space.
-    Acpi(AcpiError),
 }
 
 impl fmt::Display for BootError {
@@ -46,7 +43,6 @@ impl fmt::Display for BootError {
             ),
             Self::Refused(errno) => write!(f, "Xen refuses a domctl: {errno}; is this dom0?"),
             Self::Ramdisk(error) => error.fmt(f),
-            Self::Acpi(error) => error.fmt(f),
         }
     }
 }
@@ -70,7 +66,7 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
     let table: &'static Table = Box::leak(Box::new(table));
     log::info!(target: "dom0", "board {}: {} services", table.board, table.domains.len());
 
-    let held = hold_devices(table, boot.rsdp())?;
+    let held = hold_devices(table, boot.rsdp());
     let signature = signature();
     let builder = Builder::new(&XEN, table, archive, held, signature, provisioning);
     let ground = Rc::new(Ground {
@@ -103,15 +99,18 @@ fn check_interface(xen: (u16, u16)) -> Result<(), BootError> {
 }
 
 /// Finds and holds the devices of the table. One that is not there costs the domain that wants it,
-/// not the system.
-fn hold_devices(
-    table: &'static Table,
-    rsdp: u64,
-) -> Result<&'static [Held<'static, board_support_hyp::Xen, Machine>], BootError> {
+/// not the system, and so does a machine without configuration space.
+fn hold_devices(table: &'static Table, rsdp: u64) -> &'static [Held<'static, Xen, Machine>] {
     if table.devices.is_empty() {
-        return Ok(&[]);
+        return &[];
     }
-    let machine = Box::leak(Box::new(Machine::find(rsdp).map_err(BootError::Acpi)?));
+    let machine = match Machine::find(rsdp) {
+        Ok(machine) => Box::leak(Box::new(machine)),
+        Err(error) => {
+            log::error!(target: "dom0", "no PCI device can be handed over: {error}");
+            return &[];
+        }
+    };
     let mut all = Vec::new();
     for device in &table.devices {
         match Held::take(&XEN, machine, device) {
@@ -122,7 +121,7 @@ fn hold_devices(
             Err(error) => log::error!(target: "dom0", "device {}: {error}", device.name),
         }
     }
-    Ok(all.leak())
+    all.leak()
 }
 
 /// Builds and starts every service of the table, in its order. All are created before the first is
