@@ -19,6 +19,7 @@ use crate::{
     control, drill,
     ground::{Builder, Ground, VERSION, XEN},
     machine::Machine,
+    serial,
     services::Services,
     watch,
 };
@@ -83,6 +84,9 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
     spawner.spawn(watch::deaths(ground.clone()));
     spawner.spawn(control::forward_own_log(ground.clone()));
     start_all(&ground, table);
+    if let Some(whom) = boot.option("serial") {
+        spawner.spawn(serial::run(ground.clone(), whom));
+    }
     if let Some(order) = boot.option("drill") {
         spawner.spawn(drill::run(ground, order));
     }

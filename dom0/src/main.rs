@@ -7,6 +7,7 @@
 //! | [`services`] | supervision of the services, their deaths |
 //! | [`control`] | channel `device`: what control asks for and is told |
 //! | [`console`] | consoles of applications |
+//! | [`serial`] | what is typed on the serial console for applications |
 //! | [`watch`] | Xen's event for every death |
 //! | [`drill`] | ending a service on purpose, to see that it can be built anew |
 //!
@@ -31,6 +32,8 @@ mod drill;
 mod ground;
 #[cfg(target_os = "none")]
 mod machine;
+#[cfg(target_os = "none")]
+mod serial;
 #[cfg(target_os = "none")]
 mod services;
 #[cfg(target_os = "none")]

@@ -50,6 +50,7 @@ pub mod server;
 pub mod service;
 #[cfg(test)]
 mod tests;
+pub mod typed;
 pub mod watch;
 pub mod wiring;
 
