@@ -4,7 +4,7 @@ use alloc::rc::Rc;
 
 use board_support_hyp::{Domctl, Xen, domctl::DomainInfo};
 use board_support_pv::channel::{Channel, ChannelError, Receiver, Sender};
-use board_support_rt::{self as rt, log::Item};
+use board_support_rt::{self as rt, log::Item, timer::now};
 use dom0_toolstack::{
     application::Application,
     server::{Server, Short, Task},
@@ -76,7 +76,9 @@ async fn hear(
         }
         let message = receiver.receive().await?;
         let mut answer = None;
-        let task = ground.server.borrow_mut().handle(message, free_kib, &mut |told| answer = Some(told));
+        let now_ns = now().as_nanos();
+        let task =
+            ground.server.borrow_mut().handle(message, now_ns, free_kib, &mut |told| answer = Some(told));
         if let Some(answer) = answer {
             ground.tell(|outbox| outbox.push(answer));
         }

@@ -10,9 +10,9 @@ use board_support_hyp::{Console, Shared, Xen};
 use board_support_pv::channel::{Channel, ChannelError};
 use board_support_rt::{
     Domain, epitaph,
-    timer::{Instant, now},
+    timer::{Elapsed, Instant, now, with_deadline},
 };
-use dom0_toolstack::{BuildError, line, wiring::Dom0End};
+use dom0_toolstack::{BuildError, line, rate::LineLimit, wiring::Dom0End};
 use proto_manifest::{name::Name, table::DOM0_CHANNEL};
 use proto_svc::{
     device::ToControl,
@@ -170,16 +170,29 @@ async fn supervise(
     let mut channel = Supervision::open_upper(line, page).await?;
     // Until its log is forwarded, a service writes to Xen's console itself.
     let opened_ns = now().as_nanos();
+    let mut lines = LineLimit::new();
     loop {
-        match channel.receive().await? {
+        let message = match lines.due_ns() {
+            None => channel.receive().await?,
+            Some(at) => match with_deadline(Instant::from_nanos(at), channel.receive()).await {
+                Ok(message) => message?,
+                Err(Elapsed) => {
+                    tell_hidden(&mut lines, name);
+                    continue;
+                }
+            },
+        };
+        tell_hidden(&mut lines, name);
+        match message {
             // Said and checked when the channel was opened.
             FromService::Hello { .. } => {}
+            FromService::Ready if !lines.show(now().as_nanos()) => {}
             FromService::Ready => {
                 let took = now() - started;
                 log::info!(target: "dom0", "domain {name}: ready after {} ms", took.as_millis());
             }
             FromService::Log(record) => {
-                if record.at_ns >= opened_ns {
+                if record.at_ns >= opened_ns && lines.show(now().as_nanos()) {
                     // There is nobody to tell if the console refuses.
                     let _ = Xen.write(line::of_service(id, &record).as_bytes());
                 }
@@ -189,6 +202,13 @@ async fn supervise(
             // Nobody has asked yet.
             FromService::Pong { .. } => {}
         }
+    }
+}
+
+/// Tells of lines that were too many, once there is room for more.
+fn tell_hidden(lines: &mut LineLimit, name: &Name) {
+    if let Some(count) = lines.recovered(now().as_nanos()) {
+        log::warn!(target: "dom0", "domain {name}: {count} lines not shown");
     }
 }
 

@@ -11,7 +11,7 @@
 //! | [`server`], [`request`], [`application`], [`outbox`] | domains that control asks for, within the table's limits |
 //! | [`pci`], [`acpi`] | handing a PCI function over and taking it back; where configuration space is |
 //! | [`ramdisk`], [`image`] | the archive, the table in it, the hashes of images |
-//! | [`watch`], [`port`], [`line`] | deaths; dom0's own ports; what services log |
+//! | [`watch`], [`port`], [`line`], [`rate`] | deaths; dom0's own ports; what services log, and how much of it is shown |
 //!
 //! What exists outside of dom0 is held by a guard that undoes it when dropped, in reverse order: a
 //! step that fails leaves nothing behind.
@@ -45,6 +45,7 @@ pub mod outbox;
 pub mod pci;
 pub mod port;
 pub mod ramdisk;
+pub mod rate;
 pub mod request;
 pub mod server;
 pub mod service;

@@ -13,6 +13,7 @@ use proto_xen::{DomId, sched::ShutdownReason};
 use crate::{
     BuildError, Hypervisor,
     application::{Application, Console, Order},
+    rate::LineLimit,
     request::{Progress, Refused, Requests},
 };
 
@@ -59,27 +60,34 @@ pub struct Server<'h, H: Hypervisor> {
     hyp: &'h H,
     signature: u32,
     requests: Requests<Application<'h, H>>,
+    lines: LineLimit,
 }
 
 impl<'h, H: Hypervisor> Server<'h, H> {
     /// A server without applications. `signature` is `CPUID[1].eax` of the machine.
     pub fn new(hyp: &'h H, limits: Applications, signature: u32) -> Self {
-        Self { hyp, signature, requests: Requests::new(limits) }
+        Self { hyp, signature, requests: Requests::new(limits), lines: LineLimit::new() }
     }
 
-    /// Does what control asks. `free_kib` is the machine's free memory. Answers go to `reply`, at
-    /// most one for each request.
+    /// Does what control asks, at `now_ns` since boot. `free_kib` is the machine's free memory. Answers
+    /// go to `reply`, at most one for each request.
     pub fn handle(
         &mut self,
         message: FromControl,
+        now_ns: u64,
         free_kib: impl FnOnce() -> u64,
         reply: &mut dyn FnMut(ToControl),
     ) -> Option<Task<'h, H>> {
         let app = subject(&message);
+        if let Some(count) = self.lines.recovered(now_ns) {
+            log::warn!("domain control: {count} lines not shown");
+        }
         match self.try_handle(message, free_kib, reply) {
             Ok(task) => task,
             Err(Refused { refusal, reason }) => {
-                log::warn!("application {}: refused: {reason}", Short(app));
+                if self.lines.show(now_ns) {
+                    log::warn!("application {}: refused: {reason}", Short(app));
+                }
                 reply(ToControl::Refused { app, refusal, reason: clipped(&reason) });
                 None
             }

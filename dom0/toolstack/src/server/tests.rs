@@ -34,7 +34,7 @@ impl Stage {
     }
 
     fn ask(&mut self, message: FromControl) -> Option<Task<'static, World>> {
-        self.server.handle(message, || PLENTY, &mut |answer| self.told.push(answer))
+        self.server.handle(message, 0, || PLENTY, &mut |answer| self.told.push(answer))
     }
 
     fn stage(&mut self, image: &[u8]) {
