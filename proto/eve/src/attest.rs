@@ -23,7 +23,8 @@ use crate::{
 
 /// Bytes of an integrity token; Adam's has 128.
 pub const MAX_TOKEN: usize = 1024;
-const MAX_FIELDS: usize = 1024;
+/// Bytes of memory that an answer may decode to.
+const MAX_MEMORY: usize = 64 * 1024;
 
 /// The entry under which the device's key exchange certificate is published. Its hash is over the
 /// PEM text, and 16 bytes long.
@@ -123,7 +124,7 @@ impl core::fmt::Display for Rejection {
 /// Reads an answer's payload. `None` when it is not one, or lacks what its type promises.
 #[must_use]
 pub fn parse_response(payload: &[u8]) -> Option<Response> {
-    bounds::check(payload, MAX_FIELDS).ok()?;
+    bounds::check(payload, bounds::ATTEST_RESPONSE, MAX_MEMORY).ok()?;
     let response = ZAttestResponse::decode(payload).ok()?;
     match ZAttestRespType::try_from(response.resp_type).ok()? {
         ZAttestRespType::AttestRespNone => None,

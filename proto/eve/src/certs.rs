@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
 use crate::{
+    bounds,
     key::PublicKey,
     pem::{self, PemError},
     verify::ALGORITHMS,
@@ -23,6 +24,8 @@ use crate::{
 pub const MAX_CERTS: usize = 32;
 /// Bytes of one certificate's PEM.
 pub const MAX_CERT_BYTES: usize = 32 * 1024;
+/// Bytes of memory that a set may decode to: room for what an answer can hold, and for the lists.
+const MAX_MEMORY: usize = 768 * 1024;
 
 /// Why a set is refused, or the provisioned root cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,7 +184,7 @@ impl ControllerCerts {
     /// # Errors
     /// [`CertsError`] names the first rule that is broken; the whole set is refused then.
     pub fn accept(payload: &[u8], roots: &Roots, now: UnixTime) -> Result<Self, CertsError> {
-        crate::bounds::check(payload, 16 * MAX_CERTS).map_err(|_| CertsError::Malformed)?;
+        bounds::check(payload, bounds::CONTROLLER_CERT, MAX_MEMORY).map_err(|_| CertsError::Malformed)?;
         let set = ZControllerCert::decode(payload).map_err(|_| CertsError::Malformed)?.certs;
         check_shape(&set)?;
         let mut intermediates = Vec::new();

@@ -5,12 +5,13 @@ use alloc::{string::String, vec::Vec};
 use prost::Message;
 
 use crate::{
-    bounds,
+    bounds::{self, Refused},
     wire::config::{ConfigRequest, ConfigResponse, EdgeDevConfig},
 };
 
-/// Fields in a configuration. Real ones have some thousand.
-pub const MAX_FIELDS: usize = 8 * 1024;
+/// Bytes of memory that a configuration may decode to, by an estimate that is up to four times too
+/// high. A real one with some hundred objects comes to a quarter of this.
+pub const MAX_MEMORY: usize = 2 * 1024 * 1024;
 /// Bytes of the opaque hash.
 pub const MAX_HASH: usize = 256;
 
@@ -34,8 +35,8 @@ pub struct Response {
 pub enum ConfigError {
     /// Not a `ConfigResponse`.
     Malformed,
-    /// More fields than [`MAX_FIELDS`].
-    TooManyFields,
+    /// It would take more memory than [`MAX_MEMORY`].
+    TooMuch,
     /// A hash longer than [`MAX_HASH`].
     HashTooLong {
         /// Its length.
@@ -47,7 +48,7 @@ impl core::fmt::Display for ConfigError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Malformed => write!(f, "the configuration does not parse"),
-            Self::TooManyFields => write!(f, "the configuration has more than {MAX_FIELDS} fields"),
+            Self::TooMuch => write!(f, "the configuration takes more than {MAX_MEMORY} bytes of memory"),
             Self::HashTooLong { have } => write!(f, "the configuration's hash has {have} bytes"),
         }
     }
@@ -58,7 +59,10 @@ impl core::fmt::Display for ConfigError {
 /// # Errors
 /// [`ConfigError`].
 pub fn parse_response(payload: &[u8]) -> Result<Response, ConfigError> {
-    bounds::check(payload, MAX_FIELDS).map_err(|_| ConfigError::TooManyFields)?;
+    bounds::check(payload, bounds::CONFIG_RESPONSE, MAX_MEMORY).map_err(|refused| match refused {
+        Refused::TooMuch => ConfigError::TooMuch,
+        Refused::Malformed => ConfigError::Malformed,
+    })?;
     let response = ConfigResponse::decode(payload).map_err(|_| ConfigError::Malformed)?;
     if response.config_hash.len() > MAX_HASH {
         return Err(ConfigError::HashTooLong { have: response.config_hash.len() });

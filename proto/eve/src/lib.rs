@@ -12,7 +12,7 @@
 //! | [`register`], [`uuid`], [`attest`], [`config`] | the messages of onboarding, attestation and configuration |
 //! | [`newlogs`] | the gzip files that carry log lines |
 //! | [`key`], [`pem`] | software keys, public keys, PEM text |
-//! | [`bounds`] | refuses a message that would decode to far more memory than it has bytes |
+//! | [`bounds`] | refuses a message that would decode to more memory than allowed |
 //! | [`text`], [`time`] | text and time stamps that every controller accepts |
 //!
 //! Nothing here does I/O or reads a clock. All of it takes bytes from outside and has no path to a

@@ -236,7 +236,7 @@ proptest! {
             payload[at] = value;
         }
         if config::parse_response(&payload).is_ok() {
-            prop_assert!(bounds::check(&payload, 1000).is_ok());
+            prop_assert!(bounds::check(&payload, bounds::CONFIG_RESPONSE, 64 * 1024).is_ok());
         }
     }
 }
