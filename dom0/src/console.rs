@@ -1,13 +1,17 @@
 //! Consoles of applications: what they write goes to control, what control types goes to them.
 
-use alloc::{rc::Rc, vec::Vec};
+use alloc::{rc::Rc, string::String, vec::Vec};
 use core::cell::RefCell;
 
 use board_support_hyp::Xen;
 use board_support_pv::console::back::Back;
-use board_support_rt::Domain;
+use board_support_rt::{
+    Domain,
+    timer::{Instant, now},
+};
 use dom0_toolstack::{
     application::Console,
+    line,
     server::{Piece, Short},
 };
 use embassy_futures::{
@@ -43,14 +47,36 @@ struct Desk {
     closed: Bell,
 }
 
+/// When an application was ordered: what its start took is told from then on.
+pub(crate) struct Birth {
+    /// The application's name.
+    pub(crate) name: String,
+    /// When control ordered it to be started.
+    pub(crate) ordered: Instant,
+}
+
+impl Birth {
+    /// Tells that the application is at `stage` of its start now.
+    pub(crate) fn tell(&self, stage: &str) {
+        log::info!(target: "dom0", "{}", line::measurement(stage, &self.name, now() - self.ordered));
+    }
+}
+
 impl Consoles {
     /// Serves a console until [`Self::close`].
-    pub(crate) fn serve(&self, ground: &Rc<Ground>, app: AppId, id: DomId, console: Console<'static, Xen>) {
+    pub(crate) fn serve(
+        &self,
+        ground: &Rc<Ground>,
+        app: AppId,
+        id: DomId,
+        console: Console<'static, Xen>,
+        birth: Birth,
+    ) {
         let desk = Rc::new(Desk { app, typed: Channel::new(), closing: Bell::new(), closed: Bell::new() });
         self.open.borrow_mut().push(desk.clone());
         let ground = ground.clone();
         ground.clone().spawner.spawn(async move {
-            if let Err(why) = relay(&ground, &desk, id, console).await {
+            if let Err(why) = relay(&ground, &desk, id, console, birth).await {
                 log::warn!(target: "dom0", "application {}: console: {why}", Short(app));
             }
             desk.closed.signal(());
@@ -81,12 +107,14 @@ async fn relay(
     desk: &Desk,
     id: DomId,
     console: Console<'static, Xen>,
-) -> Result<(), alloc::string::String> {
+    birth: Birth,
+) -> Result<(), String> {
     let text = |error: &dyn core::fmt::Display| alloc::format!("{error}");
     let page: Page = map(id, console.page).map_err(|errno| text(&errno))?;
     let line = Line::adopt(Xen, Domain, console.port.into_port()).map_err(|errno| text(&errno))?;
     let mut back = Back::attach(line, page).map_err(|fault| text(&fault))?;
     let mut buffer = [0; READ_BYTES];
+    let mut birth = Some(birth);
     loop {
         // Typing comes before reading: an application that never stops writing can be typed at.
         let next = select3(desk.closing.wait(), desk.typed.receive(), back.read(&mut buffer)).await;
@@ -96,7 +124,9 @@ async fn relay(
                 // What has no room is dropped: the application does not read.
                 back.try_write(&bytes).map_err(|fault| text(&fault))?;
             }
-            Either3::Third(read) => put(ground, desk.app, &buffer, read.map_err(|fault| text(&fault))?),
+            Either3::Third(read) => {
+                put(ground, desk.app, &mut birth, &buffer, read.map_err(|fault| text(&fault))?);
+            }
         }
         // There may always be more to read: the other tasks have their turn in between.
         yield_now().await;
@@ -105,14 +135,17 @@ async fn relay(
     while left > 0 {
         match back.try_read(&mut buffer).map_err(|fault| text(&fault))? {
             0 => break,
-            read => put(ground, desk.app, &buffer, read),
+            read => put(ground, desk.app, &mut birth, &buffer, read),
         }
         left = left.saturating_sub(READ_BYTES);
     }
     Ok(())
 }
 
-fn put(ground: &Ground, app: AppId, buffer: &[u8; READ_BYTES], count: usize) {
+fn put(ground: &Ground, app: AppId, birth: &mut Option<Birth>, buffer: &[u8; READ_BYTES], count: usize) {
+    if let Some(birth) = birth.take() {
+        birth.tell("first-byte");
+    }
     let bytes = buffer.get(..count).unwrap_or(buffer);
     ground.tell(|outbox| outbox.push_console(app, bytes));
 }

@@ -1,6 +1,6 @@
 //! Channel `device`: what control asks for, and what it is told.
 
-use alloc::rc::Rc;
+use alloc::{rc::Rc, string::String};
 
 use board_support_hyp::{Domctl, Xen, domctl::DomainInfo};
 use board_support_pv::channel::{Channel, ChannelError, Receiver, Sender};
@@ -20,6 +20,7 @@ use proto_svc::{
 use proto_xen::{DomId, PAGE_SIZE};
 
 use crate::{
+    console::Birth,
     ground::{Ground, Line, Page, XEN, free_kib},
     services,
 };
@@ -76,9 +77,11 @@ async fn hear(
         }
         let message = receiver.receive().await?;
         let mut answer = None;
-        let now_ns = now().as_nanos();
-        let task =
-            ground.server.borrow_mut().handle(message, now_ns, free_kib, &mut |told| answer = Some(told));
+        let ordered = now();
+        let task = ground
+            .server
+            .borrow_mut()
+            .handle(message, ordered.as_nanos(), free_kib, &mut |told| answer = Some(told));
         if let Some(answer) = answer {
             ground.tell(|outbox| outbox.push(answer));
         }
@@ -86,7 +89,9 @@ async fn hear(
             None => {}
             Some(Task::Serve { app, id, console }) => {
                 log::info!(target: "dom0", "application {} is {id}", Short(app));
-                ground.consoles.serve(ground, app, id, console);
+                let birth = Birth { name: name_of(ground, id), ordered };
+                birth.tell("create");
+                ground.consoles.serve(ground, app, id, console, birth);
             }
             Some(Task::End { app, domain }) => end(ground, app, domain, StopReason::Ordered).await,
             Some(Task::Type { app, bytes }) => ground.consoles.type_at(app, bytes),
@@ -94,6 +99,14 @@ async fn hear(
             Some(Task::Power(action)) => power(ground, action).await,
         }
     }
+}
+
+/// The name of the application in this domain.
+fn name_of(ground: &Ground, id: DomId) -> String {
+    let server = ground.server.borrow();
+    let mut running = server.requests().running();
+    let name = running.find(|(running, _)| *running == id).map(|(_, definition)| definition.name.as_str());
+    name.unwrap_or_default().into()
 }
 
 /// Ends an application: it is paused, its console is read to the end, then the domain goes, then

@@ -1,6 +1,7 @@
-//! Lines of services on dom0's console.
+//! Lines on dom0's console: of services, and for who measures.
 
 use alloc::{format, string::String};
+use core::time::Duration;
 
 use proto_svc::supervision::{Level, LogRecord};
 use proto_xen::DomId;
@@ -21,9 +22,25 @@ pub fn of_service(domain: DomId, record: &LogRecord) -> String {
     format!("({domain}) {level} {text}\n")
 }
 
+/// `measure WHAT.NAME N.N ms`: how long something of an application took. Readers of the console take
+/// one value a line, and words end at blanks, so those of the name are replaced.
+pub fn measurement(what: &str, name: &str, took: Duration) -> String {
+    let plain = |c: char| if c.is_whitespace() || c.is_control() { '_' } else { c };
+    let name: String = name.chars().map(plain).collect();
+    let (whole, tenth) = (took.as_millis(), took.as_micros() / 100 % 10);
+    format!("measure {what}.{name} {whole}.{tenth} ms")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_measurement_is_one_value_a_line() {
+        let took = Duration::from_micros(12_570);
+        assert_eq!(measurement("create", "hello", took), "measure create.hello 12.5 ms");
+        assert_eq!(measurement("create", "a b\nc", Duration::ZERO), "measure create.a_b_c 0.0 ms");
+    }
 
     #[test]
     fn a_service_cannot_speak_for_others() {
