@@ -1,7 +1,5 @@
 //! Which parts of a configuration changed, by a hash of each part.
 
-use alloc::vec::Vec;
-
 use proto_eve::{Message, wire::config::EdgeDevConfig};
 use sha2::{Digest, Sha256};
 
@@ -37,59 +35,74 @@ pub(crate) struct Diff {
 impl Diff {
     /// Whether the part differs from the one that was looked at last. It is remembered.
     pub(crate) fn changed(&mut self, part: Part, config: &EdgeDevConfig) -> bool {
-        let hash: [u8; 32] = Sha256::digest(encode(part, config)).into();
+        let hash = hash(part, config);
         let slot = PARTS.iter().position(|known| *known == part).and_then(|at| self.hashes.get_mut(at));
         slot.is_some_and(|slot| slot.replace(hash) != Some(hash))
     }
 }
 
-/// The part as a configuration that holds nothing else.
-fn encode(part: Part, config: &EdgeDevConfig) -> Vec<u8> {
-    let empty = EdgeDevConfig::default();
+/// A hash over the lists of a part. Each element is encoded alone, so that no more than one of them is
+/// in memory a second time.
+fn hash(part: Part, config: &EdgeDevConfig) -> [u8; 32] {
+    let mut hasher = Lists(Sha256::new());
     match part {
-        Part::Items => EdgeDevConfig { config_items: config.config_items.clone(), ..empty },
-        Part::Adapters => EdgeDevConfig {
-            networks: config.networks.clone(),
-            system_adapter_list: config.system_adapter_list.clone(),
-            device_io_list: config.device_io_list.clone(),
-            vlans: config.vlans.clone(),
-            bonds: config.bonds.clone(),
-            ..empty
-        },
-        Part::Networks => EdgeDevConfig { network_instances: config.network_instances.clone(), ..empty },
-        Part::BaseOs => EdgeDevConfig { baseos: config.baseos.clone(), ..empty },
-        Part::Content => EdgeDevConfig {
-            datastores: config.datastores.clone(),
-            content_info: config.content_info.clone(),
-            cipher_contexts: config.cipher_contexts.clone(),
-            ..empty
-        },
-        Part::Volumes => EdgeDevConfig { volumes: config.volumes.clone(), ..empty },
-        Part::Apps => EdgeDevConfig {
-            apps: config.apps.clone(),
-            global_profile: config.global_profile.clone(),
-            ..empty
-        },
-        Part::Unsupported => EdgeDevConfig {
-            edgeview: config.edgeview.clone(),
-            disks: config.disks.clone(),
-            loc_config: config.loc_config.clone(),
-            patch_envelopes: config.patch_envelopes.clone(),
-            cluster: config.cluster.clone(),
-            pnacs: config.pnacs.clone(),
-            scep_profiles: config.scep_profiles.clone(),
-            local_profile_server: config.local_profile_server.clone(),
-            ..empty
-        },
+        Part::Items => hasher.list(&config.config_items),
+        Part::Adapters => {
+            hasher.list(&config.networks);
+            hasher.list(&config.system_adapter_list);
+            hasher.list(&config.device_io_list);
+            hasher.list(&config.vlans);
+            hasher.list(&config.bonds);
+        }
+        Part::Networks => hasher.list(&config.network_instances),
+        Part::BaseOs => hasher.list(config.baseos.as_slice()),
+        Part::Content => {
+            hasher.list(&config.datastores);
+            hasher.list(&config.content_info);
+            hasher.list(&config.cipher_contexts);
+        }
+        Part::Volumes => hasher.list(&config.volumes),
+        Part::Apps => {
+            hasher.list(&config.apps);
+            hasher.text(&config.global_profile);
+        }
+        Part::Unsupported => {
+            hasher.list(config.edgeview.as_slice());
+            hasher.list(config.disks.as_slice());
+            hasher.list(config.loc_config.as_slice());
+            hasher.list(&config.patch_envelopes);
+            hasher.list(config.cluster.as_slice());
+            hasher.list(&config.pnacs);
+            hasher.list(&config.scep_profiles);
+            hasher.text(&config.local_profile_server);
+        }
     }
-    .encode_to_vec()
+    hasher.0.finalize().into()
+}
+
+/// Every list starts with its number of elements and every element with its length, so that no two
+/// parts look the same to the hash.
+struct Lists(Sha256);
+
+impl Lists {
+    fn list<M: Message>(&mut self, elements: &[M]) {
+        self.0.update((elements.len() as u64).to_le_bytes());
+        for element in elements {
+            self.0.update(element.encode_length_delimited_to_vec());
+        }
+    }
+
+    fn text(&mut self, text: &str) {
+        self.0.update((text.len() as u64).to_le_bytes());
+        self.0.update(text);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use alloc::vec;
 
-    use proto_eve::wire::config::ConfigItem;
+    use proto_eve::wire::config::{BondAdapter, ConfigItem, VlanAdapter};
 
     use super::*;
 
@@ -101,5 +114,15 @@ mod tests {
         config.config_items = vec![ConfigItem { key: "a".into(), value: "b".into() }];
         assert!(diff.changed(Part::Apps, &config));
         assert!(diff.changed(Part::Items, &config) && !diff.changed(Part::Items, &config));
+    }
+
+    #[test]
+    fn an_element_that_moves_to_the_next_list_is_a_change() {
+        let mut diff = Diff::default();
+        let mut config = EdgeDevConfig { vlans: vec![VlanAdapter::default()], ..EdgeDevConfig::default() };
+        assert!(diff.changed(Part::Adapters, &config));
+        config.vlans.clear();
+        config.bonds = vec![BondAdapter::default()];
+        assert!(diff.changed(Part::Adapters, &config));
     }
 }
