@@ -4,15 +4,16 @@ use alloc::{boxed::Box, rc::Rc, vec::Vec};
 use core::{cell::RefCell, fmt};
 
 use board_support_hyp::{Domctl, Xen, version};
-use board_support_rt::{self as rt, Boot, Spawner, timer::now};
+use board_support_rt::{self as rt, Boot, Spawner, heap, pool, timer::now};
 use dom0_toolstack::{
     pci::Held,
     ramdisk::{Ramdisk, RamdiskError},
+    room::Room,
     server::Server,
     service::Plan,
 };
-use proto_manifest::table::Table;
-use proto_xen::{DomId, Errno, domctl};
+use proto_manifest::table::{Applications, Table};
+use proto_xen::{DomId, Errno, PAGE_SIZE, domctl};
 
 use crate::{
     console::Consoles,
@@ -70,6 +71,7 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
     let held = hold_devices(table, boot.rsdp());
     let signature = signature();
     let builder = Builder::new(&XEN, table, archive, held, signature, provisioning);
+    let room = divide_memory(&table.applications);
     let ground = Rc::new(Ground {
         spawner,
         xen,
@@ -77,7 +79,7 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
         filled: Default::default(),
         emptied: Default::default(),
         services: Services::new(builder),
-        server: RefCell::new(Server::new(&XEN, table.applications, signature)),
+        server: RefCell::new(Server::new(&XEN, table.applications, signature, room.images)),
         consoles: Consoles::default(),
         app_limit_kib: table.applications.memory_mib.saturating_mul(1024),
     });
@@ -100,6 +102,18 @@ fn check_interface(xen: (u16, u16)) -> Result<(), BootError> {
         Err(Errno::EACCES) => Err(BootError::Interface { xen }),
         Err(errno) => Err(BootError::Refused(errno)),
     }
+}
+
+/// Sets the ceiling of the heap, and says so if the images that the table allows do not fit.
+fn divide_memory(limits: &Applications) -> Room {
+    let heap::Usage { allocated, taken, .. } = heap::usage();
+    let room = Room::divide(taken, allocated, pool::available().saturating_mul(PAGE_SIZE));
+    heap::set_limit(room.heap);
+    if let Some(wanted) = room.wanted_in_vain(limits) {
+        let (wanted, images) = (wanted / 1024, room.images / 1024);
+        log::warn!(target: "dom0", "applications may have images of {wanted} KiB, and dom0 has room for {images} KiB");
+    }
+    room
 }
 
 /// Finds and holds the devices of the table. One that is not there costs the domain that wants it,

@@ -10,6 +10,7 @@
 //! | [`service`], [`wiring`] | the domains of the table, their channels |
 //! | [`server`], [`request`], [`application`], [`outbox`] | domains that control asks for, within the table's limits |
 //! | [`pci`], [`acpi`] | handing a PCI function over and taking it back; where configuration space is |
+//! | [`room`] | what of dom0's own memory is for images of applications |
 //! | [`ramdisk`], [`image`] | the archive, the table in it, the hashes of images |
 //! | [`watch`], [`port`], [`line`], [`rate`] | deaths; dom0's own ports; what services log, and how much of it is shown |
 //!
@@ -47,6 +48,7 @@ pub mod port;
 pub mod ramdisk;
 pub mod rate;
 pub mod request;
+pub mod room;
 pub mod server;
 pub mod service;
 #[cfg(test)]

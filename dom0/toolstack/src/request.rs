@@ -71,6 +71,7 @@ pub struct Job<'a> {
 #[derive(Debug)]
 pub struct Requests<D> {
     limits: Applications,
+    image_room: usize,
     apps: heapless::Vec<App<D>, MAX_APPLICATIONS>,
 }
 
@@ -90,9 +91,10 @@ enum State<D> {
 }
 
 impl<D> Requests<D> {
-    /// No applications, and what all of them together may have.
-    pub fn new(limits: Applications) -> Self {
-        Self { limits, apps: heapless::Vec::new() }
+    /// No applications, and what all of them together may have. `image_room` is how many bytes of images
+    /// dom0 may hold.
+    pub fn new(limits: Applications, image_room: usize) -> Self {
+        Self { limits, image_room, apps: heapless::Vec::new() }
     }
 
     /// Makes an application known, or replaces one that does not run; an image that it had is
@@ -158,6 +160,8 @@ impl<D> Requests<D> {
     /// again from its first byte. [`Refusal::Memory`] if dom0 has no room for it,
     /// [`Refusal::WrongState`], [`Refusal::Unknown`].
     pub fn image_piece(&mut self, app: AppId, offset: u32, bytes: &[u8]) -> Result<Progress, Refused> {
+        let held: usize = self.apps.iter().map(|app| app.image.capacity()).sum();
+        let room = self.image_room.saturating_sub(held);
         let app = self.find(app)?;
         if !matches!(app.state, State::Defined) {
             return Err(Refused::new(Refusal::WrongState, format_args!("its image is complete already")));
@@ -171,8 +175,10 @@ impl<D> Requests<D> {
             );
             return Err(Refused::new(Refusal::ImagePiece, why));
         }
-        if have == 0 && app.image.try_reserve_exact(want).is_err() {
-            let why = format_args!("dom0 has no room for an image of {want} bytes");
+        if have == 0 && (want > room || app.image.try_reserve_exact(want).is_err()) {
+            let why = format_args!(
+                "dom0 has no room for an image of {want} bytes; {room} bytes are left for images"
+            );
             return Err(Refused::new(Refusal::Memory, why));
         }
         app.image.extend_from_slice(bytes);

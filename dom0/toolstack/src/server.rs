@@ -64,9 +64,10 @@ pub struct Server<'h, H: Hypervisor> {
 }
 
 impl<'h, H: Hypervisor> Server<'h, H> {
-    /// A server without applications. `signature` is `CPUID[1].eax` of the machine.
-    pub fn new(hyp: &'h H, limits: Applications, signature: u32) -> Self {
-        Self { hyp, signature, requests: Requests::new(limits), lines: LineLimit::new() }
+    /// A server without applications. `signature` is `CPUID[1].eax` of the machine, and `image_room` how
+    /// many bytes of images dom0 may hold.
+    pub fn new(hyp: &'h H, limits: Applications, signature: u32, image_room: usize) -> Self {
+        Self { hyp, signature, requests: Requests::new(limits, image_room), lines: LineLimit::new() }
     }
 
     /// Does what control asks, at `now_ns` since boot. `free_kib` is the machine's free memory. Answers

@@ -7,7 +7,11 @@ const IMAGE: &[u8] = b"not an ELF, which is not looked at here";
 const PLENTY: u64 = 1 << 20;
 
 fn requests() -> Requests<&'static str> {
-    Requests::new(Applications { memory_mib: 64, count: 2, vcpus: 1, image_kib: 1 })
+    with_room(1 << 20)
+}
+
+fn with_room(bytes: usize) -> Requests<&'static str> {
+    Requests::new(Applications { memory_mib: 64, count: 2, vcpus: 1, image_kib: 1 }, bytes)
 }
 
 fn definition(app: AppId) -> AppDefinition {
@@ -120,4 +124,18 @@ fn an_image_with_another_hash_is_dropped_and_may_be_sent_again() {
     assert_eq!(error.refusal, Refusal::ImageHash);
     assert!(error.reason.starts_with("SHA-256 of the image is "), "{}", error.reason);
     assert_eq!(requests.image_piece(APP, 0, IMAGE), Ok(Progress::Staged));
+}
+
+#[test]
+fn images_share_the_room_that_dom0_has() {
+    let mut requests = with_room(2 * IMAGE.len() - 1);
+    for app in [APP, OTHER] {
+        requests.define(&definition(app)).unwrap();
+    }
+    assert_eq!(requests.image_piece(APP, 0, IMAGE), Ok(Progress::Staged));
+    let refused = requests.image_piece(OTHER, 0, IMAGE).unwrap_err();
+    assert_eq!(refused.refusal, Refusal::Memory);
+    assert!(refused.reason.ends_with("; 38 bytes are left for images"), "{}", refused.reason);
+    requests.forget(APP).unwrap();
+    assert_eq!(requests.image_piece(OTHER, 0, IMAGE), Ok(Progress::Staged));
 }

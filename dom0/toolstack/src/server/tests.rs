@@ -30,7 +30,7 @@ impl Stage {
     fn new() -> Self {
         let world: &'static World = Box::leak(Box::new(World::new()));
         let limits = Applications { memory_mib: 64, count: 2, vcpus: 1, image_kib: 64 };
-        Self { world, server: Server::new(world, limits, 0), told: Vec::new() }
+        Self { world, server: Server::new(world, limits, 0, 1 << 20), told: Vec::new() }
     }
 
     fn ask(&mut self, message: FromControl) -> Option<Task<'static, World>> {
