@@ -68,6 +68,7 @@ fn place(loader: &Loader, address: u64) -> String {
         names.push(without_hash(&addr2line::demangle_auto(symbol.into(), None)).to_owned());
     }
     match (names.is_empty(), at.is_empty()) {
+        (true, true) if code => "assembly".to_owned(),
         (true, true) => "outside of the image".to_owned(),
         (_, true) => names.join(" in "),
         _ => format!("{} ({at})", names.join(" in ")),
@@ -82,10 +83,15 @@ fn without_hash(name: &str) -> &str {
     }
 }
 
-/// Paths in the repository without its folder.
+/// Paths in the repository without its folder, those of crates and of Rust from their name on.
 fn shortened(file: &str) -> &str {
     let repository = paths::repository();
-    file.strip_prefix(&*repository.to_string_lossy()).map_or(file, |rest| rest.trim_start_matches('/'))
+    if let Some(rest) = file.strip_prefix(&*repository.to_string_lossy()) {
+        return rest.trim_start_matches('/');
+    }
+    // `…/registry/src/INDEX/CRATE-VERSION/src/…` and `/rustc/COMMIT/library/…`.
+    let after = file.split_once("/registry/src/").map(|(_, rest)| rest).or(file.strip_prefix("/rustc/"));
+    after.and_then(|rest| rest.split_once('/')).map_or(file, |(_, rest)| rest)
 }
 
 /// Annotates console lines; holds the line tables that it needed so far.
@@ -134,6 +140,19 @@ mod tests {
         assert_eq!(backtrace_address("[error] bt: 0xffff, more"), Some(0xffff));
         assert_eq!(backtrace_address("bt: none"), None);
         assert_eq!(backtrace_address("bt: 0x"), None);
+    }
+
+    #[test]
+    fn paths_start_where_they_say_something() {
+        assert_eq!(
+            shortened("/rustc/59807616/library/core/src/panicking.rs"),
+            "library/core/src/panicking.rs"
+        );
+        assert_eq!(
+            shortened("/home/u/.cargo/registry/src/index.example-19/a-1.0.0/src/lib.rs"),
+            "a-1.0.0/src/lib.rs"
+        );
+        assert_eq!(shortened("/elsewhere/a.rs"), "/elsewhere/a.rs");
     }
 
     #[test]
