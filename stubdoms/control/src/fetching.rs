@@ -1,6 +1,7 @@
 //! What the agent asks over HTTP, as one task for each exchange.
 
 use alloc::{format, rc::Rc, string::ToString};
+use core::time::Duration;
 
 use embassy_futures::select::{Either, select};
 use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
@@ -10,10 +11,15 @@ use stubdoms_agent::{
 use stubdoms_web::{
     client::{Class, FetchError},
     http,
+    time::Timer,
     url::Url,
 };
 
-use crate::{brain::Brain, contents::Receiving, web::Web};
+use crate::{brain::Brain, clock::Alarm, contents::Receiving, web::Web};
+
+/// How long the agent goes at most without a word while bytes come in. Far below the least that
+/// `timer.download.stalled` may be, which is 20 s.
+const TELL_AGAIN: Duration = Duration::from_secs(3);
 
 /// Rung when a download is not wanted any more.
 pub(crate) type Cancelled = Rc<Signal<NoopRawMutex, ()>>;
@@ -60,13 +66,15 @@ async fn receive(web: &Web, download: &Download, brain: &Brain) -> Result<u64, D
     }
     let id = download.id;
     let mut total = None;
-    let mut told = None;
+    let mut told: Option<(Option<u64>, Duration)> = None;
     let mut sink = Receiving::new(download.max_bytes, |received: u64, announced: Option<u64>| {
         total = announced.or(total);
-        // The agent hears of each hundredth, not of each segment.
-        let percent = total.filter(|&total| total > 0).map(|total| received * 100 / total);
-        if percent != told {
-            told = percent;
+        // The agent hears of each hundredth, not of each segment. A slow download, or one of unknown
+        // length, must not look as if it stood still: the agent gives those up.
+        let percent = total.filter(|&total| total > 0).map(|total| received.saturating_mul(100) / total);
+        let now = Alarm.now();
+        if told.is_none_or(|(before, at)| before != percent || now.saturating_sub(at) >= TELL_AGAIN) {
+            told = Some((percent, now));
             brain.tell(|agent, now| agent.on_download_progress(now, id, received, total));
         }
     });
