@@ -12,54 +12,89 @@ use embassy_futures::select::{Either, select};
 use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
 use proto_svc::network::{Counters, FromControl, ToControl, Uplink};
 use stubdoms_agent::LinkCounters;
+use stubdoms_web::net::Stack;
 
-use crate::{brain::Brain, vif::Network, web::Web};
+use crate::{
+    brain::Brain,
+    vif::{self, Network, Vif},
+    web::Web,
+};
 
 /// Rung when the counters of the uplink are wanted.
 pub(crate) type CountersWanted = Rc<Signal<NoopRawMutex, ()>>;
 
-/// Largest IP packet on the uplink, in bytes.
-const MTU: u32 = 1500;
+/// The ends of what net has connected.
+pub(crate) struct Link {
+    /// The channel to net.
+    pub(crate) channel: Network,
+    /// The stack on the vif.
+    pub(crate) stack: &'static Stack<Vif>,
+    /// Largest IP packet that net takes, in bytes.
+    pub(crate) mtu: u16,
+}
 
-/// Serves the channel for ever. `first` is what net has said already.
+/// Serves the channel and runs the stack until net ends either of them. `first` is what net has said
+/// already.
 ///
-/// # Panics
-/// If net closes the channel or breaks its protocol: the vif is gone with it.
+/// Without net the controller cannot be reached any more. The rest goes on: the applications, their
+/// consoles, the channel to dom0.
 pub(crate) async fn serve(
-    mut channel: Network,
+    link: Link,
     first: Option<Uplink>,
     wanted: CountersWanted,
     web: &'static Web,
     brain: Brain,
 ) {
-    let mut known = Known::default();
+    let Link { mut channel, stack, mtu } = link;
+    let mut known = Known { uplink: None, mtu, counters: LinkCounters::default() };
     if let Some(uplink) = first {
         known.uplink(uplink, web, &brain);
     }
+    select(vif::run(stack), talk(&mut channel, &mut known, &wanted, web, &brain)).await;
+    known.lost(&brain);
+}
+
+/// Talks with net until it closes the channel or breaks its protocol, of which it leaves a line in the
+/// log.
+async fn talk(
+    channel: &mut Network,
+    known: &mut Known,
+    wanted: &CountersWanted,
+    web: &'static Web,
+    brain: &Brain,
+) {
     let (mut sender, mut receiver) = channel.split();
     loop {
-        match select(receiver.receive(), wanted.wait()).await {
-            Either::First(Ok(ToControl::Uplink(uplink))) => known.uplink(uplink, web, &brain),
-            Either::First(Ok(ToControl::Counters(counters))) => known.counters(&counters, &brain),
-            Either::First(Ok(message)) => log::warn!("channel network: unexpected {message:?}"),
-            Either::First(Err(error)) => panic!("channel network: {error}"),
-            Either::Second(()) => {
-                if let Err(error) = sender.send(&FromControl::QueryCounters).await {
-                    panic!("channel network: {error}");
-                }
+        let sent = match select(receiver.receive(), wanted.wait()).await {
+            Either::First(Ok(message)) => {
+                known.hear(message, web, brain);
+                Ok(())
             }
+            Either::First(Err(error)) => Err(error),
+            Either::Second(()) => sender.send(&FromControl::QueryCounters).await,
+        };
+        if let Err(error) = sent {
+            return log::error!("channel network: {error}; the controller cannot be reached any more");
         }
     }
 }
 
 /// What net has said so far.
-#[derive(Default)]
 struct Known {
     uplink: Option<Uplink>,
+    mtu: u16,
     counters: LinkCounters,
 }
 
 impl Known {
+    fn hear(&mut self, message: ToControl, web: &Web, brain: &Brain) {
+        match message {
+            ToControl::Uplink(uplink) => self.uplink(uplink, web, brain),
+            ToControl::Counters(counters) => self.counters(&counters, brain),
+            message => log::warn!("channel network: unexpected {message:?}"),
+        }
+    }
+
     fn uplink(&mut self, uplink: Uplink, web: &Web, brain: &Brain) {
         let servers: Vec<Ipv4Addr> =
             uplink.lease.iter().flat_map(|lease| &lease.dns).map(|&server| Ipv4Addr::from(server)).collect();
@@ -82,13 +117,25 @@ impl Known {
         }
     }
 
+    /// Nothing goes through net any more.
+    fn lost(mut self, brain: &Brain) {
+        match &mut self.uplink {
+            Some(uplink) => {
+                uplink.link = false;
+                uplink.lease = None;
+                self.tell(brain);
+            }
+            None => brain.tell(|agent, now| agent.on_uplink(now, stubdoms_agent::Uplink::default())),
+        }
+    }
+
     fn tell(&self, brain: &Brain) {
         let Some(uplink) = &self.uplink else { return };
         let mut told = stubdoms_agent::Uplink {
             up: uplink.link && uplink.lease.is_some(),
             interface: uplink.name.to_string(),
             mac: uplink.mac,
-            mtu: MTU,
+            mtu: self.mtu.into(),
             counters: self.counters,
             ..stubdoms_agent::Uplink::default()
         };

@@ -2,7 +2,7 @@
 //! TCP/IP stack.
 
 use core::{
-    future::{Future, poll_fn},
+    future::{Future, pending, poll_fn},
     net::Ipv4Addr,
     pin::pin,
 };
@@ -16,6 +16,8 @@ use board_support_pv::{
     port::BoundPort,
 };
 use board_support_rt::{Domain, entropy, pool::Page};
+use embassy_futures::select::{Either, select};
+use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
 use proto_manifest::wiring::{End, Wiring};
 use proto_svc::network::{FromControl, ToControl, Uplink};
 use proto_xen::DomId;
@@ -35,13 +37,22 @@ pub(crate) type Network = Offered<FromControl, ToControl>;
 /// Our hardware address on the vif: locally administered, seen by net alone.
 const MAC: [u8; 6] = [0x02, 0x53, 0x52, 0x53, 0x4e, 0x02];
 
-/// Has net connect a vif, and makes the stack that uses it. What net says of the uplink meanwhile is
-/// given back with it.
+/// What net has connected and told.
+pub(crate) struct Connected {
+    /// The stack on the vif.
+    pub(crate) stack: Stack<Vif>,
+    /// Largest IP packet that net takes, in bytes.
+    pub(crate) mtu: u16,
+    /// What net said of the uplink meanwhile.
+    pub(crate) uplink: Option<Uplink>,
+}
+
+/// Has net connect a vif, and makes the stack that uses it. `None` after a line in the log if net
+/// refuses, closes the channel or gives an address that cannot be ours.
 ///
 /// # Panics
-/// If net refuses or closes the channel: without a network this domain has nothing to do, and a new
-/// start is the way to another attempt.
-pub(crate) async fn connect(wiring: &Wiring, channel: &mut Network) -> (Stack<Vif>, Option<Uplink>) {
+/// If the wiring or Xen gives us no means to ask.
+pub(crate) async fn connect(wiring: &Wiring, channel: &mut Network) -> Option<Connected> {
     let mut said = None;
     let Some(End::Offer { peer, .. }) = wiring.channel("network") else {
         panic!("wiring: channel network is not ours to offer")
@@ -54,40 +65,55 @@ pub(crate) async fn connect(wiring: &Wiring, channel: &mut Network) -> (Stack<Vi
         .unwrap_or_else(|error| panic!("vif: {error}"));
     let (tx, rx) = front.rings();
     let request = FromControl::VifConnect { tx_gref: tx.0, rx_gref: rx.0, port: port.0, mac: MAC };
-    channel.send(&request).await.unwrap_or_else(|error| panic!("channel network: {error}"));
+    if let Err(error) = channel.send(&request).await {
+        log::error!("channel network: {error}");
+        return None;
+    }
     loop {
         match channel.receive().await {
-            Ok(ToControl::VifConnected { address, prefix, gateway, mtu: _ }) => {
+            Ok(ToControl::VifConnected { address, prefix, gateway, mtu }) => {
                 let address = Address {
                     mac: MAC,
                     address: Ipv4Addr::from(address),
                     prefix,
                     gateway: Some(Ipv4Addr::from(gateway)),
                 };
-                let stack = Stack::new(Device::new(front), address, entropy::fill, Alarm.now())
-                    .unwrap_or_else(|error| panic!("vif: net gave an address that cannot be ours: {error}"));
-                return (stack, said);
+                return match Stack::new(Device::new(front), address, entropy::fill, Alarm.now()) {
+                    Ok(stack) => Some(Connected { stack, mtu, uplink: said }),
+                    Err(error) => {
+                        log::error!("vif: net gave an address that cannot be ours: {error}");
+                        None
+                    }
+                };
             }
-            Ok(ToControl::VifRefused(refusal)) => panic!("vif: net refuses to connect it: {refusal:?}"),
+            Ok(ToControl::VifRefused(refusal)) => {
+                log::error!("vif: net refuses to connect it: {refusal:?}");
+                return None;
+            }
             Ok(ToControl::Uplink(uplink)) => said = Some(uplink),
             Ok(ToControl::Hello { .. } | ToControl::Counters(_)) => {}
-            Err(error) => panic!("channel network: {error}"),
+            Err(error) => {
+                log::error!("channel network: {error}");
+                return None;
+            }
         }
     }
 }
 
-/// Runs the stack for ever.
-///
-/// # Panics
-/// If net breaks the protocol of the vif.
-pub(crate) async fn run(stack: &'static Stack<Vif>) {
+/// Runs the stack until net breaks the protocol of the vif, of which it leaves a line in the log.
+/// Exchanges that are under way end by their own deadlines then.
+pub(crate) async fn run(stack: &Stack<Vif>) {
+    let broken = Signal::<NoopRawMutex, _>::new();
     let frames = async || {
         // The borrow of the device must not last over a wait, so the wait is asked anew each time;
         // nothing is lost by dropping it.
         let looked = poll_fn(|context| stack.with_device(|device| pin!(device.wait()).poll(context))).await;
         if let Err(fault) = looked {
-            panic!("vif: net broke the protocol: {fault}");
+            broken.signal(fault);
+            pending::<()>().await;
         }
     };
-    stack.run(&Alarm, frames).await;
+    // The fault is asked for first: a device with a fault is not polled again.
+    let Either::First(fault) = select(broken.wait(), stack.run(&Alarm, frames)).await;
+    log::error!("vif: net broke the protocol: {fault}");
 }

@@ -13,8 +13,9 @@ use crate::{
     clock, device,
     device::{Order, Orders},
     fetching::{self, Cancelled},
-    link::{self, CountersWanted},
-    provision, vif,
+    link::{self, CountersWanted, Link},
+    provision,
+    vif::{self, Connected},
     web::Web,
 };
 
@@ -44,15 +45,17 @@ pub(crate) async fn main(boot: Boot, spawner: Spawner) {
     let Some(mut network) = offer(&wiring).await else {
         return log::error!("network: there is no net domain, so the controller cannot be reached");
     };
-    let (stack, uplink) = vif::connect(&wiring, &mut network).await;
-    let stack = Box::leak(Box::new(stack));
-    spawner.spawn(vif::run(stack));
+    let Some(Connected { stack, mtu, uplink }) = vif::connect(&wiring, &mut network).await else {
+        return log::error!("network: net gives no vif, so the controller cannot be reached");
+    };
+    let stack = &*Box::leak(Box::new(stack));
     let web = match Web::new(stack, roots, (&identity.0, &identity.1), &files.hosts) {
         Ok(web) => &*Box::leak(Box::new(web)),
         Err(error) => return log::error!("provisioning: {error}"),
     };
     let counters_wanted = CountersWanted::default();
-    spawner.spawn(link::serve(network, uplink, counters_wanted.clone(), web, brain.clone()));
+    let link = Link { channel: network, stack, mtu };
+    spawner.spawn(link::serve(link, uplink, counters_wanted.clone(), web, brain.clone()));
     ready();
     Work { spawner, web, brain, orders, counters_wanted, downloads: BTreeMap::new() }.run().await;
 }
@@ -67,6 +70,9 @@ fn facts(machine: &Machine) -> DeviceFacts {
         app_vcpus: 1,
         content_bytes: (heap::usage().limit / CONTENT_SHARE) as u64,
         version: machine.version.as_str().into(),
+        // The device runs from the EFI system partition and has no slots yet. The label stays one that
+        // controllers know, since they take reports and logs by it: the list of images has the current
+        // partition first and the other one second, and each bundle of logs names its image.
         partition: "IMGA".into(),
         boot_time: clock::wall_time_at(0),
         io_virtualization: cfg!(target_arch = "x86_64"),
