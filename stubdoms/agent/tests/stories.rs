@@ -1,5 +1,6 @@
 //! Whole stories of an agent and the world around it, in virtual time.
 
+mod hostile;
 mod world;
 
 use proto_eve::wire::info::{AttestationState, Severity, ZDeviceState, ZSwState};

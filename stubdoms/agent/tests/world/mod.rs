@@ -3,6 +3,8 @@
 
 #![allow(unreachable_pub, reason = "a module of one test")]
 
+pub mod memory;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use proto_eve::{
@@ -326,6 +328,10 @@ pub struct World {
     pub released: Vec<[u8; 32]>,
     pub device_commands: Vec<DeviceCommand>,
     pub wakeups: u64,
+    /// The most that the agent's heap grew by while it took one answer, with that answer.
+    pub answer_peak: usize,
+    /// The most that it grew by in a poll.
+    pub poll_peak: usize,
 }
 
 pub fn provisioning() -> Provisioning {
@@ -374,6 +380,8 @@ impl World {
             released: Vec::new(),
             device_commands: Vec::new(),
             wakeups: 0,
+            answer_peak: 0,
+            poll_peak: 0,
         };
         world.uplink(true);
         world
@@ -441,12 +449,16 @@ impl World {
     /// Serves what is to be done at this moment until nothing is.
     pub fn settle(&mut self) -> Option<u64> {
         for _ in 0..200 {
-            let deadline = self.agent.poll(self.now());
+            let now = self.now();
+            let (deadline, grown) = memory::peak(|| self.agent.poll(now));
+            self.poll_peak = self.poll_peak.max(grown);
             let mut idle = true;
             while let Some(request) = self.agent.next_request() {
                 idle = false;
                 let result = self.controller.serve(&request);
-                self.agent.on_response(self.now(), request.id, result);
+                let (now, body) = (self.now(), result.as_ref().map_or(0, |answer| answer.body.len()));
+                let ((), grown) = memory::peak(|| self.agent.on_response(now, request.id, result));
+                self.answer_peak = self.answer_peak.max(grown + body);
             }
             while let Some(command) = self.agent.next_content_command() {
                 idle = false;
