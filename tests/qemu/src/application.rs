@@ -4,16 +4,20 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use xtask::qemu::Boot;
 use xtask::site::{self, Site};
 
 use crate::Story;
 use crate::stage::Stage;
 
-pub(crate) const STORIES: &[Story] = &[Story {
-    name: "application",
-    about: "a device boots from its disk, onboards, runs an application, and follows its configuration until it is removed",
-    tell: life,
-}];
+pub(crate) const STORIES: &[Story] = &[
+    Story { name: "console", about: "the application answers what is typed at it", tell: console },
+    Story {
+        name: "application",
+        about: "a device boots from its disk, onboards, runs an application, and follows its configuration until it is removed",
+        tell: life,
+    },
+];
 
 /// How long anything may take that crosses the network and builds a domain.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
@@ -38,11 +42,27 @@ pub(crate) fn no_violations(site: &Site) -> Result<()> {
     Ok(())
 }
 
+fn console(stage: &Stage<'_>) -> Result<()> {
+    let site = stage.site()?;
+    let controller = &site.controller;
+    site.offer_sample(stage.built(), &config(&app("")))?;
+    let mut options = stage.provisioned(&site)?;
+    if let Boot::Direct { dom0_command_line, .. } = &mut options.boot {
+        dom0_command_line.push_str("serial=applications");
+    }
+    let mut machine = stage.start(&options)?;
+    controller.wait_app_state(site::APP, "RUNNING", PATIENCE)?;
+    machine.type_line("hello good morning")?;
+    controller.wait_app_line(site::APP, "echo: good morning", PATIENCE)?;
+    no_violations(&site)?;
+    stage.end(machine)
+}
+
 fn life(stage: &Stage<'_>) -> Result<()> {
     let site = stage.site()?;
     let controller = &site.controller;
     site.offer_sample(stage.built(), &config(&app("args = \"greeting=moin\"")))?;
-    let mut machine = stage.start(&stage.disk(Some(&site.config()))?)?;
+    let mut machine = stage.start(&stage.disk(Some(&site))?)?;
 
     machine.wait_for_from("dom0", "domain control: ready", Duration::from_secs(90))?;
     controller.wait_registered(&site.soft_serial(), PATIENCE)?;

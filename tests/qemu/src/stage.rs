@@ -86,6 +86,11 @@ impl<'a> Stage<'a> {
 
     /// A machine whose dom0 gets these bytes as ramdisk.
     pub(crate) fn direct_with_ramdisk(&self, ramdisk: &[u8]) -> Result<Options> {
+        Ok(Options::direct(&self.system(ramdisk)?, &self.shared.stock))
+    }
+
+    /// What was built, with another ramdisk, in a folder of this story.
+    fn system(&self, ramdisk: &[u8]) -> Result<Built> {
         let folder = paths::create(self.folder()?.join("system"))?;
         let built = Built {
             dom0: folder.join("dom0"),
@@ -95,14 +100,21 @@ impl<'a> Stage<'a> {
         };
         paths::write(&built.dom0, paths::read(&self.built().dom0)?)?;
         paths::write(&built.archive, ramdisk)?;
-        Ok(Options::direct(&built, &self.shared.stock))
+        Ok(built)
     }
 
-    /// A machine that boots a fresh disk image through its firmware; `config` holds provisioning files.
-    pub(crate) fn disk(&self, config: Option<&Path>) -> Result<Options> {
+    /// A machine that boots a fresh disk image through its firmware, with the provisioning files of `site`
+    /// if there is one.
+    pub(crate) fn disk(&self, site: Option<&Site>) -> Result<Options> {
+        let mut entries = read_archive(&self.built().archive)?;
+        let config = site.map(Site::config);
+        if let Some(folder) = &config {
+            add_files(&mut entries, folder)?;
+        }
+        let built = self.system(&write_archive(&entries)?)?;
         let image = self.folder()?.join("disk.img");
-        image::make(self.built(), &self.shared.stock, config, &image)?;
-        Ok(Options::disk(image, self.built(), &self.shared.stock))
+        image::make(&built, &self.shared.stock, config.as_deref(), &image)?;
+        Ok(Options::disk(image, &built, &self.shared.stock))
     }
 
     /// Starts a machine. Its console goes to `FOLDER/N.log`, which is named here.
