@@ -87,7 +87,7 @@ impl Samples {
 /// # Errors
 /// When something does not build, or a start does not reach its end in time; what was measured is printed first.
 pub fn bench(options: &Options) -> Result<()> {
-    setup::host_tools(&setup::Host::ALL)?;
+    setup::host_tools(&setup::Host::BOOT)?;
     let stock = setup::stock()?;
     let folder = paths::output("bench");
     let mut samples = Samples::default();

@@ -75,7 +75,7 @@ pub fn demo(options: &Options) -> Result<()> {
     if options.arch != build::Arch::X86_64 {
         bail!("the demo runs on x86_64 so far; `cargo xtask build --arch {}` builds", options.arch.name());
     }
-    setup::host_tools(&setup::Host::ALL)?;
+    setup::host_tools(&setup::Host::BOOT)?;
     let stock = setup::stock()?;
     let folder = fresh_folder()?;
 

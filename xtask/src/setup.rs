@@ -1,6 +1,6 @@
 //! `setup`: gives this machine what the other subcommands need, and says what it does.
 //!
-//! Two kinds of things. *Host tools* (QEMU 10, grub-mkimage) are installed by apt, which needs root.
+//! Two kinds of things. *Host tools* (QEMU 10, grub-mkimage, openssl) are installed by apt, which needs root.
 //! *Stock* (Xen, OVMF, GRUB's modules) is fetched as pinned packages into the cache folder and unpacked
 //! there, which does not. What is there already is left alone, so that every subcommand calls
 //! [`host_tools`] and [`stock`] first.
@@ -29,6 +29,9 @@ const QEMU_MAJOR: u32 = 10;
 /// Architecture of the packages that the x86_64 image is made of.
 const AMD64: &str = "amd64";
 
+/// Package of Xen's public headers, against which `tests/abi` compares ours.
+const XEN_HEADERS: &str = "libxen-dev";
+
 /// Runs the subcommand.
 ///
 /// # Errors
@@ -42,6 +45,7 @@ pub fn setup(options: &Options) -> Result<()> {
     eprintln!("ready: Xen {}", stock.xen.display());
     eprintln!("       OVMF {}", stock.ovmf_code.display());
     eprintln!("       GRUB {}", stock.grub_modules.display());
+    eprintln!("       Xen's headers {}", xen_headers()?.display());
     Ok(())
 }
 
@@ -52,16 +56,21 @@ pub enum Host {
     Qemu,
     /// `grub-mkimage`.
     Grub,
+    /// The `openssl` command.
+    Openssl,
 }
 
 impl Host {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Qemu, Self::Grub];
+    pub const ALL: [Self; 3] = [Self::Qemu, Self::Grub, Self::Openssl];
+    /// What boots an image.
+    pub const BOOT: [Self; 2] = [Self::Qemu, Self::Grub];
 
     fn package(self) -> &'static str {
         match self {
             Self::Qemu => "qemu-system-x86",
             Self::Grub => "grub-common",
+            Self::Openssl => "openssl",
         }
     }
 
@@ -69,6 +78,7 @@ impl Host {
         match self {
             Self::Qemu => "QEMU 10 runs the system",
             Self::Grub => "grub-mkimage makes the boot loader's image",
+            Self::Openssl => "the tests hold our TLS and signatures against OpenSSL's",
         }
     }
 
@@ -76,6 +86,7 @@ impl Host {
         match self {
             Self::Qemu => qemu_version().is_some_and(|major| major >= QEMU_MAJOR),
             Self::Grub => tool::exists("grub-mkimage"),
+            Self::Openssl => tool::exists("openssl"),
         }
     }
 }
@@ -275,6 +286,29 @@ pub fn stock() -> Result<Stock> {
     })
 }
 
+/// The folder with Xen's public headers, `xen.h` among them, fetched when they are not in the cache. Both
+/// architectures' headers are in it.
+///
+/// # Errors
+/// As [`stock`].
+pub fn xen_headers() -> Result<PathBuf> {
+    present(package(&pins()?, XEN_HEADERS)?.join("usr/include/xen"))
+}
+
+/// The same, without a look beyond the cache.
+///
+/// # Errors
+/// When they are not in the cache; the error names the command that fetches them.
+pub fn cached_xen_headers() -> Result<PathBuf> {
+    match cached(&pins()?, XEN_HEADERS)? {
+        Some(folder) => present(folder.join("usr/include/xen")),
+        None => bail!(
+            "none of the versions of {XEN_HEADERS} that boot/packages.toml pins is in {}; `cargo xtask setup` fetches it",
+            paths::cache()?.display()
+        ),
+    }
+}
+
 fn present(path: PathBuf) -> Result<PathBuf> {
     if !path.exists() {
         bail!(
@@ -290,11 +324,16 @@ fn pins() -> Result<Pins> {
     Pins::parse(&paths::read_text(&file)?).with_context(|| format!("{}", file.display()))
 }
 
+/// The folder of the first pinned version that is in the cache.
+fn cached(pins: &Pins, name: &str) -> Result<Option<PathBuf>> {
+    let unpacked = paths::cache()?.join("packages");
+    Ok(pins.of(name).map(|pin| unpacked.join(pin.folder())).find(|folder| folder.is_dir()))
+}
+
 /// The folder of the first pinned version that is in the cache or can be had.
 fn package(pins: &Pins, name: &str) -> Result<PathBuf> {
-    let unpacked = paths::cache()?.join("packages");
-    if let Some(pin) = pins.of(name).find(|pin| unpacked.join(pin.folder()).is_dir()) {
-        return Ok(unpacked.join(pin.folder()));
+    if let Some(folder) = cached(pins, name)? {
+        return Ok(folder);
     }
     let step = ui::step(format!("fetch {name}"));
     let archive = suite(pins, &step)?;
@@ -310,7 +349,7 @@ fn package(pins: &Pins, name: &str) -> Result<PathBuf> {
             list(offers.iter().map(|offer| offer.version.as_str()).collect()),
         );
     };
-    let folder = unpacked.join(pin.folder());
+    let folder = paths::cache()?.join("packages").join(pin.folder());
     archive.unpack(AMD64, pin, &folder, &step)?;
     step.done(&pin.version);
     Ok(folder)

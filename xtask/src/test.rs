@@ -47,11 +47,12 @@ pub fn test(options: &Options) -> Result<()> {
     }
     let mut total = Count::default();
     if !options.qemu {
+        setup::host_tools(&[setup::Host::Openssl])?;
         total.add(host_tests(options.filter.as_deref())?);
         total.add(loom_models(options.filter.as_deref())?);
     }
     if !options.host {
-        setup::host_tools(&setup::Host::ALL)?;
+        setup::host_tools(&setup::Host::BOOT)?;
         setup::stock()?;
         total.add(stories(options.filter.as_deref())?);
     }

@@ -236,7 +236,7 @@ fn answers_are_what_openssl_calls_signed() {
             .args(arguments)
             .current_dir(folder.path())
             .output()
-            .expect("openssl is installed");
+            .expect("the openssl command; `cargo xtask setup` installs it");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     };
     run(&["x509", "-in", "cert.pem", "-pubkey", "-noout", "-out", "key.pem"]);
