@@ -10,7 +10,7 @@ use core::{
 };
 
 use proto_xen::{
-    DomId, Errno, Gfn, Gref,
+    Dfn, DomId, Errno, Gfn, Gref, PAGE_SHIFT,
     grant_table::{
         self, Copy, CopyEnd, ENTRIES_PER_FRAME, GrantStatus, MapGrantRef, RESERVED, UnmapGrantRef,
         copy_flags, flags, map_flags, op,
@@ -122,6 +122,16 @@ pub trait Grants {
     /// # Errors
     /// As [`CopyError`] says; a part may have been written.
     fn copy_to(&self, granter: DomId, reference: Gref, offset: u16, from: &[u8]) -> Result<(), CopyError>;
+}
+
+/// Pages of another domain for a device of ours, where no IOMMU translates what the device says.
+pub trait DeviceGrants: Grants {
+    /// Maps page `reference` of `granter` for reading and writing, and tells the frame at which a device
+    /// finds it.
+    ///
+    /// # Errors
+    /// As [`Grants::map`].
+    fn map_for_device(&self, granter: DomId, reference: Gref) -> Result<(Self::Mapped, Dfn), GrantError>;
 }
 
 /// One entry: flags and domid in one word, then the frame.
@@ -276,25 +286,7 @@ impl Grants for Xen {
     }
 
     fn map(&self, granter: DomId, reference: Gref, access: Access) -> Result<MappedGrant, GrantError> {
-        let window = Window::allocate(1).ok_or(GrantError::NoWindow)?;
-        let readonly = match access {
-            Access::ReadOnly => map_flags::READONLY,
-            Access::ReadWrite => 0,
-        };
-        let mut argument = MapGrantRef {
-            host_addr: window.base().0,
-            flags: map_flags::HOST_MAP | readonly,
-            gref: reference.0,
-            domid: granter.0,
-            ..MapGrantRef::default()
-        };
-        // SAFETY: the operation takes `MapGrantRef`s, here one; the page appears in a window that is
-        // ours and empty.
-        unsafe { grant_op(op::MAP_GRANT_REF, &mut argument) }.map_err(GrantError::Call)?;
-        match GrantStatus(argument.status) {
-            GrantStatus::OKAY => Ok(MappedGrant { window, handle: argument.handle }),
-            status => Err(GrantError::Status(status)),
-        }
+        map(granter, reference, access).map(|(mapped, _)| mapped)
     }
 
     fn copy_from(
@@ -311,6 +303,39 @@ impl Grants for Xen {
     fn copy_to(&self, granter: DomId, reference: Gref, offset: u16, from: &[u8]) -> Result<(), CopyError> {
         let peer = CopyEnd { reference: reference.0.into(), domid: granter.0, offset, padding: 0 };
         in_pieces(peer, from.as_ptr() as u64, from.len(), Direction::ToGrant)
+    }
+}
+
+impl DeviceGrants for Xen {
+    fn map_for_device(&self, granter: DomId, reference: Gref) -> Result<(MappedGrant, Dfn), GrantError> {
+        map(granter, reference, Access::ReadWrite)
+    }
+}
+
+/// Maps a grant. Xen tells the bus address of each mapping; it is asked for as one of the host only,
+/// because it refuses device mappings (`GNTMAP_device_map`) to domains whose memory it translates.
+fn map(granter: DomId, reference: Gref, access: Access) -> Result<(MappedGrant, Dfn), GrantError> {
+    let window = Window::allocate(1).ok_or(GrantError::NoWindow)?;
+    let readonly = match access {
+        Access::ReadOnly => map_flags::READONLY,
+        Access::ReadWrite => 0,
+    };
+    let mut argument = MapGrantRef {
+        host_addr: window.base().0,
+        flags: map_flags::HOST_MAP | readonly,
+        gref: reference.0,
+        domid: granter.0,
+        ..MapGrantRef::default()
+    };
+    // SAFETY: the operation takes `MapGrantRef`s, here one; the page appears in a window that is
+    // ours and empty.
+    unsafe { grant_op(op::MAP_GRANT_REF, &mut argument) }.map_err(GrantError::Call)?;
+    match GrantStatus(argument.status) {
+        GrantStatus::OKAY => {
+            let mapped = MappedGrant { window, handle: argument.handle };
+            Ok((mapped, Dfn(argument.dev_bus_addr >> PAGE_SHIFT)))
+        }
+        status => Err(GrantError::Status(status)),
     }
 }
 

@@ -34,7 +34,7 @@ pub use console::Console;
 pub use domctl::Domctl;
 pub use evtchn::EventChannels;
 pub use foreign::{Foreign, ForeignPages};
-pub use gnttab::{Access, CopyError, GrantError, Grants};
+pub use gnttab::{Access, CopyError, DeviceGrants, GrantError, Grants};
 pub use hvm::HvmParams;
 pub use memory::{Memory, Populate};
 pub use physdev::Physdev;
