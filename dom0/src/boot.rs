@@ -12,7 +12,7 @@ use dom0_toolstack::{
     server::Server,
     service::Plan,
 };
-use proto_manifest::table::{Applications, Table};
+use proto_manifest::table::{Applications, Bus, Table};
 use proto_xen::{DomId, Errno, PAGE_SIZE, domctl};
 
 use crate::{
@@ -119,7 +119,11 @@ fn divide_memory(limits: &Applications) -> Room {
 /// Finds and holds the devices of the table. One that is not there costs the domain that wants it,
 /// not the system, and so does a machine without configuration space.
 fn hold_devices(table: &'static Table, rsdp: u64) -> &'static [Held<'static, Xen, Machine>] {
-    if table.devices.is_empty() {
+    let wanted = table.devices.iter().filter_map(|device| match &device.bus {
+        Bus::Pci(pci) => Some((device, pci)),
+        Bus::VirtioMmio(_) => None,
+    });
+    if wanted.clone().next().is_none() {
         return &[];
     }
     let machine = match Machine::find(rsdp) {
@@ -130,8 +134,8 @@ fn hold_devices(table: &'static Table, rsdp: u64) -> &'static [Held<'static, Xen
         }
     };
     let mut all = Vec::new();
-    for device in &table.devices {
-        match Held::take(&XEN, machine, device) {
+    for (device, pci) in wanted {
+        match Held::take(&XEN, machine, device, pci) {
             Ok(held) => {
                 log::info!(target: "dom0", "device {} is PCI {}", device.name, held.function().at);
                 all.push(held);

@@ -87,6 +87,11 @@ pub enum BuildError {
     NoSuchDomain,
     /// A device could not be handed over.
     Device(PciError),
+    /// A virtio transport is not there.
+    NoTransport {
+        /// Its number.
+        transport: u8,
+    },
 }
 
 impl BuildError {
@@ -110,6 +115,7 @@ impl fmt::Display for BuildError {
             Self::TooManyChannels => f.write_str("has more channels than a wiring record holds"),
             Self::NoSuchDomain => f.write_str("there is no such domain"),
             Self::Device(error) => error.fmt(f),
+            Self::NoTransport { transport } => write!(f, "no virtio transport {transport} in this machine"),
         }
     }
 }

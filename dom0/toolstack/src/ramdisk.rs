@@ -89,7 +89,7 @@ mod tests {
         assert_eq!(complaint(Some(&empty)), "archive: it has no entry `table`");
         let mut old = Writer::new();
         old.add("table", b"SaTa\x63\0\0\0").unwrap();
-        let text = "table: version 99 is unknown, this program reads version 1";
+        let text = "table: version 99 is unknown, this program reads version 2";
         assert_eq!(complaint(Some(&old.finish())), text);
     }
 }

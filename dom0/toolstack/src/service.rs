@@ -11,7 +11,7 @@ use heapless::Vec;
 use proto_manifest::{
     archive::Archive,
     name::Name,
-    table::{Device, Domain, MAX_DOMAINS, Table},
+    table::{Bus, Device, Domain, MAX_DOMAINS, Table},
     wiring::{DeviceGrant, MAX_BYTES, Wiring},
 };
 use proto_xen::{DomId, Gfn, PAGE_SIZE};
@@ -194,7 +194,7 @@ impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
         self.finish(plan, shell)
     }
 
-    fn held(&self, device: &Device) -> Result<&'a Held<'a, H, C>, PciError> {
+    fn held(&self, device: &Device) -> Result<&'a Held<'a, H, C>, BuildError> {
         self.held.iter().find(|held| held.device().name == device.name).ok_or(not_found(device))
     }
 
@@ -206,8 +206,11 @@ impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
     }
 }
 
-fn not_found(device: &Device) -> PciError {
-    PciError::NotFound { vendor: device.select.vendor, device: device.select.device }
+fn not_found(device: &Device) -> BuildError {
+    match &device.bus {
+        Bus::Pci(pci) => PciError::NotFound { vendor: pci.select.vendor, device: pci.select.device }.into(),
+        Bus::VirtioMmio(mmio) => BuildError::NoTransport { transport: mmio.transport },
+    }
 }
 
 impl<H: Hypervisor, C: ConfigSpace> Service<'_, H, C> {

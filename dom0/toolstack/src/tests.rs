@@ -6,7 +6,7 @@ use std::{boxed::Box, string::ToString, vec, vec::Vec};
 use proto_manifest::{
     archive::{Archive, Writer},
     name::Name,
-    table::{Applications, Channel, Device, DeviceKind, Domain, Party, PciSelect, Table},
+    table::{Applications, Bus, Channel, Device, DeviceKind, Domain, Party, Pci, PciSelect, Table},
     wiring::{End, Wiring},
 };
 use proto_xen::{DomId, sched::ShutdownReason};
@@ -36,10 +36,26 @@ pub(crate) fn nic() -> Device {
     Device {
         name: name("uplink"),
         kind: DeviceKind::E1000e,
-        select: PciSelect { vendor: 0x8086, device: 0x10d3, class: Some(0x02_0000), skip: 0 },
-        bars: [0].into_iter().collect(),
-        vectors: 2,
+        bus: Bus::Pci(Pci {
+            select: PciSelect { vendor: 0x8086, device: 0x10d3, class: Some(0x02_0000), skip: 0 },
+            bars: [0].into_iter().collect(),
+            vectors: 2,
+        }),
     }
+}
+
+/// Where a PCI device of a test is.
+pub(crate) fn pci(device: &mut Device) -> &mut Pci {
+    match &mut device.bus {
+        Bus::Pci(pci) => pci,
+        Bus::VirtioMmio(_) => panic!("not on PCI"),
+    }
+}
+
+/// Takes the hold on a PCI device.
+pub(crate) fn hold(world: &World, mut device: Device) -> Result<Held<'_, World, World>, PciError> {
+    let pci = pci(&mut device).clone();
+    Held::take(world, world, &device, &pci)
 }
 
 fn table() -> Table {
@@ -80,7 +96,7 @@ fn stage(table: Table, archive: &[(&str, &[u8])]) -> (&'static World, TestBuilde
     let bytes = leak(writer.finish());
     let world = leak(World::new());
     let table = leak(table);
-    let held = leak([Held::take(world, world, &table.devices[0]).unwrap()]);
+    let held = leak([hold(world, table.devices[0].clone()).unwrap()]);
     let archive = Archive::open(bytes).unwrap();
     (world, Builder::new(world, table, archive, held, 0xabc, b"provisioning"))
 }
@@ -395,8 +411,8 @@ fn deaths_are_found_by_looking() {
 fn a_device_that_is_not_there_is_named() {
     let world = World::new();
     let mut device = nic();
-    device.select.device = 0x1234;
-    let error = Held::take(&world, &world, &device).map(drop).unwrap_err();
+    pci(&mut device).select.device = 0x1234;
+    let error = hold(&world, device).map(drop).unwrap_err();
     assert_eq!(error, PciError::NotFound { vendor: 0x8086, device: 0x1234 });
     assert_eq!(error.to_string(), "no PCI device 8086:1234 in this machine");
 }

@@ -40,6 +40,11 @@
 //! bars = [0]
 //! vectors = 3
 //!
+//! [device.other]               # a virtio transport in memory, of a machine without IOMMU
+//! kind = "virtio-net"
+//! transport = 24               # which; eight (8n to 8n + 7) share a page and go to one domain
+//! pool_kib = 1024              # dom0's memory that the device reads and writes
+//!
 //! [applications]
 //! memory_mib = 64              # of all of them
 //! count = 2

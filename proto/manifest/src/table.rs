@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// The stamp of a table.
-pub const STAMP: Stamp = Stamp { magic: *b"SaTa", version: 1 };
+pub const STAMP: Stamp = Stamp { magic: *b"SaTa", version: 2 };
 
 /// Room that every table fits into, in bytes.
 pub const MAX_BYTES: usize = 4096;
@@ -82,13 +82,29 @@ pub enum Party {
     Domain(u8),
 }
 
-/// A PCI device, how to find it and what of it is handed over.
+/// A device, how to find it and what of it is handed over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
     /// Its name.
     pub name: Name,
     /// Which driver it wants.
     pub kind: DeviceKind,
+    /// Where it is.
+    pub bus: Bus,
+}
+
+/// Where a device is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Bus {
+    /// A PCI function behind the IOMMU.
+    Pci(Pci),
+    /// A virtio transport in memory, without an IOMMU.
+    VirtioMmio(VirtioMmio),
+}
+
+/// A PCI function, how to find it and what of it is handed over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pci {
     /// How dom0 finds it.
     pub select: PciSelect,
     /// The BARs that are mapped.
@@ -97,11 +113,23 @@ pub struct Device {
     pub vectors: u8,
 }
 
+/// A virtio transport of QEMU's `virt` machine. All DMA of the device goes to pages of a pool, which
+/// its driver is told; nothing but the driver keeps the device within it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VirtioMmio {
+    /// Which, below [`VirtioMmio::TRANSPORTS`]. Eight share a page, which goes to one domain.
+    pub transport: u8,
+    /// Pages of the pool.
+    pub pool_pages: u16,
+}
+
 /// Which driver a device wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DeviceKind {
     /// Intel 82574L, as QEMU's `e1000e`.
     E1000e,
+    /// A network card of the virtio family, on a transport in memory.
+    VirtioNet,
 }
 
 /// How a PCI function is found. All that is given must match.
@@ -128,6 +156,21 @@ pub struct Applications {
     pub vcpus: u8,
     /// The largest image, in KiB. dom0 holds it while it is received.
     pub image_kib: u32,
+}
+
+impl VirtioMmio {
+    /// Transports that the machine has.
+    pub const TRANSPORTS: u8 = 32;
+    /// Transports whose registers share a page.
+    pub const A_PAGE: u8 = 8;
+    /// The most pages of a pool: 4 MiB.
+    pub const MAX_POOL_PAGES: u16 = 1024;
+
+    /// The page of its registers, from 0.
+    #[must_use]
+    pub fn page(&self) -> u8 {
+        self.transport / Self::A_PAGE
+    }
 }
 
 impl Domain {
@@ -176,6 +219,7 @@ impl Table {
         unique(self.devices.iter().map(|device| &device.name))?;
         self.domains.iter().try_for_each(check_domain)?;
         self.devices.iter().try_for_each(check_device)?;
+        check_register_pages(&self.devices)?;
         self.check_channels()?;
         self.check_device_uses()
     }
@@ -237,9 +281,32 @@ fn check_domain(domain: &Domain) -> Result<(), Contradiction> {
 }
 
 fn check_device(device: &Device) -> Result<(), Contradiction> {
-    let bars_exist = device.bars.iter().all(|&bar| bar < 6);
-    if !bars_exist || device.vectors > 8 || device.select.class.is_some_and(|class| class >> 24 != 0) {
-        return Err(Contradiction::Range);
+    let fits = match (device.kind, &device.bus) {
+        (DeviceKind::E1000e, Bus::Pci(pci)) => {
+            let class_fits = pci.select.class.is_none_or(|class| class >> 24 == 0);
+            pci.bars.iter().all(|&bar| bar < 6) && pci.vectors <= 8 && class_fits
+        }
+        (DeviceKind::VirtioNet, Bus::VirtioMmio(mmio)) => {
+            let pool = 1..=VirtioMmio::MAX_POOL_PAGES;
+            mmio.transport < VirtioMmio::TRANSPORTS && pool.contains(&mmio.pool_pages)
+        }
+        // A driver on a bus that it does not know.
+        _ => false,
+    };
+    if fits { Ok(()) } else { Err(Contradiction::Range) }
+}
+
+/// Registers are handed out by the page: two devices in one page would be each other's.
+fn check_register_pages(devices: &[Device]) -> Result<(), Contradiction> {
+    let page = |device: &Device| match &device.bus {
+        Bus::VirtioMmio(mmio) => Some(mmio.page()),
+        Bus::Pci(_) => None,
+    };
+    let mut rest = devices.iter().filter_map(page);
+    while let Some(taken) = rest.next() {
+        if rest.clone().any(|other| other == taken) {
+            return Err(Contradiction::DeviceTwice);
+        }
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The stamp of a wiring record.
-pub const STAMP: Stamp = Stamp { magic: *b"SaWi", version: 1 };
+pub const STAMP: Stamp = Stamp { magic: *b"SaWi", version: 2 };
 
 /// Room that every wiring record fits into, in bytes.
 pub const MAX_BYTES: usize = 2048;
@@ -85,14 +85,29 @@ pub struct DeviceGrant {
     pub kind: DeviceKind,
     /// Where its registers are.
     pub mmio: Vec<MmioWindow, 4>,
-    /// The domain's interrupt vectors, in the order of the device's MSI-X entries.
-    pub vectors: Vec<u8, 8>,
+    /// Its interrupts: the domain's vectors, in the order of the device's MSI-X entries (PCI); the
+    /// INTID (aarch64).
+    pub vectors: Vec<u16, 8>,
+    /// The memory that it may use, where no IOMMU lets it use the domain's own.
+    pub pool: Option<DmaPool>,
 }
 
-/// A part of a BAR, mapped into the domain.
+/// Pages of another domain for a device's DMA: granted in a row, and in a row for the device too.
+/// The bus address is what mapping a grant gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DmaPool {
+    /// Domain id of the one who grants them.
+    pub owner: u16,
+    /// Grant reference of the first page; the others follow.
+    pub first_gref: u32,
+    /// How many.
+    pub pages: u16,
+}
+
+/// Registers, mapped into the domain: a part of a BAR, or (BAR 0) of a device that has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MmioWindow {
-    /// Guest address of its first byte.
+    /// Guest address of its first byte, which need not begin a page.
     pub gaddr: u64,
     /// Length in bytes.
     pub len: u64,
@@ -178,7 +193,8 @@ mod tests {
                 name: name("sixteen-letters-"),
                 kind: DeviceKind::E1000e,
                 mmio: [window; 4].into_iter().collect(),
-                vectors: [255; 8].into_iter().collect(),
+                vectors: [u16::MAX; 8].into_iter().collect(),
+                pool: Some(DmaPool { owner: u16::MAX, first_gref: u32::MAX, pages: u16::MAX }),
             };
             wiring.devices.push(grant).unwrap();
         }
@@ -207,7 +223,7 @@ mod tests {
         let bytes = full().encode(&mut buffer).unwrap();
         bytes[4] = 9;
         let error = Wiring::decode(bytes).unwrap_err();
-        assert_eq!(error, RecordError::Version { found: 9, known: 1 });
+        assert_eq!(error, RecordError::Version { found: 9, known: 2 });
     }
 
     #[test]

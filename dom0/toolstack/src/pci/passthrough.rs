@@ -16,7 +16,7 @@
 
 use heapless::Vec;
 use proto_manifest::{
-    table::{Device, DeviceKind},
+    table::{Device, DeviceKind, Pci},
     wiring::{DeviceGrant, MmioWindow},
 };
 use proto_xen::{DomId, Errno, Gaddr, Mfn, PAGE_SHIFT, PAGE_SIZE, Pirq};
@@ -40,32 +40,34 @@ pub struct Held<'h, H: Hypervisor, C: ConfigSpace> {
     hyp: &'h H,
     config: &'h C,
     device: Device,
+    pci: Pci,
     function: Function,
     msix: Msix,
     table_base: u64,
 }
 
 impl<'h, H: Hypervisor, C: ConfigSpace> Held<'h, H, C> {
-    /// Finds the function that `device` means, checks that it has what the table wants, and takes
+    /// Finds the function that `device` means by `pci`, checks that it has what the table wants, and takes
     /// the hold. Once in dom0's life for each device.
     ///
     /// # Errors
     /// [`PciError`]: no such function, too few vectors, a BAR that is not there, or what Xen says.
-    pub fn take(hyp: &'h H, config: &'h C, device: &Device) -> Result<Self, PciError> {
-        let select = &device.select;
+    pub fn take(hyp: &'h H, config: &'h C, device: &Device, pci: &Pci) -> Result<Self, PciError> {
+        let select = &pci.select;
         let missing = PciError::NotFound { vendor: select.vendor, device: select.device };
         let at = find(config, select).ok_or(missing)?;
         let function = Function::probe(config, at);
-        for &bar in &device.bars {
+        for &bar in &pci.bars {
             function.bar(bar).ok_or(PciError::NoSuchBar { function: at, bar })?;
         }
         let have = function.msix.map_or(0, |msix| msix.entries);
-        let want = device.vectors;
+        let want = pci.vectors;
         let msix = function.msix.filter(|_| u16::from(want) <= have);
         let msix = msix.ok_or(PciError::TooFewVectors { function: at, want, have })?;
         let table_bar = msix.table_bar;
         let table_base = function.table_base().ok_or(PciError::NoSuchBar { function: at, bar: table_bar })?;
-        let held = Self { hyp, config, device: device.clone(), function, msix, table_base };
+        let (device, pci) = (device.clone(), pci.clone());
+        let held = Self { hyp, config, device, pci, function, msix, table_base };
         held.set_command(command::MEMORY | command::NO_INTX, command::BUS_MASTER);
         held.hold()?;
         Ok(held)
@@ -99,6 +101,7 @@ impl<'h, H: Hypervisor, C: ConfigSpace> Held<'h, H, C> {
             kind: self.device.kind,
             mmio: Vec::new(),
             vectors: Vec::new(),
+            pool: None,
         };
         let mut passthrough = Passthrough { held: self, domain, vectors: Vec::new(), grant };
         passthrough.map_registers()?;
@@ -163,10 +166,10 @@ impl<H: Hypervisor, C: ConfigSpace> Passthrough<'_, '_, H, C> {
     }
 
     fn map_registers(&mut self) -> Result<(), PciError> {
-        let Held { hyp, device, function, .. } = self.held;
+        let Held { hyp, pci, function, .. } = self.held;
         let at = function.at;
         let mut next = FIRST_WINDOW;
-        for &number in &device.bars {
+        for &number in &pci.bars {
             let bar = function.bar(number).ok_or(PciError::NoSuchBar { function: at, bar: number })?;
             // As aligned as the BAR itself, so that offsets stay readable.
             let size = bar.size.next_multiple_of(PAGE_SIZE as u64);
@@ -190,12 +193,12 @@ impl<H: Hypervisor, C: ConfigSpace> Passthrough<'_, '_, H, C> {
     }
 
     fn bind_vectors(&mut self) -> Result<(), PciError> {
-        let Held { hyp, device, function, table_base, .. } = self.held;
+        let Held { hyp, pci, function, table_base, .. } = self.held;
         let at = function.at;
-        for entry in 0..device.vectors {
+        for entry in 0..pci.vectors {
             let refused = PciError::at(at, DeviceStep::MapVector);
             let pirq = hyp.map_msix(self.domain, at, entry.into(), *table_base).map_err(refused)?;
-            let full = PciError::TooFewVectors { function: at, want: device.vectors, have: 8 };
+            let full = PciError::TooFewVectors { function: at, want: pci.vectors, have: 8 };
             self.vectors.push(Vector { pirq, bound: None }).map_err(|_| full)?;
             let vector = FIRST_VECTOR + entry;
             let refused = PciError::at(at, DeviceStep::BindVector);
@@ -203,7 +206,7 @@ impl<H: Hypervisor, C: ConfigSpace> Passthrough<'_, '_, H, C> {
             if let Some(last) = self.vectors.last_mut() {
                 last.bound = Some(vector);
             }
-            self.grant.vectors.push(vector).map_err(|_| full)?;
+            self.grant.vectors.push(vector.into()).map_err(|_| full)?;
         }
         Ok(())
     }

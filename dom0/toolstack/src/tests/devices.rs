@@ -4,10 +4,10 @@ use std::vec::Vec;
 
 use proto_xen::{Errno, Sbdf};
 
-use super::nic;
+use super::{hold, nic, pci};
 use crate::{
     fake::{TABLE_BAR, World},
-    pci::{Bar, DeviceStep, Function, Held, Msix, PciError, find},
+    pci::{Bar, DeviceStep, Function, Msix, PciError, find},
 };
 
 const AT: Sbdf = Sbdf::new(0, 3, 0);
@@ -50,33 +50,33 @@ fn a_list_of_capabilities_that_runs_in_a_circle_ends() {
     world.state.borrow_mut().nic.config[0xe1] = 0xc8;
     let function = Function::probe(&world, AT);
     assert_eq!((function.msix, function.express), (None, Some(0xe0)));
-    let error = Held::take(&world, &world, &nic()).map(drop).unwrap_err();
+    let error = hold(&world, nic()).map(drop).unwrap_err();
     assert_eq!(error, PciError::TooFewVectors { function: AT, want: 2, have: 0 });
 }
 
 #[test]
 fn what_the_table_wants_must_be_there() {
     let world = World::new();
-    let take = |change: fn(&mut proto_manifest::table::Device)| {
+    let take = |change: fn(&mut proto_manifest::table::Pci)| {
         let mut device = nic();
-        change(&mut device);
-        Held::take(&world, &world, &device).map(drop)
+        change(pci(&mut device));
+        hold(&world, device).map(drop)
     };
-    assert_eq!(take(|device| device.vectors = 5), Ok(()));
+    assert_eq!(take(|pci| pci.vectors = 5), Ok(()));
     let few = PciError::TooFewVectors { function: AT, want: 6, have: 5 };
-    assert_eq!(take(|device| device.vectors = 6), Err(few));
-    assert_eq!(take(|device| device.bars[0] = 2), Err(PciError::NoSuchBar { function: AT, bar: 2 }));
+    assert_eq!(take(|pci| pci.vectors = 6), Err(few));
+    assert_eq!(take(|pci| pci.bars[0] = 2), Err(PciError::NoSuchBar { function: AT, bar: 2 }));
     let missing = PciError::NotFound { vendor: 0x8086, device: 0x10d3 };
-    assert_eq!(take(|device| device.select.skip = 1), Err(missing));
-    assert_eq!(take(|device| device.select.class = Some(0x01_0802)), Err(missing));
-    assert_eq!(find(&world, &nic().select), Some(AT));
+    assert_eq!(take(|pci| pci.select.skip = 1), Err(missing));
+    assert_eq!(take(|pci| pci.select.class = Some(0x01_0802)), Err(missing));
+    assert_eq!(find(&world, &pci(&mut nic()).select), Some(AT));
 }
 
 #[test]
 fn a_device_in_quarantine_is_released_for_the_hold() {
     let world = World::new();
     world.state.borrow_mut().nic.owner = crate::fake::Owner::Quarantine;
-    let held = Held::take(&world, &world, &nic()).unwrap();
+    let held = hold(&world, nic()).unwrap();
     assert_eq!(held.function().at, AT);
     let calls: Vec<_> = world.calls().into_iter().filter(|call| !call.starts_with("command")).collect();
     assert_eq!(
@@ -93,11 +93,11 @@ fn a_device_in_quarantine_is_released_for_the_hold() {
 fn a_hold_that_xen_refuses_is_told() {
     let world = World::new();
     let number = {
-        let _ = Held::take(&world, &world, &nic()).unwrap();
+        let _ = hold(&world, nic()).unwrap();
         world.calls().len() - 1
     };
     let world = World::new();
     world.restart(Some(number));
-    let error = Held::take(&world, &world, &nic()).map(drop).unwrap_err();
+    let error = hold(&world, nic()).map(drop).unwrap_err();
     assert_eq!(error, PciError::Xen { function: AT, step: DeviceStep::Hold, errno: Errno::EIO });
 }

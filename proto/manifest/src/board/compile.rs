@@ -16,7 +16,10 @@ use super::{
 };
 use crate::{
     name::{self, Name},
-    table::{self, Applications, Channel, DOM0_CHANNEL, Device, DeviceKind, Domain, Party, PciSelect, Table},
+    table::{
+        self, Applications, Bus, Channel, DOM0_CHANNEL, Device, DeviceKind, Domain, Party, Pci, PciSelect,
+        Table, VirtioMmio,
+    },
 };
 
 type Hashes<'a> = &'a dyn Fn(&str) -> Option<[u8; 32]>;
@@ -71,29 +74,78 @@ pub(super) fn table(board: &Board, sha256_of: Hashes<'_>) -> Result<Table, Board
 }
 
 fn devices(board: &Board) -> Result<heapless::Vec<Device, { table::MAX_DEVICES }>, BoardError> {
-    let mut devices = heapless::Vec::new();
+    let mut devices: heapless::Vec<Device, _> = heapless::Vec::new();
     for (key, device) in &board.file.device {
         let name = board.name_of(key)?;
         let path = |field: &str| format!("device.{name}.{field}");
         let kind = need(&device.kind, &path("kind"))?;
-        let kind = match kind.get_ref().as_str() {
-            "e1000e" => DeviceKind::E1000e,
-            _ => return Err(board.bad(kind, "kind", "is not `e1000e`, the only driver there is")),
+        let (kind, bus) = match kind.get_ref().as_str() {
+            "e1000e" => (DeviceKind::E1000e, Bus::Pci(pci(board, device, &path)?)),
+            "virtio-net" => (DeviceKind::VirtioNet, Bus::VirtioMmio(virtio_mmio(board, device, &path)?)),
+            _ => return Err(board.bad(kind, "kind", "is neither `e1000e` nor `virtio-net`")),
         };
-        let select = pci_select(board, device, &path("id"))?;
-        let bars = need(&device.bars, &path("bars"))?;
-        if bars.get_ref().len() > 4 || bars.get_ref().iter().any(|&bar| bar > 5) {
-            return Err(board.bad(bars, "bars", "must list at most 4 of the BARs 0 to 5"));
+        if let (Bus::VirtioMmio(mmio), Some(transport)) = (&bus, &device.transport) {
+            let shared =
+                |known: &Device| matches!(&known.bus, Bus::VirtioMmio(other) if other.page() == mmio.page());
+            if devices.iter().any(shared) {
+                let why =
+                    "lies in the page of another device's: eight share one, and a page goes to one domain";
+                return Err(board.bad(transport, "transport", why));
+            }
         }
-        let vectors = need(&device.vectors, &path("vectors"))?;
-        if !(1..=8).contains(vectors.get_ref()) {
-            return Err(board.bad(vectors, "vectors", "must be from 1 to 8"));
-        }
-        let bars = bars.get_ref().iter().copied().collect();
-        let device = Device { name, kind, select, bars, vectors: *vectors.get_ref() };
+        let device = Device { name, kind, bus };
         devices.push(device).map_err(|_| board.too_many(key, "devices", table::MAX_DEVICES))?;
     }
     Ok(devices)
+}
+
+fn pci(board: &Board, device: &file::Device, path: &dyn Fn(&str) -> String) -> Result<Pci, BoardError> {
+    if let Some(transport) = &device.transport {
+        return Err(board.bad(transport, "transport", "is a key of virtio devices; this one is on PCI"));
+    }
+    if let Some(pool) = &device.pool_kib {
+        return Err(board.bad(pool, "pool_kib", "is a key of virtio devices; this one is on PCI"));
+    }
+    let select = pci_select(board, device, &path("id"))?;
+    let bars = need(&device.bars, &path("bars"))?;
+    if bars.get_ref().len() > 4 || bars.get_ref().iter().any(|&bar| bar > 5) {
+        return Err(board.bad(bars, "bars", "must list at most 4 of the BARs 0 to 5"));
+    }
+    let vectors = need(&device.vectors, &path("vectors"))?;
+    if !(1..=8).contains(vectors.get_ref()) {
+        return Err(board.bad(vectors, "vectors", "must be from 1 to 8"));
+    }
+    let bars = bars.get_ref().iter().copied().collect();
+    Ok(Pci { select, bars, vectors: *vectors.get_ref() })
+}
+
+fn virtio_mmio(
+    board: &Board,
+    device: &file::Device,
+    path: &dyn Fn(&str) -> String,
+) -> Result<VirtioMmio, BoardError> {
+    const NOT_PCI: &str = "is a key of PCI devices; this one is a virtio transport";
+    let texts = [("id", &device.id), ("class", &device.class)];
+    if let Some((key, value)) = texts.into_iter().find_map(|(key, value)| Some((key, value.as_ref()?))) {
+        return Err(board.bad(value, key, NOT_PCI));
+    }
+    let numbers = [("skip", &device.skip), ("vectors", &device.vectors)];
+    if let Some((key, value)) = numbers.into_iter().find_map(|(key, value)| Some((key, value.as_ref()?))) {
+        return Err(board.bad(value, key, NOT_PCI));
+    }
+    if let Some(bars) = &device.bars {
+        return Err(board.bad(bars, "bars", NOT_PCI));
+    }
+    let transport = need(&device.transport, &path("transport"))?;
+    if *transport.get_ref() >= VirtioMmio::TRANSPORTS {
+        return Err(board.bad(transport, "transport", "must be from 0 to 31"));
+    }
+    let pool = need(&device.pool_kib, &path("pool_kib"))?;
+    let pages = *pool.get_ref() / 4;
+    let most = u32::from(VirtioMmio::MAX_POOL_PAGES);
+    let pool_pages = u16::try_from(pages).ok().filter(|_| (1..=most).contains(&pages));
+    let pool_pages = pool_pages.ok_or_else(|| board.bad(pool, "pool_kib", "must be from 4 to 4096"))?;
+    Ok(VirtioMmio { transport: *transport.get_ref(), pool_pages })
 }
 
 fn pci_select(board: &Board, device: &file::Device, path: &str) -> Result<PciSelect, BoardError> {

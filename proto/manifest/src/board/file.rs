@@ -50,7 +50,16 @@ part!(Domain {
     accepts: Vec<Accept>,
     devices: Vec<Spanned<String>>,
 });
-part!(Device { kind: String, id: String, class: String, skip: u8, bars: Vec<u8>, vectors: u8, });
+part!(Device {
+    kind: String,
+    id: String,
+    class: String,
+    skip: u8,
+    bars: Vec<u8>,
+    vectors: u8,
+    transport: u8,
+    pool_kib: u32,
+});
 part!(Applications { memory_mib: u32, count: u8, vcpus: u8, image_kib: u32 });
 
 /// A whole file.

@@ -1,7 +1,7 @@
 use std::{fs, path::Path, string::ToString};
 
 use super::*;
-use crate::table::{MAX_BYTES, Party};
+use crate::table::{Bus, MAX_BYTES, Party, VirtioMmio};
 
 const BASE: &str = r#"
 [xen]
@@ -74,8 +74,25 @@ fn files_are_merged_and_compiled() {
         table.channels.iter().map(|c| (c.name.as_str(), c.offers, c.accepts)).collect();
     assert_eq!(ends, [("device", 1, Party::Dom0), ("network", 1, Party::Domain(0))]);
     let uplink = table.devices_of(net).next().unwrap();
-    assert_eq!((uplink.select.vendor, uplink.select.device, uplink.vectors), (0x8086, 0x10d3, 3));
+    let Bus::Pci(pci) = &uplink.bus else { panic!("{uplink:?}") };
+    assert_eq!((pci.select.vendor, pci.select.device, pci.vectors), (0x8086, 0x10d3, 3));
     assert_eq!(board.machine().unwrap().dom0_memory_mib, 24);
+}
+
+const VIRTIO: &str = r#"inherits = ["base.toml"]
+[machine]
+arch = "aarch64"
+memory_mib = 1024
+[device.uplink]
+kind = "virtio-net"
+transport = 24
+pool_kib = 1024
+"#;
+
+#[test]
+fn a_virtio_transport_is_compiled() {
+    let table = load(BASE, VIRTIO).unwrap().compile(|_| Some([1; 32])).unwrap();
+    assert_eq!(table.devices[0].bus, Bus::VirtioMmio(VirtioMmio { transport: 24, pool_pages: 256 }));
 }
 
 #[test]
@@ -127,6 +144,25 @@ fn mistakes_are_told_with_file_and_line() {
                 BOARD.into(),
             ),
             "base.toml:6: `accepts = [{ channel = \"device\", from = \"ctl\" }]`: there is no domain `ctl`",
+        ),
+        (
+            (BASE.into(), VIRTIO.replace("transport = 24", "transport = 32")),
+            "board.toml:7: `transport = 32`: `transport` must be from 0 to 31",
+        ),
+        (
+            (BASE.into(), VIRTIO.replace("pool_kib = 1024", "pool_kib = 1024\nbars = [0]")),
+            "board.toml:9: `bars = [0]`: `bars` is a key of PCI devices",
+        ),
+        (
+            (BASE.into(), BOARD.replace("vectors = 3", "vectors = 3\npool_kib = 4")),
+            "board.toml:10: `pool_kib = 4`: `pool_kib` is a key of virtio devices",
+        ),
+        (
+            (
+                BASE.replace("[\"uplink\"]", "[\"uplink\", \"other\"]"),
+                std::format!("{VIRTIO}[device.other]\nkind = \"virtio-net\"\ntransport = 30\npool_kib = 4\n"),
+            ),
+            "board.toml:7: `transport = 24`: `transport` lies in the page of another",
         ),
         ((BASE.into(), BOARD.replace("base.toml", "gone.toml")), "gone.toml: "),
         (

@@ -21,9 +21,23 @@ fn nic(text: &str) -> Device {
     Device {
         name: name(text),
         kind: DeviceKind::E1000e,
-        select: PciSelect { vendor: 0x8086, device: 0x10d3, class: Some(0x02_0000), skip: 0 },
-        bars: [0].into_iter().collect(),
-        vectors: 3,
+        bus: Bus::Pci(Pci {
+            select: PciSelect { vendor: 0x8086, device: 0x10d3, class: Some(0x02_0000), skip: 0 },
+            bars: [0].into_iter().collect(),
+            vectors: 3,
+        }),
+    }
+}
+
+fn virtio(text: &str, transport: u8) -> Device {
+    let bus = Bus::VirtioMmio(VirtioMmio { transport, pool_pages: 256 });
+    Device { name: name(text), kind: DeviceKind::VirtioNet, bus }
+}
+
+fn pci(device: &mut Device) -> &mut Pci {
+    match &mut device.bus {
+        Bus::Pci(pci) => pci,
+        Bus::VirtioMmio(_) => panic!("not on PCI"),
     }
 }
 
@@ -59,6 +73,13 @@ fn a_table_comes_back_equal() {
 }
 
 #[test]
+fn devices_in_different_pages_of_registers_are_two() {
+    let mut table = table();
+    table.devices = [virtio("uplink", 23), virtio("other", 24)].into_iter().collect();
+    assert_eq!(verdict(&table), Ok(()));
+}
+
+#[test]
 fn an_unknown_version_is_named() {
     let mut buffer = [0; MAX_BYTES];
     let bytes = table().encode(&mut buffer).unwrap();
@@ -66,7 +87,7 @@ fn an_unknown_version_is_named() {
     let error = Table::decode(bytes).unwrap_err();
     assert_eq!(
         std::string::ToString::to_string(&error),
-        "version 77 is unknown, this program reads version 1"
+        "version 77 is unknown, this program reads version 2"
     );
 }
 
@@ -81,7 +102,7 @@ fn bytes_left_over_are_refused() {
 fn contradictions_are_found() {
     use Contradiction::*;
     type Case = (&'static str, fn(&mut Table), Contradiction);
-    let cases: [Case; 10] = [
+    let cases: [Case; 15] = [
         ("bad name", |t| t.domains[0].name = name("Net"), Name),
         ("same name", |t| t.domains[1].name = name("net"), Duplicate),
         ("channel of nobody", |t| t.channels[0].offers = 2, Dangling),
@@ -91,7 +112,27 @@ fn contradictions_are_found() {
         ("device twice", |t| t.domains[1].devices.push(0).unwrap(), DeviceTwice),
         ("device of nobody", |t| t.domains[1].devices.push(1).unwrap(), Dangling),
         ("heap larger than memory", |t| t.domains[0].heap_kib = 16 * 1024, Range),
-        ("BAR 6", |t| t.devices[0].bars.push(6).unwrap(), Range),
+        ("BAR 6", |t| pci(&mut t.devices[0]).bars.push(6).unwrap(), Range),
+        ("a driver on another bus", |t| t.devices[0].kind = DeviceKind::VirtioNet, Range),
+        ("no such transport", |t| t.devices[0] = virtio("uplink", 32), Range),
+        (
+            "a pool of nothing",
+            |t| t.devices[0].bus = Bus::VirtioMmio(VirtioMmio { transport: 1, pool_pages: 0 }),
+            Range,
+        ),
+        (
+            "an endless pool",
+            |t| t.devices[0].bus = Bus::VirtioMmio(VirtioMmio { transport: 1, pool_pages: 1025 }),
+            Range,
+        ),
+        (
+            "two devices in one page of registers",
+            |t| {
+                t.devices[0] = virtio("uplink", 24);
+                t.devices.push(virtio("other", 31)).unwrap();
+            },
+            DeviceTwice,
+        ),
     ];
     for (what, spoil, why) in cases {
         let mut spoilt = table();
@@ -116,7 +157,7 @@ fn the_largest_table_fits() {
         large.domains.push(entry).unwrap();
         let mut entry = nic("sixteen-letters-");
         entry.name = text;
-        entry.bars = [0, 1, 2, 3].into_iter().collect();
+        pci(&mut entry).bars = [0, 1, 2, 3].into_iter().collect();
         large.devices.push(entry).unwrap();
     }
     for letter in "abcdefghijklmnop".chars() {
@@ -130,7 +171,7 @@ fn the_largest_table_fits() {
 proptest::proptest! {
     #[test]
     fn random_bytes_never_panic(bytes: std::vec::Vec<u8>) {
-        let mut stamped = std::vec::Vec::from(*b"SaTa\x01\0\0\0");
+        let mut stamped = std::vec::Vec::from(*b"SaTa\x02\0\0\0");
         stamped.extend_from_slice(&bytes);
         let _ = Table::decode(&stamped);
         let _ = Table::decode(&bytes);
