@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{lint, paths, setup, ui};
+use crate::{build, lint, paths, setup, ui};
 
 /// Options of `test`.
 #[derive(Debug, Clone, clap::Args)]
@@ -53,7 +53,9 @@ pub fn test(options: &Options) -> Result<()> {
     }
     if !options.host {
         setup::host_tools(&setup::Host::BOOT)?;
-        setup::stock()?;
+        for arch in build::Arch::ALL {
+            setup::stock(arch)?;
+        }
         total.add(stories(options.filter.as_deref())?);
     }
     println!("{} passed, {} failed", total.passed, total.failed);
@@ -82,14 +84,14 @@ fn host_tests(filter: Option<&str>) -> Result<Count> {
     counted("host tests", &mut cargo, &words)
 }
 
-/// The models of ring fences under every reordering. They are compiled with other atomics, so in a target
+/// The models of rings, events and idle under every reordering. They are compiled with other atomics, so in a target
 /// folder of their own.
 fn loom_models(filter: Option<&str>) -> Result<Count> {
-    let mut words = vec!["test", "--release", "--package", "proto-ring", "--test", "loom"];
+    let mut words = vec!["test", "--release", "--package", "tests-ring"];
     words.extend(filter);
     let mut cargo = Command::new("cargo");
     cargo.args(&words).env("RUSTFLAGS", "--cfg loom").env("CARGO_TARGET_DIR", paths::target().join("loom"));
-    counted("models of ring fences", &mut cargo, &words)
+    counted("models", &mut cargo, &words)
 }
 
 /// Runs a `cargo test` and counts its results; what it printed is shown if one failed.

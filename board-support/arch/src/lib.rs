@@ -15,6 +15,7 @@
 extern crate std;
 
 pub mod boot_info;
+pub mod events;
 pub mod memory_map;
 pub mod page_table;
 pub mod scale;

@@ -18,6 +18,8 @@ use proto_xen::{
     shared_info::{Layout, time},
 };
 
+use crate::events;
+
 #[cfg(target_arch = "aarch64")]
 const LAYOUT: Layout = proto_xen::shared_info::AARCH64;
 #[cfg(target_arch = "x86_64")]
@@ -63,6 +65,24 @@ pub struct WallClock {
     pub nanoseconds: u32,
 }
 
+impl events::Words for SharedInfo {
+    fn upcall_pending(&self) -> &AtomicU8 {
+        self.u8(LAYOUT.upcall_pending)
+    }
+
+    fn selector(&self) -> &AtomicU64 {
+        self.u64(LAYOUT.pending_sel)
+    }
+
+    fn pending(&self, word: u32) -> &AtomicU64 {
+        self.u64(LAYOUT.pending + 8 * word as usize)
+    }
+
+    fn mask(&self, word: u32) -> &AtomicU64 {
+        self.mask_word(word)
+    }
+}
+
 impl SharedInfo {
     /// Takes over the page at `base`.
     ///
@@ -88,30 +108,10 @@ impl SharedInfo {
         }
     }
 
-    /// Calls `each` for every port that was raised and is not masked, and clears it. To be called
+    /// Calls `each` for every port that was raised and is not masked, and clears it before. To be called
     /// with upcalls masked at the processor.
-    pub fn take_events(&self, mut each: impl FnMut(Port)) {
-        loop {
-            // Cleared before the search: what is raised during it makes another upcall.
-            self.u8(LAYOUT.upcall_pending).store(0, Relaxed);
-            fence(AcqRel);
-            let mut words = self.u64(LAYOUT.pending_sel).swap(0, AcqRel);
-            if words == 0 {
-                return;
-            }
-            while words != 0 {
-                let word = words.trailing_zeros();
-                words &= words - 1;
-                let pending = self.u64(LAYOUT.pending + 8 * word as usize);
-                let mut raised = pending.load(Acquire) & !self.mask_word(word).load(Acquire);
-                pending.fetch_and(!raised, AcqRel);
-                while raised != 0 {
-                    let bit = raised.trailing_zeros();
-                    raised &= raised - 1;
-                    each(Port(word * BITS + bit));
-                }
-            }
-        }
+    pub fn take_events(&self, each: impl FnMut(Port)) {
+        events::take(self, each);
     }
 
     /// What Xen last wrote about the clock.

@@ -4,16 +4,16 @@ use alloc::{boxed::Box, vec::Vec};
 use core::{
     any::Any,
     cell::RefCell,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use board_support_arch::idle;
 use embassy_executor::raw::{AvailableTask, Executor, TaskStorage};
 
-use crate::timer;
+use crate::{awake::Awake, timer};
 
 /// There may be something to do.
-static AWAKE: AtomicBool = AtomicBool::new(true);
+static AWAKE: Awake = Awake::new();
 
 /// How often the domain had something to do.
 static ROUNDS: AtomicU64 = AtomicU64::new(0);
@@ -26,7 +26,7 @@ pub fn rounds() -> u64 {
 
 /// Has the executor look again before it blocks. From any context.
 pub(crate) fn pend() {
-    AWAKE.store(true, Ordering::Release);
+    AWAKE.set();
 }
 
 /// Called by the executor's queue when a task becomes ready.
@@ -70,14 +70,14 @@ pub(crate) fn run(start: impl FnOnce(Spawner)) -> ! {
     let storages = Box::leak(Box::new(Storages(RefCell::new(Vec::new()))));
     start(Spawner { inner: executor.spawner(), storages });
     loop {
-        // Cleared first: whatever happens from here on makes another round.
-        AWAKE.store(false, Ordering::Release);
-        ROUNDS.fetch_add(1, Ordering::Relaxed);
-        timer::expire();
-        // SAFETY:
-        // 1. This loop is the only caller, on the main stack: never reentrantly.
-        unsafe { executor.poll() };
-        timer::arm();
-        idle::block_unless(|| AWAKE.load(Ordering::Acquire));
+        let work = || {
+            ROUNDS.fetch_add(1, Ordering::Relaxed);
+            timer::expire();
+            // SAFETY:
+            // 1. This loop is the only caller, on the main stack: never reentrantly.
+            unsafe { executor.poll() };
+            timer::arm();
+        };
+        AWAKE.round(work, |is_set| idle::block_unless(is_set));
     }
 }

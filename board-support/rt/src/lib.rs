@@ -29,6 +29,7 @@ extern crate std;
 #[cfg(not(target_os = "none"))]
 extern crate std as alloc;
 
+pub mod awake;
 pub mod epitaph;
 pub mod once;
 pub mod pool;

@@ -5,7 +5,7 @@ use crate::index::{Index, passes};
 use crate::page::Words;
 use crate::slots::{REQ_EVENT, REQ_PROD, RSP_EVENT, RSP_PROD, Slots};
 use crate::stream::Notify;
-use crate::sync::full_fence;
+use crate::sync::{fence_armed, fence_published};
 
 /// The back end of a ring whose slots have `SLOT` bytes.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ impl<const SLOT: usize> Back<SLOT> {
         RSP_PROD.publish(words, self.rsp_prod.raw());
         // Full fence: the index is visible before we look at the frontend's threshold. Without it the
         // frontend could arm the threshold, miss the index and sleep, while we read the one of before.
-        full_fence();
+        fence_published();
         Notify::when(passes(old, self.rsp_prod, Index::new(RSP_EVENT.load(words))))
     }
 
@@ -108,7 +108,7 @@ impl<const SLOT: usize> Back<SLOT> {
         REQ_EVENT.store(words, self.req_cons.plus(1).raw());
         // Full fence: the threshold is visible before the last look. Without it the frontend could publish,
         // miss the threshold and send nothing, while we see the index of before.
-        full_fence();
+        fence_armed();
         Ok(self.requests(words)? > 0)
     }
 }

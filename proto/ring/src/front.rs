@@ -5,7 +5,7 @@ use crate::index::{Index, passes};
 use crate::page::{Words, zero};
 use crate::slots::{REQ_EVENT, REQ_PROD, RSP_EVENT, RSP_PROD, Slots};
 use crate::stream::Notify;
-use crate::sync::full_fence;
+use crate::sync::{fence_armed, fence_published};
 
 /// The ring has no free slot: take responses first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl<const SLOT: usize> Front<SLOT> {
         REQ_PROD.publish(words, self.req_prod.raw());
         // Full fence: the index is visible before we look at the backend's threshold. Without it the
         // backend could arm the threshold, miss the index and sleep, while we read the threshold of before.
-        full_fence();
+        fence_published();
         Notify::when(passes(old, self.req_prod, Index::new(REQ_EVENT.load(words))))
     }
 
@@ -125,7 +125,7 @@ impl<const SLOT: usize> Front<SLOT> {
         RSP_EVENT.store(words, self.rsp_cons.plus(1).raw());
         // Full fence: the threshold is visible before the last look. Without it the backend could publish,
         // miss the threshold and send nothing, while we see the index of before.
-        full_fence();
+        fence_armed();
         Ok(self.responses(words)? > 0)
     }
 }

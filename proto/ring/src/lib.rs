@@ -12,6 +12,7 @@
 //! | [`stream`] | one direction of a byte stream, its writing and its reading end |
 //! | [`channel`] | the page of a channel between two of our domains: two streams, magic, closed flags |
 //! | [`frame`] | messages of bounded length on a stream |
+//! | [`order`] | the memory orders that all of them keep |
 //! | [`fault`] | what a peer can do wrong |
 //!
 //! What it trusts: nothing in the page. Own indices are private fields and never read back. A machine that
@@ -22,12 +23,13 @@
 //! writing the own threshold and the last look ahead of sleeping.
 //!
 //! How it is tested: both ends on one page, honest runs across index wrap, tables of hostile peers, random
-//! schedules with spurious events, two real threads, and loom models of every fence (`tests/loom.rs`).
+//! schedules with spurious events, two real threads, and loom models in `tests/ring`: each again without the
+//! order that it is about, when it must fail.
 
 #![no_std]
 #![forbid(unsafe_code)]
 
-#[cfg(test)]
+#[cfg(any(test, loom))]
 extern crate std;
 
 pub mod back;
@@ -36,6 +38,7 @@ pub mod fault;
 pub mod frame;
 pub mod front;
 pub mod index;
+pub mod order;
 pub mod page;
 pub mod slots;
 pub mod stream;

@@ -6,7 +6,7 @@
 //! that changed them meanwhile has spoilt what it will read itself, and nothing else.
 
 use crate::index::Index;
-use crate::sync::{AtomicU32, Ordering};
+use crate::sync::{self, AtomicU32, Ordering};
 
 /// Words of 32 bits in a page of 4096 bytes.
 pub const WORDS_PER_PAGE: usize = 1024;
@@ -47,12 +47,12 @@ impl Word {
 
     /// Observes what the peer published: what it wrote before is visible after.
     pub fn observe(self, words: &Words) -> u32 {
-        self.of(words).load(Ordering::Acquire)
+        sync::observe(self.of(words))
     }
 
     /// Publishes: what we wrote before is visible to a peer that observes this value.
     pub fn publish(self, words: &Words, value: u32) {
-        self.of(words).store(value, Ordering::Release);
+        sync::publish(self.of(words), value);
     }
 }
 

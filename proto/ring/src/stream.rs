@@ -13,7 +13,7 @@
 use crate::fault::PeerFault;
 use crate::index::{Index, passes};
 use crate::page::{Window, Word, Words};
-use crate::sync::full_fence;
+use crate::sync::{fence_armed, fence_published};
 
 /// Where one direction of a stream lies in the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,7 +141,7 @@ impl Writer {
         let Some(events) = self.at.events else { return Notify::Yes };
         // Full fence: the index is visible before we look at the reader's threshold. Without it the reader
         // could arm the threshold, miss the index, and sleep, while we read the threshold of before.
-        full_fence();
+        fence_published();
         Notify::when(passes(old, self.prod, Index::new(events.data.load(words))))
     }
 
@@ -159,7 +159,7 @@ impl Writer {
         }
         // Full fence: the threshold is visible before the last look. Without it the reader could release
         // bytes, miss the threshold, and send nothing, while we see the index of before.
-        full_fence();
+        fence_armed();
         Ok(self.room(words)? >= bytes)
     }
 
@@ -247,7 +247,7 @@ impl Reader {
         self.at.cons.publish(words, self.cons.raw());
         let Some(events) = self.at.events else { return Notify::Yes };
         // Full fence: the index is visible before we look at the writer's threshold, as in `publish`.
-        full_fence();
+        fence_published();
         Notify::when(passes(old, self.cons, Index::new(events.room.load(words))))
     }
 
@@ -262,7 +262,7 @@ impl Reader {
             events.data.store(words, self.taken.plus(bytes).raw());
         }
         // Full fence: the threshold is visible before the last look, as in `await_room`.
-        full_fence();
+        fence_armed();
         Ok(self.available(words)? >= bytes)
     }
 }
