@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use proto_manifest::archive::{CONFIG, IMAGES, TABLE, Writer};
-use proto_manifest::board::{Board, Machine};
+use proto_manifest::board::{Board, BoardErrors, Machine};
 use proto_manifest::table::MAX_BYTES;
 use sha2::{Digest, Sha256};
 
@@ -161,14 +161,13 @@ pub fn layout(options: &Options) -> Result<Built> {
 }
 
 fn layout_of(board: &Board, arch: Arch) -> Result<Built> {
-    let machine = board.machine().map_err(|error| anyhow!("board {}: {error}", board.name()))?;
     let linked = linker_folder(arch);
     let folder = paths::create(paths::output(arch.name()))?;
     Ok(Built {
         arch,
         dom0: folder.join("dom0"),
         archive: folder.join("archive.cpio"),
-        machine,
+        machine: board.machine().clone(),
         symbols: image_names(board).into_iter().map(|name| (name.clone(), linked.join(name))).collect(),
         folder,
     })
@@ -189,10 +188,15 @@ fn linker_folder(arch: Arch) -> PathBuf {
 
 fn load(options: &Options) -> Result<Board> {
     let name = options.board.clone().unwrap_or_else(|| default_board(options.arch));
-    let board = Board::load(&board_file(&name)).map_err(|error| anyhow!("board {name}: {error}"))?;
-    let arch = board.machine().map_err(|error| anyhow!("board {name}: {error}"))?.arch;
+    let board = Board::load(&board_file(&name)).map_err(|errors| mistakes(&name, &errors))?;
+    let arch = &board.machine().arch;
     ensure!(arch == options.arch.name(), "board {name} is {arch}, and --arch says {}", options.arch.name());
     Ok(board)
+}
+
+/// What is wrong with a board, one line each.
+fn mistakes(board: &str, errors: &BoardErrors) -> anyhow::Error {
+    anyhow!("board {board}:\n{errors}")
 }
 
 /// dom0, the services that the board names, and the sample application.
@@ -225,7 +229,7 @@ fn package_of(image: &str) -> String {
 
 fn pack_archive(board: &Board, images: &BTreeMap<String, Vec<u8>>, config: Option<&Path>) -> Result<Vec<u8>> {
     let hash = |name: &str| images.get(name).map(|bytes| Sha256::digest(bytes).into());
-    let table = board.compile(hash).map_err(|error| anyhow!("board {}: {error}", board.name()))?;
+    let table = board.compile(hash).map_err(|errors| mistakes(board.name(), &errors))?;
     let mut buffer = [0; MAX_BYTES];
     let table = table.encode(&mut buffer).map_err(|error| anyhow!("the compiled table: {error}"))?;
 

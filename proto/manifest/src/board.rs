@@ -3,8 +3,8 @@
 //! `board.toml` names the files that it inherits from, relative to itself. They are laid over each
 //! other in the order of the list, the board's own file last; a later key replaces an earlier one,
 //! key by key. An unknown key is an error, and so is a channel that only one side names, memory
-//! that the machine does not have, and a device that two domains want. Each error names file and
-//! line.
+//! that the machine does not have, and a device that two domains want. Each error names file, line
+//! and key, and all of them are told at once.
 //!
 //! ```toml
 //! inherits = ["../common/x86_64.toml", "../common/image.toml"]
@@ -19,7 +19,7 @@
 //!
 //! [dom0]
 //! memory_mib = 24
-//! accepts = [{ channel = "device", from = "control" }]
+//! accepts = [{ channel = "device", from = "control" }]   # a channel is called like its protocol
 //!
 //! [domain.control]
 //! image = "control"            # the domain's name unless given
@@ -63,16 +63,19 @@ use std::{
     vec::Vec,
 };
 
-pub use self::error::{BoardError, Location};
-use self::{file::File, source::SourceMap};
+pub use self::error::{BoardError, BoardErrors, Fault, Location};
+use self::{
+    compile::Compiled,
+    file::{File, LayOver},
+};
 use crate::table::Table;
 
 /// A board: its files, merged and checked.
 #[derive(Debug)]
 pub struct Board {
     name: String,
-    sources: SourceMap,
-    file: File,
+    files: Vec<PathBuf>,
+    compiled: Compiled,
 }
 
 /// What of a board the device's table does not carry: what the host needs to start it.
@@ -82,37 +85,56 @@ pub struct Machine {
     pub arch: String,
     /// What the machine has at least, in MiB.
     pub memory_mib: u32,
+    /// What of it Xen keeps for itself, in MiB.
+    pub xen_memory_mib: u32,
     /// dom0's memory, in MiB: `dom0_mem=…M`.
     pub dom0_memory_mib: u32,
     /// Xen's command line, without `dom0_mem`.
     pub xen_options: Vec<String>,
 }
 
+/// The image of a domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Image {
+    name: String,
+    /// The key that names it.
+    at: Location,
+}
+
 impl Board {
     /// Reads `board.toml` at `path` and all that it inherits from.
     ///
     /// # Errors
-    /// [`BoardError`] with file and line: a file that cannot be read, TOML that does not parse, an
-    /// unknown key, a missing key, or a contradiction (see the module's text).
-    pub fn load(path: &Path) -> Result<Self, BoardError> {
-        let mut sources = SourceMap::default();
-        let own = sources.parse(path)?;
+    /// All that is wrong, each with file, line and key: first what is wrong with the files as such (they
+    /// cannot be read, are no TOML, have unknown keys or values of another type); if nothing is, what is
+    /// wrong with the board (see the module's text).
+    pub fn load(path: &Path) -> Result<Self, BoardErrors> {
+        let path = source::plain(path);
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let mut errors = Vec::new();
+        let own = source::read(&path, &mut errors);
+        let mut files = Vec::from([path.clone()]);
         let mut file = File::default();
-        for inherited in &own.inherits {
-            let base = path.parent().unwrap_or(Path::new("")).join(inherited.get_ref());
-            let parent = sources.parse(&base)?;
-            if let Some(nested) = parent.inherits.first() {
-                return Err(BoardError::NestedInheritance { at: sources.locate(nested.span()) });
+        for inherited in own.inherits.iter().flat_map(|list| &list.value) {
+            let base = source::plain(&folder.join(&inherited.value));
+            let parent = source::read(&base, &mut errors);
+            if let Some(nested) = &parent.inherits {
+                errors.push(BoardError { at: nested.at.clone(), fault: Fault::NestedInheritance });
             }
             file.lay_over(parent);
+            files.push(base);
         }
         file.lay_over(own);
-        let name = path.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
-        let board = Self { name: name.unwrap_or_default(), sources, file };
-        // Compiled once with hashes of zero, so that every contradiction shows here.
-        compile::machine(&board)?;
-        compile::table(&board, &|_| Some([0; 32]))?;
-        Ok(board)
+        let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let start = Location { file: path.as_path().into(), line: 1, key: String::new() };
+        let compiled = match errors.is_empty() {
+            true => compile::compile(&name, &file, start),
+            false => Err(errors),
+        };
+        match compiled {
+            Ok(compiled) => Ok(Self { name, files, compiled }),
+            Err(errors) => Err(BoardErrors::sorted(errors, &files)),
+        }
     }
 
     /// The board's name: that of its folder.
@@ -121,30 +143,56 @@ impl Board {
     }
 
     /// The files that were read; a build depends on them.
-    pub fn files(&self) -> Vec<PathBuf> {
-        self.sources.files()
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 
     /// What the host needs to start the machine.
-    ///
-    /// # Errors
-    /// None that [`Board::load`] would not have given.
-    pub fn machine(&self) -> Result<Machine, BoardError> {
-        compile::machine(self)
+    pub fn machine(&self) -> &Machine {
+        &self.compiled.machine
+    }
+
+    /// The table, without the hashes of the images.
+    pub fn table(&self) -> &Table {
+        &self.compiled.table
     }
 
     /// The images that the table names, each once, in the order of the domains.
     pub fn images(&self) -> Vec<String> {
-        compile::images(self)
+        let mut names = Vec::new();
+        for image in &self.compiled.images {
+            if !names.contains(&image.name) {
+                names.push(image.name.clone());
+            }
+        }
+        names
     }
 
-    /// Compiles the table. `sha256_of` gives the SHA-256 of an image by its name.
+    /// Checks that there is every image that the table names.
     ///
     /// # Errors
-    /// [`BoardError::ImageMissing`] if `sha256_of` has none for an image; none else that
-    /// [`Board::load`] would not have given.
-    pub fn compile(&self, sha256_of: impl Fn(&str) -> Option<[u8; 32]>) -> Result<Table, BoardError> {
-        compile::table(self, &sha256_of)
+    /// [`Fault::NoSuchImage`] at the key of each domain whose image `is_there` denies.
+    pub fn check_images(&self, is_there: impl Fn(&str) -> bool) -> Result<(), BoardErrors> {
+        let missing = self.compiled.images.iter().filter(|image| !is_there(&image.name));
+        let error = |image: &Image| {
+            let fault = Fault::NoSuchImage { name: image.name.clone() };
+            BoardError { at: image.at.clone(), fault }
+        };
+        let errors: Vec<_> = missing.map(error).collect();
+        if errors.is_empty() { Ok(()) } else { Err(BoardErrors(errors)) }
+    }
+
+    /// The table with the hashes of its images. `sha256_of` gives the SHA-256 of an image by its name.
+    ///
+    /// # Errors
+    /// As [`Board::check_images`], for images of which `sha256_of` has none.
+    pub fn compile(&self, sha256_of: impl Fn(&str) -> Option<[u8; 32]>) -> Result<Table, BoardErrors> {
+        self.check_images(|image| sha256_of(image).is_some())?;
+        let mut table = self.compiled.table.clone();
+        for domain in &mut table.domains {
+            domain.sha256 = sha256_of(&domain.image).unwrap_or_default();
+        }
+        Ok(table)
     }
 }
 

@@ -15,6 +15,15 @@ pub fn is_valid(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
+/// Names that stand for something else than a domain wherever a domain's name may stand: lines of the
+/// console, channels, the archive.
+pub const RESERVED: [&str; 3] = ["dom0", "xen", "firmware"];
+
+/// Whether `text` is one of [`RESERVED`].
+pub fn is_reserved(text: &str) -> bool {
+    RESERVED.contains(&text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

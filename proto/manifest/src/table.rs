@@ -23,6 +23,21 @@ pub const MAX_CHANNELS: usize = 16;
 /// The most devices.
 pub const MAX_DEVICES: usize = 8;
 
+/// The most bytes of a board's name.
+pub const MAX_BOARD: usize = 32;
+
+/// The most devices of one domain.
+pub const MAX_DEVICES_OF_ONE: usize = 4;
+
+/// The most channels of one domain, that to dom0 among them: what a wiring record holds.
+pub const MAX_CHANNELS_OF_ONE: usize = 8;
+
+/// The most BARs of a device that are mapped.
+pub const MAX_BARS: usize = 4;
+
+/// The most MSI-X vectors of a device.
+pub const MAX_VECTORS: u8 = 8;
+
 /// The name of the channel that every service has to dom0, without it being listed.
 pub const DOM0_CHANNEL: &str = "dom0";
 
@@ -30,7 +45,7 @@ pub const DOM0_CHANNEL: &str = "dom0";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
     /// The board's name.
-    pub board: heapless::String<32>,
+    pub board: heapless::String<MAX_BOARD>,
     /// Service domains, in the order in which they are built.
     pub domains: Vec<Domain, MAX_DOMAINS>,
     /// Channels beside the one called [`DOM0_CHANNEL`].
@@ -59,7 +74,7 @@ pub struct Domain {
     /// Whether it gets the provisioning files as its second module.
     pub provisioning: bool,
     /// Indices into [`Table::devices`].
-    pub devices: Vec<u8, 4>,
+    pub devices: Vec<u8, MAX_DEVICES_OF_ONE>,
 }
 
 /// A connection between two parties: one shared page and one event channel.
@@ -108,7 +123,7 @@ pub struct Pci {
     /// How dom0 finds it.
     pub select: PciSelect,
     /// The BARs that are mapped.
-    pub bars: Vec<u8, 4>,
+    pub bars: Vec<u8, MAX_BARS>,
     /// How many MSI-X vectors are bound, from entry 0 on.
     pub vectors: u8,
 }
@@ -215,6 +230,10 @@ impl Table {
     }
 
     fn check(&self) -> Result<(), Contradiction> {
+        // It is written to the console.
+        if !self.board.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Contradiction::Name);
+        }
         unique(self.domains.iter().map(|domain| &domain.name))?;
         unique(self.devices.iter().map(|device| &device.name))?;
         self.domains.iter().try_for_each(check_domain)?;
@@ -237,7 +256,15 @@ impl Table {
                 return Err(Contradiction::Duplicate);
             }
         }
-        (0..self.domains.len()).try_for_each(|index| unique(self.channels_of(index).map(|c| &c.name)))
+        for index in 0..self.domains.len() {
+            unique(self.channels_of(index).map(|channel| &channel.name))?;
+            // One more is the channel to dom0.
+            if self.channels_of(index).count() >= MAX_CHANNELS_OF_ONE {
+                return Err(Contradiction::Range);
+            }
+        }
+        let to_dom0 = self.channels.iter().filter(|channel| channel.accepts == Party::Dom0);
+        unique(to_dom0.map(|channel| &channel.name))
     }
 
     fn check_device_uses(&self) -> Result<(), Contradiction> {
@@ -271,7 +298,8 @@ fn unique<'a>(names: impl Iterator<Item = &'a Name> + Clone) -> Result<(), Contr
 fn check_domain(domain: &Domain) -> Result<(), Contradiction> {
     let memory = Domain::MIN_MEMORY_MIB..=Domain::MAX_MEMORY_MIB;
     let heap_fits = u64::from(domain.heap_kib) < u64::from(domain.memory_mib) * 1024;
-    if !name::is_valid(&domain.image) {
+    let names = [&domain.name, &domain.image];
+    if !name::is_valid(&domain.image) || names.into_iter().any(|name| name::is_reserved(name)) {
         return Err(Contradiction::Name);
     }
     if domain.vcpus != 1 || !memory.contains(&domain.memory_mib) || !heap_fits {
@@ -284,7 +312,7 @@ fn check_device(device: &Device) -> Result<(), Contradiction> {
     let fits = match (device.kind, &device.bus) {
         (DeviceKind::E1000e, Bus::Pci(pci)) => {
             let class_fits = pci.select.class.is_none_or(|class| class >> 24 == 0);
-            pci.bars.iter().all(|&bar| bar < 6) && pci.vectors <= 8 && class_fits
+            pci.bars.iter().all(|&bar| bar < 6) && pci.vectors <= MAX_VECTORS && class_fits
         }
         (DeviceKind::VirtioNet, Bus::VirtioMmio(mmio)) => {
             let pool = 1..=VirtioMmio::MAX_POOL_PAGES;

@@ -10,6 +10,7 @@ pub use crate::table::DeviceKind;
 use crate::{
     name::{self, Name},
     stamp::{Contradiction, RecordError, Stamp},
+    table::MAX_CHANNELS_OF_ONE,
 };
 
 /// The stamp of a wiring record.
@@ -30,7 +31,7 @@ pub struct Wiring {
     /// The most that its heap may take, in KiB.
     pub heap_limit_kib: u32,
     /// Its ends of channels.
-    pub channels: Vec<ChannelEnd, 8>,
+    pub channels: Vec<ChannelEnd, MAX_CHANNELS_OF_ONE>,
     /// The devices that are its own.
     pub devices: Vec<DeviceGrant, 4>,
 }

@@ -22,7 +22,9 @@
 pub mod device;
 pub mod envelope;
 pub mod network;
+mod protocols;
 pub mod supervision;
 pub mod text;
 
 pub use envelope::{MAX_MESSAGE, Message, MessageError, decode, encode};
+pub use protocols::{PROTOCOLS, SERVED_BY_DOM0};

@@ -53,6 +53,15 @@ fn table() -> Table {
     }
 }
 
+fn second_device() -> Channel {
+    Channel { name: name("device"), offers: 0, accepts: Party::Dom0 }
+}
+
+fn eight_channels() -> Vec<Channel, MAX_CHANNELS> {
+    let named = |letter: char| Name::try_from(std::format!("c{letter}").as_str()).unwrap();
+    "abcdefgh".chars().map(|c| Channel { name: named(c), offers: 1, accepts: Party::Domain(0) }).collect()
+}
+
 fn verdict(table: &Table) -> Result<(), Contradiction> {
     let mut buffer = [0; MAX_BYTES];
     // The encoder refuses what the decoder would; here the decoder is asked.
@@ -102,8 +111,13 @@ fn bytes_left_over_are_refused() {
 fn contradictions_are_found() {
     use Contradiction::*;
     type Case = (&'static str, fn(&mut Table), Contradiction);
-    let cases: [Case; 15] = [
+    let cases: [Case; 20] = [
         ("bad name", |t| t.domains[0].name = name("Net"), Name),
+        ("domain called dom0", |t| t.domains[0].name = name("dom0"), Name),
+        ("image called xen", |t| t.domains[0].image = name("xen"), Name),
+        ("board that steers the console", |t| t.board = "\x1b[2J".try_into().unwrap(), Name),
+        ("two channels of one name to dom0", |t| t.channels.push(second_device()).unwrap(), Duplicate),
+        ("more channels than a wiring record holds", |t| t.channels = eight_channels(), Range),
         ("same name", |t| t.domains[1].name = name("net"), Duplicate),
         ("channel of nobody", |t| t.channels[0].offers = 2, Dangling),
         ("channel to nobody", |t| t.channels[0].accepts = Party::Domain(9), Dangling),
@@ -160,15 +174,30 @@ fn the_largest_table_fits() {
         pci(&mut entry).bars = [0, 1, 2, 3].into_iter().collect();
         large.devices.push(entry).unwrap();
     }
-    for letter in "abcdefghijklmnop".chars() {
+    for (index, letter) in (0u8..).zip("abcdefghijklmnop".chars()) {
         let mut text = name("channel-number-");
         text.push(letter).unwrap();
-        large.channels.push(Channel { name: text, offers: 7, accepts: Party::Domain(6) }).unwrap();
+        let (offers, accepts) = (index % 8, Party::Domain((index + 1) % 8));
+        large.channels.push(Channel { name: text, offers, accepts }).unwrap();
     }
     assert_eq!(verdict(&large), Ok(()));
 }
 
 proptest::proptest! {
+    #[test]
+    fn spoilt_tables_are_refused_or_sound(changes in proptest::collection::vec((8usize..400, proptest::prelude::any::<u8>()), 1..6)) {
+        let mut buffer = [0; MAX_BYTES];
+        let bytes = table().encode(&mut buffer).unwrap();
+        for (at, byte) in changes {
+            let length = bytes.len();
+            bytes[at % length] = byte;
+        }
+        if let Ok(spoilt) = Table::decode(bytes) {
+            assert_eq!(verdict(&spoilt), Ok(()));
+            spoilt.domains.iter().for_each(|domain| assert_eq!(spoilt.devices_of(domain).count(), domain.devices.len()));
+        }
+    }
+
     #[test]
     fn random_bytes_never_panic(bytes: std::vec::Vec<u8>) {
         let mut stamped = std::vec::Vec::from(*b"SaTa\x02\0\0\0");

@@ -1,0 +1,30 @@
+//! The areas, one module each. A number is given once: what is no longer used stays out, and its number
+//! is not given again.
+
+pub use crate::code::Area;
+use crate::code::{Code, Entry};
+
+/// Declares an area: its module, what it is about, and its errors.
+macro_rules! area {
+    (
+        $module:ident: $about:literal;
+        $($name:ident = $code:literal, cause: $cause:literal, next: $next:literal;)*
+    ) => {
+        use super::{Area, Code, Entry};
+
+        $(#[doc = concat!("`", $code, "`: ", $cause)]
+        pub const $name: Code = Code($code);)*
+
+        /// The area.
+        pub const AREA: Area = Area {
+            module: stringify!($module),
+            about: $about,
+            entries: &[$(Entry { code: $name, name: stringify!($name), cause: $cause, next: $next }),*],
+        };
+    };
+}
+
+pub mod table;
+
+/// All areas, in the order in which a system meets them.
+pub const ALL: &[Area] = &[table::AREA];
