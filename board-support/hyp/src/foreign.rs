@@ -10,6 +10,7 @@ use proto_xen::{
 
 use crate::{
     Xen, call,
+    load::{self, Piece},
     shared::{Shared, WORDS_PER_PAGE},
     window::Window,
 };
@@ -28,6 +29,15 @@ pub trait Foreign {
     /// What Xen says: `EINVAL` if a frame holds no memory, `ESRCH` if there is no such domain;
     /// `ENOSPC` if no window is free.
     fn map(&self, domain: DomId, first: Gfn, count: usize) -> Result<Self::Mapped, Errno>;
+
+    /// Writes pieces, in their order, into a domain that does not run yet.
+    ///
+    /// # Errors
+    /// What Xen says: `EFAULT` or `EINVAL` if a frame holds no memory, `ESRCH` if there is no such domain;
+    /// `ENOSPC` if no window is free. Some of the pieces may have been written.
+    fn load(&self, domain: DomId, pieces: &[Piece<'_>]) -> Result<(), Errno> {
+        load::by_mapping(self, domain, pieces)
+    }
 }
 
 /// Mapped pages of another domain. Every byte of them may change at any instant.
@@ -102,6 +112,17 @@ impl Foreign for Xen {
             }
         }
         Ok(mapped)
+    }
+
+    fn load(&self, domain: DomId, pieces: &[Piece<'_>]) -> Result<(), Errno> {
+        load::by_copy(domain, pieces)
+    }
+}
+
+impl MappedForeign {
+    /// Pages that appeared in a window by another way than [`Foreign::map`].
+    pub(crate) const fn of(window: Window) -> Self {
+        Self { window }
     }
 }
 

@@ -234,6 +234,16 @@ unsafe fn grant_op<T>(op: u64, argument: &mut T) -> Result<u64, Errno> {
     Errno::check(unsafe { call::raw(Hypercall::GrantTableOp, [op, address, 1, 0, 0]) })
 }
 
+/// Copies between pages, each with a result of its own in `status`.
+///
+/// # Safety
+/// Each end that is a frame of ours lies within memory of ours that may be read or written so.
+pub(crate) unsafe fn copy(copies: &mut [Copy]) -> Result<(), Errno> {
+    let (address, count) = (copies.as_mut_ptr() as u64, copies.len() as u64);
+    // SAFETY: `count` structures at `address`, ours for the call; the rest is the caller's.
+    Errno::check(unsafe { call::raw(Hypercall::GrantTableOp, [op::COPY, address, count, 0, 0]) }).map(drop)
+}
+
 impl Grants for Xen {
     type Mapped = MappedGrant;
 

@@ -12,18 +12,24 @@
 //! Devices and ports that go with a domain are guards of their own ([`crate::pci::Passthrough`],
 //! [`crate::port::OwnPort`]); [`crate::service::Service`] holds them so that they end first.
 
+use board_support_hyp::Piece;
+use heapless::Vec;
 use proto_xen::{
-    DomId, PAGE_SIZE,
+    DomId, Gaddr, PAGE_SIZE,
     domctl::{CreateDomain, create_flags, emulation},
     hvm::param,
     sched::ShutdownReason,
 };
 
 use crate::{
-    build::{context, elf::Image, pvh::Layout},
+    build::{
+        context,
+        elf::{Image, MAX_SEGMENTS},
+        pvh::{Layout, MAX_MODULES},
+    },
     error::{BuildError, Step},
     hypervisor::Hypervisor,
-    load, memory,
+    memory,
 };
 
 /// What a domain has of the machine.
@@ -114,16 +120,22 @@ impl<'h, H: Hypervisor> Shell<'h, H> {
         let Contents { layout, image, modules, command_line, signature } = *contents;
         image.check_below(layout.image_limit())?;
         let start_info = layout.start_info_page(command_line)?;
+        let mut pieces = Vec::<Piece<'_>, { MAX_SEGMENTS + MAX_MODULES + 2 }>::new();
         let (special, count) = layout.specials();
-        load::clear(self.hyp, self.id, special, count)?;
-        load::image(self.hyp, self.id, image)?;
-        for (number, module) in modules.iter().enumerate() {
-            if let Some(at) = layout.module(number) {
-                load::write(self.hyp, self.id, at, module, 0)?;
-            }
-        }
+        let zeros = Piece { at: special.base(), bytes: &[], length: count * PAGE_SIZE as u64 };
+        let segments = image.segments.iter().map(|segment| Piece {
+            at: Gaddr(segment.start),
+            bytes: segment.data,
+            length: segment.length,
+        });
+        let modules = modules
+            .iter()
+            .enumerate()
+            .filter_map(|(number, bytes)| layout.module(number).map(|at| Piece { at, bytes, length: 0 }));
         let at = layout.start_info().base();
-        load::write(self.hyp, self.id, at, &start_info, 0)?;
+        let start_info = Piece { at, bytes: &start_info, length: 0 };
+        pieces.extend([zeros].into_iter().chain(segments).chain(modules).chain([start_info]));
+        self.hyp.load(self.id, &pieces).map_err(BuildError::at(Step::Load))?;
         // Below 4 GiB: `Domain::MAX_MEMORY_MIB` and the limits of applications see to it.
         let records = context::stream(image.entry, at.0 as u32, signature);
         self.hyp.set_hvm_context(self.id, &records).map_err(BuildError::at(Step::Context))

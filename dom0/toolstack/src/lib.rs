@@ -6,7 +6,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`build`] | from an image to bytes: ELF, memory layout and start info, CPU state |
-//! | [`domain`], [`memory`], [`load`] | a domain is created, gets memory and contents, runs, is destroyed |
+//! | [`domain`], [`memory`] | a domain is created, gets memory and contents, runs, is destroyed |
 //! | [`service`], [`wiring`] | the domains of the table, their channels |
 //! | [`server`], [`request`], [`application`], [`outbox`] | domains that control asks for, within the table's limits |
 //! | [`pci`], [`acpi`] | handing a PCI function over and taking it back; where configuration space is |
@@ -40,7 +40,6 @@ mod fake;
 mod hypervisor;
 pub mod image;
 pub mod line;
-pub mod load;
 pub mod memory;
 pub mod outbox;
 pub mod pci;

@@ -12,6 +12,16 @@ pub mod op {
     pub const REMOVE_FROM_PHYSMAP: u64 = 15;
     /// [`super::AddToPhysmapBatch`].
     pub const ADD_TO_PHYSMAP_BATCH: u64 = 23;
+    /// [`super::AcquireResource`].
+    pub const ACQUIRE_RESOURCE: u64 = 28;
+}
+
+/// Pages of Xen's that belong to a domain.
+pub mod resource {
+    /// Kind: its grant table.
+    pub const GRANT_TABLE: u16 = 1;
+    /// Of the grant table, the entries.
+    pub const SHARED: u32 = 0;
 }
 
 /// What a frame is taken from.
@@ -78,6 +88,26 @@ pub struct AddToPhysmapBatch {
     pub errs: u64,
 }
 
+/// Puts pages that Xen keeps for another domain at frames of the caller.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct AcquireResource {
+    /// Whose.
+    pub domid: u16,
+    /// [`resource`].
+    pub kind: u16,
+    /// Which part of the resource.
+    pub id: u32,
+    /// How many frames.
+    pub nr_frames: u32,
+    /// Zero.
+    pub padding: u32,
+    /// The first, counted within the resource.
+    pub frame: u64,
+    /// Address of the array of frames here, u64 each.
+    pub frame_list: u64,
+}
+
 /// Takes a frame out of a domain's map.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -108,5 +138,6 @@ pub const E820_ENTRY_SIZE: usize = 20;
 const _: () = assert!(size_of::<Reservation>() == 32);
 const _: () = assert!(size_of::<AddToPhysmap>() == 24);
 const _: () = assert!(size_of::<AddToPhysmapBatch>() == 32);
+const _: () = assert!(size_of::<AcquireResource>() == 32);
 const _: () = assert!(size_of::<RemoveFromPhysmap>() == 16);
 const _: () = assert!(size_of::<MemoryMap>() == 16);

@@ -1,0 +1,270 @@
+//! Writing into a domain that does not run yet.
+//!
+//! Mapping a page of another domain into dom0 and taking it out again changes dom0's own physical map twice,
+//! which costs far more than the copy: Xen flushes what processors remember of the map each time. So the real
+//! Xen is asked to copy instead. dom0 writes grants to itself into the new domain's table, which Xen gives
+//! it to map by right, has Xen copy through them, and takes them back before it returns.
+//!
+//! Source: `memory.h` (XENMEM_acquire_resource), `grant_table.h` (GNTTABOP_copy).
+
+use core::sync::atomic::{Ordering, fence};
+
+use proto_xen::{
+    DomId, Errno, Gaddr, Gfn, PAGE_SHIFT, PAGE_SIZE,
+    grant_table::{Copy, CopyEnd, GrantStatus, RESERVED, copy_flags, flags},
+    hypercall::Hypercall,
+    memory::{AcquireResource, op, resource},
+};
+
+use crate::{
+    call,
+    foreign::{Foreign, ForeignPages, MAX_PAGES, MappedForeign},
+    gnttab,
+    window::Window,
+};
+
+/// Bytes for a domain, and zeros behind them.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece<'a> {
+    /// Where they go.
+    pub at: Gaddr,
+    /// What goes there.
+    pub bytes: &'a [u8],
+    /// Length with the zeros, in bytes. One below that of `bytes` asks for no zeros.
+    pub length: u64,
+}
+
+/// What is written in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source<'a> {
+    /// These bytes, which lie within one page of ours.
+    Bytes(&'a [u8]),
+    /// So many zeros.
+    Zeros(usize),
+}
+
+/// Part of a piece that lies within one page, on both sides.
+#[derive(Clone, Copy, Debug)]
+struct Part<'a> {
+    frame: Gfn,
+    offset: usize,
+    source: Source<'a>,
+}
+
+#[repr(align(4096))]
+struct ZeroPage([u8; PAGE_SIZE]);
+
+static ZEROS: ZeroPage = ZeroPage([0; PAGE_SIZE]);
+
+/// Cuts pieces where a page ends, theirs or ours.
+fn parts<'a>(pieces: &'a [Piece<'a>]) -> impl Iterator<Item = Part<'a>> {
+    pieces.iter().flat_map(|piece| {
+        let end = piece.length.max(piece.bytes.len() as u64);
+        let mut done = 0;
+        core::iter::from_fn(move || {
+            let at = piece.at.0 + done;
+            let offset = at as usize % PAGE_SIZE;
+            let room = (end - done).min((PAGE_SIZE - offset) as u64) as usize;
+            // Within the piece's own bytes, so it fits a usize.
+            let rest = piece.bytes.get(done as usize..).filter(|rest| !rest.is_empty());
+            let source = match rest {
+                Some(rest) => {
+                    let before_our_end = PAGE_SIZE - rest.as_ptr() as usize % PAGE_SIZE;
+                    Source::Bytes(&rest[..room.min(rest.len()).min(before_our_end)])
+                }
+                None if room > 0 => Source::Zeros(room),
+                None => return None,
+            };
+            done += source.length() as u64;
+            Some(Part { frame: Gaddr(at).frame(), offset, source })
+        })
+    })
+}
+
+impl Source<'_> {
+    fn length(self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Zeros(count) => count,
+        }
+    }
+
+    /// Where they lie in our memory.
+    fn address(self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.as_ptr() as u64,
+            Self::Zeros(_) => ZEROS.0.as_ptr() as u64,
+        }
+    }
+}
+
+/// Writes pieces through mappings: for an implementation to which a mapping costs little.
+///
+/// # Errors
+/// As [`Foreign::map`].
+pub fn by_mapping<F: Foreign + ?Sized>(hyp: &F, domain: DomId, pieces: &[Piece<'_>]) -> Result<(), Errno> {
+    for piece in pieces {
+        let length = piece.length.max(piece.bytes.len() as u64);
+        let mut parts = parts(core::slice::from_ref(piece)).peekable();
+        let last = Gaddr(piece.at.0 + length).0.div_ceil(PAGE_SIZE as u64);
+        let mut first = piece.at.frame();
+        while first.0 < last {
+            // At most `MAX_PAGES`.
+            let count = (last - first.0).min(MAX_PAGES as u64) as usize;
+            let mapped = hyp.map(domain, first, count)?;
+            let end = first.plus(count as u64);
+            while let Some(part) = parts.next_if(|part| part.frame < end) {
+                let offset = (part.frame.0 - first.0) as usize * PAGE_SIZE + part.offset;
+                match part.source {
+                    Source::Bytes(bytes) => mapped.write(offset, bytes),
+                    Source::Zeros(count) => mapped.write(offset, &ZEROS.0[..count]),
+                }
+            }
+            first = end;
+        }
+    }
+    Ok(())
+}
+
+/// Copies of one hypercall, each by a grant of its own.
+const BATCH: usize = 64;
+
+/// The first page of the grant table of a domain that does not run, in our memory.
+struct TheirTable {
+    page: MappedForeign,
+}
+
+impl TheirTable {
+    fn map(domain: DomId) -> Result<Self, Errno> {
+        let window = Window::allocate(1).ok_or(Errno::ENOSPC)?;
+        let mut frame = window.first().0;
+        let mut argument = AcquireResource {
+            domid: domain.0,
+            kind: resource::GRANT_TABLE,
+            id: resource::SHARED,
+            nr_frames: 1,
+            padding: 0,
+            frame: 0,
+            frame_list: core::ptr::from_mut(&mut frame) as u64,
+        };
+        // SAFETY: the operation takes an `AcquireResource`, with a list of one frame that lives until it
+        // returns; the page appears in a window that is ours and empty.
+        unsafe { call::with(Hypercall::MemoryOp, op::ACQUIRE_RESOURCE, &mut argument) }?;
+        Ok(Self { page: MappedForeign::of(window) })
+    }
+
+    /// The two words of an entry: flags and domid, then the frame.
+    fn set(&self, index: usize, (first, frame): (u32, u32)) {
+        let words = self.page.page(0);
+        let at = (RESERVED as usize + index) * 2;
+        words[at + 1].store(frame, Ordering::Relaxed);
+        // Xen must see the frame before the entry becomes valid.
+        fence(Ordering::Release);
+        words[at].store(first, Ordering::Release);
+    }
+}
+
+impl Drop for TheirTable {
+    fn drop(&mut self) {
+        (0..BATCH).for_each(|index| self.set(index, (flags::INVALID.into(), 0)));
+    }
+}
+
+/// Writes pieces by grant copy. `EFAULT` if a frame of theirs holds no memory.
+pub(crate) fn by_copy(domain: DomId, pieces: &[Piece<'_>]) -> Result<(), Errno> {
+    let table = TheirTable::map(domain)?;
+    let permit = u32::from(flags::PERMIT_ACCESS) | u32::from(DomId::DOM0.0) << 16;
+    let mut parts = parts(pieces).peekable();
+    while parts.peek().is_some() {
+        let mut copies = [Copy::default(); BATCH];
+        let mut count = 0;
+        for (index, part) in parts.by_ref().take(BATCH).enumerate() {
+            let frame = u32::try_from(part.frame.0).map_err(|_| Errno::ERANGE)?;
+            table.set(index, (permit, frame));
+            let from = part.source.address();
+            copies[index] = Copy {
+                // Our memory is mapped one to one, so an address names its frame.
+                source: CopyEnd {
+                    reference: from >> PAGE_SHIFT,
+                    domid: DomId::SELF.0,
+                    offset: (from as usize % PAGE_SIZE) as u16,
+                    padding: 0,
+                },
+                dest: CopyEnd {
+                    reference: (RESERVED as usize + index) as u64,
+                    domid: domain.0,
+                    offset: part.offset as u16,
+                    padding: 0,
+                },
+                // At most a page.
+                length: part.source.length() as u16,
+                flags: copy_flags::DEST_GREF,
+                status: GrantStatus::OKAY.0,
+                padding: 0,
+            };
+            count = index + 1;
+        }
+        // SAFETY: every source lies within bytes that the caller lends for the call, or the page of zeros;
+        // the destinations are pages of a domain that does not run.
+        unsafe { gnttab::copy(&mut copies[..count]) }?;
+        if copies[..count].iter().any(|copy| GrantStatus(copy.status) != GrantStatus::OKAY) {
+            return Err(Errno::EFAULT);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::{vec, vec::Vec};
+
+    use super::*;
+
+    /// Sixteen pages of a domain, from what parts say.
+    fn written(pieces: &[Piece<'_>]) -> Vec<u8> {
+        let mut memory = vec![0xee; 16 * PAGE_SIZE];
+        for part in parts(pieces) {
+            let length = part.source.length();
+            assert!(length > 0 && part.offset + length <= PAGE_SIZE, "within one page of theirs");
+            let ours = part.source.address() as usize;
+            assert_eq!(ours / PAGE_SIZE, (ours + length - 1) / PAGE_SIZE, "within one page of ours");
+            let at = part.frame.0 as usize * PAGE_SIZE + part.offset;
+            match part.source {
+                Source::Bytes(bytes) => memory[at..at + length].copy_from_slice(bytes),
+                Source::Zeros(_) => memory[at..at + length].fill(0),
+            }
+        }
+        memory
+    }
+
+    #[test]
+    fn parts_make_up_the_pieces() {
+        let text: Vec<u8> = (0..3 * PAGE_SIZE).map(|byte| byte as u8 | 1).collect();
+        for (at, from, count, length) in [
+            (0, 0, PAGE_SIZE, 0),
+            (0x1ffe, 5, 2 * PAGE_SIZE + 7, 0),
+            (0x2010, 17, 100, 4 * PAGE_SIZE as u64),
+            (0x3fff, 1, 0, 2),
+            (0x5000, 0, 1, 1),
+            (0x6000, 0, 0, 0),
+        ] {
+            let bytes = &text[from..from + count];
+            let mut expected = vec![0xee; 16 * PAGE_SIZE];
+            expected[at..at + count].copy_from_slice(bytes);
+            expected[at + count..at + count.max(length as usize)].fill(0);
+            let piece = Piece { at: Gaddr(at as u64), bytes, length };
+            assert_eq!(written(&[piece]), expected, "{at:#x}: {count} of {length}");
+        }
+    }
+
+    #[test]
+    fn pieces_follow_each_other() {
+        let pieces = [
+            Piece { at: Gaddr(0x1000), bytes: b"one", length: 0 },
+            Piece { at: Gaddr(0x1001), bytes: b"wo", length: 4 },
+        ];
+        assert_eq!(written(&pieces)[0x1000..0x1006], *b"owo\0\0\xee");
+    }
+}
