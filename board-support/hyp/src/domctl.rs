@@ -1,10 +1,11 @@
 //! Operations on domains, which only dom0 may ask for.
 
 use proto_xen::{
-    DomId, Errno, Gfn, Mfn, Pirq, Sbdf,
+    DomId, Errno, Gfn, Mfn, Pirq, Sbdf, VcpuId,
     domctl::{
-        self, AssignDevice, BindPtIrq, CreateDomain, GetDomainInfo, HvmContext, IomemPermission, MaxMem,
-        MaxVcpus, MemoryMapping, PT_IRQ_TYPE_MSI, PagingMempool, VMSI_UNMASKED, info_flags, op,
+        self, AFFINITY_HARD, AssignDevice, BindPtIrq, Bitmap, CreateDomain, GetDomainInfo, HvmContext,
+        IomemPermission, MaxMem, MaxVcpus, MemoryMapping, PT_IRQ_TYPE_MSI, PagingMempool, VMSI_UNMASKED,
+        VcpuAffinity, info_flags, op,
     },
     hypercall::Hypercall,
     sched::ShutdownReason,
@@ -79,6 +80,12 @@ pub trait Domctl {
     /// # Errors
     /// What Xen says.
     fn set_max_vcpus(&self, domain: DomId, count: u32) -> Result<(), Errno>;
+
+    /// Has vCPU `vcpu` run on these CPUs only, a bit each.
+    ///
+    /// # Errors
+    /// What Xen says: `EINVAL` if none of them is on-line.
+    fn set_vcpu_affinity(&self, domain: DomId, vcpu: VcpuId, cpus: u64) -> Result<(), Errno>;
 
     /// Sets the memory limit, in KiB.
     ///
@@ -193,6 +200,16 @@ impl Domctl for Xen {
 
     fn set_max_vcpus(&self, domain: DomId, count: u32) -> Result<(), Errno> {
         plain(op::MAX_VCPUS, domain, &MaxVcpus { max: count }).map(drop)
+    }
+
+    fn set_vcpu_affinity(&self, domain: DomId, vcpu: VcpuId, cpus: u64) -> Result<(), Errno> {
+        let mut bytes = cpus.to_le_bytes();
+        let hard = Bitmap { bytes: bytes.as_mut_ptr() as u64, bits: u64::BITS, padding: 0 };
+        let payload = VcpuAffinity { vcpu: vcpu.0, flags: AFFINITY_HARD, hard, soft: Bitmap::default() };
+        let mut argument = domctl::Domctl::new(op::SET_VCPU_AFFINITY, domain, &payload);
+        // SAFETY: Xen reads `bytes`, and writes there what it made of them. They live until the call
+        // returns and are not looked at again.
+        unsafe { domctl(&mut argument) }.map(drop)
     }
 
     fn set_max_mem(&self, domain: DomId, kib: u64) -> Result<(), Errno> {

@@ -43,6 +43,7 @@ pub use physdev::Physdev;
 pub use sched::Sched;
 pub use shared::{Pages, Shared};
 pub use sysctl::Sysctl;
+pub use version::Interfaces;
 pub use wait::{Clock, Wait};
 
 /// The real Xen. It has no state of its own: what must be set up once ([`call::init`],

@@ -30,6 +30,7 @@ use crate::{
     error::{BuildError, Step},
     hypervisor::Hypervisor,
     memory,
+    undo::undo,
 };
 
 /// What a domain has of the machine.
@@ -151,17 +152,13 @@ impl<'h, H: Hypervisor> Shell<'h, H> {
 
     /// Stops it. Called before anything is taken from it.
     pub(crate) fn pause(&self) {
-        if let Err(errno) = self.hyp.pause(self.id) {
-            log::warn!("{}: not paused: {errno}", self.id);
-        }
+        undo(format_args!("{}: not paused", self.id), || self.hyp.pause(self.id));
     }
 }
 
 impl<H: Hypervisor> Drop for Shell<'_, H> {
     fn drop(&mut self) {
-        if let Err(errno) = self.hyp.destroy_domain(self.id) {
-            log::error!("{}: not destroyed: {errno}", self.id);
-        }
+        undo(format_args!("{}: not destroyed", self.id), || self.hyp.destroy_domain(self.id));
     }
 }
 

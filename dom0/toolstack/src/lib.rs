@@ -53,6 +53,7 @@ pub mod service;
 #[cfg(test)]
 mod tests;
 pub mod typed;
+mod undo;
 pub mod watch;
 pub mod wiring;
 

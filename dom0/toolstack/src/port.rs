@@ -5,6 +5,7 @@ use proto_xen::{DomId, Port};
 use crate::{
     error::{BuildError, Step},
     hypervisor::Hypervisor,
+    undo::undo,
 };
 
 /// A port of dom0. Closed when dropped.
@@ -40,8 +41,6 @@ impl<'h, H: Hypervisor> OwnPort<'h, H> {
 
 impl<H: Hypervisor> Drop for OwnPort<'_, H> {
     fn drop(&mut self) {
-        if let Err(errno) = self.hyp.close(self.port) {
-            log::error!("port {}: not closed: {errno}", self.port.0);
-        }
+        undo(format_args!("port {}: not closed", self.port.0), || self.hyp.close(self.port));
     }
 }

@@ -3,6 +3,7 @@
 
 use std::{boxed::Box, string::ToString, vec, vec::Vec};
 
+use board_support_hyp::Domctl;
 use proto_manifest::{
     archive::{Archive, Writer},
     name::Name,
@@ -15,7 +16,7 @@ use crate::{
     BuildError, Step,
     application::{Application, Order},
     build::elf::tests::small,
-    fake::World,
+    fake::{Call, Domain as Hypervisor, Fault, Ground, Machine, World},
     image::{ImageError, sha256},
     memory,
     pci::{Held, PciError},
@@ -25,8 +26,8 @@ use crate::{
 
 mod devices;
 
-type TestBuilder = Builder<'static, World, World>;
-type TestService = Service<'static, World, World>;
+type TestBuilder = Builder<'static, Hypervisor, World>;
+type TestService = Service<'static, Hypervisor, World>;
 
 fn name(text: &str) -> Name {
     Name::try_from(text).unwrap()
@@ -53,9 +54,9 @@ pub(crate) fn pci(device: &mut Device) -> &mut Pci {
 }
 
 /// Takes the hold on a PCI device.
-pub(crate) fn hold(world: &World, mut device: Device) -> Result<Held<'_, World, World>, PciError> {
+pub(crate) fn hold(ground: &Ground, mut device: Device) -> Result<Held<'_, Hypervisor, World>, PciError> {
     let pci = pci(&mut device).clone();
-    Held::take(world, world, &device, &pci)
+    Held::take(&ground.dom0, &ground.world, &device, &pci)
 }
 
 fn table() -> Table {
@@ -87,21 +88,21 @@ fn leak<T>(value: T) -> &'static T {
     Box::leak(Box::new(value))
 }
 
-/// A world, and a builder whose device is held.
-fn stage(table: Table, archive: &[(&str, &[u8])]) -> (&'static World, TestBuilder) {
+/// The ground, and a builder whose device is held.
+fn stage(table: Table, archive: &[(&str, &[u8])]) -> (&'static Ground, TestBuilder) {
     let mut writer = Writer::new();
     for (name, data) in archive {
         writer.add(name, data).unwrap();
     }
     let bytes = leak(writer.finish());
-    let world = leak(World::new());
+    let ground = leak(Ground::new());
     let table = leak(table);
-    let held = leak([hold(world, table.devices[0].clone()).unwrap()]);
+    let held = leak([hold(ground, table.devices[0].clone()).unwrap()]);
     let archive = Archive::open(bytes).unwrap();
-    (world, Builder::new(world, table, archive, held, 0xabc, b"provisioning"))
+    (ground, Builder::new(&ground.dom0, table, archive, held, 0xabc, b"provisioning"))
 }
 
-fn usual() -> (&'static World, TestBuilder) {
+fn usual() -> (&'static Ground, TestBuilder) {
     stage(table(), &[("images/net", &small()), ("images/control", &small())])
 }
 
@@ -131,9 +132,9 @@ fn wiring_of(world: &World, service: &TestService) -> Wiring {
 
 #[test]
 fn services_are_built_and_wired_to_each_other() {
-    let (world, mut builder) = usual();
+    let (ground, mut builder) = usual();
     let [net, control] = boot(&mut builder).unwrap();
-    let (of_net, of_control) = (wiring_of(world, &net), wiring_of(world, &control));
+    let (of_net, of_control) = (wiring_of(ground, &net), wiring_of(ground, &control));
     assert_eq!((of_net.name.as_str(), of_net.domid), ("net", 1));
     assert_eq!((of_control.name.as_str(), of_control.domid), ("control", 2));
     let memory = 4 << 20;
@@ -158,35 +159,35 @@ fn services_are_built_and_wired_to_each_other() {
     assert_eq!(of_control.devices.len(), 0);
 
     drop([net, control]);
-    world.assert_clean("ended");
+    ground.assert_clean("ended");
 }
 
 #[test]
 fn an_image_arrives_with_its_bss_cleared() {
-    let (world, mut builder) = usual();
+    let (ground, mut builder) = usual();
     let services = boot(&mut builder).unwrap();
     let id = services[1].id();
-    assert_eq!(world.read(id, 0x10_0000, 6), b"text..");
-    assert_eq!(world.read(id, 0x10_2000, 4), b"data");
-    assert_eq!(world.read(id, 0x10_2004, 0x1230), vec![0; 0x1230]);
-    assert_eq!(world.read(id, 0x10_3234, 4), [0xdd; 4], "the rest is not written");
+    assert_eq!(ground.read(id, 0x10_0000, 6), b"text..");
+    assert_eq!(ground.read(id, 0x10_2000, 4), b"data");
+    assert_eq!(ground.read(id, 0x10_2004, 0x1230), vec![0; 0x1230]);
+    assert_eq!(ground.read(id, 0x10_3234, 4), [0xdd; 4], "the rest is not written");
     let provisioning = services[1].epitaph().base().0 - 2 * 4096;
-    assert_eq!(world.read(id, provisioning, 12), b"provisioning");
-    assert_eq!(world.read(id, services[1].epitaph().base().0, 4096), vec![0; 4096]);
+    assert_eq!(ground.read(id, provisioning, 12), b"provisioning");
+    assert_eq!(ground.read(id, services[1].epitaph().base().0, 4096), vec![0; 4096]);
 }
 
 #[test]
 fn a_driver_domain_is_built_and_ended_in_this_order() {
-    let (world, mut builder) = stage(
+    let (ground, mut builder) = stage(
         Table { channels: Default::default(), ..table() },
         &[("images/net", &small()), ("images/control", &small())],
     );
-    world.restart(None);
+    ground.restart(None);
     let service = builder.build(0).unwrap();
     service.unpause().unwrap();
     drop(service);
     assert_eq!(
-        world.calls(),
+        ground.calls(),
         [
             "create flags 0x23",
             "vcpus d1 1",
@@ -213,55 +214,93 @@ fn a_driver_domain_is_built_and_ended_in_this_order() {
             "map d1 0x3fd+0x1",
             "context d1",
             "unpause d1",
-            "- pause d1",
-            "- close",
+            "pause d1",
+            "close",
             "command 0x0402",
             "msix 0x0004",
-            "- unbind d1 pirq 101",
-            "- unmap_pirq d1 101",
-            "- unbind d1 pirq 102",
-            "- unmap_pirq d1 102",
-            "- deassign d1 00:03.0",
-            "- destroy d1",
+            "unbind d1 pirq 101",
+            "unmap_pirq d1 101",
+            "unbind d1 pirq 102",
+            "unmap_pirq d1 102",
+            "deassign d1 00:03.0",
+            "destroy d1",
         ]
     );
-    world.assert_clean("ended");
+    ground.assert_clean("ended");
+}
+
+/// Does `work` over and over, each time with the next call failing, until no call is left that could. Returns
+/// how often it failed.
+fn with_each_call_failing(ground: &Ground, what: &str, mut work: impl FnMut() -> bool) -> usize {
+    let mut failures = 0;
+    for after in 0.. {
+        ground.restart(Some(Fault::nth(after)));
+        let worked = work();
+        let failed = ground.failed_call();
+        ground.assert_clean(&std::format!("{what}: {failed:?}"));
+        let Some(call) = failed else {
+            assert!(worked, "{what}: it fails by itself");
+            break;
+        };
+        // Undoing goes on whatever happens, and says nothing of it.
+        let undoing = ["pause", "close", "unbind", "unmap_pirq", "deassign", "destroy"];
+        assert_eq!(worked, undoing.iter().any(|word| call.starts_with(word)), "{what}: {call}");
+        failures += 1;
+    }
+    failures
 }
 
 #[test]
 fn a_failure_at_any_call_leaves_nothing() {
-    let (world, mut builder) = usual();
-    world.restart(None);
-    drop(boot(&mut builder).unwrap());
-    let all = world.calls().iter().position(|call| call.starts_with('-')).unwrap();
-    let mut failures = 0;
-    for number in 0..all {
-        world.restart(Some(number));
-        let result = boot(&mut builder).map(drop);
-        let call = world.calls()[number].clone();
-        // What is written to the device itself cannot fail.
-        if ["reset", "msix", "command"].iter().any(|word| call.starts_with(word)) {
-            continue;
+    let (ground, mut builder) = usual();
+    let failures = with_each_call_failing(ground, "services", || boot(&mut builder).is_ok());
+    assert!(failures > 50, "{failures}");
+    // One alone, as after its death.
+    let (ground, mut builder) = usual();
+    let failures = with_each_call_failing(ground, "net", || {
+        builder.build(0).and_then(|net| net.unpause().map(|()| net)).is_ok()
+    });
+    assert!(failures > 25, "{failures}");
+    let (ground, mut builder) = usual();
+    let failures = with_each_call_failing(ground, "control", || {
+        builder.build(1).and_then(|control| control.unpause().map(|()| control)).is_ok()
+    });
+    assert!(failures > 20, "{failures}");
+}
+
+#[test]
+fn two_hundred_lives_leave_nothing() {
+    let (ground, mut builder) = usual();
+    let image = small();
+    let mut last = DomId(0);
+    for round in 0..200 {
+        let [net, control] = boot(&mut builder).unwrap();
+        let application = Application::build(&ground.dom0, &order(&image)).unwrap();
+        application.unpause().unwrap();
+        assert!(last < net.id() && net.id() < control.id() && control.id() < application.id());
+        last = application.id();
+        // In whatever order they end.
+        match round % 3 {
+            0 => drop((net, control, application)),
+            1 => drop((application, control, net)),
+            _ => drop((control, application, net)),
         }
-        assert!(result.is_err(), "{number}: {call}");
-        failures += 1;
-        world.assert_clean(&std::format!("{number}: {call}"));
+        ground.assert_clean(&round.to_string());
     }
-    assert!(failures > 40, "{failures}");
 }
 
 #[test]
 fn a_driver_domain_is_built_anew_any_number_of_times() {
-    let (world, mut builder) = usual();
+    let (ground, mut builder) = usual();
     let [mut net, control] = boot(&mut builder).unwrap();
-    let first = wiring_of(world, &net);
+    let first = wiring_of(ground, &net);
     for _ in 0..5 {
         builder.forget(net.id());
         drop(net);
         net = builder.build(0).unwrap();
         net.unpause().unwrap();
     }
-    let last = wiring_of(world, &net);
+    let last = wiring_of(ground, &net);
     assert_eq!(last.devices, first.devices);
     let (Some(End::Accept { remote_port: old, .. }), Some(End::Accept { peer, remote_port: new, .. })) =
         (first.channel("network"), last.channel("network"))
@@ -271,62 +310,62 @@ fn a_driver_domain_is_built_anew_any_number_of_times() {
     assert_eq!(peer, control.id().0);
     assert_ne!(old, new, "a port that was set aside for a dead domain is of no use");
     drop((net, control));
-    world.assert_clean("ended");
+    ground.assert_clean("ended");
 }
 
 #[test]
 fn images_are_those_of_the_table() {
     let mut spoilt = small();
     spoilt[200] ^= 1;
-    let (world, mut builder) = stage(table(), &[("images/net", &spoilt)]);
-    world.restart(None);
+    let (ground, mut builder) = stage(table(), &[("images/net", &spoilt)]);
+    ground.restart(None);
     let error = builder.build(0).map(drop).unwrap_err();
     assert!(matches!(error, BuildError::Image(ImageError::Hash { .. })));
     assert!(error.to_string().starts_with("image hash differs from the table: "), "{error}");
     assert_eq!(builder.build(1).map(drop), Err(BuildError::Image(ImageError::Missing)));
-    assert_eq!(world.calls(), [""; 0], "Xen was not asked for anything");
+    assert_eq!(ground.calls(), [""; 0], "Xen was not asked for anything");
 }
 
 #[test]
 fn a_service_without_its_peer_is_built_without_their_channel() {
-    let (world, mut builder) = usual();
+    let (ground, mut builder) = usual();
     let net = builder.build(0).unwrap();
-    assert_eq!(wiring_of(world, &net).channel("network"), None);
+    assert_eq!(wiring_of(ground, &net).channel("network"), None);
     drop(net);
-    world.assert_clean("ended");
+    ground.assert_clean("ended");
     assert_eq!(builder.build(2).map(drop), Err(BuildError::NoSuchDomain));
 }
 
 #[test]
 fn a_service_whose_device_is_missing_is_not_created() {
-    let (world, mut builder) = usual();
+    let (ground, mut builder) = usual();
     builder.held = &[];
-    world.restart(None);
+    ground.restart(None);
     let missing = PciError::NotFound { vendor: 0x8086, device: 0x10d3 };
     assert_eq!(builder.prepare(0).map(drop), Err(BuildError::Device(missing)));
-    assert_eq!(world.calls(), [""; 0], "Xen was not asked for anything");
+    assert_eq!(ground.calls(), [""; 0], "Xen was not asked for anything");
     let control = builder.build(1).unwrap();
-    assert_eq!(wiring_of(world, &control).channel("network"), None);
+    assert_eq!(wiring_of(ground, &control).channel("network"), None);
     drop(control);
-    world.assert_clean("ended");
+    ground.assert_clean("ended");
 }
 
 #[test]
 fn nobody_is_connected_to_a_service_that_could_not_be_finished() {
-    let (world, mut builder) = usual();
+    let (ground, mut builder) = usual();
     let plans = [builder.prepare(0).unwrap(), builder.prepare(1).unwrap()];
     let shells = [builder.create(&plans[0]).unwrap(), builder.create(&plans[1]).unwrap()];
     let ([net, control], [net_shell, control_shell]) = (plans, shells);
     // Any call that can fail will do; what is written to the device itself cannot.
-    world.restart(Some(3));
+    ground.restart(Some(Fault::nth(0).of(Call::Bind)));
     assert!(builder.finish(net, net_shell).is_err());
-    world.restart(None);
+    ground.restart(None);
     let control = builder.finish(control, control_shell).unwrap();
-    let wiring = wiring_of(world, &control);
+    let wiring = wiring_of(ground, &control);
     assert_eq!(wiring.channel("network"), None);
     assert!(wiring.channel("device").is_some());
     drop(control);
-    world.assert_clean("ended");
+    ground.assert_clean("ended");
 }
 
 fn order(image: &[u8]) -> Order<'_> {
@@ -335,73 +374,69 @@ fn order(image: &[u8]) -> Order<'_> {
 
 #[test]
 fn an_application_gets_memory_and_a_console() {
-    let world = leak(World::new());
+    let ground = leak(Ground::new());
     let image = small();
-    let application = Application::build(world, &order(&image)).unwrap();
+    ground.restart(None);
+    let application = Application::build(&ground.dom0, &order(&image)).unwrap();
     application.unpause().unwrap();
-    let calls = world.calls();
+    let calls = ground.calls();
     assert_eq!(calls[0], "create flags 0x3", "no IOMMU: it gets no device");
     assert_eq!(calls[4..6], ["populate d1 1 of order 9", "populate d1 8 of order 0"]);
-    {
-        let state = world.state.borrow();
-        let params = &state.domains[&1].params;
-        assert_eq!((params[&17], params[&31]), (519, 3));
-    }
-    assert_eq!(world.read(DomId(1), (518 << 12) + 512, 12), b"greeting=hi\0");
-    let failing = calls.len();
+    assert_eq!((ground.param(DomId(1), 17), ground.param(DomId(1), 31)), (Some(519), Some(3)));
+    assert_eq!(ground.read(DomId(1), (518 << 12) + 512, 12), b"greeting=hi\0");
     drop(application);
-    world.assert_clean("ended");
-    for number in 0..failing {
-        world.restart(Some(number));
-        let result = Application::build(world, &order(&image)).and_then(|built| built.unpause());
-        assert!(result.is_err(), "{number}");
-        world.assert_clean(&number.to_string());
-    }
+    ground.assert_clean("ended");
+    let failures = with_each_call_failing(ground, "application", || {
+        Application::build(&ground.dom0, &order(&image)).and_then(|built| built.unpause()).is_ok()
+    });
+    assert!(failures > 15, "{failures}");
 }
 
 #[test]
 fn an_application_that_cannot_be_loaded_costs_nothing() {
-    let world = leak(World::new());
+    let ground = leak(Ground::new());
+    ground.restart(None);
     let image = small();
     let too_small = Order { memory_pages: 259, ..order(&image) };
     for order in [order(&image[..100]), order(b"#!/bin/sh"), too_small] {
-        assert!(matches!(Application::build(world, &order), Err(BuildError::Elf(_))));
+        assert!(matches!(Application::build(&ground.dom0, &order), Err(BuildError::Elf(_))));
     }
-    assert_eq!(world.calls(), [""; 0]);
+    assert_eq!(ground.calls(), [""; 0]);
 }
 
 #[test]
 fn memory_in_pieces_is_taken_when_there_is_no_other() {
-    let world = World::new();
-    world.state.borrow_mut().large_extents = 1;
+    // Xen needs 524 pages for the domain itself and its page tables.
+    let ground =
+        Ground::with(Machine { large_extents: 1, single_pages: 524 + 512 + 524 + 488, ..Machine::default() });
     let shell = || {
         crate::domain::Shell::create(
-            &world,
+            &ground.dom0,
             crate::domain::Size { memory_pages: 1024, vcpus: 1, passthrough: false },
         )
     };
     let built = shell().unwrap();
-    assert_eq!(world.state.borrow().domains[&built.id().0].frames.len(), 1024);
+    assert_eq!(ground.dom0.next_domain(built.id()).unwrap().unwrap().pages, 1024);
     let second = shell().map(drop).unwrap_err();
     assert_eq!(second, BuildError::Memory { want: 1024, got: 488 });
     assert_eq!(second.to_string(), "needs 1024 pages of memory, and only 488 are free");
     drop(built);
-    world.restart(Some(0));
-    let error = memory::fill(&world, DomId(1), 512).unwrap_err();
+    ground.restart(Some(Fault::nth(0)));
+    let error = memory::fill(&ground.dom0, DomId(1), 512).unwrap_err();
     assert!(matches!(error, BuildError::Xen { step: Step::Populate, .. }));
 }
 
 #[test]
 fn deaths_are_found_by_looking() {
-    let (world, mut builder) = usual();
+    let (ground, mut builder) = usual();
     let [net, control] = boot(&mut builder).unwrap();
     let deaths = || {
         let mut found = Vec::new();
-        watch::deaths(world, |death| found.push((death.domain, death.reason))).unwrap();
+        watch::deaths(&ground.dom0, |death| found.push((death.domain, death.reason))).unwrap();
         found
     };
     assert_eq!(deaths(), []);
-    world.state.borrow_mut().domains.get_mut(&control.id().0).unwrap().shutdown = Some(ShutdownReason::CRASH);
+    ground.crash(control.id(), ShutdownReason::CRASH);
     assert_eq!(deaths(), [(control.id(), ShutdownReason::CRASH)]);
     drop((net, control));
     assert_eq!(deaths(), []);
@@ -409,10 +444,10 @@ fn deaths_are_found_by_looking() {
 
 #[test]
 fn a_device_that_is_not_there_is_named() {
-    let world = World::new();
+    let ground = Ground::new();
     let mut device = nic();
     pci(&mut device).select.device = 0x1234;
-    let error = hold(&world, device).map(drop).unwrap_err();
+    let error = hold(&ground, device).map(drop).unwrap_err();
     assert_eq!(error, PciError::NotFound { vendor: 0x8086, device: 0x1234 });
     assert_eq!(error.to_string(), "no PCI device 8086:1234 in this machine");
 }

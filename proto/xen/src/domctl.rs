@@ -15,6 +15,7 @@ pub mod op {
     pub const PAUSE_DOMAIN: u32 = 3;
     pub const UNPAUSE_DOMAIN: u32 = 4;
     pub const GET_DOMAIN_INFO: u32 = 5;
+    pub const SET_VCPU_AFFINITY: u32 = 9;
     pub const MAX_MEM: u32 = 11;
     pub const MAX_VCPUS: u32 = 15;
     pub const IOMEM_PERMISSION: u32 = 20;
@@ -186,6 +187,35 @@ pub struct MaxVcpus {
     pub max: u32,
 }
 
+/// The CPUs on which a vCPU runs.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct VcpuAffinity {
+    /// Which vCPU.
+    pub vcpu: u32,
+    /// [`AFFINITY_HARD`].
+    pub flags: u32,
+    /// The CPUs on which it may run at all.
+    pub hard: Bitmap,
+    /// The CPUs on which it had better run.
+    pub soft: Bitmap,
+}
+
+/// Sets [`VcpuAffinity::hard`].
+pub const AFFINITY_HARD: u32 = 1 << 0;
+
+/// A set of numbers, a bit each, the lowest first.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Bitmap {
+    /// Address of its bytes.
+    pub bytes: u64,
+    /// How many bits.
+    pub bits: u32,
+    /// Not used.
+    pub padding: u32,
+}
+
 /// Memory for nested page tables.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -276,4 +306,5 @@ pub const VMSI_UNMASKED: u32 = 0x1_0000;
 const _: () = assert!(size_of::<Domctl>() == 144);
 const _: () = assert!(size_of::<CreateDomain>() == 76);
 const _: () = assert!(size_of::<GetDomainInfo>() == 120);
+const _: () = assert!(size_of::<VcpuAffinity>() == 40);
 const _: () = assert!(size_of::<BindPtIrq>() == 24);

@@ -26,7 +26,7 @@ use super::{
     function::{command, msix_control, register},
     reset::reset,
 };
-use crate::hypervisor::Hypervisor;
+use crate::{hypervisor::Hypervisor, undo::undo};
 
 /// Guest address of the first device window: above all memory of a domain of ours, below 4 GiB.
 const FIRST_WINDOW: u64 = 0xe000_0000;
@@ -216,20 +216,19 @@ impl<H: Hypervisor, C: ConfigSpace> Drop for Passthrough<'_, '_, H, C> {
     fn drop(&mut self) {
         let Held { hyp, function, .. } = self.held;
         let at = function.at;
-        let complain = |what: &str, result: Result<(), Errno>| {
-            if let Err(errno) = result {
-                log::error!("PCI device {at} of {}: {what}: {errno}", self.domain);
-            }
+        let domain = self.domain;
+        let take_back = |left: &str, call: &dyn Fn() -> Result<(), Errno>| {
+            undo(format_args!("PCI device {at} of {domain}: {left}"), call);
         };
         // Memory decode stays on: without it, unmapping leaves the whole table masked.
         self.held.set_command(command::MEMORY, command::BUS_MASTER);
         self.held.set_msix(0, msix_control::ENABLE);
         for Vector { pirq, bound } in self.vectors.iter().copied() {
             if let Some(vector) = bound {
-                complain("vector not unbound", hyp.unbind_msi(self.domain, pirq, vector));
+                take_back("vector not unbound", &|| hyp.unbind_msi(domain, pirq, vector));
             }
-            complain("vector not unmapped", hyp.unmap_pirq(self.domain, pirq));
+            take_back("vector not unmapped", &|| hyp.unmap_pirq(domain, pirq));
         }
-        complain("not taken back", hyp.deassign_device(self.domain, at));
+        take_back("not taken back", &|| hyp.deassign_device(domain, at));
     }
 }

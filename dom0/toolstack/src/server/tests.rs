@@ -3,7 +3,11 @@ use std::{boxed::Box, vec::Vec};
 use proto_svc::device::AppDefinition;
 
 use super::*;
-use crate::{build::elf::tests::small, fake::World, image::sha256};
+use crate::{
+    build::elf::tests::small,
+    fake::{Domain, Fault, Ground, Machine},
+    image::sha256,
+};
 
 const APP: AppId = AppId([1; 16]);
 const PLENTY: u64 = 1 << 20;
@@ -21,19 +25,23 @@ fn definition(image: &[u8]) -> AppDefinition {
 }
 
 struct Stage {
-    world: &'static World,
-    server: Server<'static, World>,
+    ground: &'static Ground,
+    server: Server<'static, Domain>,
     told: Vec<ToControl>,
 }
 
 impl Stage {
     fn new() -> Self {
-        let world: &'static World = Box::leak(Box::new(World::new()));
-        let limits = Applications { memory_mib: 64, count: 2, vcpus: 1, image_kib: 64 };
-        Self { world, server: Server::new(world, limits, 0, 1 << 20), told: Vec::new() }
+        Self::on(Machine::default())
     }
 
-    fn ask(&mut self, message: FromControl) -> Option<Task<'static, World>> {
+    fn on(machine: Machine) -> Self {
+        let ground: &'static Ground = Box::leak(Box::new(Ground::with(machine)));
+        let limits = Applications { memory_mib: 64, count: 2, vcpus: 1, image_kib: 64 };
+        Self { ground, server: Server::new(&ground.dom0, limits, 0, 1 << 20), told: Vec::new() }
+    }
+
+    fn ask(&mut self, message: FromControl) -> Option<Task<'static, Domain>> {
         self.server.handle(message, 0, || PLENTY, &mut |answer| self.told.push(answer))
     }
 
@@ -77,7 +85,7 @@ fn an_application_runs_and_is_stopped() {
     let Some(Task::End { app: APP, domain }) = stage.ask(FromControl::Stop { app: APP }) else { panic!() };
     drop(console);
     drop(domain);
-    stage.world.assert_clean("stopped");
+    stage.ground.assert_clean("stopped");
 }
 
 #[test]
@@ -90,7 +98,7 @@ fn one_that_ends_by_itself_is_found_by_its_number() {
     assert_eq!(app, APP);
     assert!(stage.server.ended(id).is_none());
     drop((console, domain));
-    stage.world.assert_clean("ended");
+    stage.ground.assert_clean("ended");
 }
 
 #[test]
@@ -109,18 +117,19 @@ fn refusals_are_typed_and_change_nothing() {
 
     stage.stage(&small());
     stage.told.clear();
-    stage.world.state.borrow_mut().large_extents = 0;
-    stage.world.state.borrow_mut().single_pages = 7;
-    assert!(stage.ask(FromControl::Start { app: APP }).is_none());
-    assert_eq!(stage.refusal(), Refusal::Memory);
-    stage.world.state.borrow_mut().large_extents = 100;
-    stage.world.state.borrow_mut().single_pages = 1000;
-    let next = stage.world.calls().len();
-    stage.world.restart(Some(1));
+    stage.ground.restart(Some(Fault::nth(1)));
     assert!(stage.ask(FromControl::Start { app: APP }).is_none());
     assert_eq!(stage.refusal(), Refusal::Build);
-    assert!(next > 1);
-    stage.world.assert_clean("refused");
-    stage.world.restart(None);
+    stage.ground.assert_clean("refused");
     assert!(matches!(stage.ask(FromControl::Start { app: APP }), Some(Task::Serve { .. })));
+}
+
+#[test]
+fn a_machine_without_memory_refuses() {
+    let mut stage = Stage::on(Machine { large_extents: 2, single_pages: 7, ..Machine::default() });
+    stage.stage(&small());
+    stage.told.clear();
+    assert!(stage.ask(FromControl::Start { app: APP }).is_none());
+    assert_eq!(stage.refusal(), Refusal::Memory);
+    stage.ground.assert_clean("refused");
 }

@@ -6,7 +6,7 @@ use proto_xen::{Errno, Sbdf};
 
 use super::{hold, nic, pci};
 use crate::{
-    fake::{TABLE_BAR, World},
+    fake::{Call, Fault, Ground, pci::TABLE_BAR},
     pci::{Bar, DeviceStep, Function, Msix, PciError, find},
 };
 
@@ -14,22 +14,22 @@ const AT: Sbdf = Sbdf::new(0, 3, 0);
 
 #[test]
 fn a_function_is_looked_at_and_left_as_it_was() {
-    let world = World::new();
-    let before = world.state.borrow().nic.config;
-    let function = Function::probe(&world, AT);
+    let ground = Ground::new();
+    let before = ground.config();
+    let function = Function::probe(&ground.world, AT);
     assert_eq!(function.bars[0], Some(Bar { address: 0xfeb8_0000, size: 0x2_0000 }));
     assert_eq!(function.bars[2], None, "ports");
     assert_eq!(function.bars[3], Some(Bar { address: TABLE_BAR, size: 0x4000 }));
     assert_eq!(function.bars[4], None, "nothing");
     assert_eq!(function.msix, Some(Msix { control: 0xa2, entries: 5, table_bar: 3, table_offset: 0 }));
     assert_eq!(function.express, Some(0xe0));
-    assert_eq!(world.state.borrow().nic.config, before);
+    assert_eq!(ground.config(), before);
 }
 
 #[test]
 fn the_page_of_the_msix_table_is_left_out() {
-    let world = World::new();
-    let mut function = Function::probe(&world, AT);
+    let ground = Ground::new();
+    let mut function = Function::probe(&ground.world, AT);
     let parts = |function: &Function, bar| {
         function.open_parts(bar).map(|part| (part.start, part.end)).collect::<Vec<_>>()
     };
@@ -46,21 +46,21 @@ fn the_page_of_the_msix_table_is_left_out() {
 
 #[test]
 fn a_list_of_capabilities_that_runs_in_a_circle_ends() {
-    let world = World::new();
-    world.state.borrow_mut().nic.config[0xe1] = 0xc8;
-    let function = Function::probe(&world, AT);
+    let ground = Ground::new();
+    ground.set_config(0xe1, 0xc8);
+    let function = Function::probe(&ground.world, AT);
     assert_eq!((function.msix, function.express), (None, Some(0xe0)));
-    let error = hold(&world, nic()).map(drop).unwrap_err();
+    let error = hold(&ground, nic()).map(drop).unwrap_err();
     assert_eq!(error, PciError::TooFewVectors { function: AT, want: 2, have: 0 });
 }
 
 #[test]
 fn what_the_table_wants_must_be_there() {
-    let world = World::new();
+    let ground = Ground::new();
     let take = |change: fn(&mut proto_manifest::table::Pci)| {
         let mut device = nic();
         change(pci(&mut device));
-        hold(&world, device).map(drop)
+        hold(&ground, device).map(drop)
     };
     assert_eq!(take(|pci| pci.vectors = 5), Ok(()));
     let few = PciError::TooFewVectors { function: AT, want: 6, have: 5 };
@@ -69,16 +69,17 @@ fn what_the_table_wants_must_be_there() {
     let missing = PciError::NotFound { vendor: 0x8086, device: 0x10d3 };
     assert_eq!(take(|pci| pci.select.skip = 1), Err(missing));
     assert_eq!(take(|pci| pci.select.class = Some(0x01_0802)), Err(missing));
-    assert_eq!(find(&world, &pci(&mut nic()).select), Some(AT));
+    assert_eq!(find(&ground.world, &pci(&mut nic()).select), Some(AT));
 }
 
 #[test]
 fn a_device_in_quarantine_is_released_for_the_hold() {
-    let world = World::new();
-    world.state.borrow_mut().nic.owner = crate::fake::Owner::Quarantine;
-    let held = hold(&world, nic()).unwrap();
+    let ground = Ground::new();
+    ground.quarantine();
+    ground.restart(None);
+    let held = hold(&ground, nic()).unwrap();
     assert_eq!(held.function().at, AT);
-    let calls: Vec<_> = world.calls().into_iter().filter(|call| !call.starts_with("command")).collect();
+    let calls: Vec<_> = ground.calls().into_iter().filter(|call| !call.starts_with("command")).collect();
     assert_eq!(
         calls,
         [
@@ -91,13 +92,8 @@ fn a_device_in_quarantine_is_released_for_the_hold() {
 
 #[test]
 fn a_hold_that_xen_refuses_is_told() {
-    let world = World::new();
-    let number = {
-        let _ = hold(&world, nic()).unwrap();
-        world.calls().len() - 1
-    };
-    let world = World::new();
-    world.restart(Some(number));
-    let error = hold(&world, nic()).map(drop).unwrap_err();
+    let ground = Ground::new();
+    ground.restart(Some(Fault::nth(0).of(Call::MapPirq)));
+    let error = hold(&ground, nic()).map(drop).unwrap_err();
     assert_eq!(error, PciError::Xen { function: AT, step: DeviceStep::Hold, errno: Errno::EIO });
 }

@@ -1,0 +1,325 @@
+//! The builder's calls: domains, their parameters, the machine as a whole.
+
+use board_support_hyp::{Domctl, HvmParams, Interfaces, Sysctl, domctl::DomainInfo};
+use proto_xen::{
+    DomId, Errno, Gfn, Mfn, Pirq, Sbdf, VcpuId, Virq,
+    domctl::{CreateDomain, create_flags, emulation},
+    hvm::param,
+    sysctl::Physinfo,
+};
+
+use crate::{
+    fault::Call,
+    world::{Dom, Domain},
+};
+
+/// Pages that Xen takes for a domain: itself, shared_info, what its grant table starts with; and for a vCPU.
+const DOMAIN_PAGES: u64 = 8;
+const VCPU_PAGES: u64 = 4;
+
+/// The most vCPUs of a translated guest.
+const MAX_VCPUS: u32 = 128;
+
+/// Pages of a page table pool below which Xen does not run a translated guest.
+const MIN_POOL_PAGES: u64 = 256;
+
+fn check_description(description: &CreateDomain) -> Result<(), Errno> {
+    let known = create_flags::HVM | create_flags::HAP | create_flags::IOMMU;
+    let translated = create_flags::HVM | create_flags::HAP;
+    let CreateDomain { flags, max_vcpus, max_grant_frames, max_maptrack_frames, grant_opts, arch, .. } =
+        *description;
+    if flags & !known != 0 || flags & translated != translated {
+        return Err(Errno::EINVAL);
+    }
+    if max_vcpus == 0 || max_vcpus > MAX_VCPUS || !(1..=2).contains(&grant_opts) {
+        return Err(Errno::EINVAL);
+    }
+    assert!(max_grant_frames > 0 && max_maptrack_frames > 0, "a domain without a grant table");
+    // The toolstack that runs here is built for the host.
+    let expected = if cfg!(target_arch = "x86_64") { emulation::LAPIC } else { arch[0] };
+    if arch[0] == expected { Ok(()) } else { Err(Errno::EOPNOTSUPP) }
+}
+
+impl Domctl for Domain {
+    fn create_domain(&self, description: &CreateDomain) -> Result<DomId, Errno> {
+        let text = || format!("create flags {:#x}", description.flags);
+        let mut state = self.privileged(Call::CreateDomain, text)?;
+        check_description(description)?;
+        let overhead = DOMAIN_PAGES + VCPU_PAGES * u64::from(description.max_vcpus);
+        if !state.free.take(overhead) {
+            return Err(Errno::ENOMEM);
+        }
+        // Xen goes on from the last number, and comes to old ones after all others.
+        let next = |id: u16| if id + 1 >= DomId::FIRST_RESERVED { 1 } else { id + 1 };
+        let mut number = next(state.last_domid);
+        while state.domains.contains_key(&DomId(number)) {
+            number = next(number);
+        }
+        state.last_domid = number;
+        let mut dom = Dom::new();
+        dom.iommu = description.flags & create_flags::IOMMU != 0;
+        dom.pauses = 1;
+        dom.max_vcpus = description.max_vcpus;
+        dom.vcpus = false;
+        dom.max_pages = 0;
+        dom.overhead = overhead;
+        dom.max_port = description.max_evtchn_port;
+        dom.grant_frames = description.max_grant_frames.unsigned_abs();
+        // 256 entries of 16 bytes a frame.
+        dom.max_maptrack = description.max_maptrack_frames.unsigned_abs() as usize * 256;
+        dom.refresh();
+        state.domains.insert(DomId(number), dom);
+        Ok(DomId(number))
+    }
+
+    fn destroy_domain(&self, domain: DomId) -> Result<(), Errno> {
+        let mut state = self.privileged(Call::DestroyDomain, || format!("destroy {domain}"))?;
+        let dom = state.domains.get_mut(&domain).ok_or(Errno::ESRCH)?;
+        if domain == self.id() {
+            return Err(Errno::EINVAL);
+        }
+        assert!(!dom.dying, "{domain} is destroyed twice");
+        dom.dying = true;
+        dom.refresh();
+        let handles: Vec<u32> = dom.maptrack.keys().copied().collect();
+        let pool = core::mem::take(&mut dom.paging_pool);
+        dom.grants.clear();
+        state.pci.assert_nothing_of(domain);
+        state.close_all_ports(domain);
+        for handle in handles {
+            let unmapped = state.unmap_grant(domain, handle);
+            assert_eq!(unmapped, Ok(()), "the handle was listed above");
+        }
+        state.free.give(pool);
+        state.raise_virq(DomId::DOM0, Virq::DOM_EXC);
+        state.reap(domain);
+        Ok(())
+    }
+
+    fn pause(&self, domain: DomId) -> Result<(), Errno> {
+        let mut state = self.privileged(Call::Pause, || format!("pause {domain}"))?;
+        if domain == self.id() {
+            return Err(Errno::EINVAL);
+        }
+        let dom = state.domain_mut(domain)?;
+        dom.pauses += 1;
+        dom.refresh();
+        Ok(())
+    }
+
+    fn unpause(&self, domain: DomId) -> Result<(), Errno> {
+        let mut state = self.privileged(Call::Unpause, || format!("unpause {domain}"))?;
+        let dom = state.domain_mut(domain)?;
+        assert!(dom.context.is_some(), "{domain} is let run without a CPU state");
+        assert!(dom.vcpus, "{domain} is let run without a vCPU");
+        dom.pauses = dom.pauses.checked_sub(1).ok_or(Errno::EINVAL)?;
+        dom.refresh();
+        Ok(())
+    }
+
+    fn next_domain(&self, from: DomId) -> Result<Option<DomainInfo>, Errno> {
+        let state = self.privileged(Call::DomainInfo, || format!("domain from {from}"))?;
+        Ok(state.domains.range(from..).next().map(|(&domain, dom)| DomainInfo {
+            domain,
+            dying: dom.dying,
+            shutdown: dom.shutdown,
+            pages: dom.frames.len() as u64,
+            cpu_ns: 0,
+        }))
+    }
+
+    fn set_max_vcpus(&self, domain: DomId, count: u32) -> Result<(), Errno> {
+        let mut state = self.privileged(Call::MaxVcpus, || format!("vcpus {domain} {count}"))?;
+        let dom = state.domain_mut(domain)?;
+        // It was fixed when the domain was made; this makes the vCPUs.
+        if domain == self.id() || count != dom.max_vcpus {
+            return Err(Errno::EINVAL);
+        }
+        dom.vcpus = true;
+        Ok(())
+    }
+
+    fn set_vcpu_affinity(&self, domain: DomId, vcpu: VcpuId, cpus: u64) -> Result<(), Errno> {
+        let text = || format!("affinity {domain} vcpu {} cpus {cpus:#x}", vcpu.0);
+        let mut state = self.privileged(Call::VcpuAffinity, text)?;
+        let online = (1u64 << state.machine.cpus) - 1;
+        let dom = state.domain_mut(domain)?;
+        if !dom.vcpus || vcpu.0 >= dom.max_vcpus {
+            return Err(Errno::ESRCH);
+        }
+        if cpus & online == 0 {
+            return Err(Errno::EINVAL);
+        }
+        dom.affinity.insert(vcpu.0, cpus & online);
+        Ok(())
+    }
+
+    fn set_max_mem(&self, domain: DomId, kib: u64) -> Result<(), Errno> {
+        let mut state = self.privileged(Call::MaxMem, || format!("max_mem {domain} {kib}"))?;
+        state.domain_mut(domain)?.max_pages = kib / 4;
+        Ok(())
+    }
+
+    fn set_paging_mempool_size(&self, domain: DomId, bytes: u64) -> Result<(), Errno> {
+        let mut state = self.privileged(Call::PagingPool, || format!("mempool {domain} {bytes}"))?;
+        let state = &mut *state;
+        let dom = state.domains.get_mut(&domain).filter(|dom| !dom.dying).ok_or(Errno::ESRCH)?;
+        let pages = bytes / 4096;
+        assert!(pages >= MIN_POOL_PAGES, "a pool of {pages} pages for page tables");
+        state.free.give(core::mem::take(&mut dom.paging_pool));
+        if !state.free.take(pages) {
+            return Err(Errno::ENOMEM);
+        }
+        dom.paging_pool = pages;
+        Ok(())
+    }
+
+    fn set_hvm_context(&self, domain: DomId, records: &[u8]) -> Result<(), Errno> {
+        let mut state = self.privileged(Call::Context, || format!("context {domain}"))?;
+        let dom = state.domain_mut(domain)?;
+        if !dom.vcpus || !is_context(records) {
+            return Err(Errno::EINVAL);
+        }
+        dom.context = Some(records.to_vec());
+        Ok(())
+    }
+
+    fn iomem_permission(&self, domain: DomId, first: Mfn, count: u64, allow: bool) -> Result<(), Errno> {
+        let text = || format!("iomem {domain} {:#x}+{count:#x} {allow}", first.0);
+        let mut state = self.privileged(Call::IomemPermission, text)?;
+        let iomem = &mut state.domain_mut(domain)?.iomem;
+        if allow {
+            iomem.insert((first.0, count));
+        } else {
+            iomem.remove(&(first.0, count));
+        }
+        Ok(())
+    }
+
+    fn memory_mapping(&self, domain: DomId, at: Gfn, first: Mfn, count: u64, add: bool) -> Result<(), Errno> {
+        let text = || format!("mmio {domain} {:#x} <- {:#x}+{count:#x} {add}", at.0, first.0);
+        let mut state = self.privileged(Call::MemoryMapping, text)?;
+        state.pci.assert_no_table_in(first.0, count);
+        let dom = state.domain_mut(domain)?;
+        if !dom.iomem.contains(&(first.0, count)) {
+            return Err(Errno::EPERM);
+        }
+        if add {
+            let memory = dom.frames.range(at.0..at.0 + count).next();
+            assert!(memory.is_none(), "registers are mapped over memory of {domain}");
+            dom.mmio.insert((at.0, first.0, count));
+        } else {
+            dom.mmio.remove(&(at.0, first.0, count));
+        }
+        Ok(())
+    }
+
+    fn assign_device(&self, domain: DomId, device: Sbdf) -> Result<(), Errno> {
+        let mut state = self.privileged(Call::Assign, || format!("assign {domain} {device}"))?;
+        let dom = state.domain_mut(domain)?;
+        if !dom.iommu {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        assert!(dom.pauses > 0, "a device is given to {domain} while it runs");
+        state.pci.assign(device, domain)
+    }
+
+    fn deassign_device(&self, domain: DomId, device: Sbdf) -> Result<(), Errno> {
+        if domain == DomId::IO {
+            let mut state = self.privileged(Call::Deassign, || format!("release {device}"))?;
+            return state.pci.release(device);
+        }
+        let mut state = self.privileged(Call::Deassign, || format!("deassign {domain} {device}"))?;
+        let runs = state.domain_mut(domain)?.life.get();
+        assert!(!runs, "a device is taken from {domain} while it runs");
+        state.pci.deassign(device, domain)
+    }
+
+    fn bind_msi(&self, domain: DomId, pirq: Pirq, vector: u8) -> Result<(), Errno> {
+        let text = || format!("bind {domain} pirq {} vector {vector:#x}", pirq.0);
+        let mut state = self.privileged(Call::Bind, text)?;
+        state.domain_mut(domain)?;
+        state.pci.bind(domain, pirq, vector)
+    }
+
+    fn unbind_msi(&self, domain: DomId, pirq: Pirq, vector: u8) -> Result<(), Errno> {
+        let mut state = self.privileged(Call::Unbind, || format!("unbind {domain} pirq {}", pirq.0))?;
+        state.pci.unbind(domain, pirq, vector)
+    }
+}
+
+/// Whether these are records as Xen takes them: a header first, an end last, none longer than the rest.
+fn is_context(records: &[u8]) -> bool {
+    const HEADER: u16 = 1;
+    const END: u16 = 0;
+    let mut rest = records;
+    let mut first = true;
+    while let Some((descriptor, behind)) = rest.split_first_chunk::<8>() {
+        let kind = u16::from_le_bytes([descriptor[0], descriptor[1]]);
+        let length = u32::from_le_bytes([descriptor[4], descriptor[5], descriptor[6], descriptor[7]]);
+        if core::mem::take(&mut first) != (kind == HEADER) {
+            return false;
+        }
+        if kind == END {
+            return length == 0 && behind.is_empty();
+        }
+        let Some(next) = behind.get(length as usize..) else { return false };
+        rest = next;
+    }
+    false
+}
+
+impl HvmParams for Domain {
+    fn set_param(&self, domain: DomId, index: u32, value: u64) -> Result<(), Errno> {
+        let mut state = self.call(Call::SetParam, || format!("param {domain} {index}"))?;
+        let target = self.resolve(domain);
+        if target != self.id() && self.id() != DomId::DOM0 {
+            return Err(Errno::EPERM);
+        }
+        // Where its console is, and what a triple fault means, is not for the guest to say.
+        let for_the_builder = [param::CONSOLE_PFN, param::CONSOLE_EVTCHN, param::TRIPLE_FAULT_REASON];
+        if self.id() != DomId::DOM0 && for_the_builder.contains(&index) {
+            return Err(Errno::EPERM);
+        }
+        state.domain_mut(target)?.params.insert(index, value);
+        Ok(())
+    }
+
+    fn param(&self, domain: DomId, index: u32) -> Result<u64, Errno> {
+        let mut state = self.call(Call::GetParam, || format!("get param {domain} {index}"))?;
+        let target = self.resolve(domain);
+        if target != self.id() && self.id() != DomId::DOM0 {
+            return Err(Errno::EPERM);
+        }
+        // One that was never set is zero.
+        Ok(state.domain_mut(target)?.params.get(&index).copied().unwrap_or(0))
+    }
+}
+
+impl Sysctl for Domain {
+    fn physinfo(&self) -> Result<Physinfo, Errno> {
+        let state = self.privileged(Call::Physinfo, || "physinfo".into())?;
+        let of_domains: u64 = state.domains.values().map(|dom| dom.frames.len() as u64).sum();
+        Ok(Physinfo {
+            threads_per_core: 1,
+            cores_per_socket: state.machine.cpus,
+            nr_cpus: state.machine.cpus,
+            max_cpu_id: state.machine.cpus - 1,
+            total_pages: state.free.pages() + of_domains,
+            free_pages: state.free.pages(),
+            ..Physinfo::default()
+        })
+    }
+}
+
+impl Interfaces for Domain {
+    fn speaks_domctl(&self, version: u32) -> Result<bool, Errno> {
+        let state = self.state();
+        if self.id() == DomId::DOM0 { Ok(version == state.machine.domctl_version) } else { Err(Errno::EPERM) }
+    }
+
+    fn speaks_sysctl(&self, version: u32) -> Result<bool, Errno> {
+        let state = self.state();
+        if self.id() == DomId::DOM0 { Ok(version == state.machine.sysctl_version) } else { Err(Errno::EPERM) }
+    }
+}

@@ -1,0 +1,248 @@
+//! Tasks of several domains, in an order that a seed decides.
+//!
+//! In each step the executor does one of these, at random: polls one of the tasks that were woken, has one of
+//! the events that are under way arrive, or raises a port for no reason. When there is nothing else to do,
+//! virtual time goes on to the next deadline. So an event may come late, may come twice, and several may come
+//! as one; none is lost for good, as on Xen.
+//!
+//! A task belongs to a domain and is polled only while that runs. [`Executor::drop_dead`] drops the tasks of
+//! domains that are gone; what they held has no effect any more.
+
+use core::{
+    future::Future,
+    pin::Pin,
+    sync::atomic::{AtomicBool, Ordering},
+    task::{Context, Waker},
+};
+use std::{
+    cell::RefCell,
+    env,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    rc::Rc,
+    sync::Arc,
+    task::Wake,
+};
+
+use proto_xen::DomId;
+
+use crate::{rng::Rng, world::World};
+
+struct Flag(AtomicBool);
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+type Work<'t> = Pin<Box<dyn Future<Output = ()> + 't>>;
+
+struct Task<'t> {
+    domain: DomId,
+    work: Work<'t>,
+    woken: Arc<Flag>,
+}
+
+/// Starts tasks, also from within one.
+#[derive(Clone, Default)]
+pub struct Spawner<'t>(Rc<RefCell<Vec<(DomId, Work<'t>)>>>);
+
+impl<'t> Spawner<'t> {
+    /// Starts a task of `domain`.
+    pub fn spawn(&self, domain: DomId, work: impl Future<Output = ()> + 't) {
+        self.0.borrow_mut().push((domain, Box::pin(work)));
+    }
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// What was waited for has come about.
+    Done,
+    /// Nothing is woken, under way or timed any more.
+    Asleep,
+    /// The steps are used up.
+    OutOfSteps,
+}
+
+/// Runs tasks.
+pub struct Executor<'t> {
+    world: World,
+    rng: Rng,
+    tasks: Vec<Task<'t>>,
+    spawner: Spawner<'t>,
+    /// A port is raised for no reason once in so many steps.
+    spurious: usize,
+    /// The chance that an event under way arrives in a step is one in this.
+    delay: usize,
+}
+
+impl<'t> Executor<'t> {
+    /// An executor whose order is that of `seed`. Events in `world` are its from now on.
+    #[must_use]
+    pub fn new(world: &World, seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        world.state_mut().in_flight = Some(Vec::new());
+        let spurious = [50, 200, 1000][rng.below(3)];
+        let delay = 2 + rng.below(6);
+        Self { world: world.clone(), rng, tasks: Vec::new(), spawner: Spawner::default(), spurious, delay }
+    }
+
+    /// Starts tasks.
+    #[must_use]
+    pub fn spawner(&self) -> Spawner<'t> {
+        self.spawner.clone()
+    }
+
+    /// Starts a task of `domain`.
+    pub fn spawn(&self, domain: DomId, work: impl Future<Output = ()> + 't) {
+        self.spawner.spawn(domain, work);
+    }
+
+    /// Tasks that are not over.
+    #[must_use]
+    pub fn tasks(&self) -> usize {
+        self.tasks.len() + self.spawner.0.borrow().len()
+    }
+
+    /// The numbers that decide the order, for a test that has something to decide itself.
+    pub fn rng(&mut self) -> &mut Rng {
+        &mut self.rng
+    }
+
+    /// Drops the tasks of domains that Xen does not know any more, or that are dying.
+    pub fn drop_dead(&mut self) {
+        self.adopt();
+        let world = self.world.clone();
+        let is_dead = |id: &DomId| world.state().domains.get(id).is_none_or(|dom| dom.dying);
+        let (dead, alive) =
+            core::mem::take(&mut self.tasks).into_iter().partition(|task| is_dead(&task.domain));
+        self.tasks = alive;
+        drop::<Vec<Task<'t>>>(dead);
+    }
+
+    /// Runs until `done`, at most `steps` steps.
+    pub fn run_until(&mut self, steps: usize, mut done: impl FnMut() -> bool) -> Outcome {
+        for _ in 0..steps {
+            if done() {
+                return Outcome::Done;
+            }
+            if !self.step() {
+                return if done() { Outcome::Done } else { Outcome::Asleep };
+            }
+        }
+        if done() { Outcome::Done } else { Outcome::OutOfSteps }
+    }
+
+    fn adopt(&mut self) {
+        let new = core::mem::take(&mut *self.spawner.0.borrow_mut());
+        let task = |(domain, work)| Task { domain, work, woken: Arc::new(Flag(AtomicBool::new(true))) };
+        self.tasks.extend(new.into_iter().map(task));
+    }
+
+    /// One step; false if there is nothing left to do.
+    fn step(&mut self) -> bool {
+        self.adopt();
+        if self.rng.once_in(self.spurious) {
+            self.raise_something();
+        }
+        let ready: Vec<usize> = {
+            let state = self.world.state();
+            let runs = |id: DomId| state.domains.get(&id).is_some_and(|dom| dom.life.get());
+            let woken = |task: &Task<'_>| task.woken.0.load(Ordering::SeqCst);
+            let tasks = self.tasks.iter().enumerate();
+            tasks.filter(|(_, task)| woken(task) && runs(task.domain)).map(|(index, _)| index).collect()
+        };
+        let under_way = self.world.state().in_flight.as_ref().map_or(0, Vec::len);
+        if under_way > 0 && (ready.is_empty() || self.rng.once_in(self.delay)) {
+            self.deliver_one(under_way);
+            return true;
+        }
+        if !ready.is_empty() {
+            let index = ready[self.rng.below(ready.len())];
+            self.poll(index);
+            // Work takes time.
+            let took = self.rng.below(20_000) as u64;
+            self.world.advance(took);
+            return true;
+        }
+        let Some(deadline) = self.world.next_deadline() else { return false };
+        self.world.advance(deadline.saturating_sub(self.world.now_ns()));
+        true
+    }
+
+    fn poll(&mut self, index: usize) {
+        let task = &mut self.tasks[index];
+        task.woken.0.store(false, Ordering::SeqCst);
+        let waker = Waker::from(task.woken.clone());
+        if task.work.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
+            drop(self.tasks.swap_remove(index));
+        }
+    }
+
+    fn deliver_one(&mut self, under_way: usize) {
+        let which = self.rng.below(under_way);
+        let again = self.rng.once_in(10);
+        let mut state = self.world.state_mut();
+        let Some(in_flight) = &mut state.in_flight else { return };
+        let (id, port) = in_flight[which];
+        if !again {
+            in_flight.swap_remove(which);
+        }
+        state.arrive(id, port);
+    }
+
+    fn raise_something(&mut self) {
+        let ports = self.world.state().all_ports();
+        if !ports.is_empty() {
+            let (id, port) = ports[self.rng.below(ports.len())];
+            self.world.raise(id, port);
+        }
+    }
+}
+
+impl Drop for Executor<'_> {
+    fn drop(&mut self) {
+        self.world.state_mut().in_flight = None;
+    }
+}
+
+/// Runs tasks, each only when woken, until all are done or nobody is woken any more. Events arrive at once.
+/// Returns how many are not done: those sleep for ever.
+pub fn run(tasks: Vec<Pin<Box<dyn Future<Output = ()> + '_>>>) -> usize {
+    let mut tasks: Vec<_> =
+        tasks.into_iter().map(|task| (task, Arc::new(Flag(AtomicBool::new(true))))).collect();
+    loop {
+        let mut progress = false;
+        tasks.retain_mut(|(task, flag)| {
+            if !flag.0.swap(false, Ordering::SeqCst) {
+                return true;
+            }
+            progress = true;
+            let waker = Waker::from(flag.clone());
+            task.as_mut().poll(&mut Context::from_waker(&waker)).is_pending()
+        });
+        if !progress {
+            return tasks.len();
+        }
+    }
+}
+
+/// Runs `story` with `count` seeds. With `FAKEXEN_SEED=n` in the environment it is run with that one alone,
+/// with `FAKEXEN_SEEDS=n` with that many. A seed whose story panics is printed.
+///
+/// # Panics
+/// As the story does.
+pub fn seeds(count: u64, mut story: impl FnMut(u64)) {
+    let number = |name| env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let range = match number("FAKEXEN_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("FAKEXEN_SEEDS").unwrap_or(count),
+    };
+    for seed in range {
+        if let Err(cause) = catch_unwind(AssertUnwindSafe(|| story(seed))) {
+            eprintln!("the story fails with seed {seed}; FAKEXEN_SEED={seed} replays it");
+            resume_unwind(cause);
+        }
+    }
+}
