@@ -88,7 +88,7 @@ impl Samples {
 /// When something does not build, or a start does not reach its end in time; what was measured is printed first.
 pub fn bench(options: &Options) -> Result<()> {
     setup::host_tools(&setup::Host::BOOT)?;
-    let stock = setup::stock()?;
+    let stock = setup::stock(build::Arch::X86_64)?;
     let folder = paths::output("bench");
     let mut samples = Samples::default();
     let mut failures = Vec::new();

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, ensure};
 use proto_manifest::archive::{CONFIG, IMAGES, TABLE, Writer};
 use proto_manifest::board::{Board, BoardErrors, Machine};
-use proto_manifest::table::MAX_BYTES;
+use proto_manifest::table::{Bus, Device, MAX_BYTES};
 use sha2::{Digest, Sha256};
 
 use crate::tool::tool;
@@ -51,11 +51,22 @@ pub enum Arch {
 }
 
 impl Arch {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::X86_64, Self::Aarch64];
+
     /// Its name, as Rust spells it.
     pub fn name(self) -> &'static str {
         match self {
             Self::X86_64 => "x86_64",
             Self::Aarch64 => "aarch64",
+        }
+    }
+
+    /// The emulator's program.
+    pub fn qemu(self) -> &'static str {
+        match self {
+            Self::X86_64 => "qemu-system-x86_64",
+            Self::Aarch64 => "qemu-system-aarch64",
         }
     }
 
@@ -87,6 +98,8 @@ pub struct Built {
     pub archive: PathBuf,
     /// What the board says about the machine: memory, Xen's options.
     pub machine: Machine,
+    /// The virtio transports that the board gives to driver domains.
+    pub transports: Vec<u8>,
     /// The linker's files with line tables, by domain name.
     pub symbols: BTreeMap<String, PathBuf>,
 }
@@ -100,7 +113,12 @@ impl Built {
     /// Xen's command line: the board's options and dom0's memory.
     pub fn xen_command_line(&self) -> String {
         let memory = self.machine.dom0_memory_mib;
-        format!("{} dom0_mem={memory}M,max:{memory}M", self.machine.xen_options.join(" "))
+        let memory = match self.arch {
+            Arch::X86_64 => format!("dom0_mem={memory}M,max:{memory}M"),
+            // There the option has one part only.
+            Arch::Aarch64 => format!("dom0_mem={memory}M"),
+        };
+        format!("{} {memory}", self.machine.xen_options.join(" "))
     }
 }
 
@@ -128,19 +146,26 @@ pub fn subcommand(options: &Options) -> Result<()> {
 /// When a domain does not compile, the board contradicts itself, or a provisioning file has a bad name.
 pub fn build(options: &Options) -> Result<Built> {
     let board = load(options)?;
-    let built = layout_of(&board, options.arch)?;
+    let arch = options.arch;
+    let built = layout_of(&board, arch)?;
     if options.no_build {
         let missing = built.symbols.values().find(|file| !file.is_file());
         ensure!(missing.is_none(), "nothing was built yet: run once without --no-build");
     } else {
         let names: Vec<&str> = built.symbols.keys().map(String::as_str).collect();
-        compile(options.arch, &names)?;
+        compile(arch, &names)?;
     }
     let step = ui::step("pack images");
     paths::create(built.folder.join("images"))?;
     let mut images = BTreeMap::new();
     for (name, linked) in &built.symbols {
-        let packed = pack::pack(&paths::read(linked)?).with_context(|| format!("image {name}"))?;
+        let linked = paths::read(linked)?;
+        let packed = match (arch, name.as_str()) {
+            // Xen takes dom0 there as it takes a Linux image: a header that the linker's file begins with.
+            (Arch::Aarch64, DOM0) => pack::flatten(&linked),
+            _ => pack::pack(&linked),
+        };
+        let packed = packed.with_context(|| format!("image {name}"))?;
         step.say(format!("{name}: {} KiB", packed.len().div_ceil(1024)));
         let target = if name == DOM0 { built.dom0.clone() } else { built.image(name) };
         paths::write(&target, &packed)?;
@@ -168,9 +193,19 @@ fn layout_of(board: &Board, arch: Arch) -> Result<Built> {
         dom0: folder.join("dom0"),
         archive: folder.join("archive.cpio"),
         machine: board.machine().clone(),
+        transports: transports(board),
         symbols: image_names(board).into_iter().map(|name| (name.clone(), linked.join(name))).collect(),
         folder,
     })
+}
+
+/// The transports of the board's devices.
+fn transports(board: &Board) -> Vec<u8> {
+    let transport = |device: &Device| match &device.bus {
+        Bus::VirtioMmio(mmio) => Some(mmio.transport),
+        Bus::Pci(_) => None,
+    };
+    board.table().devices.iter().filter_map(transport).collect()
 }
 
 fn default_board(arch: Arch) -> String {

@@ -72,11 +72,8 @@ const MILESTONES: [Milestone; 5] = [
 /// # Errors
 /// When a milestone is not reached in time; with the reason, the controller's last events and the console's tail.
 pub fn demo(options: &Options) -> Result<()> {
-    if options.arch != build::Arch::X86_64 {
-        bail!("the demo runs on x86_64 so far; `cargo xtask build --arch {}` builds", options.arch.name());
-    }
-    setup::host_tools(&setup::Host::BOOT)?;
-    let stock = setup::stock()?;
+    setup::host_tools(setup::Host::boot(options.arch))?;
+    let stock = setup::stock(options.arch)?;
     let folder = fresh_folder()?;
 
     let step = ui::step("start the controller");

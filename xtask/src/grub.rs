@@ -4,7 +4,6 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 
-use crate::setup::Stock;
 use crate::tool::tool;
 use crate::ui::Step;
 use crate::{paths, setup};
@@ -13,17 +12,17 @@ use crate::{paths, setup};
 const MODULES: [&str; 10] =
     ["part_gpt", "fat", "normal", "configfile", "multiboot2", "boot", "echo", "test", "sleep", "minicmd"];
 
-/// Makes the core image. It looks for `EFI/BOOT/grub.cfg` on the partition that it was loaded from.
+/// Makes the core image of the modules in a folder. It looks for `EFI/BOOT/grub.cfg` on the partition that it was loaded from.
 ///
 /// # Errors
 /// When grub-mkimage cannot be had or fails.
-pub fn core_image(stock: &Stock, step: &Step) -> Result<Vec<u8>> {
+pub fn core_image(modules: &Path, step: &Step) -> Result<Vec<u8>> {
     setup::host_tools(&[setup::Host::Grub])?;
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("BOOTX64.EFI");
     tool("grub-mkimage")
         .arg("-d")
-        .arg(&stock.grub_modules)
+        .arg(modules)
         .args(["-O", "x86_64-efi", "-p", "/EFI/BOOT", "-o"])
         .arg(&file)
         .args(MODULES)

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-use crate::build::{Arch, Built};
+use crate::build::Built;
 use crate::disk::{self, Kind, Partition};
-use crate::setup::Stock;
+use crate::setup::{Firmware, Stock};
 use crate::{build, grub, paths, setup, ui};
 
 /// Options of `image`.
@@ -38,7 +38,7 @@ const PERSIST_MIB: u64 = 64;
 /// # Errors
 /// When something does not build, or the files do not fit.
 pub fn image(options: &Options) -> Result<()> {
-    let stock = setup::stock()?;
+    let stock = setup::stock(options.build.arch)?;
     let built = build::build(&options.build)?;
     let output = options.output.clone().unwrap_or_else(|| default_output(&built));
     make(&built, &stock, options.build.config.as_deref(), &output)?;
@@ -56,18 +56,20 @@ pub fn default_output(built: &Built) -> PathBuf {
 /// # Errors
 /// As [`image`].
 pub fn make(built: &Built, stock: &Stock, config: Option<&Path>, output: &Path) -> Result<()> {
-    if built.arch != Arch::X86_64 {
-        bail!("images are made for x86_64 so far, not for {}", built.arch.name());
-    }
     let step = ui::step("write the disk image");
-    let grub_config = grub::configuration(&built.xen_command_line())?;
-    let esp = BTreeMap::from([
-        ("EFI/BOOT/BOOTX64.EFI".to_owned(), grub::core_image(stock, &step)?),
-        ("EFI/BOOT/grub.cfg".to_owned(), grub_config.into_bytes()),
-        ("sarsen/xen.elf".to_owned(), paths::read(&stock.xen)?),
-        ("sarsen/dom0".to_owned(), paths::read(&built.dom0)?),
-        ("sarsen/archive.cpio".to_owned(), paths::read(&built.archive)?),
-    ]);
+    let mut esp = match &stock.firmware {
+        Firmware::Uefi { grub_modules, .. } => {
+            let grub_config = grub::configuration(&built.xen_command_line())?;
+            BTreeMap::from([
+                ("EFI/BOOT/BOOTX64.EFI".to_owned(), grub::core_image(grub_modules, &step)?),
+                ("EFI/BOOT/grub.cfg".to_owned(), grub_config.into_bytes()),
+                ("sarsen/xen.elf".to_owned(), paths::read(&stock.xen)?),
+            ])
+        }
+        Firmware::UBoot { .. } => bail!("images are made for x86_64 so far, not for {}", built.arch.name()),
+    };
+    esp.insert("sarsen/dom0".to_owned(), paths::read(&built.dom0)?);
+    esp.insert("sarsen/archive.cpio".to_owned(), paths::read(&built.archive)?);
     for (path, contents) in &esp {
         step.say(format!("{path}: {} KiB", contents.len().div_ceil(1024)));
     }

@@ -12,6 +12,7 @@ pub mod build;
 pub mod console;
 pub mod controller;
 pub mod demo;
+pub mod device_tree;
 pub mod disk;
 pub mod grub;
 pub mod host;

@@ -60,6 +60,33 @@ pub fn pack(file: &[u8]) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// The memory of a 64-bit little-endian ELF file from address 0 on, up to the last byte that the file holds.
+/// What is zero behind that is not in it.
+///
+/// # Errors
+/// As [`pack`]; when it is not linked to address 0, or has holes of more than [`MOST_HOLES`] bytes.
+pub fn flatten(file: &[u8]) -> Result<Vec<u8>> {
+    let parsed = ElfBytes::<LittleEndian>::minimal_parse(file).context("not an ELF file")?;
+    ensure!(parsed.ehdr.class == elf::file::Class::ELF64, "not a 64-bit ELF file");
+    let headers = parsed.segments().context("the ELF file has no program headers")?;
+    let mut loaded: Vec<ProgramHeader> =
+        headers.iter().filter(|header| header.p_type == PT_LOAD && header.p_filesz > 0).collect();
+    loaded.sort_by_key(|header| header.p_paddr);
+    let first = loaded.first().context("the ELF file has nothing to load")?;
+    ensure!(first.p_paddr == 0, "the ELF file is linked to {:#x}, not to 0", first.p_paddr);
+    let mut bytes = Vec::new();
+    for header in &loaded {
+        let hole = header.p_paddr.checked_sub(bytes.len() as u64).context("segments overlap")?;
+        ensure!(hole <= MOST_HOLES, "a hole of {hole} bytes before {:#x}", header.p_paddr);
+        bytes.resize(bytes.len() + hole as usize, 0);
+        bytes.extend_from_slice(contents(file, header)?);
+    }
+    Ok(bytes)
+}
+
+/// The most bytes between two segments of a flat image.
+const MOST_HOLES: u64 = 1 << 20;
+
 fn contents<'a>(file: &'a [u8], header: &ProgramHeader) -> Result<&'a [u8]> {
     let start = usize::try_from(header.p_offset)?;
     let end = start.checked_add(usize::try_from(header.p_filesz)?).context("a segment overflows")?;
@@ -136,6 +163,29 @@ mod tests {
         assert_eq!((loaded.len(), &loaded[0x10..0x14]), (0x100, b"note".as_slice()));
         assert_eq!((headers[1].p_filesz, headers[1].p_memsz), (0, 0x5000));
         assert_eq!(headers[2].p_offset, headers[0].p_offset + 0x10);
+    }
+
+    #[test]
+    fn a_flat_image_is_the_memory_from_0_on() {
+        let mut file = sample();
+        let place = |file: &mut [u8], header: usize, paddr: u64| {
+            put(file, 64 + header * 56 + 24, &paddr.to_le_bytes());
+        };
+        assert_eq!(flatten(&file).unwrap_err().to_string(), "the ELF file is linked to 0x100000, not to 0");
+        place(&mut file, 0, 0);
+        let flat = flatten(&file).unwrap();
+        assert_eq!((flat.len(), &flat[0x10..0x14]), (0x100, b"note".as_slice()));
+        // A second segment behind a hole.
+        put(&mut file, 64 + 2 * 56 + 32, &0x40u64.to_le_bytes());
+        place(&mut file, 2, 0x1000);
+        assert_eq!(flatten(&file).unwrap().len(), 0x1040);
+        place(&mut file, 2, 0x80);
+        assert!(flatten(&file).is_err(), "overlap");
+        place(&mut file, 2, 1 << 40);
+        assert!(flatten(&file).is_err(), "a hole");
+        for length in 0..0x900 {
+            assert!(flatten(&sample()[..length]).is_err(), "{length}");
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! A machine in QEMU: started, watched by its console, steered over QMP.
 //!
-//! The machine is a q35 with an Intel IOMMU (which PVH dom0 needs), a processor with nested paging, one
-//! e1000e on user networking (the host is 10.0.2.2 from inside), and no screen.
+//! On x86_64 it is a q35 with an Intel IOMMU (which PVH dom0 needs), a processor with nested paging and an
+//! e1000e; on aarch64 a `virt` with EL2, a GICv3 and a virtio card on a transport in memory. The network is
+//! QEMU's own (the host is 10.0.2.2 from inside), and there is no screen.
 
 use std::ffi::OsString;
 use std::io::{Read, Write};
@@ -14,11 +15,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use crate::build::Built;
+use crate::build::{Arch, Built};
 use crate::console::{Line, Speakers};
+use crate::device_tree::{self, Handover, Module};
 use crate::qmp::Qmp;
-use crate::setup::Stock;
-use crate::ui;
+use crate::setup::{Firmware, Stock};
+use crate::{paths, ui};
 
 /// Name of the network's host side for [`Machine::set_link`].
 pub const NETWORK: &str = "n0";
@@ -26,11 +28,21 @@ pub const NETWORK: &str = "n0";
 /// How many lines of the console an error shows.
 const TAIL_LINES: usize = 25;
 
+/// Where QEMU puts dom0 for Xen on aarch64; the archive follows. RAM begins at 1 GiB, and Xen and the device
+/// tree lie below this.
+const MODULES_AT: u64 = 0x4c00_0000;
+/// The transport of the disk on aarch64.
+const DISK_TRANSPORT: u8 = 0;
+
 /// What a machine is made of.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// Its processor.
+    pub arch: Arch,
     /// How it boots.
     pub boot: Boot,
+    /// aarch64: the virtio transports of driver domains; the network card is on the first.
+    pub transports: Vec<u8>,
     /// Virtual processors; one is the default, for with two the emulator faults about once in 2,500 starts.
     pub smp: u32,
     /// Memory in MiB.
@@ -48,7 +60,7 @@ pub struct Options {
 pub enum Boot {
     /// QEMU itself loads Xen: the fast inner loop. `folder` holds the files `dom0` and `archive.cpio`.
     Direct {
-        /// Xen's ELF file.
+        /// Xen.
         xen: PathBuf,
         /// Xen's command line.
         command_line: String,
@@ -63,8 +75,8 @@ pub enum Boot {
         image: PathBuf,
         /// Whether writes go to the image; otherwise they are dropped with the machine.
         keep_writes: bool,
-        /// OVMF's code and variables.
-        stock: Stock,
+        /// What the machine runs first.
+        firmware: Firmware,
     },
 }
 
@@ -112,13 +124,21 @@ impl Machine {
         let step = ui::step("start the machine");
         let folder =
             tempfile::Builder::new().prefix("sarsen-").tempdir().context("cannot make a temporary folder")?;
-        if let Boot::Disk { stock, .. } = &options.boot {
-            std::fs::copy(&stock.ovmf_vars, folder.path().join("vars.fd"))
-                .context("cannot copy OVMF's variables")?;
+        match &options.boot {
+            Boot::Disk { firmware: Firmware::Uefi { variables, .. }, .. } => {
+                std::fs::copy(variables, folder.path().join("vars.fd"))
+                    .context("cannot copy OVMF's variables")?;
+            }
+            Boot::Direct { folder: build, .. } if options.arch == Arch::Aarch64 => {
+                let tree = device_tree(options, build, folder.path())?;
+                paths::write(&folder.path().join("machine.dtb"), tree)?;
+            }
+            _ => {}
         }
+        let program = options.arch.qemu();
         let arguments = arguments(options, folder.path().to_owned());
-        step.say(format!("$ qemu-system-x86_64 {}", shown(&arguments)));
-        let mut command = Command::new("qemu-system-x86_64");
+        step.say(format!("$ {program} {}", shown(&arguments)));
+        let mut command = Command::new(program);
         if let Boot::Direct { folder, .. } = &options.boot {
             // QEMU splits `-initrd` at spaces and commas: relative names have none.
             command.current_dir(folder);
@@ -131,7 +151,7 @@ impl Machine {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .context("cannot start qemu-system-x86_64; `cargo xtask setup` installs it")?;
+            .with_context(|| format!("cannot start {program}; `cargo xtask setup` installs it"))?;
         let started = Instant::now();
         let log = Arc::new(Log::default());
         let stdout = child.stdout.take().context("QEMU's output is a pipe")?;
@@ -358,19 +378,35 @@ fn read_console(mut console: impl Read, log: &Log, started: Instant, mut listene
 fn arguments(options: &Options, work: PathBuf) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = Vec::new();
     let mut add = |words: &[&str]| arguments.extend(words.iter().map(OsString::from));
-    add(&["-accel", "tcg,thread=multi", "-M", "q35,kernel-irqchip=split,smm=off", "-cpu", "max,-rdtscp"]);
+    add(&["-accel", "tcg,thread=multi", "-M"]);
+    match options.arch {
+        Arch::X86_64 => add(&[
+            "q35,kernel-irqchip=split,smm=off",
+            "-cpu",
+            "max,-rdtscp",
+            "-vga",
+            "none",
+            "-device",
+            "intel-iommu,intremap=on,eim=on",
+        ]),
+        Arch::Aarch64 => add(&[VIRT, "-cpu", CORTEX, "-global", "virtio-mmio.force-legacy=false"]),
+    }
     add(&["-smp", &options.smp.to_string(), "-m", &format!("{}M", options.memory_mib)]);
-    add(&["-nodefaults", "-vga", "none", "-display", "none"]);
-    add(&["-device", "intel-iommu,intremap=on,eim=on"]);
+    add(&["-nodefaults", "-display", "none"]);
     add(&["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]);
     add(&["-qmp", &format!("unix:{},server=on,wait=off", escaped(&work.join("qmp")))]);
-    // Without its boot ROM, which nothing here boots from.
-    add(&[
-        "-netdev",
-        &format!("user,id={NETWORK}"),
-        "-device",
-        &format!("e1000e,netdev={NETWORK},id=nic,romfile="),
-    ]);
+    let card = match (options.arch, options.transports.first()) {
+        // Without its boot ROM, which nothing here boots from.
+        (Arch::X86_64, _) => Some(format!("e1000e,netdev={NETWORK},id=nic,romfile=")),
+        (Arch::Aarch64, Some(transport)) => {
+            Some(format!("virtio-net-device,netdev={NETWORK},id=nic,bus=virtio-mmio-bus.{transport}"))
+        }
+        // The board has none.
+        (Arch::Aarch64, None) => None,
+    };
+    if let Some(card) = card {
+        add(&["-netdev", &format!("user,id={NETWORK}"), "-device", &card]);
+    }
     if let Some(file) = &options.pcap {
         add(&["-object", &format!("filter-dump,id=dump,netdev={NETWORK},file={}", escaped(file))]);
     }
@@ -378,24 +414,92 @@ fn arguments(options: &Options, work: PathBuf) -> Vec<OsString> {
         add(&["-no-reboot"]);
     }
     match &options.boot {
-        Boot::Direct { xen, command_line, dom0_command_line, .. } => {
-            add(&["-kernel", &xen.display().to_string(), "-append", command_line]);
-            let words = dom0_command_line.replace(',', ",,");
-            add(&["-initrd", &format!("{},archive.cpio", format!("dom0 {words}").trim_end())]);
+        Boot::Direct { xen, command_line, dom0_command_line, folder } => {
+            add(&["-kernel", &xen.display().to_string()]);
+            match options.arch {
+                Arch::X86_64 => {
+                    let words = dom0_command_line.replace(',', ",,");
+                    let modules = format!("{},archive.cpio", format!("dom0 {words}").trim_end());
+                    add(&["-append", command_line, "-initrd", &modules]);
+                }
+                Arch::Aarch64 => {
+                    add(&["-dtb", &work.join("machine.dtb").display().to_string()]);
+                    for module in modules(folder) {
+                        let file = escaped(std::path::Path::new(module.file));
+                        add(&["-device", &format!("loader,file={file},addr={:#x},force-raw=on", module.at)]);
+                    }
+                }
+            }
         }
-        Boot::Disk { image, keep_writes, stock } => {
-            let flash = |unit: u8, file: PathBuf, more: &str| {
-                format!("if=pflash,format=raw,unit={unit},file={}{more}", escaped(&file))
-            };
-            add(&["-drive", &flash(0, stock.ovmf_code.clone(), ",readonly=on")]);
-            add(&["-drive", &flash(1, work.join("vars.fd"), "")]);
+        Boot::Disk { image, keep_writes, firmware } => {
             let snapshot = if *keep_writes { "" } else { ",snapshot=on" };
             add(&["-drive", &format!("if=none,id=disk,format=raw,file={}{snapshot}", escaped(image))]);
-            add(&["-device", "nvme,drive=disk,serial=sarsen,bootindex=0"]);
+            match firmware {
+                Firmware::Uefi { code, .. } => {
+                    let flash = |unit: u8, file: PathBuf, more: &str| {
+                        format!("if=pflash,format=raw,unit={unit},file={}{more}", escaped(&file))
+                    };
+                    add(&["-drive", &flash(0, code.clone(), ",readonly=on")]);
+                    add(&["-drive", &flash(1, work.join("vars.fd"), "")]);
+                    add(&["-device", "nvme,drive=disk,serial=sarsen,bootindex=0"]);
+                }
+                Firmware::UBoot { image } => {
+                    add(&["-bios", &image.display().to_string()]);
+                    let bus = format!("virtio-mmio-bus.{DISK_TRANSPORT}");
+                    add(&["-device", &format!("virtio-blk-device,drive=disk,bus={bus}")]);
+                }
+            }
         }
     }
     arguments.extend(options.extra.iter().cloned());
     arguments
+}
+
+/// The machine on aarch64: EL2 for Xen.
+const VIRT: &str = "virt,virtualization=on,gic-version=3";
+/// Its processor.
+const CORTEX: &str = "cortex-a57";
+
+/// What QEMU itself puts into memory for Xen on aarch64: dom0, and the archive on the next 2 MiB.
+fn modules(folder: &std::path::Path) -> [Placed; 2] {
+    let length = |file: &str| std::fs::metadata(folder.join(file)).map_or(0, |meta| meta.len());
+    let dom0 = Placed { file: "dom0", at: MODULES_AT, length: length("dom0") };
+    let archive = (MODULES_AT + dom0.length).next_multiple_of(2 << 20);
+    [dom0, Placed { file: "archive.cpio", at: archive, length: length("archive.cpio") }]
+}
+
+/// A file in memory.
+struct Placed {
+    file: &'static str,
+    at: u64,
+    length: u64,
+}
+
+/// The device tree that QEMU makes of such a machine, with what Xen is to find in it.
+fn device_tree(options: &Options, folder: &std::path::Path, work: &std::path::Path) -> Result<Vec<u8>> {
+    let Boot::Direct { command_line, dom0_command_line, .. } = &options.boot else {
+        bail!("only a direct boot has its device tree from here");
+    };
+    let file = work.join("qemu.dtb");
+    let output = Command::new(options.arch.qemu())
+        .arg("-M")
+        .arg(format!("{VIRT},dumpdtb={}", escaped(&file)))
+        .args(["-cpu", CORTEX, "-smp", &options.smp.to_string()])
+        .args(["-m", &format!("{}M", options.memory_mib), "-nodefaults", "-display", "none"])
+        .output()
+        .with_context(|| format!("cannot start {}", options.arch.qemu()))?;
+    if !output.status.success() {
+        bail!("QEMU makes no device tree: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    let [dom0, archive] = modules(folder).map(|placed| Module { at: placed.at, length: placed.length });
+    let handover = Handover {
+        xen: command_line,
+        dom0: dom0_command_line,
+        kernel: dom0,
+        ramdisk: archive,
+        transports: &options.transports,
+    };
+    device_tree::extend(&paths::read(&file)?, &handover)
 }
 
 /// QEMU's option parser takes a doubled comma for one.
@@ -413,8 +517,14 @@ fn shown(arguments: &[OsString]) -> String {
 
 impl Options {
     /// The defaults around a way of booting.
-    pub fn new(boot: Boot, memory_mib: u32) -> Self {
-        Self { boot, smp: 1, memory_mib, reboot: false, pcap: None, extra: Vec::new() }
+    pub fn new(arch: Arch, boot: Boot, memory_mib: u32) -> Self {
+        let (transports, extra) = (Vec::new(), Vec::new());
+        Self { arch, boot, transports, smp: 1, memory_mib, reboot: false, pcap: None, extra }
+    }
+
+    fn of(built: &Built, boot: Boot) -> Self {
+        let options = Self::new(built.arch, boot, built.machine.memory_mib);
+        Self { transports: built.transports.clone(), ..options }
     }
 
     /// A machine into which QEMU loads a build.
@@ -425,13 +535,13 @@ impl Options {
             dom0_command_line: String::new(),
             folder: built.folder.clone(),
         };
-        Self::new(boot, built.machine.memory_mib)
+        Self::of(built, boot)
     }
 
     /// A machine that boots a disk image through its firmware. Writes go to the image.
     pub fn disk(image: PathBuf, built: &Built, stock: &Stock) -> Self {
-        let boot = Boot::Disk { image, keep_writes: true, stock: stock.clone() };
-        Self::new(boot, built.machine.memory_mib)
+        let boot = Boot::Disk { image, keep_writes: true, firmware: stock.firmware.clone() };
+        Self::of(built, boot)
     }
 }
 
@@ -440,7 +550,31 @@ mod tests {
     use super::*;
 
     fn words(boot: Boot) -> String {
-        shown(&arguments(&Options::new(boot, 1024), PathBuf::from("/w,x")))
+        shown(&arguments(&Options::new(Arch::X86_64, boot, 1024), PathBuf::from("/w,x")))
+    }
+
+    #[test]
+    fn aarch64_boots_a_disk_through_its_firmware() {
+        let firmware = Firmware::UBoot { image: "/u-boot.bin".into() };
+        let boot = Boot::Disk { image: "/disk,img".into(), keep_writes: false, firmware };
+        let options = Options { transports: vec![24], ..Options::new(Arch::Aarch64, boot, 1024) };
+        let words = shown(&arguments(&options, PathBuf::from("/w")));
+        assert!(
+            words.contains("-bios /u-boot.bin") && words.contains("file=/disk,,img,snapshot=on"),
+            "{words}"
+        );
+        assert!(words.contains("virtio-net-device,netdev=n0,id=nic,bus=virtio-mmio-bus.24"), "{words}");
+        assert!(!words.contains("iommu"), "{words}");
+    }
+
+    #[test]
+    fn the_archive_lies_behind_dom0() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("dom0"), vec![0; (2 << 20) + 1]).unwrap();
+        std::fs::write(folder.path().join("archive.cpio"), [0; 5]).unwrap();
+        let [dom0, archive] = modules(folder.path());
+        assert_eq!((dom0.at, dom0.length), (0x4c00_0000, (2 << 20) + 1));
+        assert_eq!((archive.at, archive.length), (0x4c40_0000, 5));
     }
 
     #[test]

@@ -62,15 +62,15 @@ pub struct Options {
 /// # Errors
 /// When the machine cannot be built or started, or `--until` was not seen.
 pub fn run(options: &Options) -> Result<()> {
-    setup::host_tools(&[setup::Host::Qemu])?;
-    let stock = setup::stock()?;
+    setup::host_tools(match options.build.arch {
+        build::Arch::X86_64 => &[setup::Host::Qemu],
+        build::Arch::Aarch64 => &[setup::Host::QemuArm],
+    })?;
+    let stock = setup::stock(options.build.arch)?;
     let built = match options.image {
         Some(_) => build::layout(&options.build)?,
         None => build::build(&options.build)?,
     };
-    if built.arch != build::Arch::X86_64 {
-        bail!("only x86_64 runs so far; {} is built, not run", built.arch.name());
-    }
     let mut machine = match (&options.image, options.direct) {
         (_, true) => MachineOptions::direct(&built, &stock),
         (Some(image), false) => MachineOptions::disk(image.clone(), &built, &stock),

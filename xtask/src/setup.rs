@@ -1,8 +1,8 @@
 //! `setup`: gives this machine what the other subcommands need, and says what it does.
 //!
 //! Two kinds of things. *Host tools* (QEMU 10, grub-mkimage, openssl) are installed by apt, which needs root.
-//! *Stock* (Xen, OVMF, GRUB's modules) is fetched as pinned packages into the cache folder and unpacked
-//! there, which does not. What is there already is left alone, so that every subcommand calls
+//! *Stock* (Xen, OVMF, GRUB's modules, U-Boot) is fetched as pinned packages into the cache folder and
+//! unpacked there, which does not. What is there already is left alone, so that every subcommand calls
 //! [`host_tools`] and [`stock`] first.
 
 use std::path::PathBuf;
@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::apt::fetch::Archive;
 use crate::apt::pins::{Pin, Pins};
+use crate::build::Arch;
 use crate::host;
 use crate::paths;
 use crate::tool::{self, tool};
@@ -26,8 +27,10 @@ pub struct Options {
 
 /// The oldest QEMU whose emulation of nested paging and IOMMU carries the system.
 const QEMU_MAJOR: u32 = 10;
-/// Architecture of the packages that the x86_64 image is made of.
+/// Architecture of the packages that are for both, and of those that the x86_64 image is made of.
 const AMD64: &str = "amd64";
+/// Architecture of the packages that the aarch64 image is made of.
+const ARM64: &str = "arm64";
 
 /// Package of Xen's public headers, against which `tests/abi` compares ours.
 const XEN_HEADERS: &str = "libxen-dev";
@@ -41,10 +44,17 @@ pub fn setup(options: &Options) -> Result<()> {
     if options.update_pins {
         update_pins()?;
     }
-    let stock = stock()?;
-    eprintln!("ready: Xen {}", stock.xen.display());
-    eprintln!("       OVMF {}", stock.ovmf_code.display());
-    eprintln!("       GRUB {}", stock.grub_modules.display());
+    for arch in Arch::ALL {
+        let stock = stock(arch)?;
+        eprintln!("ready for {}: Xen {}", arch.name(), stock.xen.display());
+        match stock.firmware {
+            Firmware::Uefi { code, grub_modules, .. } => {
+                eprintln!("       OVMF {}", code.display());
+                eprintln!("       GRUB {}", grub_modules.display());
+            }
+            Firmware::UBoot { image } => eprintln!("       U-Boot {}", image.display()),
+        }
+    }
     eprintln!("       Xen's headers {}", xen_headers()?.display());
     Ok(())
 }
@@ -54,6 +64,8 @@ pub fn setup(options: &Options) -> Result<()> {
 pub enum Host {
     /// `qemu-system-x86_64`, version 10 or later.
     Qemu,
+    /// `qemu-system-aarch64`, of the same version.
+    QemuArm,
     /// `grub-mkimage`.
     Grub,
     /// The `openssl` command.
@@ -62,13 +74,22 @@ pub enum Host {
 
 impl Host {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Qemu, Self::Grub, Self::Openssl];
-    /// What boots an image.
-    pub const BOOT: [Self; 2] = [Self::Qemu, Self::Grub];
+    pub const ALL: [Self; 4] = [Self::Qemu, Self::QemuArm, Self::Grub, Self::Openssl];
+    /// What boots images of both architectures.
+    pub const BOOT: [Self; 3] = [Self::Qemu, Self::QemuArm, Self::Grub];
+
+    /// What boots an image of one architecture.
+    pub fn boot(arch: Arch) -> &'static [Self] {
+        match arch {
+            Arch::X86_64 => &[Self::Qemu, Self::Grub],
+            Arch::Aarch64 => &[Self::QemuArm],
+        }
+    }
 
     fn package(self) -> &'static str {
         match self {
             Self::Qemu => "qemu-system-x86",
+            Self::QemuArm => "qemu-system-arm",
             Self::Grub => "grub-common",
             Self::Openssl => "openssl",
         }
@@ -77,6 +98,7 @@ impl Host {
     fn reason(self) -> &'static str {
         match self {
             Self::Qemu => "QEMU 10 runs the system",
+            Self::QemuArm => "QEMU 10 runs the system on aarch64",
             Self::Grub => "grub-mkimage makes the boot loader's image",
             Self::Openssl => "the tests hold our TLS and signatures against OpenSSL's",
         }
@@ -84,16 +106,18 @@ impl Host {
 
     fn present(self) -> bool {
         match self {
-            Self::Qemu => qemu_version().is_some_and(|major| major >= QEMU_MAJOR),
+            Self::Qemu => is_new_enough(Arch::X86_64),
+            Self::QemuArm => is_new_enough(Arch::Aarch64),
             Self::Grub => tool::exists("grub-mkimage"),
             Self::Openssl => tool::exists("openssl"),
         }
     }
 }
 
-fn qemu_version() -> Option<u32> {
-    let output = std::process::Command::new("qemu-system-x86_64").arg("--version").output().ok()?;
-    parse_qemu_version(&String::from_utf8_lossy(&output.stdout))
+fn is_new_enough(arch: Arch) -> bool {
+    let output = std::process::Command::new(arch.qemu()).arg("--version").output();
+    let version = output.ok().and_then(|output| parse_qemu_version(&String::from_utf8_lossy(&output.stdout)));
+    version.is_some_and(|major| major >= QEMU_MAJOR)
 }
 
 /// `QEMU emulator version 10.0.2 (Debian …)` → 10.
@@ -179,7 +203,7 @@ impl HostView {
 
     /// Where to take the package from: `None` for the host's ordinary suites.
     fn suite_for(&self, program: Host, step: &Step) -> Result<Option<String>> {
-        if program != Host::Qemu {
+        if !matches!(program, Host::Qemu | Host::QemuArm) {
             return Ok(None);
         }
         let text = tool("apt-cache").args(&self.options).args(["madison", program.package()]).output(step)?;
@@ -256,34 +280,60 @@ fn upstream_major(version: &str) -> Option<u32> {
     upstream.split('.').next()?.parse().ok()
 }
 
-/// Paths of the unpacked, checked packages.
+/// Paths of the unpacked, checked packages of one architecture.
 #[derive(Debug, Clone)]
 pub struct Stock {
-    /// Xen, unpacked: an ELF file with multiboot headers.
+    /// Xen, unpacked: an ELF file with multiboot headers (x86_64), a Linux image (aarch64).
     pub xen: PathBuf,
-    /// OVMF's code, read-only flash.
-    pub ovmf_code: PathBuf,
-    /// OVMF's variables, to be copied for each machine.
-    pub ovmf_vars: PathBuf,
-    /// Folder with GRUB's EFI modules.
-    pub grub_modules: PathBuf,
+    /// What starts it from a disk.
+    pub firmware: Firmware,
 }
 
-/// The pinned packages, fetched when they are not in the cache.
+/// What a machine runs first, and what that needs.
+#[derive(Debug, Clone)]
+pub enum Firmware {
+    /// UEFI, and GRUB from the disk.
+    Uefi {
+        /// OVMF's code, read-only flash.
+        code: PathBuf,
+        /// OVMF's variables, to be copied for each machine.
+        variables: PathBuf,
+        /// Folder with GRUB's EFI modules.
+        grub_modules: PathBuf,
+    },
+    /// U-Boot, which runs a script from the disk.
+    UBoot {
+        /// What QEMU puts into flash.
+        image: PathBuf,
+    },
+}
+
+/// The pinned packages of an architecture, fetched when they are not in the cache.
 ///
 /// # Errors
 /// When the archive offers none of the pinned versions, or a checksum differs.
-pub fn stock() -> Result<Stock> {
+pub fn stock(arch: Arch) -> Result<Stock> {
     let pins = pins()?;
-    let xen = package(&pins, "xen-hypervisor-4.20-amd64")?;
-    let ovmf = package(&pins, "ovmf")?;
-    let grub = package(&pins, "grub-efi-amd64-bin")?;
-    Ok(Stock {
-        xen: unzipped_xen(&xen)?,
-        ovmf_code: present(ovmf.join("usr/share/OVMF/OVMF_CODE_4M.fd"))?,
-        ovmf_vars: present(ovmf.join("usr/share/OVMF/OVMF_VARS_4M.fd"))?,
-        grub_modules: present(grub.join("usr/lib/grub/x86_64-efi"))?,
-    })
+    match arch {
+        Arch::X86_64 => {
+            let xen = package(&pins, "xen-hypervisor-4.20-amd64")?;
+            let ovmf = package(&pins, "ovmf")?;
+            let grub = package(&pins, "grub-efi-amd64-bin")?;
+            let firmware = Firmware::Uefi {
+                code: present(ovmf.join("usr/share/OVMF/OVMF_CODE_4M.fd"))?,
+                variables: present(ovmf.join("usr/share/OVMF/OVMF_VARS_4M.fd"))?,
+                grub_modules: present(grub.join("usr/lib/grub/x86_64-efi"))?,
+            };
+            Ok(Stock { xen: unzipped_xen(&xen)?, firmware })
+        }
+        Arch::Aarch64 => {
+            let xen = package(&pins, "xen-hypervisor-4.20-arm64")?;
+            let uboot = package(&pins, "u-boot-qemu")?;
+            let firmware =
+                Firmware::UBoot { image: present(uboot.join("usr/lib/u-boot/qemu_arm64/u-boot.bin"))? };
+            Ok(Stock { xen: present(xen.join("boot/xen-4.20-arm64"))?, firmware })
+        }
+    }
 }
 
 /// The folder with Xen's public headers, `xen.h` among them, fetched when they are not in the cache. Both
@@ -336,8 +386,9 @@ fn package(pins: &Pins, name: &str) -> Result<PathBuf> {
         return Ok(folder);
     }
     let step = ui::step(format!("fetch {name}"));
-    let archive = suite(pins, &step)?;
-    let offers = archive.offers(AMD64, name, &step)?;
+    let architecture = architecture(pins, name);
+    let archive = suite(pins, architecture, &step)?;
+    let offers = archive.offers(architecture, name, &step)?;
     let Some(pin) = pins.of(name).find(|pin| offers.iter().any(|offer| offer.version == pin.version)) else {
         let list =
             |versions: Vec<&str>| if versions.is_empty() { "none".to_owned() } else { versions.join(", ") };
@@ -350,21 +401,35 @@ fn package(pins: &Pins, name: &str) -> Result<PathBuf> {
         );
     };
     let folder = paths::cache()?.join("packages").join(pin.folder());
-    archive.unpack(AMD64, pin, &folder, &step)?;
+    archive.unpack(architecture, pin, &folder, &step)?;
     step.done(&pin.version);
     Ok(folder)
 }
 
+/// Whose index lists the package.
+fn architecture(pins: &Pins, name: &str) -> &'static str {
+    if pins.of(name).any(|pin| pin.architecture == ARM64) { ARM64 } else { AMD64 }
+}
+
+/// Where apt keeps what it knows of an architecture. Apart, for apt drops the lists of others.
+fn suite_folder(pins: &Pins, architecture: &str) -> Result<PathBuf> {
+    let name = match architecture {
+        AMD64 => format!("apt-{}", pins.suite),
+        other => format!("apt-{}-{other}", pins.suite),
+    };
+    Ok(paths::cache()?.join(name))
+}
+
 /// Opens the pinned suite at the host's mirror; its index is fetched once an hour at most.
-fn suite(pins: &Pins, step: &Step) -> Result<Archive> {
-    let folder = paths::cache()?.join(format!("apt-{}", pins.suite));
+fn suite(pins: &Pins, architecture: &str, step: &Step) -> Result<Archive> {
+    let folder = suite_folder(pins, architecture)?;
     let archive = Archive::open(folder.clone(), &host::debian_mirror()?, &pins.suite)?;
     let stamp = folder.join("updated");
     let fresh = std::fs::metadata(&stamp)
         .and_then(|meta| meta.modified())
         .is_ok_and(|time| time.elapsed().is_ok_and(|age| age.as_secs() < 3600));
     if !fresh {
-        archive.update(AMD64, step)?;
+        archive.update(architecture, step)?;
         paths::write(&stamp, "")?;
     }
     Ok(archive)
@@ -373,11 +438,14 @@ fn suite(pins: &Pins, step: &Step) -> Result<Archive> {
 fn update_pins() -> Result<()> {
     let mut pins = pins()?;
     let step = ui::step("update pins");
-    let _ = std::fs::remove_file(paths::cache()?.join(format!("apt-{}", pins.suite)).join("updated"));
-    let archive = suite(&pins, &step)?;
+    for architecture in [AMD64, ARM64] {
+        let _ = std::fs::remove_file(suite_folder(&pins, architecture)?.join("updated"));
+    }
     let names: Vec<String> = pins.names().into_iter().map(str::to_owned).collect();
     for name in names {
-        let offer = archive.offers(AMD64, &name, &step)?.into_iter().next();
+        let architecture = architecture(&pins, &name);
+        let archive = suite(&pins, architecture, &step)?;
+        let offer = archive.offers(architecture, &name, &step)?.into_iter().next();
         let offer = offer.with_context(|| format!("the archive offers no {name}"))?;
         step.say(format!("{name} {}", offer.version));
         pins.prefer(Pin {

@@ -176,10 +176,24 @@ pub struct Applications {
 impl VirtioMmio {
     /// Transports that the machine has.
     pub const TRANSPORTS: u8 = 32;
+    /// Bytes of its registers.
+    pub const REGISTERS_BYTES: u64 = 0x200;
     /// Transports whose registers share a page.
     pub const A_PAGE: u8 = 8;
     /// The most pages of a pool: 4 MiB.
     pub const MAX_POOL_PAGES: u16 = 1024;
+
+    /// Machine address of its registers. Source: QEMU, `hw/arm/virt.c`, `VIRT_MMIO`.
+    #[must_use]
+    pub fn address(&self) -> u64 {
+        0x0a00_0000 + u64::from(self.transport) * Self::REGISTERS_BYTES
+    }
+
+    /// Its interrupt: the INTID of an SPI, edge-triggered. Source: as above, with SPIs from 32 on.
+    #[must_use]
+    pub fn interrupt(&self) -> u16 {
+        48 + u16::from(self.transport)
+    }
 
     /// The page of its registers, from 0.
     #[must_use]

@@ -23,7 +23,7 @@ pub(crate) struct Shared {
 /// Sets up and builds once for all stories.
 pub(crate) fn prepare() -> Result<Shared> {
     setup::host_tools(&setup::Host::ALL)?;
-    Ok(Shared { stock: setup::stock()?, built: build::build(&build::Options::default())? })
+    Ok(Shared { stock: setup::stock(build::Arch::X86_64)?, built: build::build(&build::Options::default())? })
 }
 
 /// The entries of an archive by name.
