@@ -184,14 +184,14 @@ impl<G: Grants, P: Shared> Drop for GrantedPage<'_, G, P> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::World;
+    use crate::fake::world;
 
     const ALICE: DomId = DomId(1);
     const BOB: DomId = DomId(2);
 
     #[test]
     fn grant_ends_with_its_guard_and_the_page_goes_back() {
-        let world = World::new();
+        let world = world();
         let (alice, bob) = (world.domain(ALICE), world.domain(BOB));
         let park = Park::new();
         let page = GrantedPage::offer(alice.clone(), &alice, &park, BOB, Access::ReadWrite).unwrap();
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn page_that_the_peer_still_maps_is_parked_until_it_lets_go() {
-        let world = World::new();
+        let world = world();
         let (alice, bob) = (world.domain(ALICE), world.domain(BOB));
         let park = Park::new();
         let page = GrantedPage::offer(alice.clone(), &alice, &park, BOB, Access::ReadWrite).unwrap();
@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn exhaustion_is_told_apart() {
-        let world = World::new();
+        let world = world();
         let alice = world.domain(ALICE);
         let park = Park::new();
         world.limit_pages(ALICE, 0);

@@ -17,7 +17,7 @@
 //! nothing else.
 //!
 //! How it is tested: on the host, with both ends in one process on a fake Xen that is stricter than the real
-//! one (`fake`).
+//! one (`tests/fakexen`).
 //!
 //! [`Wait`]: board_support_hyp::Wait
 

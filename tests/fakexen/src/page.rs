@@ -138,6 +138,7 @@ impl Drop for PoolPage {
         assert!(!granted, "{id} gives page {:#x} back while it is granted", self.gfn.0);
         self.view.frame().poison();
         dom.pool.push(self.gfn.0);
+        dom.pool_used -= 1;
     }
 }
 
@@ -175,6 +176,7 @@ impl Pages for Domain {
         let frame = dom.frames.get(&gfn).expect("pages of the pool are populated").clone();
         assert!(frame.is_untouched(), "{}: page {gfn:#x} was written after it went back", self.id());
         frame.fill(0);
+        dom.pool_used += 1;
         Some(PoolPage { view: View::new(frame, self.clone()), gfn: Gfn(gfn) })
     }
 
@@ -198,7 +200,7 @@ impl Domain {
         }
     }
 
-    /// Pages of the pool that are in use, of those that [`Self::set_pool`] set aside.
+    /// Pages of the pool that are free.
     #[must_use]
     pub fn pool_left(&self) -> usize {
         self.state().domains.get(&self.id()).map_or(0, |dom| dom.pool.len())

@@ -91,6 +91,8 @@ pub(crate) struct Dom {
     pub(crate) frames: BTreeMap<u64, Rc<Frame>>,
     /// Frames of its own pool that are free, the next one last.
     pub(crate) pool: Vec<u64>,
+    /// Pages of the pool that are not.
+    pub(crate) pool_used: usize,
     pub(crate) params: BTreeMap<u32, u64>,
     pub(crate) context: Option<Vec<u8>>,
     pub(crate) max_port: u32,
@@ -122,6 +124,7 @@ impl Dom {
             paging_pool: 0,
             frames: BTreeMap::new(),
             pool: Vec::new(),
+            pool_used: 0,
             params: BTreeMap::new(),
             context: None,
             max_port: 1023,
@@ -363,9 +366,7 @@ impl World {
     /// Pages of its pool that a domain uses.
     #[must_use]
     pub fn pages_in_use(&self, id: DomId) -> usize {
-        let state = self.state();
-        let dom = &state.domains[&id];
-        dom.frames.len() - dom.pool.len()
+        self.state().domains[&id].pool_used
     }
 
     /// References of a domain that are in use.

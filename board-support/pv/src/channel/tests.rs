@@ -1,7 +1,7 @@
 //! Both ends of a channel on a fake Xen.
 
 use super::*;
-use crate::fake::{Domain, World, run};
+use crate::fake::{Domain, World, run, world};
 use crate::grant::{GrantedPage, Park};
 use crate::port::BoundPort;
 use board_support_hyp::{Access, EventChannels, Grants, Pages};
@@ -11,9 +11,9 @@ use proto_ring::index::Index;
 use proto_svc::network::{FromControl, ToControl, VifRefusal};
 use proto_xen::{DomId, Gref, Port};
 use std::boxed::Box;
-use std::rc::Rc;
 use std::vec;
 use std::vec::Vec;
+use tests_fakexen::grant::PageOf;
 
 const CONTROL: DomId = DomId(2);
 const NET: DomId = DomId(1);
@@ -32,7 +32,7 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
-        let world = World::new();
+        let world = world();
         let ports = world.connect(CONTROL, NET);
         Self { world, park: Park::new(), ports }
     }
@@ -40,7 +40,7 @@ impl Stage {
     fn lower_parts(&self) -> (FakeLine, GrantedPage<'_, Domain, <Domain as Pages>::Page>) {
         let control = self.world.domain(CONTROL);
         let line = BoundPort::adopt(control.clone(), control.clone(), self.ports.0).unwrap();
-        let page = control.allocate_page();
+        let page = Pages::allocate(&control).unwrap();
         let gfn = control.gfn(&page);
         let granted =
             GrantedPage::offer_as(control, &self.park, GREF, NET, page, gfn, Access::ReadWrite).unwrap();
@@ -66,14 +66,8 @@ impl Stage {
         (lower_end.take().unwrap().unwrap(), upper_end.take().unwrap().unwrap())
     }
 
-    fn page(&self) -> Rc<Words> {
+    fn page(&self) -> PageOf {
         self.world.page_of(CONTROL, GREF)
-    }
-}
-
-impl Domain {
-    fn allocate_page(&self) -> <Domain as Pages>::Page {
-        Pages::allocate(self).unwrap()
     }
 }
 
@@ -389,7 +383,7 @@ fn accepter_waits_for_an_offerer_that_is_late() {
         Box::pin(async {
             assert!(!*opened.borrow());
             let line = BoundPort::adopt(control.clone(), control.clone(), offered).unwrap();
-            let page = control.allocate_page();
+            let page = Pages::allocate(&control).unwrap();
             let gfn = control.gfn(&page);
             let offer = offer::<_, _, _, FromControl, ToControl>(
                 line,

@@ -2,7 +2,7 @@
 
 use super::back::Back;
 use super::front::Front;
-use crate::fake::{Domain, World, run};
+use crate::fake::{Domain, World, run, world};
 use crate::port::BoundPort;
 use board_support_hyp::{Access, Grants, Pages, Shared};
 use proptest::prelude::*;
@@ -17,7 +17,7 @@ use std::vec::Vec;
 
 const DOM0: DomId = DomId(0);
 const APP: DomId = DomId(5);
-const GREF: Gref = Gref(2);
+const GREF: Gref = Gref(9);
 
 type FakeLine = BoundPort<Domain, Domain>;
 
@@ -31,7 +31,7 @@ impl Stage {
     /// The page as the builder of the guest leaves it, and dom0's way to it. (A grant here; dom0 maps it as
     /// foreign memory.)
     fn new() -> Self {
-        let world = World::new();
+        let world = world();
         let ports = world.connect(APP, DOM0);
         let app = world.domain(APP);
         let page = Pages::allocate(&app).unwrap();

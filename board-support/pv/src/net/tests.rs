@@ -3,7 +3,7 @@
 use super::back::{Back, ConnectError, Frame, PushError, Vif};
 use super::front::{BufferCounts, Front};
 use super::{Frames, TransmitError};
-use crate::fake::{Domain, Page, World, run};
+use crate::fake::{Domain, Page, World, run, world};
 use crate::grant::{GrantedPage, Park};
 use crate::port::BoundPort;
 use board_support_hyp::{Access, EventChannels, Shared};
@@ -70,7 +70,7 @@ fn poll_once(wait: impl Future<Output = Result<(), PeerFault>>) -> Poll<Result<(
 
 #[test]
 fn frames_go_both_ways() {
-    let (world, park) = (World::new(), Park::new());
+    let (world, park) = (world(), Park::new());
     let (mut front, mut back) = both_ends(&world, &park, BufferCounts::default());
     let mut buffer = [0; 4096];
     for length in [14, 15, 60, 1514, 4095, 4096] {
@@ -94,7 +94,7 @@ fn frames_go_both_ways() {
 
 #[test]
 fn lengths_that_are_no_frame_are_refused_here() {
-    let (world, park) = (World::new(), Park::new());
+    let (world, park) = (world(), Park::new());
     let (mut front, mut back) = both_ends(&world, &park, BufferCounts::default());
     for length in [0, 13, 4097] {
         assert_eq!(front.transmit(&frame(0, length)), Err(TransmitError::Length { length }));
@@ -104,7 +104,7 @@ fn lengths_that_are_no_frame_are_refused_here() {
 
 #[test]
 fn everything_is_given_back_in_the_end() {
-    let (world, park) = (World::new(), Park::new());
+    let (world, park) = (world(), Park::new());
     let (front, back) = both_ends(&world, &park, BufferCounts { tx: 4, rx: 4 });
     assert_eq!(world.grants_in_use(GUEST), 10);
     drop(front);
@@ -116,7 +116,7 @@ fn everything_is_given_back_in_the_end() {
 
 #[test]
 fn front_that_finds_too_few_pages_gives_back_what_it_had() {
-    let (world, park) = (World::new(), Park::new());
+    let (world, park) = (world(), Park::new());
     let guest = world.domain(GUEST);
     world.limit_pages(GUEST, 9);
     let line = line_to(&guest, NET);
@@ -127,7 +127,7 @@ fn front_that_finds_too_few_pages_gives_back_what_it_had() {
 
 #[test]
 fn connecting_to_what_is_not_there_leaves_nothing_behind() {
-    let (world, park) = (World::new(), Park::new());
+    let (world, park) = (world(), Park::new());
     let front = new_front(&world, &park, BufferCounts { tx: 1, rx: 1 });
     let good = vif_of(&front);
     let ports = world.ports_in_use();
@@ -145,7 +145,7 @@ fn connecting_to_what_is_not_there_leaves_nothing_behind() {
 
 #[test]
 fn full_front_is_busy_until_the_back_answers() {
-    let (world, park) = (World::new(), Park::new());
+    let (world, park) = (world(), Park::new());
     let (mut front, mut back) = both_ends(&world, &park, BufferCounts { tx: 3, rx: 3 });
     // Binding the port raised it.
     let _ = poll_once(front.wait());
@@ -164,7 +164,7 @@ fn full_front_is_busy_until_the_back_answers() {
 
 #[test]
 fn back_without_buffers_is_busy_until_the_front_gives_some() {
-    let (world, park) = (World::new(), Park::new());
+    let (world, park) = (world(), Park::new());
     let (mut front, mut back) = both_ends(&world, &park, BufferCounts { tx: 3, rx: 3 });
     for number in 0..3 {
         back.push_frame(&frame(number, 60), Checksum::Unchecked).unwrap();
@@ -180,7 +180,7 @@ fn back_without_buffers_is_busy_until_the_front_gives_some() {
 
 #[test]
 fn frame_too_long_for_the_receiver_is_dropped_and_counted() {
-    let (world, park) = (World::new(), Park::new());
+    let (world, park) = (world(), Park::new());
     let (mut front, mut back) = both_ends(&world, &park, BufferCounts::default());
     front.transmit(&frame(0, 2000)).unwrap();
     front.transmit(&frame(1, 100)).unwrap();
@@ -198,7 +198,7 @@ fn frame_too_long_for_the_receiver_is_dropped_and_counted() {
 #[test]
 fn echo_of_many_frames_with_back_pressure() {
     const COUNT: usize = 3000;
-    let (world, park) = (World::new(), Park::new());
+    let (world, park) = (world(), Park::new());
     let (mut front, mut back) = both_ends(&world, &park, BufferCounts { tx: 5, rx: 7 });
     let done = Cell::new(false);
     let left = run(vec![
@@ -247,7 +247,7 @@ fn echo_of_many_frames_with_back_pressure() {
 
 #[test]
 fn one_pass_is_as_long_as_the_ring_and_then_yields() {
-    let (world, park) = (World::new(), Park::new());
+    let (world, park) = (world(), Park::new());
     let (mut front, mut back) = both_ends(&world, &park, BufferCounts { tx: 64, rx: 1 });
     let mut buffer = [0; 1514];
     let mut handled = 0;
@@ -269,7 +269,7 @@ fn smoltcp_sends_and_receives_through_a_vif() {
     use smoltcp::phy::{Device as _, RxToken as _, TxToken as _};
     use smoltcp::time::Instant;
 
-    let (world, park) = (World::new(), Park::new());
+    let (world, park) = (world(), Park::new());
     let (front, mut back) = both_ends(&world, &park, BufferCounts { tx: 1, rx: 2 });
     let mut device = Device::new(front);
     assert_eq!(device.capabilities().max_transmission_unit, 1514);
@@ -300,7 +300,7 @@ proptest! {
         bursts in prop::collection::vec((1..40_usize, any::<bool>(), any::<bool>()), 1..20),
         tx in 1..20_usize,
     ) {
-        let (world, park) = (World::new(), Park::new());
+        let (world, park) = (world(), Park::new());
         let (mut front, mut back) = both_ends(&world, &park, BufferCounts { tx, rx: 4 });
         let (guest_port, total) = (front.line().port(), bursts.iter().map(|burst| burst.0).sum());
         let left = run(vec![

@@ -56,7 +56,7 @@ fn assert_dead(front: &mut FakeFront<'_>, fault: PeerFault) {
 #[test]
 fn tx_response_to_an_unknown_request_is_a_fault() {
     for id in [1, 2, 77, 0xffff] {
-        let (world, park) = (World::new(), Park::new());
+        let (world, park) = (world(), Park::new());
         let mut front = new_front(&world, &park, BufferCounts { tx: 2, rx: 1 });
         let mut raw = RawBack::new(&world, &front);
         front.transmit(&frame(0, 60)).unwrap();
@@ -69,7 +69,7 @@ fn tx_response_to_an_unknown_request_is_a_fault() {
 
 #[test]
 fn tx_request_that_is_answered_twice_is_a_fault() {
-    let (world, park) = (World::new(), Park::new());
+    let (world, park) = (world(), Park::new());
     let mut front = new_front(&world, &park, BufferCounts { tx: 2, rx: 1 });
     let mut raw = RawBack::new(&world, &front);
     front.transmit(&frame(0, 60)).unwrap();
@@ -94,7 +94,7 @@ fn rx_responses_that_lie_are_faults() {
         ),
     ];
     for (response, fault) in rows {
-        let (world, park) = (World::new(), Park::new());
+        let (world, park) = (world(), Park::new());
         let mut front = new_front(&world, &park, BufferCounts { tx: 1, rx: 4 });
         let mut raw = RawBack::new(&world, &front);
         assert_eq!(raw.take_rx().id, 0);
@@ -107,7 +107,7 @@ fn rx_responses_that_lie_are_faults() {
 #[test]
 fn producers_that_lie_are_faults() {
     for shown in [2, 5, u32::MAX, 0x8000_0000] {
-        let (world, park) = (World::new(), Park::new());
+        let (world, park) = (world(), Park::new());
         let mut front = new_front(&world, &park, BufferCounts { tx: 1, rx: 1 });
         let raw = RawBack::new(&world, &front);
         RSP_PROD.store(raw.rx_page.words(), shown);
@@ -118,7 +118,7 @@ fn producers_that_lie_are_faults() {
 
 #[test]
 fn frames_without_use_are_dropped_and_the_buffers_used_again() {
-    let (world, park) = (World::new(), Park::new());
+    let (world, park) = (world(), Park::new());
     let mut front = new_front(&world, &park, BufferCounts { tx: 1, rx: 8 });
     let mut raw = RawBack::new(&world, &front);
     let more = RxResponse { flags: RxFlags::MORE_DATA, ..GOOD };
@@ -156,7 +156,7 @@ fn frames_without_use_are_dropped_and_the_buffers_used_again() {
 
 #[test]
 fn frame_rewritten_after_it_was_received_stays_as_received() {
-    let (world, park) = (World::new(), Park::new());
+    let (world, park) = (world(), Park::new());
     let net = world.domain(NET);
     let mut front = new_front(&world, &park, BufferCounts { tx: 1, rx: 1 });
     let mut raw = RawBack::new(&world, &front);
@@ -171,7 +171,7 @@ fn frame_rewritten_after_it_was_received_stays_as_received() {
 
 #[test]
 fn tx_pages_are_granted_for_reading_only() {
-    let (world, park) = (World::new(), Park::new());
+    let (world, park) = (world(), Park::new());
     let mut front = new_front(&world, &park, BufferCounts { tx: 1, rx: 1 });
     let mut raw = RawBack::new(&world, &front);
     front.transmit(&frame(1, 60)).unwrap();
@@ -191,7 +191,7 @@ proptest! {
     fn random_responses(
         responses in prop::collection::vec((any::<[u8; RX_SLOT]>(), any::<bool>()), 1..60),
     ) {
-        let (world, park) = (World::new(), Park::new());
+        let (world, park) = (world(), Park::new());
         let mut front = new_front(&world, &park, BufferCounts { tx: 2, rx: 8 });
         let mut raw = RawBack::new(&world, &front);
         for (mut response, honest) in responses {

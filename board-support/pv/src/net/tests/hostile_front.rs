@@ -63,7 +63,7 @@ impl<'p> RawFront<'p> {
 
 #[test]
 fn packet_over_several_slots_is_put_together() {
-    let (world, park) = (World::new(), Park::new());
+    let (world, park) = (world(), Park::new());
     let mut raw = RawFront::new(&world, &park);
     let mut back = connect(&world, raw.vif()).unwrap();
     let hash = Extra::Hash { kind: 0, algorithm: 0, value: [0; 4] }.emit(false);
@@ -88,7 +88,7 @@ fn packet_over_several_slots_is_put_together() {
 
 #[test]
 fn packet_that_is_half_on_the_ring_waits_for_its_end() {
-    let (world, park) = (World::new(), Park::new());
+    let (world, park) = (world(), Park::new());
     let mut raw = RawFront::new(&world, &park);
     let mut back = connect(&world, raw.vif()).unwrap();
     let mut buffer = [0; 1514];
@@ -102,7 +102,7 @@ fn packet_that_is_half_on_the_ring_waits_for_its_end() {
 
 #[test]
 fn bad_packets_are_answered_with_an_error_and_the_next_one_is_served() {
-    let (world, park) = (World::new(), Park::new());
+    let (world, park) = (world(), Park::new());
     let mut raw = RawFront::new(&world, &park);
     let mut back = connect(&world, raw.vif()).unwrap();
     let bad_gref =
@@ -150,7 +150,7 @@ fn faults_end_this_vif_and_no_other() {
             raw.send(&[raw.request(0, TxFlags::EXTRA_INFO, 0, 60), extra, extra, extra, extra, extra]);
         }),
     ];
-    let (world, park) = (World::new(), Park::new());
+    let (world, park) = (world(), Park::new());
     let (mut other, mut other_back) = both_ends(&world, &park, BufferCounts::default());
     let mut buffer = [0; 1514];
     for (name, attack) in rows {
@@ -171,7 +171,7 @@ fn faults_end_this_vif_and_no_other() {
 
 #[test]
 fn producer_of_the_rx_ring_is_checked_too() {
-    let (world, park) = (World::new(), Park::new());
+    let (world, park) = (world(), Park::new());
     let raw = RawFront::new(&world, &park);
     let mut back = connect(&world, raw.vif()).unwrap();
     REQ_PROD.store(raw.rx_page.words(), 300);
@@ -181,7 +181,7 @@ fn producer_of_the_rx_ring_is_checked_too() {
 
 #[test]
 fn rx_buffer_that_cannot_be_written_is_answered_with_an_error_and_the_next_one_used() {
-    let (world, park) = (World::new(), Park::new());
+    let (world, park) = (world(), Park::new());
     let mut raw = RawFront::new(&world, &park);
     let mut back = connect(&world, raw.vif()).unwrap();
     let data = raw.data.gref();
@@ -211,7 +211,7 @@ fn rx_buffer_that_cannot_be_written_is_answered_with_an_error_and_the_next_one_u
 
 #[test]
 fn storm_of_events_does_not_keep_the_task() {
-    let (world, park) = (World::new(), Park::new());
+    let (world, park) = (world(), Park::new());
     let raw = RawFront::new(&world, &park);
     let mut back = connect(&world, raw.vif()).unwrap();
     for _ in 0..100 {
@@ -230,7 +230,7 @@ proptest! {
         slots in prop::collection::vec((any::<u16>(), 0..16_u16, 0..4200_u16, 0..2000_u16, any::<bool>()), 1..250),
         producer in prop::option::of(any::<u32>()),
     ) {
-        let (world, park) = (World::new(), Park::new());
+        let (world, park) = (world(), Park::new());
         let mut raw = RawFront::new(&world, &park);
         let mut back = connect(&world, raw.vif()).unwrap();
         let slots: Vec<_> = slots
