@@ -223,10 +223,18 @@ fn linker_folder(arch: Arch) -> PathBuf {
 
 fn load(options: &Options) -> Result<Board> {
     let name = options.board.clone().unwrap_or_else(|| default_board(options.arch));
-    let board = Board::load(&board_file(&name)).map_err(|errors| mistakes(&name, &errors))?;
+    let board = board(&name)?;
     let arch = &board.machine().arch;
     ensure!(arch == options.arch.name(), "board {name} is {arch}, and --arch says {}", options.arch.name());
     Ok(board)
+}
+
+/// Reads the board called `name`.
+///
+/// # Errors
+/// With everything that is wrong with its files, one line each.
+pub(crate) fn board(name: &str) -> Result<Board> {
+    Board::load(&board_file(name)).map_err(|errors| mistakes(name, &errors))
 }
 
 /// What is wrong with a board, one line each.

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use clap::{Parser, Subcommand};
-use xtask::{bench, build, controller, demo, image, lint, run, setup, symbolize, test};
+use xtask::{bench, build, controller, demo, graph, image, lint, run, setup, symbolize, test};
 
 /// Builds, runs and tests Sarsen. Each subcommand sets up what it needs by itself.
 #[derive(Debug, Parser)]
@@ -21,6 +21,8 @@ enum Command {
     Build(build::Options),
     /// Write the disk image
     Image(image::Options),
+    /// Draw a board's domains, channels and devices
+    Graph(graph::Options),
     /// Run the system in QEMU
     Run(run::Options),
     /// Run the small EVE controller alone
@@ -44,6 +46,7 @@ fn main() -> std::process::ExitCode {
         Command::Setup(options) => setup::setup(&options),
         Command::Build(options) => build::subcommand(&options),
         Command::Image(options) => image::image(&options),
+        Command::Graph(options) => graph::graph(&options),
         Command::Run(options) => run::run(&options),
         Command::Controller(options) => controller::controller(&options),
         Command::Demo(options) => demo::demo(&options),
