@@ -48,6 +48,7 @@ pub fn test(options: &Options) -> Result<()> {
     let mut total = Count::default();
     if !options.qemu {
         setup::host_tools(&[setup::Host::Openssl])?;
+        setup::xen_headers()?;
         total.add(host_tests(options.filter.as_deref())?);
         total.add(loom_models(options.filter.as_deref())?);
     }
