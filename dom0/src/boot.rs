@@ -3,9 +3,10 @@
 use alloc::{boxed::Box, rc::Rc, vec::Vec};
 use core::{cell::RefCell, fmt};
 
-use board_support_hyp::{Domctl, Xen, version};
+use board_support_hyp::{Xen, version};
 use board_support_rt::{self as rt, Boot, Spawner, heap, pool, timer::now};
 use dom0_toolstack::{
+    interface::{self, InterfaceError},
     pci::Held,
     ramdisk::{Ramdisk, RamdiskError},
     room::Room,
@@ -13,11 +14,11 @@ use dom0_toolstack::{
     service::Plan,
 };
 use proto_manifest::table::{Applications, Bus, Table};
-use proto_xen::{DomId, Errno, PAGE_SIZE, domctl};
+use proto_xen::PAGE_SIZE;
 
 use crate::{
     console::Consoles,
-    control, drill,
+    control, cycles, drill,
     ground::{Builder, Ground, VERSION, XEN},
     machine::Machine,
     serial,
@@ -27,10 +28,8 @@ use crate::{
 
 /// Why dom0 cannot do its work.
 enum BootError {
-    /// Xen speaks another version of the domctl interface.
-    Interface { xen: (u16, u16) },
-    /// Xen refuses dom0's first domctl.
-    Refused(Errno),
+    /// Xen and this dom0 do not understand each other.
+    Interface(InterfaceError),
     /// The ramdisk is of no use.
     Ramdisk(RamdiskError),
 }
@@ -38,12 +37,7 @@ enum BootError {
 impl fmt::Display for BootError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Interface { xen: (major, minor) } => write!(
-                f,
-                "Xen {major}.{minor} has another domctl interface than version {:#x}, which this dom0 speaks",
-                domctl::INTERFACE_VERSION
-            ),
-            Self::Refused(errno) => write!(f, "Xen refuses a domctl: {errno}; is this dom0?"),
+            Self::Interface(error) => error.fmt(f),
             Self::Ramdisk(error) => error.fmt(f),
         }
     }
@@ -61,7 +55,7 @@ pub(crate) async fn main(boot: Boot, spawner: Spawner) {
 }
 
 fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> {
-    check_interface(xen)?;
+    interface::check(&XEN, xen).map_err(BootError::Interface)?;
     let ramdisk = Ramdisk::open(boot.module(0)).map_err(BootError::Ramdisk)?;
     let provisioning: &'static [u8] = Box::leak(ramdisk.provisioning().into_boxed_slice());
     let Ramdisk { archive, table } = ramdisk;
@@ -89,19 +83,13 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
     if let Some(whom) = boot.option("serial") {
         spawner.spawn(serial::run(ground.clone(), whom));
     }
+    if let Some(order) = boot.option("cycles") {
+        spawner.spawn(cycles::run(ground.clone(), order));
+    }
     if let Some(order) = boot.option("drill") {
         spawner.spawn(drill::run(ground, order));
     }
     Ok(())
-}
-
-/// Makes a domctl that changes nothing: nobody may pause himself. Xen looks at the version first.
-fn check_interface(xen: (u16, u16)) -> Result<(), BootError> {
-    match XEN.pause(DomId::DOM0) {
-        Err(Errno::EINVAL) | Ok(()) => Ok(()),
-        Err(Errno::EACCES) => Err(BootError::Interface { xen }),
-        Err(errno) => Err(BootError::Refused(errno)),
-    }
 }
 
 /// Sets the ceiling of the heap, and says so if the images that the table allows do not fit.

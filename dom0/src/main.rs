@@ -9,6 +9,7 @@
 //! | [`console`] | consoles of applications |
 //! | [`serial`] | what is typed on the serial console for applications |
 //! | [`watch`] | Xen's event for every death |
+//! | [`cycles`] | lives of an application over and over, to see that nothing is left of it |
 //! | [`drill`] | ending a service on purpose, to see that it can be built anew |
 //!
 //! Only wiring: what can be decided without waiting is in `dom0/toolstack`.
@@ -26,6 +27,8 @@ mod boot;
 mod console;
 #[cfg(target_os = "none")]
 mod control;
+#[cfg(target_os = "none")]
+mod cycles;
 #[cfg(target_os = "none")]
 mod drill;
 #[cfg(target_os = "none")]

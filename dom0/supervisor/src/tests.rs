@@ -431,7 +431,7 @@ fn a_table_gives_who_needs_whom() {
         domains: [domain(), domain()].into_iter().collect(),
         channels: [channel(1, Party::Dom0), channel(1, Party::Domain(0))].into_iter().collect(),
         devices: heapless::Vec::new(),
-        applications: Applications { memory_mib: 0, count: 0, vcpus: 1, image_kib: 0 },
+        applications: Applications { memory_mib: 0, count: 0, vcpus: 1, cpus: 0, image_kib: 0 },
     };
     let commands = Supervisor::of(&table).step(ms(0), Input::Tick);
     assert_eq!(commands[..2], [Command::Build(NET, Life(1)), Command::Build(CONTROL, Life(1))]);
@@ -445,6 +445,7 @@ fn sample_domain() -> proto_manifest::table::Domain {
         sha256: [0; 32],
         memory_mib: 2,
         vcpus: 1,
+        cpus: 0,
         heap_kib: 1,
         provisioning: false,
         devices: heapless::Vec::new(),

@@ -4,7 +4,7 @@ use proto_xen::{DomId, Gfn, Port, hvm::param};
 
 use crate::{
     build::{elf::Image, pvh::Layout},
-    domain::{Contents, Shell, Size},
+    domain::{Contents, Shell, Size, check_vcpus},
     error::{BuildError, Step},
     hypervisor::Hypervisor,
     port::OwnPort,
@@ -19,6 +19,8 @@ pub struct Order<'a> {
     pub memory_pages: u64,
     /// Number of vCPUs.
     pub vcpus: u32,
+    /// The CPUs that these run on, a bit each; all if there is none.
+    pub cpus: u64,
     /// The command line.
     pub command_line: &'a str,
     /// `CPUID[1].eax` of the machine.
@@ -49,10 +51,12 @@ impl<'h, H: Hypervisor> Application<'h, H> {
     /// [`BuildError`]; nothing is left behind.
     pub fn build(hyp: &'h H, order: &Order<'_>) -> Result<Self, BuildError> {
         let image = Image::parse(order.image)?;
+        check_vcpus(&image, order.vcpus)?;
         // One special page: the console.
         let layout = Layout::new(order.memory_pages, 1, &[])?;
         image.check_below(layout.image_limit())?;
-        let size = Size { memory_pages: order.memory_pages, vcpus: order.vcpus, passthrough: false };
+        let Order { memory_pages, vcpus, cpus, .. } = *order;
+        let size = Size { memory_pages, vcpus, cpus, passthrough: false };
         let shell = Shell::create(hyp, size)?;
         let id = shell.id();
         let (theirs, port) = OwnPort::connect(hyp, id)?;

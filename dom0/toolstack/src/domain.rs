@@ -15,7 +15,7 @@
 use board_support_hyp::Piece;
 use heapless::Vec;
 use proto_xen::{
-    DomId, Gaddr, PAGE_SIZE,
+    DomId, Gaddr, PAGE_SIZE, VcpuId,
     domctl::{CreateDomain, create_flags, emulation},
     hvm::param,
     sched::ShutdownReason,
@@ -40,6 +40,8 @@ pub struct Size {
     pub memory_pages: u64,
     /// Number of vCPUs.
     pub vcpus: u32,
+    /// The CPUs that these run on, a bit each; all if there is none.
+    pub cpus: u64,
     /// Whether it may get PCI devices.
     pub passthrough: bool,
 }
@@ -97,6 +99,9 @@ impl<'h, H: Hypervisor> Shell<'h, H> {
         // From here on, a return drops the shell, which destroys the domain.
         let shell = Self { hyp, id };
         hyp.set_max_vcpus(id, size.vcpus).map_err(BuildError::at(Step::Vcpus))?;
+        for vcpu in (0..size.vcpus).filter(|_| size.cpus != 0) {
+            hyp.set_vcpu_affinity(id, VcpuId(vcpu), size.cpus).map_err(BuildError::at(Step::Affinity))?;
+        }
         let kib = size.memory_pages * (PAGE_SIZE as u64 / 1024);
         hyp.set_max_mem(id, kib).map_err(BuildError::at(Step::MemoryLimit))?;
         hyp.set_paging_mempool_size(id, paging_pool(size)).map_err(BuildError::at(Step::PagingPool))?;
@@ -159,6 +164,17 @@ impl<'h, H: Hypervisor> Shell<'h, H> {
 impl<H: Hypervisor> Drop for Shell<'_, H> {
     fn drop(&mut self) {
         undo(format_args!("{}: not destroyed", self.id), || self.hyp.destroy_domain(self.id));
+    }
+}
+
+/// Checks that an image runs on as many vCPUs as its domain is to have.
+///
+/// # Errors
+/// [`BuildError::Vcpus`].
+pub(crate) fn check_vcpus(image: &Image<'_>, want: u32) -> Result<(), BuildError> {
+    match image.max_vcpus {
+        Some(most) if want > most => Err(BuildError::Vcpus { want, most }),
+        _ => Ok(()),
     }
 }
 

@@ -18,6 +18,8 @@ pub enum Step {
     Create,
     /// Setting its number of vCPUs.
     Vcpus,
+    /// Saying on which CPUs its vCPUs run.
+    Affinity,
     /// Setting its memory limit.
     MemoryLimit,
     /// Setting memory aside for its page tables.
@@ -43,6 +45,7 @@ impl fmt::Display for Step {
         f.write_str(match self {
             Self::Create => "to create it",
             Self::Vcpus => "to set its vCPUs",
+            Self::Affinity => "to pin its vCPUs to CPUs",
             Self::MemoryLimit => "to set its memory limit",
             Self::PagingPool => "memory for its page tables",
             Self::Populate => "to give it memory",
@@ -77,6 +80,13 @@ pub enum BuildError {
     Image(ImageError),
     /// Its image cannot be loaded.
     Elf(ElfError),
+    /// Its image does not run on as many vCPUs as it is to have.
+    Vcpus {
+        /// vCPUs that it is to have.
+        want: u32,
+        /// vCPUs that its image runs on.
+        most: u32,
+    },
     /// Its memory cannot be laid out.
     Layout(LayoutError),
     /// Its wiring record cannot be written.
@@ -110,6 +120,13 @@ impl fmt::Display for BuildError {
             }
             Self::Image(error) => error.fmt(f),
             Self::Elf(error) => write!(f, "image: {error}"),
+            Self::Vcpus { want, most } => {
+                write!(
+                    f,
+                    "its image runs on no more than {most} vCPU{}, and {want} are asked for",
+                    plural(*most)
+                )
+            }
             Self::Layout(error) => error.fmt(f),
             Self::Wiring(error) => write!(f, "wiring record: {error}"),
             Self::TooManyChannels => f.write_str("has more channels than a wiring record holds"),
@@ -118,6 +135,10 @@ impl fmt::Display for BuildError {
             Self::NoTransport { transport } => write!(f, "no virtio transport {transport} in this machine"),
         }
     }
+}
+
+fn plural(count: u32) -> &'static str {
+    if count == 1 { "" } else { "s" }
 }
 
 impl core::error::Error for BuildError {}

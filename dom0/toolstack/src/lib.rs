@@ -10,6 +10,7 @@
 //! | [`service`], [`wiring`] | the domains of the table, their channels |
 //! | [`server`], [`request`], [`application`], [`outbox`] | domains that control asks for, within the table's limits |
 //! | [`pci`], [`acpi`] | handing a PCI function over and taking it back; where configuration space is |
+//! | [`interface`] | whether Xen speaks the versions of its interfaces that we speak |
 //! | [`room`] | what of dom0's own memory is for images of applications |
 //! | [`ramdisk`], [`image`] | the archive, the table in it, the hashes of images |
 //! | [`watch`], [`port`], [`line`], [`rate`] | deaths; dom0's own ports; what services log, and how much of it is shown |
@@ -39,6 +40,7 @@ mod error;
 mod fake;
 mod hypervisor;
 pub mod image;
+pub mod interface;
 pub mod line;
 pub mod memory;
 pub mod outbox;

@@ -65,6 +65,8 @@ pub struct Job<'a> {
     pub image: &'a [u8],
     /// Memory in pages.
     pub memory_pages: u64,
+    /// The CPUs that its vCPUs run on, a bit each; all if there is none.
+    pub cpus: u64,
 }
 
 /// All applications that control has defined. `D` stands for a running domain.
@@ -206,6 +208,7 @@ impl<D> Requests<D> {
     pub fn order(&mut self, app: AppId, free_kib: u64) -> Result<Job<'_>, Refused> {
         let running: u64 = self.running().map(|running| u64::from(running.1.memory_kib)).sum();
         let limit = u64::from(self.limits.memory_mib) * 1024;
+        let cpus = self.limits.cpus;
         let app = self.find(app)?;
         match app.state {
             State::Staged => {}
@@ -229,7 +232,7 @@ impl<D> Requests<D> {
             return Err(Refused::new(Refusal::Memory, why));
         }
         let memory_pages = u64::from(app.definition.memory_kib.div_ceil(KIB_PER_PAGE));
-        Ok(Job { definition: &app.definition, image: &app.image, memory_pages })
+        Ok(Job { definition: &app.definition, image: &app.image, memory_pages, cpus })
     }
 
     /// Notes that the application runs as `domain`. It was given out by [`Self::order`] just now.

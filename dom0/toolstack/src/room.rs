@@ -48,7 +48,7 @@ mod tests {
     fn images_leave_room_for_dom0_itself() {
         let room = Room::divide(MIB, MIB / 2, 20 * MIB);
         assert_eq!(room, Room { heap: 20 * MIB, images: 17 * MIB + MIB / 2 });
-        let limits = |count| Applications { memory_mib: 64, count, vcpus: 1, image_kib: 4096 };
+        let limits = |count| Applications { memory_mib: 64, count, vcpus: 1, cpus: 0, image_kib: 4096 };
         assert_eq!(room.wanted_in_vain(&limits(4)), None);
         assert_eq!(room.wanted_in_vain(&limits(5)), Some(20 * MIB));
     }

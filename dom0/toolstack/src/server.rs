@@ -139,6 +139,7 @@ impl<'h, H: Hypervisor> Server<'h, H> {
             image: job.image,
             memory_pages: job.memory_pages,
             vcpus: job.definition.vcpus.into(),
+            cpus: job.cpus,
             command_line: &job.definition.command_line,
             signature: self.signature,
         };
@@ -199,6 +200,7 @@ fn kind_of(error: &BuildError) -> Refusal {
     use crate::build::pvh::LayoutError;
     match error {
         BuildError::Memory { .. } | BuildError::Layout(LayoutError::MemoryTooSmall { .. }) => Refusal::Memory,
+        BuildError::Vcpus { .. } => Refusal::Vcpus,
         BuildError::Elf(_) => Refusal::ImageFormat,
         _ => Refusal::Build,
     }

@@ -18,7 +18,7 @@ use proto_xen::{DomId, Gfn, PAGE_SIZE};
 
 use crate::{
     build::{elf::Image, pvh::Layout},
-    domain::{Contents, Shell, Size},
+    domain::{Contents, Shell, Size, check_vcpus},
     error::BuildError,
     hypervisor::Hypervisor,
     image,
@@ -93,6 +93,7 @@ impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
     pub fn prepare(&self, index: usize) -> Result<Plan<'a>, BuildError> {
         let domain = self.table.domains.get(index).ok_or(BuildError::NoSuchDomain)?;
         let image = Image::parse(image::checked(&self.archive, domain)?)?;
+        check_vcpus(&image, domain.vcpus.into())?;
         for device in self.table.devices_of(domain) {
             self.held(device)?;
         }
@@ -118,6 +119,7 @@ impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
         let size = Size {
             memory_pages: plan.layout.memory_pages(),
             vcpus: plan.domain.vcpus.into(),
+            cpus: plan.domain.cpus,
             passthrough: !plan.domain.devices.is_empty(),
         };
         let shell = Shell::create(self.hyp, size)?;

@@ -15,7 +15,7 @@ use proto_xen::{DomId, sched::ShutdownReason};
 use crate::{
     BuildError, Step,
     application::{Application, Order},
-    build::elf::tests::small,
+    build::elf::tests::{for_one_vcpu, small},
     fake::{Call, Domain as Hypervisor, Fault, Ground, Machine, World},
     image::{ImageError, sha256},
     memory,
@@ -66,6 +66,7 @@ fn table() -> Table {
         sha256: sha256(&small()),
         memory_mib: 4,
         vcpus: 1,
+        cpus: 0,
         heap_kib: 1024,
         provisioning,
         devices: devices.iter().copied().collect(),
@@ -80,7 +81,7 @@ fn table() -> Table {
         .into_iter()
         .collect(),
         devices: [nic()].into_iter().collect(),
-        applications: Applications { memory_mib: 64, count: 2, vcpus: 1, image_kib: 64 },
+        applications: Applications { memory_mib: 64, count: 2, vcpus: 1, cpus: 0, image_kib: 64 },
     }
 }
 
@@ -369,7 +370,7 @@ fn nobody_is_connected_to_a_service_that_could_not_be_finished() {
 }
 
 fn order(image: &[u8]) -> Order<'_> {
-    Order { image, memory_pages: 520, vcpus: 1, command_line: "greeting=hi", signature: 0 }
+    Order { image, memory_pages: 520, vcpus: 1, cpus: 0, command_line: "greeting=hi", signature: 0 }
 }
 
 #[test]
@@ -393,6 +394,48 @@ fn an_application_gets_memory_and_a_console() {
 }
 
 #[test]
+fn an_application_has_the_vcpus_and_cpus_that_were_asked_for() {
+    let ground = leak(Ground::new());
+    let image = small();
+    ground.restart(None);
+    let application =
+        Application::build(&ground.dom0, &Order { vcpus: 2, cpus: 0b10, ..order(&image) }).unwrap();
+    let id = application.id();
+    assert_eq!(
+        ground.calls()[1..4],
+        ["vcpus d1 2", "affinity d1 vcpu 0 cpus 0x2", "affinity d1 vcpu 1 cpus 0x2"]
+    );
+    assert_eq!((ground.affinity(id, 0), ground.affinity(id, 1)), (Some(0b10), Some(0b10)));
+    drop(application);
+    // The machine has two CPUs.
+    let error =
+        Application::build(&ground.dom0, &Order { cpus: 0b100, ..order(&image) }).map(drop).unwrap_err();
+    assert_eq!(error.to_string(), "Xen refuses to pin its vCPUs to CPUs: invalid argument (EINVAL)");
+    ground.assert_clean("refused");
+}
+
+#[test]
+fn an_image_for_one_vcpu_is_not_given_more() {
+    let ground = leak(Ground::new());
+    let image = for_one_vcpu();
+    Application::build(&ground.dom0, &order(&image)).map(drop).unwrap();
+    ground.restart(None);
+    let error = Application::build(&ground.dom0, &Order { vcpus: 2, ..order(&image) }).map(drop).unwrap_err();
+    assert_eq!(error, BuildError::Vcpus { want: 2, most: 1 });
+    assert_eq!(error.to_string(), "its image runs on no more than 1 vCPU, and 2 are asked for");
+    assert_eq!(ground.calls(), [""; 0]);
+}
+
+#[test]
+fn a_service_is_pinned_as_the_table_says() {
+    let mut pinned = table();
+    pinned.domains[1].cpus = 0b01;
+    let (ground, mut builder) = stage(pinned, &[("images/net", &small()), ("images/control", &small())]);
+    let [net, control] = boot(&mut builder).unwrap();
+    assert_eq!((ground.affinity(net.id(), 0), ground.affinity(control.id(), 0)), (None, Some(0b01)));
+}
+
+#[test]
 fn an_application_that_cannot_be_loaded_costs_nothing() {
     let ground = leak(Ground::new());
     ground.restart(None);
@@ -412,7 +455,7 @@ fn memory_in_pieces_is_taken_when_there_is_no_other() {
     let shell = || {
         crate::domain::Shell::create(
             &ground.dom0,
-            crate::domain::Size { memory_pages: 1024, vcpus: 1, passthrough: false },
+            crate::domain::Size { memory_pages: 1024, vcpus: 1, cpus: 0, passthrough: false },
         )
     };
     let built = shell().unwrap();

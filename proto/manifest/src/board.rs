@@ -25,6 +25,7 @@
 //! image = "control"            # the domain's name unless given
 //! memory_mib = 24
 //! vcpus = 1
+//! cpus = [0]                   # optional: the CPUs that these run on
 //! heap_kib = 12288
 //! provisioning = true          # gets the files of the config partition
 //! offers = [{ channel = "device", to = "dom0" }, { channel = "network", to = "net" }]
@@ -49,6 +50,7 @@
 //! memory_mib = 64              # of all of them
 //! count = 2
 //! vcpus = 1                    # of one
+//! cpus = [0, 1]                # optional: the CPUs that these run on
 //! image_kib = 8192             # of one
 //! ```
 

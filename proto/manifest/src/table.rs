@@ -69,6 +69,8 @@ pub struct Domain {
     pub memory_mib: u32,
     /// Number of vCPUs; always 1 today.
     pub vcpus: u8,
+    /// The CPUs that these run on, a bit each; all if there is none.
+    pub cpus: u64,
     /// The most that its heap may take, in KiB.
     pub heap_kib: u32,
     /// Whether it gets the provisioning files as its second module.
@@ -169,6 +171,8 @@ pub struct Applications {
     pub count: u8,
     /// The most vCPUs of one.
     pub vcpus: u8,
+    /// The CPUs that these run on, a bit each; all if there is none.
+    pub cpus: u64,
     /// The largest image, in KiB. dom0 holds it while it is received.
     pub image_kib: u32,
 }

@@ -14,6 +14,10 @@ global_asm!(
     .asciz "Xen"
     .balign 4
     .long __start32
+    .long 7, 4, 1           /* the most vCPUs that the image runs on */
+    .asciz "Sarsen"
+    .balign 4
+    .long 1
 
 .section .text.entry, "ax", @progbits
 .code32

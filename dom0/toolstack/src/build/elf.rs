@@ -11,6 +11,9 @@ use ::elf::{ElfBytes, abi, endian::LittleEndian, note::Note};
 use heapless::Vec;
 use proto_xen::start_info::NOTE_PHYS32_ENTRY;
 
+/// Owner and number of a note of our own: the most vCPUs that the image runs on, in 4 bytes. Our runtime has it.
+pub const NOTE_VCPUS: (&str, u32) = ("Sarsen", 1);
+
 /// The most segments that are loaded.
 pub const MAX_SEGMENTS: usize = 16;
 
@@ -21,6 +24,8 @@ pub struct Image<'a> {
     pub entry: u32,
     /// What is loaded, by rising address.
     pub segments: Vec<Segment<'a>, MAX_SEGMENTS>,
+    /// The most vCPUs that it runs on, if it says so ([`NOTE_VCPUS`]).
+    pub max_vcpus: Option<u32>,
 }
 
 /// A part of an image.
@@ -144,13 +149,17 @@ impl<'a> Image<'a> {
         let headers = file.segments().ok_or(ElfError::NoSegments)?;
         let mut segments = Vec::<Segment<'a>, MAX_SEGMENTS>::new();
         let mut entry = None;
+        let mut max_vcpus = None;
         for header in headers {
             match header.p_type {
                 abi::PT_LOAD if header.p_memsz > 0 => {
                     let segment = load_segment(bytes, &header)?;
                     segments.push(segment).map_err(|_| ElfError::TooManySegments)?;
                 }
-                abi::PT_NOTE => entry = entry.or(find_entry(&file, &header)),
+                abi::PT_NOTE => {
+                    entry = entry.or_else(|| find_note(&file, &header, ("Xen", NOTE_PHYS32_ENTRY)));
+                    max_vcpus = max_vcpus.or_else(|| find_note(&file, &header, NOTE_VCPUS));
+                }
                 _ => {}
             }
         }
@@ -164,9 +173,10 @@ impl<'a> Image<'a> {
             }
         }
         let entry = entry.ok_or(ElfError::NoEntry)?;
+        let max_vcpus = max_vcpus.and_then(|most| u32::try_from(most).ok());
         let holds_entry = |segment: &Segment<'_>| (segment.start..segment.end()).contains(&entry);
         match u32::try_from(entry) {
-            Ok(low) if segments.iter().any(holds_entry) => Ok(Self { entry: low, segments }),
+            Ok(low) if segments.iter().any(holds_entry) => Ok(Self { entry: low, segments, max_vcpus }),
             _ => Err(ElfError::EntryOutside { entry }),
         }
     }
@@ -227,21 +237,26 @@ fn load_segment<'a>(
     Ok(Segment { start, data, length: header.p_memsz })
 }
 
-fn find_entry(file: &ElfBytes<'_, LittleEndian>, header: &::elf::segment::ProgramHeader) -> Option<u64> {
+/// The number that a note holds.
+fn find_note(
+    file: &ElfBytes<'_, LittleEndian>,
+    header: &::elf::segment::ProgramHeader,
+    (owner, kind): (&str, u32),
+) -> Option<u64> {
     let mut notes = file.segment_data_as_notes(header).ok()?;
     notes.find_map(|note| match note {
-        Note::Unknown(note) if note.n_type == u64::from(NOTE_PHYS32_ENTRY) && is_xen(note.name) => {
+        Note::Unknown(note) if note.n_type == u64::from(kind) && name_of(note.name) == owner.as_bytes() => {
             number(note.desc)
         }
         _ => None,
     })
 }
 
-fn is_xen(name: &[u8]) -> bool {
-    name.strip_suffix(b"\0").unwrap_or(name) == b"Xen"
+fn name_of(name: &[u8]) -> &[u8] {
+    name.strip_suffix(b"\0").unwrap_or(name)
 }
 
-/// The note holds an address of 4 or of 8 bytes.
+/// The note holds 4 or 8 bytes.
 fn number(bytes: &[u8]) -> Option<u64> {
     match bytes.len() {
         4 => bytes.try_into().ok().map(u32::from_le_bytes).map(u64::from),

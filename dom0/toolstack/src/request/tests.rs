@@ -11,7 +11,7 @@ fn requests() -> Requests<&'static str> {
 }
 
 fn with_room(bytes: usize) -> Requests<&'static str> {
-    Requests::new(Applications { memory_mib: 64, count: 2, vcpus: 1, image_kib: 1 }, bytes)
+    Requests::new(Applications { memory_mib: 64, count: 2, vcpus: 1, cpus: 0, image_kib: 1 }, bytes)
 }
 
 fn definition(app: AppId) -> AppDefinition {

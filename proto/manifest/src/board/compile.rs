@@ -199,6 +199,7 @@ impl<'a> Compiler<'a> {
             let why = format!("is {} and must be less than the domain's memory of {memory} MiB", heap.value);
             self.bad(&heap.at, why);
         }
+        let cpus = self.cpus(&part.cpus);
         let devices = self.device_indices(part, owners);
         Some(Domain {
             name: name?,
@@ -206,6 +207,7 @@ impl<'a> Compiler<'a> {
             sha256: [0; 32],
             memory_mib: memory?,
             vcpus: vcpus?.value,
+            cpus: cpus?,
             heap_kib: heap?.value,
             provisioning: part.provisioning.as_ref().is_some_and(|flag| flag.value),
             devices,
@@ -217,6 +219,7 @@ impl<'a> Compiler<'a> {
         let memory = self.need(&part.memory_mib, &part.at, "applications", "memory_mib");
         let count = self.need(&part.count, &part.at, "applications", "count");
         let vcpus = self.need(&part.vcpus, &part.at, "applications", "vcpus");
+        let cpus = self.cpus(&part.cpus);
         let image = self.need(&part.image_kib, &part.at, "applications", "image_kib");
         if let (Some(image), Some(dom0)) = (image, &self.file.dom0.memory_mib)
             && u64::from(image.value) >= u64::from(dom0.value) * 1024
@@ -231,8 +234,26 @@ impl<'a> Compiler<'a> {
             memory_mib: memory?.value,
             count: count?.value,
             vcpus: vcpus?.value,
+            cpus: cpus?,
             image_kib: image?.value,
         })
+    }
+
+    /// A list of CPUs as a set.
+    fn cpus(&mut self, list: &Option<Item<Vec<Item<u8>>>>) -> Option<u64> {
+        let mut set = 0u64;
+        let mut good = true;
+        for cpu in list.iter().flat_map(|list| &list.value) {
+            let bit = 1u64.checked_shl(cpu.value.into()).unwrap_or(0);
+            if bit == 0 {
+                self.bad(&cpu.at, format!("is {} and must be a CPU from 0 to 63", cpu.value));
+            } else if set & bit != 0 {
+                self.bad(&cpu.at, format!("names CPU {} once more", cpu.value));
+            }
+            good &= bit != 0 && set & bit == 0;
+            set |= bit;
+        }
+        good.then_some(set)
     }
 
     fn images(&self) -> Vec<Image> {

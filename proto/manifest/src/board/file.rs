@@ -62,6 +62,7 @@ part!(Domain {
     image: String,
     memory_mib: u32,
     vcpus: u8,
+    cpus: Vec<Item<u8>>,
     heap_kib: u32,
     provisioning: bool,
     order: u32,
@@ -79,7 +80,7 @@ part!(Device {
     transport: u8,
     pool_kib: u32,
 });
-part!(Applications { memory_mib: u32, count: u8, vcpus: u8, image_kib: u32 });
+part!(Applications { memory_mib: u32, count: u8, vcpus: u8, cpus: Vec<Item<u8>>, image_kib: u32 });
 part!(
     /// `{ channel = "…", to = "…" }`
     Offer { channel: String, to: String }

@@ -11,6 +11,7 @@ fn domain(text: &str, devices: &[u8]) -> Domain {
         sha256: [7; 32],
         memory_mib: 16,
         vcpus: 1,
+        cpus: 0,
         heap_kib: 4096,
         provisioning: false,
         devices: devices.iter().copied().collect(),
@@ -49,7 +50,7 @@ fn table() -> Table {
         domains: [domain("net", &[0]), domain("control", &[])].into_iter().collect(),
         channels: [network, device].into_iter().collect(),
         devices: [nic("uplink")].into_iter().collect(),
-        applications: Applications { memory_mib: 64, count: 2, vcpus: 1, image_kib: 4096 },
+        applications: Applications { memory_mib: 64, count: 2, vcpus: 1, cpus: 0, image_kib: 4096 },
     }
 }
 
@@ -168,6 +169,7 @@ fn the_largest_table_fits() {
         let mut entry = domain("sixteen-letters-", &[]);
         entry.name = text.clone();
         entry.memory_mib = Domain::MAX_MEMORY_MIB;
+        entry.cpus = u64::MAX;
         large.domains.push(entry).unwrap();
         let mut entry = nic("sixteen-letters-");
         entry.name = text;

@@ -7,13 +7,20 @@ pub(crate) type Header = (u32, u64, u64, u64, u64);
 
 /// An ELF file with these program headers and the entry note; `body` follows the headers.
 pub(crate) fn elf(headers: &[Header], entry: u32, body: &[u8]) -> Vec<u8> {
-    let mut note = Vec::new();
-    for word in [4u32, 4, NOTE_PHYS32_ENTRY] {
-        note.extend(word.to_le_bytes());
-    }
-    note.extend(b"Xen\0");
-    note.extend(entry.to_le_bytes());
+    elf_with_notes(headers, &[("Xen", NOTE_PHYS32_ENTRY, entry)], body)
+}
 
+/// The same with these notes: owner, number, value.
+fn elf_with_notes(headers: &[Header], notes: &[(&str, u32, u32)], body: &[u8]) -> Vec<u8> {
+    let mut note = Vec::new();
+    for &(owner, kind, value) in notes {
+        for word in [owner.len() as u32 + 1, 4, kind] {
+            note.extend(word.to_le_bytes());
+        }
+        note.extend(owner.as_bytes());
+        note.resize(note.len() / 4 * 4 + 4, 0);
+        note.extend(value.to_le_bytes());
+    }
     let note_at = 64 + 56 * (headers.len() as u64 + 1);
     let mut file = vec![0x7f, b'E', b'L', b'F', 2, 1, 1, 0];
     file.resize(16, 0);
@@ -48,6 +55,25 @@ pub(crate) fn small() -> Vec<u8> {
     let headers =
         [(abi::PT_LOAD, body_at, 0x10_0000, 6, 6), (abi::PT_LOAD, body_at + 6, 0x10_2000, 4, 0x1234)];
     elf(&headers, 0x10_0000, b"text..data")
+}
+
+/// The same for at most one vCPU, as our runtime has it.
+pub(crate) fn for_one_vcpu() -> Vec<u8> {
+    let body_at = 64 + 56 * 3 + 44;
+    let headers =
+        [(abi::PT_LOAD, body_at, 0x10_0000, 6, 6), (abi::PT_LOAD, body_at + 6, 0x10_2000, 4, 0x1234)];
+    let (owner, kind) = NOTE_VCPUS;
+    let notes = [(owner, kind, 1), ("Xen", NOTE_PHYS32_ENTRY, 0x10_0000)];
+    elf_with_notes(&headers, &notes, b"text..data")
+}
+
+#[test]
+fn an_image_says_how_many_vcpus_it_runs_on() {
+    let (any, one) = (small(), for_one_vcpu());
+    assert_eq!(Image::parse(&any).unwrap().max_vcpus, None);
+    let image = Image::parse(&one).unwrap();
+    assert_eq!((image.max_vcpus, image.entry), (Some(1), 0x10_0000));
+    assert_eq!(image.segments[1].data, b"data");
 }
 
 #[test]

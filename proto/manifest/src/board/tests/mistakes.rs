@@ -52,7 +52,7 @@ const CASES: &[Case] = &[
     (
         "an unknown key of a domain",
         &[Base("heap_kib = 4096\ndevices", "heap_kbi = 4096\ndevices")],
-        "base.toml:11: domain.net.heap_kbi: there is no such key; there are `image`, `memory_mib`, `vcpus`, `heap_kib`, `provisioning`, `order`, `offers`, `accepts`, `devices` [E-TABLE-003]",
+        "base.toml:11: domain.net.heap_kbi: there is no such key; there are `image`, `memory_mib`, `vcpus`, `cpus`, `heap_kib`, `provisioning`, `order`, `offers`, `accepts`, `devices` [E-TABLE-003]",
     ),
     (
         "an unknown table",
@@ -83,6 +83,16 @@ const CASES: &[Case] = &[
         "a number that the key cannot hold",
         &[Base("vcpus = 1\nheap_kib = 4096\ndevices", "vcpus = 300\nheap_kib = 4096\ndevices")],
         "base.toml:10: domain.net.vcpus: is 300 and must be from 0 to 255 [E-TABLE-009]",
+    ),
+    (
+        "a CPU that no mask has",
+        &[Base("vcpus = 1\nheap_kib = 4096\ndevices", "vcpus = 1\ncpus = [1, 64]\nheap_kib = 4096\ndevices")],
+        "base.toml:11: domain.net.cpus[1]: is 64 and must be a CPU from 0 to 63 [E-TABLE-009]",
+    ),
+    (
+        "a CPU twice",
+        &[Base("count = 2", "count = 2\ncpus = [1, 0, 1]")],
+        "base.toml:27: applications.cpus[2]: names CPU 1 once more [E-TABLE-009]",
     ),
     (
         "a missing key",
