@@ -130,7 +130,8 @@ impl Built {
 pub fn subcommand(options: &Options) -> Result<()> {
     if options.board.is_none() && !board_file(&default_board(options.arch)).is_file() {
         let names = image_names(&load(&Options::default())?);
-        compile(options.arch, &names.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        compile(&paths::repository(), options.arch, &names)?;
         let folder = linker_folder(options.arch);
         names.iter().for_each(|name| println!("{}", folder.join(name).display()));
         eprintln!("There is no board for {} yet, hence no archive.", options.arch.name());
@@ -153,7 +154,8 @@ pub fn build(options: &Options) -> Result<Built> {
         ensure!(missing.is_none(), "nothing was built yet: run once without --no-build");
     } else {
         let names: Vec<&str> = built.symbols.keys().map(String::as_str).collect();
-        compile(arch, &names)?;
+        check_images(&board)?;
+        compile(&paths::repository(), arch, &names)?;
     }
     let step = ui::step("pack images");
     paths::create(built.folder.join("images"))?;
@@ -216,6 +218,11 @@ fn board_file(name: &str) -> PathBuf {
     paths::repository().join("board-support/boards").join(name).join("board.toml")
 }
 
+/// What the linker made of an image, with its line tables.
+pub fn linked(arch: Arch, image: &str) -> PathBuf {
+    linker_folder(arch).join(image)
+}
+
 /// Where cargo puts what the linker made.
 fn linker_folder(arch: Arch) -> PathBuf {
     paths::target().join(arch.target()).join(PROFILE)
@@ -249,8 +256,18 @@ fn image_names(board: &Board) -> Vec<String> {
     names
 }
 
-/// Compiles all images in one cargo run.
-fn compile(arch: Arch, names: &[&str]) -> Result<()> {
+/// Every image of the board is a package, which is told by its folder.
+fn check_images(board: &Board) -> Result<()> {
+    let folder = paths::repository().join("stubdoms");
+    let is_there = |image: &str| folder.join(image).join("Cargo.toml").is_file();
+    board.check_images(is_there).map_err(|errors| mistakes(board.name(), &errors))
+}
+
+/// Compiles images of the workspace in `root` in one cargo run. Where they come to, [`linked`] tells.
+///
+/// # Errors
+/// When one does not compile; cargo has told why.
+pub fn compile(root: &Path, arch: Arch, names: &[&str]) -> Result<()> {
     let step = ui::step(format!("build domains for {}", arch.name()));
     let mut cargo = tool("cargo").args(["build", "--profile", PROFILE, "--target", &arch.target()]);
     for name in names {
@@ -259,7 +276,7 @@ fn compile(arch: Arch, names: &[&str]) -> Result<()> {
     // A variable would replace the flags in .cargo/config.toml, and the domains need those.
     let cargo = ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS"]
         .into_iter()
-        .fold(cargo.dir(&paths::repository()), |cargo, name| cargo.without_env(name));
+        .fold(cargo.dir(root), |cargo, name| cargo.without_env(name));
     cargo.run_loud(&step)?;
     step.done("");
     Ok(())

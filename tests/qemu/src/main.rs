@@ -12,6 +12,7 @@ mod bad_controller;
 mod bad_image;
 mod boot;
 mod stage;
+mod template;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -29,8 +30,14 @@ struct Story {
 }
 
 /// All stories, the quick ones first.
-const STORIES: &[&[Story]] =
-    &[boot::STORIES, bad_image::STORIES, application::STORIES, bad_app::STORIES, bad_controller::STORIES];
+const STORIES: &[&[Story]] = &[
+    boot::STORIES,
+    bad_image::STORIES,
+    application::STORIES,
+    bad_app::STORIES,
+    bad_controller::STORIES,
+    template::STORIES,
+];
 
 fn main() -> ExitCode {
     let argument = std::env::args().nth(1);
