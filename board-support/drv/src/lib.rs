@@ -4,16 +4,18 @@
 //! |---|---|
 //! | [`mmio`] | the step from mapped words to a register block (unsafe) |
 //! | [`dma`] | copying frames and records to and from memory that a device writes |
-//! | [`nic`] | network cards: [`nic::e1000e`] |
+//! | [`nic`] | network cards: what they have in common, and [`nic::e1000e`] |
+//! | [`virtio`] | virtio devices: their transport, their queues, and the card [`virtio::net`] |
 //!
 //! A driver is a machine over two traits: one for the device's registers, which a fake implements in
-//! the tests, and `hyp`'s `Pages` for memory that the device reads and writes. It neither waits nor
+//! the tests, and [`dma::DevicePages`] for memory that the device reads and writes. It neither waits nor
 //! allocates after start. Which interrupt means what is told by its methods; waiting for interrupts is
 //! the shell's.
 //!
 //! Trust: the device may be broken or hostile. What it writes into memory is copied once and checked;
 //! what contradicts itself is a fault, after which the device is reset. The IOMMU keeps it out of
-//! other domains; nothing keeps it out of this domain's own memory.
+//! other domains; nothing keeps it out of this domain's own memory. Without an IOMMU nothing keeps it out
+//! of anything: the drivers tell it of no memory but its own.
 
 #![no_std]
 
@@ -24,3 +26,6 @@ extern crate std;
 pub mod dma;
 pub mod mmio;
 pub mod nic;
+#[cfg(test)]
+mod ram;
+pub mod virtio;

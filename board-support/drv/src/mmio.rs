@@ -18,8 +18,8 @@ pub trait DeviceWords {
 /// A register block.
 ///
 /// # Safety
-/// 1. The type is `repr(C)`, and every field is a `safe-mmio` field of 32 bits, an array of such, or
-///    reserved words that are never accessed.
+/// 1. The type is `repr(C)`, and every field is a `safe-mmio` field of 8, 16 or 32 bits, an array of
+///    such, another register block, or reserved and never accessed. Its alignment is at most 4.
 /// 2. The access rights of the fields are those that the device's documentation gives: no register
 ///    makes the device overwrite memory that it was not told about.
 pub unsafe trait RegisterBlock {}
@@ -51,6 +51,7 @@ impl<M: DeviceWords, T: RegisterBlock> Window<M, T> {
     /// # Errors
     /// [`WindowTooShort`].
     pub fn new(memory: M) -> Result<Self, WindowTooShort> {
+        const { assert!(align_of::<T>() <= align_of::<AtomicU32>(), "a register block is of words") };
         let (need, have) = (size_of::<T>(), size_of_val(memory.words()));
         if need > have {
             return Err(WindowTooShort { need, have });
@@ -66,9 +67,9 @@ impl<M: DeviceWords, T: RegisterBlock> Window<M, T> {
         let at = NonNull::from(words).cast::<T>();
         // SAFETY:
         // 1. `at` points to words that stay mapped while `self` is borrowed, as many as `T` has bytes
-        //    (above), aligned for `T`, whose fields are words (`RegisterBlock` 1).
+        //    (above), aligned for `T`, whose fields need no more than words do (`RegisterBlock` 1).
         // 2. The mapping is ours and borrowed exclusively. If somebody mapped the device twice, both
-        //    accesses are single instructions of 32 bits: the device sees both, memory safety does not.
+        //    accesses are single instructions: the device sees both, memory safety does not.
         // 3. The rights that the fields claim are the device's (`RegisterBlock` 2).
         unsafe { UniqueMmioPointer::new(at) }
     }

@@ -5,7 +5,7 @@
 //! | task | sleeps until |
 //! |---|---|
 //! | supervision | dom0 asks something, or a line is logged |
-//! | [`card`] | the card raises a vector |
+//! | [`card`] | the card raises an interrupt |
 //! | [`vif`], one each | the guest raises its event channel |
 //! | [`control`] | control asks something, or the uplink changes |
 //! | [`timers`] | the machine's next deadline, such as a lease's renewal |
@@ -39,9 +39,9 @@ async fn main(boot: board_support_rt::Boot, spawner: board_support_rt::Spawner) 
         Ok(card) => card,
         Err(error) => return log::error!("uplink {}: {error}", node::UPLINK),
     };
-    let (running, vectors) = card.bring_up().await;
+    let (running, interrupts) = card.bring_up().await;
     let node = node::Node::new(running);
-    spawner.spawn(card::run(node, vectors));
+    spawner.spawn(card::run(node, interrupts));
     spawner.spawn(timers::run(node));
     spawner.spawn(control::run(node, wiring, spawner));
     stubdoms_service::ready();

@@ -7,7 +7,7 @@ use core::{
     task::{Context, Poll},
 };
 
-use board_support_drv::nic::{Link, e1000e};
+use board_support_drv::nic::{Causes, Fault, Link};
 use board_support_hyp::Xen;
 use board_support_pv::net::back::{Back, ConnectError, Vif};
 use board_support_rt::{Domain, entropy, timer};
@@ -72,8 +72,8 @@ pub(crate) struct Node {
     pub(crate) deadline_moved: Flag,
     /// The uplink's link or lease is another one.
     pub(crate) uplink_changed: Flag,
-    /// A vif waits for room in the card.
-    pub(crate) room_wanted: Flag,
+    /// The card is to be looked at: a vif waits for room in it, or it did what it must not.
+    pub(crate) card_wanted: Flag,
     /// There is room in the card again, for each vif.
     room: [Flag; MAX_VIFS],
     /// The vif is gone, for its task.
@@ -84,7 +84,7 @@ struct State {
     machine: Forwarder,
     ports: Ports,
     next: Option<Instant>,
-    /// Frames that the card itself counted as bad or missed.
+    /// Frames that the card itself counted as bad or missed; and how often it was reset.
     card_errors: u64,
     card_drops: u64,
     frame: [u8; MAX_FRAME],
@@ -126,7 +126,7 @@ impl Node {
             state: RefCell::new(state),
             deadline_moved: Flag::new(),
             uplink_changed: Flag::new(),
-            room_wanted: Flag::new(),
+            card_wanted: Flag::new(),
             room: [const { Flag::new() }; MAX_VIFS],
             gone: [const { Flag::new() }; MAX_VIFS],
         }))
@@ -148,12 +148,11 @@ impl Node {
     ///
     /// # Errors
     /// What the card did wrong.
-    pub(crate) fn look_at_link(&self) -> Result<Option<Link>, e1000e::Fault> {
+    pub(crate) fn look_at_link(&self) -> Result<Option<Link>, Fault> {
         let mut state = self.state.borrow_mut();
         let Some(card) = &mut state.ports.card else {
             return Ok(None);
         };
-        card.acknowledge_other();
         let link = card.read_link()?;
         state.ports.link = link.is_some();
         state.machine.on_link(now(), link.is_some());
@@ -163,10 +162,14 @@ impl Node {
         Ok(link)
     }
 
-    /// To be called when the card's receive vector came.
-    pub(crate) fn acknowledge_receive(&self) {
-        if let Some(card) = &mut self.state.borrow_mut().ports.card {
-            card.acknowledge_receive();
+    /// To be called when this interrupt of the card came; says what it is about.
+    ///
+    /// # Errors
+    /// What the card did wrong.
+    pub(crate) fn acknowledge(&self, interrupt: usize) -> Result<Causes, Fault> {
+        match &mut self.state.borrow_mut().ports.card {
+            Some(card) => card.acknowledge(interrupt),
+            None => Ok(Causes::empty()),
         }
     }
 
@@ -174,7 +177,7 @@ impl Node {
     ///
     /// # Errors
     /// What the card did wrong.
-    pub(crate) fn receive(&self) -> Result<Pass, e1000e::Fault> {
+    pub(crate) fn receive(&self) -> Result<Pass, Fault> {
         let mut state = self.state.borrow_mut();
         let mut outcome = Ok(Pass::More);
         for _ in 0..PASS {
@@ -196,13 +199,9 @@ impl Node {
         outcome
     }
 
-    /// To be called when the card's transmit vector came: vifs may go on.
+    /// To be called when the card has sent something: vifs may go on.
     pub(crate) fn has_transmitted(&self) {
-        let mut state = self.state.borrow_mut();
-        if let Some(card) = &mut state.ports.card {
-            card.acknowledge_transmit();
-        }
-        self.give_room(&mut state);
+        self.give_room(&mut self.state.borrow_mut());
     }
 
     /// Whether a vif waits for room while frames stay in the card.
@@ -212,10 +211,11 @@ impl Node {
         ports.starved && ports.link && ports.card.as_mut().is_some_and(|card| card.unsent() > 0)
     }
 
-    /// Takes the card away, to reset it. The machine sees that as a pulled cable.
+    /// Takes the card away, to reset it. The machine sees that as a pulled cable; it counts as an error.
     pub(crate) fn detach(&self) -> Option<Card> {
         let mut state = self.state.borrow_mut();
         let card = state.ports.card.take();
+        state.card_errors += u64::from(card.is_some());
         state.ports.link = false;
         state.machine.on_link(now(), false);
         self.give_room(&mut state);
@@ -299,7 +299,7 @@ impl Node {
         };
         self.settle(&mut state);
         if outcome == Ok(Pass::NoRoom) {
-            self.room_wanted.signal(());
+            self.card_wanted.signal(());
         }
         outcome
     }
@@ -346,6 +346,9 @@ impl Node {
         let now = now();
         let next = machine.poll(now, ports).map(|next| next.max(now + TICK));
         ports.flush();
+        if ports.card.as_ref().is_some_and(|card| card.fault().is_some()) {
+            self.card_wanted.signal(());
+        }
         while let Some(event) = machine.take_event() {
             match event {
                 Event::Uplink(event) => {

@@ -32,12 +32,12 @@ use core::{
     time::Duration,
 };
 
-use board_support_hyp::{Pages, Shared};
-use proto_xen::Gaddr;
+use board_support_hyp::Shared;
 
-use super::Link;
-use crate::dma;
+use super::{Link, MAX_FRAME, NotSent, SHORTEST_FRAME, Statistics};
+use crate::dma::{self, BusAddress, DevicePages};
 
+mod card;
 mod descriptor;
 mod registers;
 
@@ -50,9 +50,6 @@ pub const RESET_TIME: Duration = Duration::from_millis(10);
 /// MSI-X vectors in use, in the order of the table's entries: receive, transmit, other.
 pub const VECTORS: usize = 3;
 
-/// Longest frame in bytes, without the frame check sequence.
-pub const MAX_FRAME: usize = 1514;
-
 /// Bytes of a buffer; RCTL says so to the device.
 const BUFFER: usize = 2048;
 const BUFFER_WORDS: usize = BUFFER / 4;
@@ -64,8 +61,6 @@ const TX_DESCRIPTORS: u16 = 128;
 
 /// Descriptors that are given to the device in one go.
 const BATCH: u16 = 16;
-
-const SHORTEST_FRAME: usize = 14;
 
 /// Why the device did not start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,26 +114,8 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Why a frame was not sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotSent {
-    /// All descriptors are the device's; see [`E1000e::want_room`].
-    Full,
-    /// Longer than [`MAX_FRAME`], or shorter than an Ethernet header.
-    Length,
-}
-
-/// Counts that the device keeps itself, since the last reading.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Statistics {
-    /// Frames that came in damaged.
-    pub rx_errors: u32,
-    /// Frames for which no buffer was free.
-    pub rx_missed: u32,
-}
-
 /// Rings and buffers.
-struct Memory<P: Pages> {
+struct Memory<P: DevicePages> {
     rx_ring: Mapped<P>,
     tx_ring: Mapped<P>,
     /// Two buffers a page.
@@ -147,15 +124,15 @@ struct Memory<P: Pages> {
 }
 
 /// A page, and where the device finds it.
-struct Mapped<P: Pages> {
+struct Mapped<P: DevicePages> {
     page: P::Page,
-    at: Gaddr,
+    at: BusAddress,
 }
 
-impl<P: Pages> Mapped<P> {
+impl<P: DevicePages> Mapped<P> {
     fn allocate(pages: &P) -> Result<Self, StartError> {
         let page = pages.allocate().ok_or(StartError::NoMemory)?;
-        let at = pages.gfn(&page).base();
+        let at = BusAddress::of(pages.dfn(&page));
         Ok(Self { page, at })
     }
 
@@ -168,23 +145,23 @@ impl<P: Pages> Mapped<P> {
 struct Buffer<'m> {
     words: &'m dma::Words,
     first: usize,
-    at: Gaddr,
+    at: BusAddress,
 }
 
-fn buffer<P: Pages>(pages: &[Mapped<P>], index: u16) -> Option<Buffer<'_>> {
+fn buffer<P: DevicePages>(pages: &[Mapped<P>], index: u16) -> Option<Buffer<'_>> {
     let home = pages.get(usize::from(index / 2))?;
     let half = usize::from(index % 2);
-    let at = Gaddr(home.at.0 + (half * BUFFER) as u64);
+    let at = home.at.plus((half * BUFFER) as u64);
     Some(Buffer { words: home.page.words(), first: half * BUFFER_WORDS, at })
 }
 
 /// A device that was told to reset, and the memory that it will use.
-pub struct Stopped<B: Bus, P: Pages> {
+pub struct Stopped<B: Bus, P: DevicePages> {
     bus: B,
     memory: Memory<P>,
 }
 
-impl<B: Bus, P: Pages> Stopped<B, P> {
+impl<B: Bus, P: DevicePages> Stopped<B, P> {
     /// Takes memory and tells the device to reset. [`Stopped::start`] may follow after [`RESET_TIME`].
     ///
     /// # Errors
@@ -262,7 +239,7 @@ fn hardware_address(low: u32, high: u32) -> Option<[u8; 6]> {
 }
 
 /// A running device.
-pub struct E1000e<B: Bus, P: Pages> {
+pub struct E1000e<B: Bus, P: DevicePages> {
     bus: B,
     memory: Memory<P>,
     mac: [u8; 6],
@@ -278,7 +255,7 @@ pub struct E1000e<B: Bus, P: Pages> {
     tx_clean: u16,
 }
 
-impl<B: Bus, P: Pages> E1000e<B, P> {
+impl<B: Bus, P: DevicePages> E1000e<B, P> {
     /// Its hardware address.
     #[must_use]
     pub fn mac(&self) -> [u8; 6] {
@@ -295,7 +272,8 @@ impl<B: Bus, P: Pages> E1000e<B, P> {
             return Err(Fault::Gone);
         }
         let status = Status::from_bits_retain(status);
-        let link = Link { speed_mbit: status.speed_mbit(), full_duplex: status.contains(Status::FD) };
+        let link =
+            Link::Negotiated { speed_mbit: status.speed_mbit(), full_duplex: status.contains(Status::FD) };
         Ok(status.contains(Status::LU).then_some(link))
     }
 

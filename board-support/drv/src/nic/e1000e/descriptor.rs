@@ -10,9 +10,8 @@
 
 use bitflags::bitflags;
 use core::sync::atomic::Ordering;
-use proto_xen::Gaddr;
 
-use crate::dma::Words;
+use crate::dma::{BusAddress, Words};
 
 /// Bytes of a descriptor.
 pub(super) const BYTES: usize = 16;
@@ -81,13 +80,13 @@ fn get(ring: &Words, index: u16, word: usize, order: Ordering) -> u32 {
     ring[usize::from(index) % usize::from(IN_A_PAGE) * WORDS + word].load(order)
 }
 
-fn put_address(ring: &Words, index: u16, address: Gaddr) {
+fn put_address(ring: &Words, index: u16, address: BusAddress) {
     put(ring, index, 0, address.0 as u32);
     put(ring, index, 1, (address.0 >> 32) as u32);
 }
 
 /// Gives the device a buffer to fill.
-pub(super) fn offer(ring: &Words, index: u16, buffer: Gaddr) {
+pub(super) fn offer(ring: &Words, index: u16, buffer: BusAddress) {
     put_address(ring, index, buffer);
     put(ring, index, 2, 0);
     put(ring, index, 3, 0);
@@ -107,7 +106,7 @@ pub(super) fn received(ring: &Words, index: u16) -> Option<Received> {
 }
 
 /// Gives the device a frame to send, whole in one buffer, and asks for a report.
-pub(super) fn send(ring: &Words, index: u16, frame: Gaddr, length: u16) {
+pub(super) fn send(ring: &Words, index: u16, frame: BusAddress, length: u16) {
     let command = Command::EOP | Command::IFCS | Command::RS;
     put_address(ring, index, frame);
     put(ring, index, 2, u32::from(length) | u32::from(command.bits()) << 24);

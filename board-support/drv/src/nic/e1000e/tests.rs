@@ -1,80 +1,8 @@
 //! The driver against a device in memory, honest first, then lying.
 
 use super::*;
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use proto_xen::Gfn;
+use crate::ram::Ram;
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, vec, vec::Vec};
-
-type PageWords = Rc<dma::Words>;
-
-/// Memory that both ends see.
-#[derive(Clone, Default)]
-struct Ram {
-    pages: Rc<RefCell<BTreeMap<u64, PageWords>>>,
-    limit: Option<usize>,
-}
-
-struct Page {
-    words: PageWords,
-    gfn: Gfn,
-}
-
-impl Shared for Page {
-    fn words(&self) -> &dma::Words {
-        &self.words
-    }
-}
-
-impl Pages for Ram {
-    type Page = Page;
-
-    fn allocate(&self) -> Option<Page> {
-        let mut pages = self.pages.borrow_mut();
-        if self.limit == Some(pages.len()) {
-            return None;
-        }
-        // Above 4 GiB for some, so that upper halves of addresses matter.
-        let gfn = 0xf_fff0 + pages.len() as u64;
-        let words: PageWords = Rc::new([const { AtomicU32::new(0) }; 1024]);
-        pages.insert(gfn, words.clone());
-        Some(Page { words, gfn: Gfn(gfn) })
-    }
-
-    fn gfn(&self, page: &Page) -> Gfn {
-        page.gfn
-    }
-}
-
-impl Ram {
-    fn word(&self, address: u64) -> (PageWords, usize) {
-        let pages = self.pages.borrow();
-        let page = pages.get(&(address >> 12)).unwrap_or_else(|| panic!("DMA outside: {address:#x}"));
-        (page.clone(), (address & 0xfff) as usize / 4)
-    }
-
-    fn load(&self, address: u64) -> u32 {
-        let (page, word) = self.word(address);
-        page[word].load(Relaxed)
-    }
-
-    fn store(&self, address: u64, value: u32) {
-        let (page, word) = self.word(address);
-        page[word].store(value, Relaxed);
-    }
-
-    fn read(&self, address: u64, length: usize) -> Vec<u8> {
-        let words = (0..length as u64).step_by(4).flat_map(|at| self.load(address + at).to_le_bytes());
-        words.take(length).collect()
-    }
-
-    fn write(&self, address: u64, bytes: &[u8]) {
-        for (at, chunk) in (0..).step_by(4).zip(bytes.chunks(4)) {
-            let mut word = [0xee; 4];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.store(address + at, u32::from_le_bytes(word));
-        }
-    }
-}
 
 #[derive(Default)]
 struct State {
@@ -397,7 +325,7 @@ fn lengths_that_no_frame_has_are_not_sent() {
 #[test]
 fn the_link_is_read_and_its_change_raises_the_third_vector() {
     let (fake, mut device) = started();
-    assert_eq!(device.read_link(), Ok(Some(Link { speed_mbit: 1000, full_duplex: true })));
+    assert_eq!(device.read_link(), Ok(Some(Link::Negotiated { speed_mbit: 1000, full_duplex: true })));
     fake.set("STATUS", 0x0008_0000);
     fake.raise(1 << 24 | 1 << 2);
     assert_eq!(fake.raised(), [2]);
@@ -406,7 +334,7 @@ fn the_link_is_read_and_its_change_raises_the_third_vector() {
     fake.set("STATUS", 0x42);
     fake.raise(1 << 24 | 1 << 2);
     assert_eq!(fake.raised(), [2]);
-    assert_eq!(device.read_link(), Ok(Some(Link { speed_mbit: 100, full_duplex: false })));
+    assert_eq!(device.read_link(), Ok(Some(Link::Negotiated { speed_mbit: 100, full_duplex: false })));
     assert_eq!(device.read_statistics(), Statistics { rx_errors: 5, rx_missed: 4 });
 }
 
@@ -490,7 +418,7 @@ fn a_card_without_an_address_does_not_start() {
 
 #[test]
 fn too_little_memory_is_said_and_given_back() {
-    let ram = Ram { limit: Some(100), ..Ram::default() };
+    let ram = Ram::of(100);
     let error = Stopped::new(Fake::new(&ram), &ram).err();
     assert_eq!(error, Some(StartError::NoMemory));
 }
