@@ -37,13 +37,21 @@ impl fmt::Display for ImageError {
     }
 }
 
+/// The image of `domain`, whatever it is: for who has checked it before.
+///
+/// # Errors
+/// [`ImageError::Missing`].
+pub fn find<'a>(archive: &Archive<'a>, domain: &Domain) -> Result<&'a [u8], ImageError> {
+    let mut found = archive.under(IMAGES).filter(|entry| entry.name == domain.image.as_str());
+    Ok(found.next().ok_or(ImageError::Missing)?.data)
+}
+
 /// The image of `domain`, if it is the one that the table names.
 ///
 /// # Errors
 /// As [`ImageError`] tells.
 pub fn checked<'a>(archive: &Archive<'a>, domain: &Domain) -> Result<&'a [u8], ImageError> {
-    let mut found = archive.under(IMAGES).filter(|entry| entry.name == domain.image.as_str());
-    let image = found.next().ok_or(ImageError::Missing)?.data;
+    let image = find(archive, domain)?;
     let found = sha256(image);
     if found == domain.sha256 { Ok(image) } else { Err(ImageError::Hash { expected: domain.sha256, found }) }
 }

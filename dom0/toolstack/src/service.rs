@@ -12,7 +12,7 @@ use proto_manifest::{
     archive::Archive,
     name::Name,
     table::{Bus, Device, Domain, MAX_DOMAINS, Table},
-    wiring::{DeviceGrant, MAX_BYTES, Wiring},
+    wiring::{ChannelEnd, DeviceGrant, End, MAX_BYTES, Wiring},
 };
 use proto_xen::{DomId, Gfn, PAGE_SIZE};
 
@@ -46,6 +46,8 @@ pub struct Builder<'a, H: Hypervisor, C: ConfigSpace> {
     pub provisioning: &'a [u8],
     ids: [Option<DomId>; MAX_DOMAINS],
     ports: PortBook,
+    /// Whose image was found to have its hash. The archive lies in our own memory, and nobody writes it.
+    checked: [bool; MAX_DOMAINS],
 }
 
 /// A service whose image and layout were found good.
@@ -57,12 +59,24 @@ pub struct Plan<'a> {
     layout: Layout,
 }
 
+/// What a service is told of a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// The peer of the channel with this name has ended.
+    Gone(Name),
+    /// The peer is there, and this is the service's end.
+    Back(ChannelEnd),
+}
+
 /// A service that is built. Dropping it ends it: the domain is paused, its devices are taken back,
 /// then it is destroyed.
 #[derive(Debug)]
 pub struct Service<'a, H: Hypervisor, C: ConfigSpace> {
+    index: usize,
     name: Name,
     epitaph: Gfn,
+    /// Its ends towards other services, as it was told.
+    told: Vec<ChannelEnd, 8>,
     /// dom0's ends of its channels, until someone takes them.
     pub to_dom0: Vec<Dom0End<'a, H>, 8>,
     // In the order in which they end.
@@ -81,18 +95,34 @@ impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
         provisioning: &'a [u8],
     ) -> Self {
         let ids = [None; MAX_DOMAINS];
-        Self { hyp, table, archive, held, signature, provisioning, ids, ports: PortBook::default() }
+        Self {
+            hyp,
+            table,
+            archive,
+            held,
+            signature,
+            provisioning,
+            ids,
+            ports: PortBook::default(),
+            checked: [false; MAX_DOMAINS],
+        }
     }
 
     /// Checks the image of the service with this index, and that its devices are there, and lays out
-    /// its memory. Changes nothing.
+    /// its memory. Changes nothing outside. The hash is computed for the first time only.
     ///
     /// # Errors
     /// [`BuildError::Image`], [`BuildError::Elf`], [`BuildError::Layout`], and [`BuildError::Device`]
     /// for a device that was not found: before the domain has a number that its peers are told.
-    pub fn prepare(&self, index: usize) -> Result<Plan<'a>, BuildError> {
+    pub fn prepare(&mut self, index: usize) -> Result<Plan<'a>, BuildError> {
         let domain = self.table.domains.get(index).ok_or(BuildError::NoSuchDomain)?;
-        let image = Image::parse(image::checked(&self.archive, domain)?)?;
+        let checked = self.checked.get_mut(index).ok_or(BuildError::NoSuchDomain)?;
+        let image = match checked {
+            true => image::find(&self.archive, domain)?,
+            false => image::checked(&self.archive, domain)?,
+        };
+        *checked = true;
+        let image = Image::parse(image)?;
         check_vcpus(&image, domain.vcpus.into())?;
         for device in self.table.devices_of(domain) {
             self.held(device)?;
@@ -146,8 +176,10 @@ impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
         let Plan { index, domain, image, mut layout } = plan;
         // Declared before the ends, so that these are given back first if a step fails.
         let mut service = Service {
+            index,
             name: domain.name.clone(),
             epitaph: layout.special(wiring::EPITAPH),
+            told: Vec::new(),
             to_dom0: Vec::new(),
             devices: Vec::new(),
             shell,
@@ -159,6 +191,8 @@ impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
         }
         let links = wiring::connect(self.hyp, self.table, index, &self.ids, &layout, &mut self.ports)?;
         service.to_dom0 = links.to_dom0;
+        let to_services = links.ends.iter().filter(|end| !matches!(end.end, End::Dom0 { .. }));
+        service.told = to_services.cloned().collect();
 
         let grants: Vec<DeviceGrant, 4> =
             service.devices.iter().map(|device| device.grant().clone()).collect();
@@ -200,6 +234,25 @@ impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
         self.held.iter().find(|held| held.device().name == device.name).ok_or(not_found(device))
     }
 
+    /// What a running service has to be told of its peers: those that ended since it was told last, and
+    /// those that are there anew. It counts as told then. To be called for each service after any of them
+    /// was built or has ended; for all but the peers of that one there is nothing to tell.
+    ///
+    /// # Errors
+    /// [`BuildError::Xen`] if a port cannot be made, as when the service holds all that it may have;
+    /// nothing counts as told then.
+    pub fn rewire(&mut self, service: &mut Service<'a, H, C>) -> Result<Vec<Change, 8>, BuildError> {
+        let Service { index, epitaph, told, .. } = service;
+        let ends = wiring::peer_ends(self.hyp, self.table, *index, &self.ids, *epitaph, &mut self.ports)?;
+        let gone = told.iter().filter(|old| !ends.iter().any(|new| new.name == old.name));
+        let gone = gone.map(|old| Change::Gone(old.name.clone()));
+        let back = ends.iter().filter(|new| !told.contains(new)).map(|new| Change::Back(new.clone()));
+        // Each channel at most once, and there are no more of them than ends.
+        let changes = gone.chain(back).take(8).collect();
+        *told = ends;
+        Ok(changes)
+    }
+
     /// Forgets the domain with this number: nobody is to be connected to it any more.
     pub fn forget(&mut self, domain: DomId) {
         for id in self.ids.iter_mut().filter(|id| **id == Some(domain)) {
@@ -219,6 +272,11 @@ impl<H: Hypervisor, C: ConfigSpace> Service<'_, H, C> {
     /// Its number.
     pub fn id(&self) -> DomId {
         self.shell.id()
+    }
+
+    /// Its place in the table.
+    pub fn index(&self) -> usize {
+        self.index
     }
 
     /// Its name in the table.

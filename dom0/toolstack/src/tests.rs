@@ -25,6 +25,7 @@ use crate::{
 };
 
 mod devices;
+mod rewire;
 
 type TestBuilder = Builder<'static, Hypervisor, World>;
 type TestService = Service<'static, Hypervisor, World>;

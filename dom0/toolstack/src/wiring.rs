@@ -110,19 +110,41 @@ pub fn connect<'h, H: Hypervisor>(
     // Eight bytes: always fits.
     let dom0 = Name::try_from(DOM0_CHANNEL).unwrap_or_default();
     links.connect_to_dom0(hyp, this, dom0, layout.special(DOM0_PAGE))?;
+    for channel in offered(table, index).filter(|(_, channel)| channel.accepts == Party::Dom0) {
+        let (number, channel) = channel;
+        let page = layout.special(page_of(table, number, channel));
+        links.connect_to_dom0(hyp, this, channel.name.clone(), page)?;
+    }
+    for end in peer_ends(hyp, table, index, ids, layout.special(0), book)? {
+        links.push(end)?;
+    }
+    Ok(links)
+}
+
+/// The ends of the service with this index towards other services, as things are now. Ports are made
+/// where none were made for these two instances. `first_special` is its page number 0.
+///
+/// # Errors
+/// As [`connect`].
+pub fn peer_ends<H: Hypervisor>(
+    hyp: &H,
+    table: &Table,
+    index: usize,
+    ids: &[Option<DomId>],
+    first_special: Gfn,
+    book: &mut PortBook,
+) -> Result<Vec<ChannelEnd, 8>, BuildError> {
+    let id_of = |index: usize| ids.get(index).copied().flatten();
+    let this = id_of(index).ok_or(BuildError::NoSuchDomain)?;
+    let mut ends = Vec::new();
     for (number, channel) in table.channels.iter().enumerate() {
         let offerer = usize::from(channel.offers);
         let end = match channel.accepts {
-            Party::Dom0 if offerer == index => {
-                let page = layout.special(page_of(table, number, channel));
-                links.connect_to_dom0(hyp, this, channel.name.clone(), page)?;
-                continue;
-            }
             Party::Domain(peer) if offerer == index => {
                 let Some(peer) = id_of(peer.into()) else { continue };
                 End::Offer {
                     peer: peer.0,
-                    page: layout.special(page_of(table, number, channel)).base().0,
+                    page: Gfn(first_special.0 + page_of(table, number, channel)).base().0,
                     gref: gref_of(table, number, channel),
                     port: book.port(hyp, number, this, peer)?.0,
                 }
@@ -135,11 +157,12 @@ pub fn connect<'h, H: Hypervisor>(
                     remote_port: book.port(hyp, number, peer, this)?.0,
                 }
             }
-            _ => continue,
+            Party::Domain(_) | Party::Dom0 => continue,
         };
-        links.push(ChannelEnd { name: channel.name.clone(), end })?;
+        let end = ChannelEnd { name: channel.name.clone(), end };
+        ends.push(end).map_err(|_| BuildError::TooManyChannels)?;
     }
-    Ok(links)
+    Ok(ends)
 }
 
 impl<'h, H: Hypervisor> Links<'h, H> {
