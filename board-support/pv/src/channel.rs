@@ -37,6 +37,7 @@ use crate::port::{Line, look};
 use greeting::Greeting;
 
 mod greeting;
+pub mod peers;
 mod wiring;
 
 pub use wiring::{Offer, OpenError, accept, offer};

@@ -77,5 +77,28 @@ pub trait Frames {
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PeerFault>>;
 }
 
+/// A vif that may be unplugged: then frames go nowhere and none come, as with a cable that is pulled.
+impl<F: Frames> Frames for Option<F> {
+    fn can_transmit(&mut self) -> bool {
+        self.as_mut().is_none_or(F::can_transmit)
+    }
+
+    fn transmit(&mut self, frame: &[u8]) -> Result<(), TransmitError> {
+        self.as_mut().map_or(Ok(()), |frames| frames.transmit(frame))
+    }
+
+    fn receive(&mut self, into: &mut [u8]) -> Option<usize> {
+        self.as_mut()?.receive(into)
+    }
+
+    fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PeerFault>> {
+        self.as_mut().map_or(Poll::Pending, |frames| frames.poll_work(cx))
+    }
+
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PeerFault>> {
+        self.as_mut().map_or(Poll::Pending, |frames| frames.poll_room(cx))
+    }
+}
+
 #[cfg(test)]
 mod tests;

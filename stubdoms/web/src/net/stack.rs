@@ -165,6 +165,21 @@ impl<D: Device> Stack<D> {
         look(&mut self.inner.borrow_mut().device)
     }
 
+    /// Resets every connection at once, as when what stands behind the device has forgotten them: whoever waits
+    /// for one is told now, not by a time-out.
+    pub fn reset_connections(&self) {
+        for (_, socket) in self.inner.borrow_mut().sockets.iter_mut() {
+            #[allow(
+                irrefutable_let_patterns,
+                reason = "the enum has fewer variants if no package switches them on"
+            )]
+            if let Socket::Tcp(socket) = socket {
+                socket.abort();
+            }
+        }
+        self.work.give();
+    }
+
     /// Takes frames in and sends what is due, a bounded amount of both. Returns when it wants to be called again
     /// unless something happens before; a time that has passed means at once.
     pub fn poll(&self, now: Duration) -> Option<Duration> {
