@@ -4,14 +4,14 @@ use alloc::{boxed::Box, rc::Rc, vec::Vec};
 use core::{cell::RefCell, fmt};
 
 use board_support_hyp::{Xen, version};
-use board_support_rt::{self as rt, Boot, Spawner, heap, pool, timer::now};
+use board_support_rt::{self as rt, Boot, Spawner, heap, pool};
+use dom0_supervisor::Supervisor;
 use dom0_toolstack::{
     interface::{self, InterfaceError},
     pci::Held,
     ramdisk::{Ramdisk, RamdiskError},
     room::Room,
     server::Server,
-    service::Plan,
 };
 use proto_manifest::table::{Applications, Bus, Table};
 use proto_xen::PAGE_SIZE;
@@ -23,7 +23,7 @@ use crate::{
     machine::Machine,
     serial,
     services::Services,
-    watch,
+    supervision, watch,
 };
 
 /// Why dom0 cannot do its work.
@@ -79,7 +79,7 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
     });
     spawner.spawn(watch::deaths(ground.clone()));
     spawner.spawn(control::forward_own_log(ground.clone()));
-    start_all(&ground, table);
+    spawner.spawn(supervision::run(ground.clone(), Supervisor::of(table)));
     if let Some(whom) = boot.option("serial") {
         spawner.spawn(serial::run(ground.clone(), whom));
     }
@@ -132,32 +132,6 @@ fn hold_devices(table: &'static Table, rsdp: u64) -> &'static [Held<'static, Xen
         }
     }
     all.leak()
-}
-
-/// Builds and starts every service of the table, in its order. All are created before the first is
-/// filled, for they are told each other's numbers.
-fn start_all(ground: &Rc<Ground>, table: &'static Table) {
-    let mut shells = Vec::new();
-    for (index, domain) in table.domains.iter().enumerate() {
-        let started = now();
-        let mut builder = ground.services.builder();
-        let made = builder.prepare(index).and_then(|plan: Plan<'static>| {
-            let shell = builder.create(&plan)?;
-            Ok((plan, shell))
-        });
-        match made {
-            Ok((plan, shell)) => {
-                log::info!(target: "dom0", "domain {} is {}", domain.name, shell.id());
-                shells.push((index, plan, shell, now() - started));
-            }
-            Err(error) => log::error!(target: "dom0", "domain {}: {error}", domain.name),
-        }
-    }
-    for (index, plan, shell, so_far) in shells {
-        let started = now();
-        let finished = ground.services.builder().finish(plan, shell);
-        Services::start(ground, index, finished, started, so_far);
-    }
 }
 
 /// `CPUID[1].eax`: which processor this is.

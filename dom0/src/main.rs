@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`boot`] | from the ramdisk to running services |
 //! | [`machine`] | configuration space and registers of PCI functions |
-//! | [`services`] | supervision of the services, their deaths |
+//! | [`supervision`], [`services`] | the supervisor's shell; the services that run, their channels, their deaths |
 //! | [`control`] | channel `device`: what control asks for and is told |
 //! | [`console`] | consoles of applications |
 //! | [`serial`] | what is typed on the serial console for applications |
@@ -39,6 +39,8 @@ mod machine;
 mod serial;
 #[cfg(target_os = "none")]
 mod services;
+#[cfg(target_os = "none")]
+mod supervision;
 #[cfg(target_os = "none")]
 mod watch;
 

@@ -1,29 +1,42 @@
-//! The services: their supervision, their deaths.
+//! The services that run: built, served on their channels, ended; their peers told.
+//!
+//! What is done when is `dom0/supervisor`'s to decide; [`crate::supervision`] calls what is here.
 
-use alloc::{rc::Rc, vec::Vec};
+use alloc::{collections::VecDeque, rc::Rc, vec::Vec};
 use core::{
-    cell::{RefCell, RefMut},
+    cell::{Cell, RefCell, RefMut},
     time::Duration,
 };
 
 use board_support_hyp::{Console, Shared, Xen};
-use board_support_pv::channel::{Channel, ChannelError};
+use board_support_pv::channel::{Channel, ChannelError, Receiver, Sender};
 use board_support_rt::{
     Domain, epitaph,
     timer::{Elapsed, Instant, now, with_deadline},
 };
-use dom0_toolstack::{BuildError, line, rate::LineLimit, wiring::Dom0End};
-use proto_manifest::{name::Name, table::DOM0_CHANNEL};
+use dom0_supervisor::{Event, Input, Life, Reason, ServiceId};
+use dom0_toolstack::{
+    BuildError, line,
+    rate::LineLimit,
+    service::{Change, Plan},
+    wiring::Dom0End,
+};
+use embassy_futures::select::{Either, select};
+use proto_manifest::{
+    name::Name,
+    table::DOM0_CHANNEL,
+    wiring::{ChannelEnd, End},
+};
 use proto_svc::{
     device::ToControl,
-    supervision::{FromService, ToService},
+    supervision::{FromService, PeerEnd, ToService},
     text::clipped,
 };
 use proto_xen::{DomId, sched::ShutdownReason};
 
 use crate::{
     control,
-    ground::{Builder, Ground, Leash, Line, Page, Service, map},
+    ground::{Bell, Builder, Ground, Leash, Line, Page, Service, map},
 };
 
 /// dom0's end of a service's channel `dom0`.
@@ -33,21 +46,67 @@ type Supervision = Channel<Line, Page, ToService, FromService>;
 pub(crate) struct Services {
     builder: RefCell<Builder>,
     running: RefCell<Vec<Running>>,
+    /// What happened to them and was not looked at yet.
+    news: RefCell<VecDeque<Input>>,
+    /// Something was added to the news.
+    pub(crate) told: Bell,
 }
 
 /// One that runs.
 struct Running {
-    /// Its place in the table.
-    index: usize,
+    instance: Instance,
     /// The tasks that hold pages or ports of it.
     tasks: Vec<Rc<Leash>>,
+    post: Rc<Post>,
+    /// Its death was seen.
+    dead: Cell<bool>,
     service: Service,
+}
+
+/// Which instance of which service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Instance {
+    pub(crate) service: ServiceId,
+    pub(crate) life: Life,
+}
+
+/// What a service is to be told.
+#[derive(Default)]
+struct Post {
+    queue: RefCell<VecDeque<ToService>>,
+    added: Bell,
+}
+
+impl Post {
+    /// Adds a message. What was to be said of the same channel, or asked, and was not sent yet is dropped
+    /// for it: so there are never more than a few, however long the service does not look.
+    fn add(&self, message: ToService) {
+        let mut queue = self.queue.borrow_mut();
+        queue.retain(|earlier| subject(earlier) != subject(&message));
+        queue.push_back(message);
+        self.added.signal(());
+    }
+}
+
+/// What a message is about: that of a later one counts.
+fn subject(message: &ToService) -> (u8, &str) {
+    match message {
+        ToService::Hello { .. } => (0, ""),
+        ToService::Ping { .. } => (1, ""),
+        ToService::PeerGone { channel } | ToService::PeerBack { channel, .. } => (2, channel),
+        ToService::Break(_) => (3, ""),
+    }
 }
 
 impl Services {
     /// None yet.
     pub(crate) fn new(builder: Builder) -> Self {
-        Self { builder: RefCell::new(builder), running: RefCell::default() }
+        Self {
+            builder: RefCell::new(builder),
+            running: RefCell::default(),
+            news: RefCell::default(),
+            told: Bell::new(),
+        }
     }
 
     /// The builder.
@@ -55,126 +114,237 @@ impl Services {
         self.builder.borrow_mut()
     }
 
+    /// Tells the supervisor something.
+    pub(crate) fn tell(&self, news: Input) {
+        let mut queue = self.news.borrow_mut();
+        // Said twice is said once, as by a service that logs a lot.
+        if queue.back() != Some(&news) {
+            queue.push_back(news);
+        }
+        self.told.signal(());
+    }
+
+    /// Tells the supervisor something of an instance.
+    fn tell_of(&self, Instance { service, life }: Instance, event: Event) {
+        self.tell(Input::Of(service, life, event));
+    }
+
+    /// The oldest thing that the supervisor was not shown.
+    pub(crate) fn next(&self) -> Option<Input> {
+        self.news.borrow_mut().pop_front()
+    }
+
     /// Number and name of those that run.
     pub(crate) fn names(&self) -> Vec<(DomId, Name)> {
         self.running.borrow().iter().map(|r| (r.service.id(), r.service.name().clone())).collect()
     }
 
-    /// Starts a service that was built, or tells why it was not. `started` is when the last part of
-    /// the building began, and `before` what the parts before it took.
-    pub(crate) fn start(
-        ground: &Rc<Ground>,
-        index: usize,
-        built: Result<Service, BuildError>,
-        started: Instant,
-        before: Duration,
-    ) {
-        let name = ground.services.name_of(index);
-        let mut service = match built {
-            Ok(service) => service,
-            Err(error) => {
-                log::error!(target: "dom0", "domain {name}: {error}");
-                return;
+    /// The service with this name.
+    pub(crate) fn find(&self, name: &str) -> Option<ServiceId> {
+        let builder = self.builder.borrow();
+        let index = builder.table.domains.iter().position(|domain| domain.name == name)?;
+        u8::try_from(index).ok().map(ServiceId)
+    }
+
+    /// The name of a service.
+    pub(crate) fn name(&self, service: ServiceId) -> Name {
+        let builder = self.builder.borrow();
+        builder.table.domains.get(service.index()).map(|domain| domain.name.clone()).unwrap_or_default()
+    }
+
+    /// Says something to an instance, if it is still there.
+    pub(crate) fn say(&self, service: ServiceId, message: ToService) {
+        let running = self.running.borrow();
+        if let Some(running) = running.iter().find(|running| running.instance.service == service) {
+            running.post.add(message);
+        }
+    }
+
+    /// Builds and starts instances. All are created before the first is filled, for they are told each
+    /// other's numbers.
+    pub(crate) fn build(ground: &Rc<Ground>, instances: &[Instance]) {
+        let mut shells = Vec::new();
+        for &instance in instances {
+            let started = now();
+            let mut builder = ground.services.builder();
+            let made = builder.prepare(instance.service.index()).and_then(|plan: Plan<'static>| {
+                let shell = builder.create(&plan)?;
+                Ok((plan, shell))
+            });
+            drop(builder);
+            match made {
+                Ok((plan, shell)) => {
+                    let name = ground.services.name(instance.service);
+                    log::info!(target: "dom0", "domain {name} is {}", shell.id());
+                    shells.push((instance, plan, shell, now() - started));
+                }
+                Err(error) => ground.services.not_built(instance, &error),
             }
-        };
-        let took = before + (now() - started);
+        }
+        for (instance, plan, shell, so_far) in shells {
+            let started = now();
+            let finished = ground.services.builder().finish(plan, shell);
+            match finished {
+                Ok(service) => Self::start(ground, instance, service, so_far + (now() - started)),
+                Err(error) => ground.services.not_built(instance, &error),
+            }
+        }
+        ground.services.tell_peers();
+    }
+
+    fn not_built(&self, instance: Instance, error: &BuildError) {
+        log::error!(target: "dom0", "domain {}: {error}", self.name(instance.service));
+        self.tell_of(instance, Event::NotBuilt);
+    }
+
+    fn start(ground: &Rc<Ground>, instance: Instance, mut service: Service, took: Duration) {
+        let name = service.name().clone();
         log::info!(target: "dom0", "domain {name}: built in {}.{} ms", took.as_millis(), took.as_micros() / 100 % 10);
         let id = service.id();
+        let post: Rc<Post> = Rc::default();
         let mut tasks = Vec::new();
         for end in core::mem::take(&mut service.to_dom0) {
             let (leash, held) = Leash::new();
             tasks.push(leash);
-            let work = serve(ground.clone(), name.clone(), id, end);
+            let desk = Desk { name: name.clone(), id, instance, post: post.clone() };
+            let work = serve(ground.clone(), desk, end);
             ground.spawner.spawn(async move { held.hold(work).await });
         }
         // Running before it is known to run would be a death that nobody expects.
         let unpaused = service.unpause();
-        ground.services.running.borrow_mut().push(Running { index, tasks, service });
+        let running = Running { instance, tasks, post, dead: Cell::new(false), service };
+        ground.services.running.borrow_mut().push(running);
+        ground.services.tell_of(instance, Event::Built);
         if let Err(error) = unpaused {
+            // It is never heard of, and ended for that.
             log::error!(target: "dom0", "domain {name}: {error}");
         }
     }
 
-    /// Ends the service with this number, if there is one, and says which it was: its place in the
-    /// table. Its channels are closed first, for a domain with pages mapped is not gone.
-    pub(crate) async fn end(ground: &Ground, id: DomId) -> Option<usize> {
-        let place = ground.services.running.borrow().iter().position(|r| r.service.id() == id)?;
-        let Running { index, tasks, service } = ground.services.running.borrow_mut().swap_remove(place);
-        service.pause();
-        for task in tasks {
-            task.pull().await;
+    /// Takes away all that is left of an instance: its tasks, for a domain with pages mapped is not gone;
+    /// its devices; itself. Then its peers are told, who can end their grants now.
+    pub(crate) async fn end(ground: &Ground, instance: Instance) {
+        let place = ground.services.running.borrow().iter().position(|r| r.instance == instance);
+        if let Some(place) = place {
+            let ended = ground.services.running.borrow_mut().swap_remove(place);
+            let Running { tasks, service, .. } = ended;
+            service.pause();
+            for task in tasks {
+                task.pull().await;
+            }
+            ground.services.builder().forget(service.id());
+            drop(service);
+            ground.services.tell_peers();
         }
-        ground.services.builder().forget(id);
-        drop(service);
-        Some(index)
+        ground.services.tell_of(instance, Event::Gone);
     }
 
-    /// Tells of the death of a service, and ends what is left of it. Says which it was.
-    pub(crate) async fn bury(ground: &Ground, id: DomId, reason: ShutdownReason) -> Option<usize> {
-        let told = {
-            let running = ground.services.running.borrow();
-            let dead = running.iter().find(|r| r.service.id() == id)?;
-            let words = map(id, dead.service.epitaph()).ok().and_then(|page| epitaph::read(page.words()));
-            (dead.service.name().clone(), words)
-        };
-        let (name, words) = told;
-        // The rest of the words is a backtrace, which was on Xen's console.
-        let first = words.as_deref().and_then(|words| words.lines().next()).unwrap_or("no last words");
-        log::error!(target: "dom0", "domain {name} ({id}) {}: {first}", reason.meaning());
-        Self::end(ground, id).await
-    }
-
-    /// Builds a service anew and starts it.
-    pub(crate) fn rebuild(ground: &Rc<Ground>, index: usize) {
-        let started = now();
-        let built = ground.services.builder().build(index);
-        if let Ok(service) = &built {
-            log::info!(target: "dom0", "domain {} is {}", service.name(), service.id());
-        }
-        Self::start(ground, index, built, started, Duration::ZERO);
-    }
-
-    /// The number of the service called `name`, if it runs.
-    pub(crate) fn find(&self, name: &str) -> Option<DomId> {
+    /// Notes that Xen has ended the service with this number, if there is one.
+    pub(crate) fn died(&self, id: DomId, reason: ShutdownReason) {
         let running = self.running.borrow();
-        running.iter().find(|r| r.service.name() == name).map(|r| r.service.id())
+        let Some(dead) = running.iter().find(|r| r.service.id() == id && !r.dead.get()) else { return };
+        dead.dead.set(true);
+        let words = map(id, dead.service.epitaph()).ok().and_then(|page| epitaph::read(page.words()));
+        let name = dead.service.name();
+        // The rest of the words is a backtrace, which was on Xen's console.
+        let first = words.as_deref().and_then(|words| words.lines().next());
+        let why = match first {
+            Some(words) => {
+                log::error!(target: "dom0", "domain {name} ({id}) {}; its last words: {words}", reason.meaning());
+                Reason::Panicked
+            }
+            None => {
+                log::error!(target: "dom0", "domain {name} ({id}) {}, without last words", reason.meaning());
+                Reason::Shutdown(reason.0)
+            }
+        };
+        self.tell_of(dead.instance, Event::Died(why));
     }
 
-    fn name_of(&self, index: usize) -> Name {
-        let builder = self.builder.borrow();
-        builder.table.domains.get(index).map(|domain| domain.name.clone()).unwrap_or_default()
+    /// Tells each service of peers that ended or are there anew.
+    fn tell_peers(&self) {
+        let mut builder = self.builder.borrow_mut();
+        for Running { service, post, .. } in self.running.borrow_mut().iter_mut() {
+            match builder.rewire(service) {
+                Ok(changes) => changes.into_iter().filter_map(message).for_each(|message| post.add(message)),
+                Err(error) => log::error!(target: "dom0", "domain {}: its peers: {error}", service.name()),
+            }
+        }
     }
 }
 
-/// Serves one channel of a service to its end.
-async fn serve(ground: Rc<Ground>, name: Name, id: DomId, end: Dom0End<'static, Xen>) {
+/// What a service is told of a change.
+fn message(change: Change) -> Option<ToService> {
+    match change {
+        Change::Gone(channel) => Some(ToService::PeerGone { channel: clipped(&channel) }),
+        Change::Back(ChannelEnd { name, end }) => {
+            let end = match end {
+                End::Offer { peer, page, gref, port } => PeerEnd::Offer { peer, page, gref, port },
+                End::Accept { peer, gref, remote_port } => PeerEnd::Accept { peer, gref, remote_port },
+                // No peer: it is told of none.
+                End::Dom0 { .. } => return None,
+            };
+            Some(ToService::PeerBack { channel: clipped(&name), end })
+        }
+    }
+}
+
+/// Whose channel is served.
+struct Desk {
+    name: Name,
+    id: DomId,
+    instance: Instance,
+    post: Rc<Post>,
+}
+
+/// Serves one channel of a service to its end. A channel does not end before its service does, unless the
+/// service did something wrong.
+async fn serve(ground: Rc<Ground>, desk: Desk, end: Dom0End<'static, Xen>) {
     let channel = end.name.clone();
     let result = match channel.as_str() {
-        DOM0_CHANNEL => supervise(&ground, &name, id, end).await,
-        _ => control::serve(&ground, id, end).await,
+        DOM0_CHANNEL => supervise(&ground, &desk, end).await,
+        _ => control::serve(&ground, desk.id, end).await,
     };
     if let Err(error) = result {
-        log::warn!(target: "dom0", "domain {name}: channel {channel}: {error}");
+        log::warn!(target: "dom0", "domain {}: channel {channel}: {error}", desk.name);
+        ground.services.tell_of(desk.instance, Event::Died(Reason::Channel));
     }
 }
 
-/// Hears what a service says of itself.
-async fn supervise(
-    ground: &Ground,
-    name: &Name,
-    id: DomId,
-    end: Dom0End<'static, Xen>,
-) -> Result<(), ChannelError> {
-    let started = now();
-    let (line, page) = open(id, end)?;
+/// Hears what a service says of itself, and says what it is to be told.
+async fn supervise(ground: &Ground, desk: &Desk, end: Dom0End<'static, Xen>) -> Result<(), ChannelError> {
+    let (line, page) = open(desk.id, end)?;
     let mut channel = Supervision::open_upper(line, page).await?;
+    ground.services.tell_of(desk.instance, Event::Heard);
+    let (sender, receiver) = channel.split();
+    match select(hear(ground, desk, receiver), post(&desk.post, sender)).await {
+        Either::First(result) | Either::Second(result) => result,
+    }
+}
+
+async fn post(post: &Post, mut sender: Sender<'_, Line, Page, ToService>) -> Result<(), ChannelError> {
+    loop {
+        let next = post.queue.borrow_mut().pop_front();
+        match next {
+            Some(message) => sender.send(&message).await?,
+            None => post.added.wait().await,
+        }
+    }
+}
+
+async fn hear(
+    ground: &Ground,
+    desk: &Desk,
+    mut receiver: Receiver<'_, Line, Page, FromService>,
+) -> Result<(), ChannelError> {
+    let Desk { name, id, instance, .. } = desk;
     // Until its log is forwarded, a service writes to Xen's console itself.
-    let opened_ns = now().as_nanos();
+    let opened = now();
     let mut lines = LineLimit::new();
     loop {
         let message = match lines.due_ns() {
-            None => channel.receive().await?,
-            Some(at) => match with_deadline(Instant::from_nanos(at), channel.receive()).await {
+            None => receiver.receive().await?,
+            Some(at) => match with_deadline(Instant::from_nanos(at), receiver.receive()).await {
                 Ok(message) => message?,
                 Err(Elapsed) => {
                     tell_hidden(&mut lines, name);
@@ -183,23 +353,25 @@ async fn supervise(
             },
         };
         tell_hidden(&mut lines, name);
+        let event = if message == FromService::Ready { Event::Ready } else { Event::Heard };
+        ground.services.tell_of(*instance, event);
         match message {
             // Said and checked when the channel was opened.
             FromService::Hello { .. } => {}
             FromService::Ready if !lines.show(now().as_nanos()) => {}
             FromService::Ready => {
-                let took = now() - started;
+                let took = now() - opened;
                 log::info!(target: "dom0", "domain {name}: ready after {} ms", took.as_millis());
             }
             FromService::Log(record) => {
-                if record.at_ns >= opened_ns && lines.show(now().as_nanos()) {
+                if record.at_ns >= opened.as_nanos() && lines.show(now().as_nanos()) {
                     // There is nobody to tell if the console refuses.
-                    let _ = Xen.write(line::of_service(id, &record).as_bytes());
+                    let _ = Xen.write(line::of_service(*id, &record).as_bytes());
                 }
                 ground.tell(|outbox| outbox.push_log(ToControl::Log { domain: clipped(name), record }));
             }
             FromService::LogLost { count } => ground.tell(|outbox| outbox.lose_lines(count)),
-            // Nobody has asked yet.
+            // What is said says that it is well; which ping it was does not matter.
             FromService::Pong { .. } => {}
         }
     }

@@ -13,10 +13,9 @@ use proto_xen::{VcpuId, Virq};
 use crate::{
     control,
     ground::{Ground, XEN},
-    services::Services,
 };
 
-/// Ends what has died, for ever.
+/// Looks for what has died, for ever.
 pub(crate) async fn deaths(ground: Rc<Ground>) {
     let port = match XEN.bind_virq(Virq::DOM_EXC, VcpuId(0)) {
         Ok(port) => port,
@@ -41,10 +40,8 @@ pub(crate) async fn deaths(ground: Rc<Ground>) {
 async fn bury(ground: &Rc<Ground>, death: Death) {
     let Death { domain, reason } = death;
     let application = ground.server.borrow_mut().ended(domain);
-    if let Some((app, application)) = application {
-        control::end(ground, app, application, stop_reason(reason)).await;
-        return;
+    match application {
+        Some((app, application)) => control::end(ground, app, application, stop_reason(reason)).await,
+        None => ground.services.died(domain, reason),
     }
-    // It stays away until the machine is started anew, unless a drill is on.
-    Services::bury(ground, domain, reason).await;
 }

@@ -110,7 +110,7 @@ impl fmt::Display for Reason {
             Self::StartTimeout => write!(f, "it was not up {} s after its start", START_LIMIT.as_secs()),
             Self::NotBuilt => write!(f, "it could not be built"),
             Self::Channel => write!(f, "it broke its channel to dom0"),
-            Self::Ordered => write!(f, "it was told to"),
+            Self::Ordered => write!(f, "it was ordered"),
         }
     }
 }

@@ -1,5 +1,8 @@
-//! Channel `dom0`, which every service has: it says that it is up and what it logs, and is asked
-//! whether it is well.
+//! Channel `dom0`, which every service has: it says that it is up and what it logs, is asked whether it
+//! is well, and is told when a peer of it ends and when it is there again.
+//!
+//! Only dom0 tells of peers, from what it knows of Xen: a service has no message by which another one's
+//! channels could be touched.
 
 use heapless::String;
 use serde::{Deserialize, Serialize};
@@ -8,6 +11,9 @@ use crate::envelope::Message;
 
 /// Bytes of text in one log record; a longer one is cut by the sender.
 pub const MAX_LOG_TEXT: usize = 480;
+
+/// Bytes of a channel's name.
+pub const MAX_CHANNEL: usize = 16;
 
 /// How bad it is, as in the `log` crate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -71,16 +77,65 @@ pub enum ToService {
         /// Chosen by dom0.
         number: u32,
     },
+    /// The peer of a channel has ended, and maps nothing of ours any more: close our end, and unmap what
+    /// was the peer's.
+    PeerGone {
+        /// The channel's name in the table.
+        channel: String<MAX_CHANNEL>,
+    },
+    /// The peer of a channel is there, the first time or anew: open our end.
+    PeerBack {
+        /// The channel's name in the table.
+        channel: String<MAX_CHANNEL>,
+        /// Our end.
+        end: PeerEnd,
+    },
+    /// Break, for a drill: to be ordered by a person on dom0's command line.
+    Break(Break),
+}
+
+/// Our end of a channel to another service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PeerEnd {
+    /// We offer the page: we grant it at `gref`, then notify.
+    Offer {
+        /// Domain id of the peer.
+        peer: u16,
+        /// Guest address of the channel's page.
+        page: u64,
+        /// The grant reference that the peer will map; we fill the entry.
+        gref: u32,
+        /// Our port, unbound until the peer binds to it.
+        port: u32,
+    },
+    /// We map the peer's page and bind to its port.
+    Accept {
+        /// Domain id of the peer.
+        peer: u16,
+        /// The peer's grant reference; mapping fails until the peer has filled it.
+        gref: u32,
+        /// The peer's port, to be bound with `bind_interdomain`.
+        remote_port: u32,
+    },
+}
+
+/// How a service is to break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Break {
+    /// Panic.
+    Panic,
+    /// Run for ever without looking at anything.
+    Hang,
 }
 
 impl Message for FromService {
     const CHANNEL: &'static str = "dom0";
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
 }
 
 impl Message for ToService {
     const CHANNEL: &'static str = "dom0";
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
 }
 
 #[cfg(test)]

@@ -305,6 +305,13 @@ impl Agent {
         }
     }
 
+    /// Nothing goes through the uplink any more, whatever it was.
+    pub fn on_uplink_lost(&mut self, now: Now) {
+        let Uplink { interface, mac, mtu, counters, .. } = self.uplink.clone();
+        let lost = Uplink { interface, mac, mtu, counters, ..Uplink::default() };
+        self.on_uplink(now, lost);
+    }
+
     /// A download goes on: `received` bytes of `total`, if the server told it.
     pub fn on_download_progress(&mut self, now: Now, id: DownloadId, received: u64, total: Option<u64>) {
         self.now = now;

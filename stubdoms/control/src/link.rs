@@ -10,48 +10,75 @@ use core::net::Ipv4Addr;
 
 use embassy_futures::select::{Either, select};
 use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
-use proto_svc::network::{Counters, FromControl, ToControl, Uplink};
+use proto_svc::{
+    network::{Counters, FromControl, ToControl, Uplink},
+    supervision::PeerEnd,
+};
+use proto_xen::DomId;
 use stubdoms_agent::LinkCounters;
+use stubdoms_service::{Peers, offer, park};
 use stubdoms_web::net::Stack;
 
 use crate::{
     brain::Brain,
-    vif::{self, Network, Vif},
+    vif::{self, Connected, Network, Vif},
     web::Web,
 };
 
 /// Rung when the counters of the uplink are wanted.
 pub(crate) type CountersWanted = Rc<Signal<NoopRawMutex, ()>>;
 
-/// The ends of what net has connected.
+/// What the link stands on.
 pub(crate) struct Link {
-    /// The channel to net.
-    pub(crate) channel: Network,
-    /// The stack on the vif.
+    /// Who is there.
+    pub(crate) peers: &'static Peers,
+    /// The stack whose vif is plugged in and out.
     pub(crate) stack: &'static Stack<Vif>,
-    /// Largest IP packet that net takes, in bytes.
-    pub(crate) mtu: u16,
+    /// For the name servers that net tells.
+    pub(crate) web: &'static Web,
+    /// Rung by who wants counters.
+    pub(crate) wanted: CountersWanted,
+    /// For how the uplink stands.
+    pub(crate) brain: Brain,
 }
 
-/// Serves the channel and runs the stack until net ends either of them. `first` is what net has said
-/// already.
+/// Connects with one life of net after the other. `first` is called when the first vif is plugged in.
 ///
-/// Without net the controller cannot be reached any more. The rest goes on: the applications, their
-/// consoles, the channel to dom0.
-pub(crate) async fn serve(
-    link: Link,
-    first: Option<Uplink>,
-    wanted: CountersWanted,
-    web: &'static Web,
-    brain: Brain,
-) {
-    let Link { mut channel, stack, mtu } = link;
-    let mut known = Known { uplink: None, mtu, counters: LinkCounters::default() };
-    if let Some(uplink) = first {
-        known.uplink(uplink, web, &brain);
+/// Without net the controller cannot be reached; the rest goes on: the applications, their consoles, the
+/// channel to dom0.
+pub(crate) async fn serve(link: Link, first: impl FnOnce()) {
+    let Link { peers, stack, web, wanted, brain } = link;
+    let (pages, frames) = (park(), park());
+    let mut first = Some(first);
+    loop {
+        let (tie, mut channel) = offer(peers, pages).await;
+        let served = async {
+            let net = match tie.end() {
+                PeerEnd::Offer { peer, .. } | PeerEnd::Accept { peer, .. } => DomId(peer),
+            };
+            let Some(Connected { mtu, uplink }) = vif::plug(stack, frames, net, &mut channel).await else {
+                return;
+            };
+            if let Some(first) = first.take() {
+                first();
+            }
+            let mut known = Known { uplink: None, mtu, counters: LinkCounters::default() };
+            if let Some(uplink) = uplink {
+                known.uplink(uplink, web, &brain);
+            }
+            select(vif::run(stack), talk(&mut channel, &mut known, &wanted, web, &brain)).await;
+        };
+        let over = select(tie.cut(), served).await;
+        // The agent knows before its exchanges fail, so that it sends nothing until net is back.
+        brain.tell(|agent, now| agent.on_uplink_lost(now));
+        vif::unplug(stack);
+        drop(channel);
+        match over {
+            Either::First(()) => log::warn!("network: net has ended; waiting for it to come back"),
+            // Of what it did wrong there is a line.
+            Either::Second(()) => tie.cut().await,
+        }
     }
-    select(vif::run(stack), talk(&mut channel, &mut known, &wanted, web, &brain)).await;
-    known.lost(&brain);
 }
 
 /// Talks with net until it closes the channel or breaks its protocol, of which it leaves a line in the
@@ -74,7 +101,9 @@ async fn talk(
             Either::Second(()) => sender.send(&FromControl::QueryCounters).await,
         };
         if let Err(error) = sent {
-            return log::error!("channel network: {error}; the controller cannot be reached any more");
+            return log::error!(
+                "channel network: {error}; the controller cannot be reached until net is built anew"
+            );
         }
     }
 }
@@ -114,18 +143,6 @@ impl Known {
                 rx_drops: counters.rx_drops,
             };
             self.tell(brain);
-        }
-    }
-
-    /// Nothing goes through net any more.
-    fn lost(mut self, brain: &Brain) {
-        match &mut self.uplink {
-            Some(uplink) => {
-                uplink.link = false;
-                uplink.lease = None;
-                self.tell(brain);
-            }
-            None => brain.tell(|agent, now| agent.on_uplink(now, stubdoms_agent::Uplink::default())),
         }
     }
 

@@ -1,5 +1,5 @@
 //! The vif towards net: rings granted, backend asked to connect, the frontend as a device of the
-//! TCP/IP stack.
+//! TCP/IP stack. The stack outlives the vif; net has many lives.
 
 use core::{
     future::{Future, pending, poll_fn},
@@ -9,6 +9,7 @@ use core::{
 
 use board_support_hyp::Xen;
 use board_support_pv::{
+    grant::Park,
     net::{
         device::Device,
         front::{BufferCounts, Front},
@@ -18,10 +19,9 @@ use board_support_pv::{
 use board_support_rt::{Domain, entropy, pool::Page};
 use embassy_futures::select::{Either, select};
 use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
-use proto_manifest::wiring::{End, Wiring};
 use proto_svc::network::{FromControl, ToControl, Uplink};
 use proto_xen::DomId;
-use stubdoms_service::{Offered, Port, park};
+use stubdoms_service::{Offered, Port};
 use stubdoms_web::{
     net::{Address, Stack},
     time::Timer,
@@ -29,40 +29,61 @@ use stubdoms_web::{
 
 use crate::clock::Alarm;
 
-/// The vif as a network device.
-pub(crate) type Vif = Device<Front<'static, Port, Xen, Page>>;
+/// The vif as a network device, unplugged while net is not there.
+pub(crate) type Vif = Device<Option<Front<'static, Port, Xen, Page>>>;
 /// The channel by which net is asked for it.
 pub(crate) type Network = Offered<FromControl, ToControl>;
 
 /// Our hardware address on the vif: locally administered, seen by net alone.
 const MAC: [u8; 6] = [0x02, 0x53, 0x52, 0x53, 0x4e, 0x02];
 
-/// What net has connected and told.
+/// Our address until net gives one.
+const NO_ADDRESS: Address =
+    Address { mac: MAC, address: Ipv4Addr::new(169, 254, 0, 1), prefix: 32, gateway: None };
+
+/// What net has told while it connected the vif.
 pub(crate) struct Connected {
-    /// The stack on the vif.
-    pub(crate) stack: Stack<Vif>,
     /// Largest IP packet that net takes, in bytes.
     pub(crate) mtu: u16,
     /// What net said of the uplink meanwhile.
     pub(crate) uplink: Option<Uplink>,
 }
 
-/// Has net connect a vif, and makes the stack that uses it. `None` after a line in the log if net
-/// refuses, closes the channel or gives an address that cannot be ours.
-///
-/// # Panics
-/// If the wiring or Xen gives us no means to ask.
-pub(crate) async fn connect(wiring: &Wiring, channel: &mut Network) -> Option<Connected> {
+/// A stack whose vif is unplugged.
+pub(crate) fn unplugged() -> Stack<Vif> {
+    Stack::new(Device::new(None), NO_ADDRESS, entropy::fill, Alarm.now()).expect("the address is a host's")
+}
+
+/// Takes the vif away, with everything that was granted for it. Exchanges that are under way end now.
+pub(crate) fn unplug(stack: &Stack<Vif>) {
+    stack.with_device(|device| *device = Device::new(None));
+    stack.reset_connections();
+}
+
+/// Has net connect a vif, and plugs it in. `None` after a line in the log if net refuses, closes the
+/// channel or gives an address that cannot be ours.
+pub(crate) async fn plug(
+    stack: &Stack<Vif>,
+    park: &'static Park<Page>,
+    net: DomId,
+    channel: &mut Network,
+) -> Option<Connected> {
     let mut said = None;
-    let Some(End::Offer { peer, .. }) = wiring.channel("network") else {
-        panic!("wiring: channel network is not ours to offer")
+    let line = match BoundPort::allocate(Xen, Domain, net) {
+        Ok(line) => line,
+        Err(errno) => {
+            log::error!("vif: no event channel for net: {errno}");
+            return None;
+        }
     };
-    let backend = DomId(peer);
-    let line = BoundPort::allocate(Xen, Domain, backend)
-        .unwrap_or_else(|errno| panic!("vif: no event channel for net: {errno}"));
     let port = line.port();
-    let front = Front::new(line, Xen, &Domain, park(), backend, BufferCounts::default())
-        .unwrap_or_else(|error| panic!("vif: {error}"));
+    let front = match Front::new(line, Xen, &Domain, park, net, BufferCounts::default()) {
+        Ok(front) => front,
+        Err(error) => {
+            log::error!("vif: {error}");
+            return None;
+        }
+    };
     let (tx, rx) = front.rings();
     let request = FromControl::VifConnect { tx_gref: tx.0, rx_gref: rx.0, port: port.0, mac: MAC };
     if let Err(error) = channel.send(&request).await {
@@ -78,13 +99,12 @@ pub(crate) async fn connect(wiring: &Wiring, channel: &mut Network) -> Option<Co
                     prefix,
                     gateway: Some(Ipv4Addr::from(gateway)),
                 };
-                return match Stack::new(Device::new(front), address, entropy::fill, Alarm.now()) {
-                    Ok(stack) => Some(Connected { stack, mtu, uplink: said }),
-                    Err(error) => {
-                        log::error!("vif: net gave an address that cannot be ours: {error}");
-                        None
-                    }
-                };
+                if let Err(error) = stack.set_address(address) {
+                    log::error!("vif: net gave an address that cannot be ours: {error}");
+                    return None;
+                }
+                stack.with_device(|device| *device = Device::new(Some(front)));
+                return Some(Connected { mtu, uplink: said });
             }
             Ok(ToControl::VifRefused(refusal)) => {
                 log::error!("vif: net refuses to connect it: {refusal:?}");
@@ -101,7 +121,6 @@ pub(crate) async fn connect(wiring: &Wiring, channel: &mut Network) -> Option<Co
 }
 
 /// Runs the stack until net breaks the protocol of the vif, of which it leaves a line in the log.
-/// Exchanges that are under way end by their own deadlines then.
 pub(crate) async fn run(stack: &Stack<Vif>) {
     let broken = Signal::<NoopRawMutex, _>::new();
     let frames = async || {

@@ -1,12 +1,17 @@
 //! From the wiring to the agent's first wish, and then one wish after the other.
 
 use alloc::{boxed::Box, collections::BTreeMap, rc::Rc};
+use core::{fmt::Display, future::pending};
 
 use board_support_rt::{Boot, Spawner, entropy, heap, timer};
 use embassy_futures::select::select;
-use proto_svc::device::{Machine, PowerAction};
+use proto_svc::{
+    Message,
+    device::{Machine, PowerAction},
+    network::FromControl,
+};
 use stubdoms_agent::{Agent, ContentCommand, DeviceCommand, DeviceFacts, DownloadId};
-use stubdoms_service::{offer, read_wiring, ready, supervise};
+use stubdoms_service::{peers, read_wiring, ready, supervise};
 
 use crate::{
     brain::Brain,
@@ -14,8 +19,7 @@ use crate::{
     device::{Order, Orders},
     fetching::{self, Cancelled},
     link::{self, CountersWanted, Link},
-    provision,
-    vif::{self, Connected},
+    provision, vif,
     web::Web,
 };
 
@@ -23,10 +27,11 @@ use crate::{
 const CONTENT_SHARE: usize = 2;
 
 /// The domain's story. A file that cannot be used ends it with a line that names the file; dom0 then
-/// never hears that we are ready.
+/// never hears that we are ready, and still that we are well.
 pub(crate) async fn main(boot: Boot, spawner: Spawner) {
     let wiring = read_wiring(&boot);
-    spawner.spawn(supervise(wiring.clone()));
+    let peers = peers(&wiring);
+    spawner.spawn(supervise(wiring.clone(), peers));
     let files = provision::read(&boot);
     let identity = (files.agent.device_cert.clone(), files.agent.device_key.clone());
     let roots = files.agent.root_certificate.clone();
@@ -36,28 +41,32 @@ pub(crate) async fn main(boot: Boot, spawner: Spawner) {
     entropy::fill(&mut seed);
     let agent = match Agent::new(files.agent, facts(&machine), u64::from_le_bytes(seed), clock::now()) {
         Ok(agent) => agent,
-        Err(error) => return log::error!("provisioning: {error}"),
+        Err(error) => return useless(error).await,
     };
     let brain = Brain::new(agent);
     let orders = Rc::new(Orders::default());
     spawner.spawn(device::serve(channel, orders.clone(), brain.clone()));
 
-    let Some(mut network) = offer(&wiring).await else {
-        return log::error!("network: there is no net domain, so the controller cannot be reached");
-    };
-    let Some(Connected { stack, mtu, uplink }) = vif::connect(&wiring, &mut network).await else {
-        return log::error!("network: net gives no vif, so the controller cannot be reached");
-    };
-    let stack = &*Box::leak(Box::new(stack));
+    if !peers.is_there(FromControl::CHANNEL) {
+        log::error!(
+            "network: there is no net domain, so the controller cannot be reached until there is one"
+        );
+    }
+    let stack = &*Box::leak(Box::new(vif::unplugged()));
     let web = match Web::new(stack, roots, (&identity.0, &identity.1), &files.hosts) {
         Ok(web) => &*Box::leak(Box::new(web)),
-        Err(error) => return log::error!("provisioning: {error}"),
+        Err(error) => return useless(error).await,
     };
     let counters_wanted = CountersWanted::default();
-    let link = Link { channel: network, stack, mtu };
-    spawner.spawn(link::serve(link, uplink, counters_wanted.clone(), web, brain.clone()));
-    ready();
+    let link = Link { peers, stack, web, wanted: counters_wanted.clone(), brain: brain.clone() };
+    spawner.spawn(link::serve(link, ready));
     Work { spawner, web, brain, orders, counters_wanted, downloads: BTreeMap::new() }.run().await;
+}
+
+/// Says what is wrong with the files, and stays: another start would find the same.
+async fn useless(error: impl Display) {
+    log::error!("provisioning: {error}");
+    pending().await
 }
 
 /// What is true of this machine.

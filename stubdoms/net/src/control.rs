@@ -7,13 +7,14 @@ use board_support_pv::{
 use board_support_rt::Spawner;
 use embassy_futures::select::{Either, select};
 use heapless::String;
-use proto_manifest::wiring::Wiring;
 use proto_svc::{
+    Message,
     network::{Counters, FromControl, Lease, ToControl, Uplink, VifRefusal},
     text::clipped,
 };
 use proto_xen::{DomId, Gref, Port};
 use stubdoms_net_core::{MTU, Mac, counters::PortCounters, forward::VifRefused, vif::VifId};
+use stubdoms_service::{Accepted, Peers};
 
 use crate::{
     node::{Node, UPLINK, VifError},
@@ -24,36 +25,54 @@ use crate::{
 const VIF: VifId = VifId::new(0).expect("there is at least one vif");
 const VIF_NAME: &str = "vif0";
 
-/// Serves the channel until control closes it; its vif goes with it.
-pub(crate) async fn run(node: &'static Node, wiring: Wiring, spawner: Spawner) {
-    let accepted = stubdoms_service::accept::<ToControl, FromControl>(&wiring).await;
-    let Some((control, mut channel)) = accepted else {
-        return log::warn!("{VIF_NAME}: there is no control domain to connect");
-    };
-    let (mut sender, mut receiver) = channel.split();
-    let error: ChannelError = 'end: {
-        // The greeting is done; what follows is how things stand.
-        node.uplink_changed.signal(());
-        loop {
-            let asked = match select(receiver.receive(), node.uplink_changed.wait()).await {
-                Either::First(Ok(asked)) => asked,
-                Either::First(Err(error)) => break 'end error,
-                Either::Second(()) => {
-                    if let Err(error) = sender.send(&ToControl::Uplink(uplink(node))).await {
-                        break 'end error;
-                    }
-                    continue;
-                }
-            };
-            for answer in answers(node, control, spawner, &asked).into_iter().flatten() {
-                if let Err(error) = sender.send(&answer).await {
-                    break 'end error;
-                }
+/// Serves the channel in each life of control; its vif goes with it.
+pub(crate) async fn run(node: &'static Node, peers: &'static Peers, spawner: Spawner) {
+    if !peers.is_there(ToControl::CHANNEL) {
+        log::warn!("{VIF_NAME}: there is no control domain to connect");
+    }
+    loop {
+        let (tie, (control, mut channel)) = stubdoms_service::accept::<ToControl, FromControl>(peers).await;
+        let end = select(tie.cut(), serve(node, control, &mut channel, spawner)).await;
+        // What is control's is unmapped before anything else is waited for: Xen keeps a dead domain for it.
+        node.disconnect(VIF);
+        drop(channel);
+        match end {
+            Either::First(()) => log::info!("{VIF_NAME} of {control}: closed: control has ended"),
+            Either::Second(error) => {
+                log::warn!("{VIF_NAME} of {control}: closed: channel network: {error}");
+                tie.cut().await;
             }
         }
-    };
-    node.disconnect(VIF);
-    log::warn!("{VIF_NAME} of {control}: closed: channel network: {error}");
+    }
+}
+
+/// Serves the channel until control closes it or breaks its protocol.
+async fn serve(
+    node: &'static Node,
+    control: DomId,
+    channel: &mut Accepted<ToControl, FromControl>,
+    spawner: Spawner,
+) -> ChannelError {
+    let (mut sender, mut receiver) = channel.split();
+    // The greeting is done; what follows is how things stand.
+    node.uplink_changed.signal(());
+    loop {
+        let asked = match select(receiver.receive(), node.uplink_changed.wait()).await {
+            Either::First(Ok(asked)) => asked,
+            Either::First(Err(error)) => return error,
+            Either::Second(()) => {
+                if let Err(error) = sender.send(&ToControl::Uplink(uplink(node))).await {
+                    return error;
+                }
+                continue;
+            }
+        };
+        for answer in answers(node, control, spawner, &asked).into_iter().flatten() {
+            if let Err(error) = sender.send(&answer).await {
+                return error;
+            }
+        }
+    }
 }
 
 fn answers(

@@ -33,7 +33,8 @@ board_support_rt::domain!(main);
 #[cfg(target_os = "none")]
 async fn main(boot: board_support_rt::Boot, spawner: board_support_rt::Spawner) {
     let wiring = stubdoms_service::read_wiring(&boot);
-    spawner.spawn(stubdoms_service::supervise(wiring.clone()));
+    let peers = stubdoms_service::peers(&wiring);
+    spawner.spawn(stubdoms_service::supervise(wiring.clone(), peers));
     // Without a card there is nothing to do; the line says why, and dom0 sees that we are not ready.
     let card = match card::find(&wiring) {
         Ok(card) => card,
@@ -43,7 +44,7 @@ async fn main(boot: board_support_rt::Boot, spawner: board_support_rt::Spawner) 
     let node = node::Node::new(running);
     spawner.spawn(card::run(node, interrupts));
     spawner.spawn(timers::run(node));
-    spawner.spawn(control::run(node, wiring, spawner));
+    spawner.spawn(control::run(node, peers, spawner));
     stubdoms_service::ready();
 }
 

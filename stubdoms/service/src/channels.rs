@@ -5,17 +5,22 @@ use core::fmt::Display;
 
 use board_support_hyp::{Grants, Shared, Xen};
 use board_support_pv::{
-    channel::{self, Channel},
+    channel::{
+        self, Channel, OpenError,
+        peers::{Peers, Tie},
+    },
     grant::{GrantedPage, Park},
     port::BoundPort,
 };
 use board_support_rt::{
     Boot, Domain, heap,
     memory::{SpecialPage, special_page},
-    set_epitaph,
+    set_epitaph, timer,
 };
+use core::time::Duration;
+use embassy_futures::select::{Either, select};
 use proto_manifest::wiring::{End, Wiring};
-use proto_svc::Message;
+use proto_svc::{Message, supervision::PeerEnd};
 use proto_xen::{DomId, Gaddr, Gref};
 
 /// An event channel port of this domain.
@@ -64,38 +69,81 @@ pub async fn open_dom0<Out: Message, In: Message>(wiring: &Wiring) -> Owned<Out,
     }
 }
 
-/// Opens the channel that we offer to another service, once that service is there. `None` if the
-/// wiring leaves it out, as when the other service could not be built.
-///
-/// # Panics
-/// If the wiring has another end of that name, or the peer does not speak our version.
-pub async fn offer<Out: Message, In: Message>(wiring: &Wiring) -> Option<Offered<Out, In>> {
-    let name = Out::CHANNEL;
-    let End::Offer { peer, page, gref, port } = wiring.channel(name)? else {
-        wrong(name, "the wiring does not let us offer it")
-    };
-    let page = reserved(name, page);
-    let offer = channel::Offer { peer: DomId(peer), gref: Gref(gref), gfn: page.gfn() };
-    match channel::offer(adopt(name, port), Xen, park(), offer, page).await {
-        Ok(channel) => Some(channel),
-        Err(error) => wrong(name, error),
+/// The peers that the wiring names; [`supervise`](crate::supervise) keeps them as things are.
+#[must_use]
+pub fn peers(wiring: &Wiring) -> &'static Peers {
+    let peers = Box::leak(Box::new(Peers::new()));
+    for channel in &wiring.channels {
+        let end = match channel.end {
+            End::Dom0 { .. } => continue,
+            End::Offer { peer, page, gref, port } => PeerEnd::Offer { peer, page, gref, port },
+            End::Accept { peer, gref, remote_port } => PeerEnd::Accept { peer, gref, remote_port },
+        };
+        peers.back(&channel.name, end);
     }
+    peers
 }
 
-/// Opens the channel that another service offers to us, once that service is there, and says which
-/// domain it is. `None` if the wiring leaves it out, as when the other service could not be built.
-///
-/// # Panics
-/// If the wiring has another end of that name, or the peer does not speak our version.
-pub async fn accept<Out: Message, In: Message>(wiring: &Wiring) -> Option<(DomId, Accepted<Out, In>)> {
-    let name = Out::CHANNEL;
-    let End::Accept { peer, gref, remote_port } = wiring.channel(name)? else {
-        wrong(name, "the wiring does not let us accept it")
-    };
-    let peer = DomId(peer);
-    match channel::accept(Xen, Domain, Xen, peer, Gref(gref), proto_xen::Port(remote_port)).await {
-        Ok(channel) => Some((peer, channel)),
-        Err(error) => wrong(name, error),
+/// Opens the channel that we offer to another service, once that service is there. It counts until the
+/// tie that comes with it is cut.
+pub async fn offer<Out: Message, In: Message>(
+    peers: &'static Peers,
+    park: &'static Park<SpecialPage>,
+) -> (Tie<'static>, Offered<Out, In>) {
+    open(peers, Out::CHANNEL, async |end| {
+        let PeerEnd::Offer { peer, page, gref, port } = end else {
+            wrong(Out::CHANNEL, "the wiring does not let us offer it")
+        };
+        let page = reserved(Out::CHANNEL, page);
+        // dom0 tells of a peer's end after Xen has unmapped what it mapped, so this is soon over.
+        while !park.is_empty() {
+            park.retry(&Xen);
+            timer::sleep(PARKED).await;
+        }
+        let offer = channel::Offer { peer: DomId(peer), gref: Gref(gref), gfn: page.gfn() };
+        channel::offer(adopt(Out::CHANNEL, port), Xen, park, offer, page).await
+    })
+    .await
+}
+
+/// Opens the channel that another service offers to us, once that service is there. It counts until the
+/// tie that comes with it is cut. Says which domain it is, too.
+pub async fn accept<Out: Message, In: Message>(
+    peers: &'static Peers,
+) -> (Tie<'static>, (DomId, Accepted<Out, In>)) {
+    open(peers, Out::CHANNEL, async |end| {
+        let PeerEnd::Accept { peer, gref, remote_port } = end else {
+            wrong(Out::CHANNEL, "the wiring does not let us accept it")
+        };
+        let (peer, port) = (DomId(peer), proto_xen::Port(remote_port));
+        let channel = channel::accept(Xen, Domain, Xen, peer, Gref(gref), port).await?;
+        Ok((peer, channel))
+    })
+    .await
+}
+
+/// How soon a page that the peer still mapped is looked at again.
+const PARKED: Duration = Duration::from_millis(1);
+
+/// Opens a channel with one life of its peer after the other, until one of them is as it should be. One
+/// that is not has no second try.
+async fn open<C>(
+    peers: &'static Peers,
+    name: &str,
+    mut attempt: impl AsyncFnMut(PeerEnd) -> Result<C, OpenError>,
+) -> (Tie<'static>, C) {
+    loop {
+        let tie = peers.wait(name).await;
+        // Bound first: the future of the attempt must be gone before the tie moves.
+        let opened = select(tie.cut(), attempt(tie.end())).await;
+        match opened {
+            Either::First(()) => {}
+            Either::Second(Ok(channel)) => return (tie, channel),
+            Either::Second(Err(error)) => {
+                log::warn!("channel {name}: {error}");
+                tie.cut().await;
+            }
+        }
     }
 }
 

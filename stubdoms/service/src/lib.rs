@@ -15,6 +15,8 @@ mod channels;
 mod supervision;
 
 #[cfg(target_os = "none")]
-pub use channels::{Accepted, Offered, Owned, Port, accept, offer, open_dom0, park, read_wiring};
+pub use board_support_pv::channel::peers::{Peers, Tie};
+#[cfg(target_os = "none")]
+pub use channels::{Accepted, Offered, Owned, Port, accept, offer, open_dom0, park, peers, read_wiring};
 #[cfg(target_os = "none")]
 pub use supervision::{ready, supervise};

@@ -1,11 +1,12 @@
-//! The channel that every service has to dom0: it is up, its log, it is well.
+//! The channel that every service has to dom0: it is up, its log, it is well; what becomes of its peers.
 
+use board_support_pv::channel::peers::Peers;
 use board_support_rt::log::{Item, Record, next};
 use embassy_futures::select::{Either3, select3};
 use embassy_sync::{blocking_mutex::raw::CriticalSectionRawMutex, signal::Signal};
 use proto_manifest::wiring::Wiring;
 use proto_svc::{
-    supervision::{FromService, Level, LogRecord, ToService},
+    supervision::{Break, FromService, Level, LogRecord, ToService},
     text::clipped,
 };
 
@@ -23,13 +24,15 @@ pub fn ready() {
 ///
 /// # Panics
 /// If dom0 breaks the channel: without it the domain is not supervised any more.
-pub async fn supervise(wiring: Wiring) {
+pub async fn supervise(wiring: Wiring, peers: &'static Peers) {
     let mut channel = open_dom0::<FromService, ToService>(&wiring).await;
     let (mut sender, mut receiver) = channel.split();
     loop {
         let message = match select3(receiver.receive(), READY.wait(), next()).await {
-            Either3::First(Ok(ToService::Ping { number })) => FromService::Pong { number },
-            Either3::First(Ok(ToService::Hello { .. })) => continue,
+            Either3::First(Ok(told)) => match hear(told, peers) {
+                Some(answer) => answer,
+                None => continue,
+            },
             Either3::First(Err(error)) => panic!("channel dom0: {error}"),
             Either3::Second(()) => FromService::Ready,
             Either3::Third(Item::Record(record)) => FromService::Log(convert(&record)),
@@ -38,6 +41,27 @@ pub async fn supervise(wiring: Wiring) {
         if let Err(error) = sender.send(&message).await {
             panic!("channel dom0: {error}");
         }
+    }
+}
+
+/// Does what dom0 says, and gives what there is to answer.
+fn hear(told: ToService, peers: &Peers) -> Option<FromService> {
+    match told {
+        // Said and checked when the channel was opened.
+        ToService::Hello { .. } => None,
+        ToService::Ping { number } => Some(FromService::Pong { number }),
+        ToService::PeerGone { channel } => {
+            peers.gone(&channel);
+            None
+        }
+        ToService::PeerBack { channel, end } => {
+            peers.back(&channel, end);
+            None
+        }
+        ToService::Break(Break::Panic) => panic!("a drill: dom0 ordered it"),
+        ToService::Break(Break::Hang) => loop {
+            core::hint::spin_loop();
+        },
     }
 }
 

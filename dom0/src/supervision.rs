@@ -1,0 +1,95 @@
+//! The supervisor's shell: shows it what happened and what time it is, and does what it says.
+
+use alloc::{rc::Rc, vec::Vec};
+use core::time::Duration;
+
+use board_support_rt::timer::{Instant, now, sleep_until};
+use dom0_supervisor::{Command, Input, Next, Notice, ServiceId, Supervisor};
+use dom0_toolstack::line;
+use embassy_futures::select::select;
+use proto_svc::supervision::ToService;
+
+use crate::{
+    ground::Ground,
+    services::{Instance, Services},
+};
+
+/// Supervises the services, for ever.
+pub(crate) async fn run(ground: Rc<Ground>, mut supervisor: Supervisor) {
+    let mut ping = 0_u32;
+    let mut input = Input::Tick;
+    loop {
+        let commands = supervisor.step(Duration::from_nanos(now().as_nanos()), input);
+        let builds: Vec<Instance> = commands.iter().filter_map(build).collect();
+        for command in commands {
+            match command {
+                // All at once, below: they are told of each other.
+                Command::Build(..) => {}
+                Command::Ping(service, _) => {
+                    ping = ping.wrapping_add(1);
+                    ground.services.say(service, ToService::Ping { number: ping });
+                }
+                Command::End(service, life) => Services::end(&ground, Instance { service, life }).await,
+                Command::Tell(service, notice) => tell(&ground, service, notice),
+                Command::Feed => {}
+            }
+        }
+        if !builds.is_empty() {
+            Services::build(&ground, &builds);
+        }
+        input = next(&ground, &supervisor).await;
+    }
+}
+
+fn build(command: &Command) -> Option<Instance> {
+    match *command {
+        Command::Build(service, life) => Some(Instance { service, life }),
+        _ => None,
+    }
+}
+
+/// Waits for something to show. What happened comes before the time, for an answer that is there in time
+/// counts, however late it is looked at.
+async fn next(ground: &Ground, supervisor: &Supervisor) -> Input {
+    loop {
+        if let Some(news) = ground.services.next() {
+            return news;
+        }
+        let Some(deadline) = supervisor.deadline() else {
+            ground.services.told.wait().await;
+            continue;
+        };
+        // Nanoseconds since power-on fit for 584 years.
+        let deadline = Instant::from_nanos(u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX));
+        if deadline <= now() {
+            return Input::Tick;
+        }
+        select(ground.services.told.wait(), sleep_until(deadline)).await;
+    }
+}
+
+fn tell(ground: &Ground, service: ServiceId, notice: Notice) {
+    let name = ground.services.name(service);
+    match notice {
+        Notice::Died(reason, Next::Restart(Duration::ZERO)) => {
+            log::warn!(target: "dom0", "domain {name} is ended: {reason}; it is built anew");
+        }
+        Notice::Died(reason, Next::Restart(wait)) => {
+            log::warn!(target: "dom0", "domain {name} is ended: {reason}; it is built anew in {} ms", wait.as_millis());
+        }
+        Notice::Died(reason, Next::GiveUp) => {
+            log::error!(
+                target: "dom0",
+                "domain {name} is ended: {reason}; it died {} times within {} minutes and is given up",
+                dom0_supervisor::history::LIMIT,
+                dom0_supervisor::history::WINDOW.as_secs() / 60
+            );
+        }
+        Notice::Recovered(took) => {
+            log::info!(target: "dom0", "{}", line::measurement("kill-to-healthy", &name, took));
+        }
+        Notice::NotFed => {
+            log::error!(target: "dom0", "without domain {name} the watchdog is not fed; it resets the machine");
+        }
+    }
+}
