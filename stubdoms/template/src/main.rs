@@ -13,7 +13,8 @@ board_support_rt::domain!(main);
 #[cfg(target_os = "none")]
 async fn main(boot: board_support_rt::Boot, spawner: board_support_rt::Spawner) {
     let wiring = stubdoms_service::read_wiring(&boot);
-    spawner.spawn(stubdoms_service::supervise(wiring.clone()));
+    let peers = stubdoms_service::peers(&wiring);
+    spawner.spawn(stubdoms_service::supervise(wiring.clone(), peers));
     // Open its channels and start its tasks here.
     log::info!("service {}: at your service", wiring.name);
     stubdoms_service::ready();
