@@ -43,7 +43,7 @@ pub fn pack(file: &[u8]) -> Result<Vec<u8>> {
     for (index, header) in kept.iter().enumerate() {
         let within = placed.iter().find_map(|(outer, at)| {
             let skip = header.p_offset.checked_sub(outer.p_offset)?;
-            (skip + header.p_filesz <= outer.p_filesz).then_some(at + skip)
+            (skip.checked_add(header.p_filesz)? <= outer.p_filesz).then_some(at + skip)
         });
         let at = match within {
             Some(at) if header.p_type == PT_NOTE || header.p_filesz > 0 => at,
@@ -186,6 +186,13 @@ mod tests {
         for length in 0..0x900 {
             assert!(flatten(&sample()[..length]).is_err(), "{length}");
         }
+    }
+
+    #[test]
+    fn a_note_whose_end_overflows_is_an_error() {
+        let mut file = sample();
+        put(&mut file, 64 + 3 * 56 + 32, &(u64::MAX - 4).to_le_bytes());
+        assert!(pack(&file).is_err());
     }
 
     #[test]

@@ -16,6 +16,8 @@ extern crate std;
 
 pub mod boot_info;
 pub mod events;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 pub mod memory_map;
 pub mod page_table;
 pub mod scale;

@@ -27,6 +27,8 @@ mod attest;
 mod certs;
 mod clock;
 mod config;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod http;
 mod onboard;
 mod operations;

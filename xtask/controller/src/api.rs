@@ -126,24 +126,44 @@ fn serve(state: &mut State, request: &Incoming, notes: &mut Notes) -> Result<Ans
         Endpoint::Ping => Ok(Answer::empty(200)),
         Endpoint::Certs => Ok(certs::serve(state)),
         Endpoint::Register => register::serve(state, &request.body),
-        endpoint => {
+        _ => {
             let (device, payload) = authenticate(state, &route, request, notes)?;
-            match endpoint {
-                Endpoint::Uuid => register::serve_uuid(state, device, &payload),
-                Endpoint::Config => config::serve(state, device, &payload),
-                Endpoint::Attest => attest::serve(state, device, &payload, notes),
-                Endpoint::Info => info::serve(state, device, &payload, notes),
-                Endpoint::Metrics => metrics::serve(state, device, &payload, notes),
-                Endpoint::Logs => logs::serve(state, device, None, &payload, notes),
-                Endpoint::AppLogs => logs::serve(state, device, route.app, &payload, notes),
-                Endpoint::FlowLog => reports::serve_flowlog(state, device, &payload),
-                Endpoint::HardwareHealth => reports::serve_health(state, device, &payload),
-                Endpoint::Scep => Err(Refusal::ordinary(403, "no SCEP profile is configured")),
-                Endpoint::Ping | Endpoint::Certs | Endpoint::Register => {
-                    unreachable!("served above, without authentication")
-                }
-            }
+            serve_device(state, &route, device, &payload, notes)
         }
+    }
+}
+
+/// Serves a message whose signature is the device's.
+fn serve_device(
+    state: &mut State,
+    route: &Route,
+    device: Uuid,
+    payload: &[u8],
+    notes: &mut Notes,
+) -> Result<Answer, Refusal> {
+    match route.endpoint {
+        Endpoint::Uuid => register::serve_uuid(state, device, payload),
+        Endpoint::Config => config::serve(state, device, payload),
+        Endpoint::Attest => attest::serve(state, device, payload, notes),
+        Endpoint::Info => info::serve(state, device, payload, notes),
+        Endpoint::Metrics => metrics::serve(state, device, payload, notes),
+        Endpoint::Logs => logs::serve(state, device, None, payload, notes),
+        Endpoint::AppLogs => logs::serve(state, device, route.app, payload, notes),
+        Endpoint::FlowLog => reports::serve_flowlog(state, device, payload),
+        Endpoint::HardwareHealth => reports::serve_health(state, device, payload),
+        Endpoint::Scep => Err(Refusal::ordinary(403, "no SCEP profile is configured")),
+        Endpoint::Ping | Endpoint::Certs | Endpoint::Register => {
+            Err(Refusal::violation(404, "no device sends it in an envelope"))
+        }
+    }
+}
+
+/// Status of the answer to a message whose signature is the device's.
+#[cfg(feature = "fuzz")]
+pub(crate) fn answer_message(state: &mut State, route: &Route, device: Uuid, payload: &[u8]) -> u16 {
+    match serve_device(state, route, device, payload, &mut Notes::default()) {
+        Ok(answer) => answer.status,
+        Err(refusal) => refusal.status,
     }
 }
 

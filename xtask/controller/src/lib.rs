@@ -41,6 +41,8 @@ mod desired;
 mod envelope;
 mod faults;
 mod files;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod handle;
 mod journal;
 mod key;

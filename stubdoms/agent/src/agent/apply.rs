@@ -10,7 +10,7 @@ const MAX_NAME: usize = 256;
 impl Agent {
     /// Applies a configuration whose sender was verified. Errors in one object never reject the whole;
     /// they are reported on the object.
-    pub(super) fn apply(&mut self, config: &EdgeDevConfig) {
+    pub(crate) fn apply(&mut self, config: &EdgeDevConfig) {
         let now = self.now;
         let version = config.id.as_ref().map_or("", |id| id.version.as_str());
         log::info!("configuration: version {:?} is applied", text::truncate(version, 64));

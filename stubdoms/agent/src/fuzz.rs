@@ -1,0 +1,10 @@
+//! An entry for fuzzing: a configuration without the controller that would have signed it.
+
+use proto_eve::wire::config::EdgeDevConfig;
+
+use crate::Agent;
+
+/// Applies a configuration as if a controller had sent it that the agent believes.
+pub fn apply(agent: &mut Agent, config: &EdgeDevConfig) {
+    agent.apply(config);
+}

@@ -1,0 +1,95 @@
+//! All targets, by whose bytes they read.
+
+mod agent;
+mod boot;
+mod controller;
+mod eve;
+mod frames;
+mod input;
+mod manifest;
+mod rings;
+mod svc;
+mod tool;
+mod web;
+
+use crate::Target;
+
+macro_rules! targets {
+    ($($name:ident: $run:path, $seeds:path, $about:literal;)+) => {
+        /// All of them.
+        pub const TARGETS: &[Target] = &[
+            $(Target { name: stringify!($name), about: $about, run: $run, seeds: $seeds },)+
+        ];
+
+        #[cfg(test)]
+        mod tests {
+            use std::time::Duration;
+
+            use crate::run::{Bounds, bounded};
+
+            $(
+                #[test]
+                fn $name() {
+                    let bounds = Bounds { inputs: 20_000, time: Duration::from_secs(1) };
+                    let target = crate::find(stringify!($name)).unwrap();
+                    assert!(!(target.seeds)().is_empty(), "a target brings seeds");
+                    bounded(target, 1, bounds);
+                }
+            )+
+
+            /// What lies in the corpus of no target is run by nobody.
+            #[test]
+            fn every_folder_of_the_corpus_is_a_target() {
+                let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
+                for entry in std::fs::read_dir(corpus).unwrap() {
+                    let name = entry.unwrap().file_name().into_string().unwrap();
+                    assert!(name == "README.md" || crate::find(&name).is_some(), "{name}");
+                }
+            }
+        }
+    };
+}
+
+targets! {
+    archive: manifest::archive, manifest::archives, "dom0: the ramdisk";
+    table: manifest::table, manifest::tables, "dom0: the table in the ramdisk";
+    wiring: manifest::wiring, manifest::wirings, "a domain: its wiring record";
+    board: manifest::board, manifest::boards, "the host tool: a board's TOML file";
+    elf: manifest::elf, manifest::elves, "dom0: an application's image";
+    start_info: boot::start_info, boot::start_infos, "a domain: the loader's start info";
+    device_tree: boot::device_tree, boot::device_trees, "dom0 on aarch64: the device tree";
+    acpi: boot::acpi, boot::tables, "dom0: the firmware's tables";
+    request_ring_back: rings::request_ring_back, rings::schedules, "a backend: the front rewrites the page";
+    request_ring_front: rings::request_ring_front, rings::schedules, "a frontend: the back rewrites the page";
+    stream: rings::stream, rings::schedules, "an end of a byte stream: the peer rewrites the page";
+    channel_frames: rings::channel_frames, rings::schedules, "an end of a channel: the peer rewrites the page";
+    console_lines: rings::console_lines, rings::texts, "dom0: what an application prints";
+    svc_supervision: svc::supervision, svc::supervisions, "dom0 and the services: messages of channel `dom0`";
+    svc_device: svc::device, svc::devices, "dom0 and control: messages of channel `device`";
+    svc_network: svc::network, svc::networks, "net and control: messages of channel `network`";
+    requests: svc::requests, svc::request_lists, "dom0: what control asks for";
+    netif_tx: frames::netif_tx, frames::tx_slots, "net: the slots of a frontend's packets";
+    netif_slots: frames::netif_slots, frames::tx_slots, "both ends of a vif: each kind of slot";
+    packet: frames::packet, frames::packets, "net: IPv4 and ARP";
+    forward: frames::forward, frames::conversations, "net: frames from the wire and from guests, over time";
+    http_answer: stubdoms_web::fuzz::http_response, web::answers, "control: an HTTP answer, chunked or not";
+    exchange: web::exchange, web::answers, "control: a connection's bytes, cut anywhere";
+    url: stubdoms_web::fuzz::url, web::urls, "control: URLs, redirects, Content-Range";
+    dns_answer: stubdoms_web::fuzz::dns_answer, web::dns_answers, "control: a DNS answer";
+    dns_lookup: web::dns_lookup, web::dns_answers, "control: packets from anybody during a lookup";
+    tls_server: web::tls_server, web::tls_records, "control: a TLS server's records";
+    envelope: eve::envelope, eve::envelopes, "control: the signed envelope";
+    certs: eve::certs, eve::certs_seeds, "control: the controller's certificates";
+    config: eve::config, eve::configs, "control: the configuration, as a message";
+    config_bounds: eve::config_bounds, eve::configs, "control: the memory that a configuration takes";
+    attest: eve::attest, eve::attests, "control: answers of attestation and of the identity";
+    pem: eve::pem, eve::pems, "control: PEM text, keys and certificates in it";
+    agent_config: agent::config, eve::configs, "control: the configuration, applied";
+    agent_answers: agent::answers, agent::answer_lists, "control: whatever a server answers";
+    provisioning: agent::provisioning, agent::files, "control: provisioning files";
+    controller_request: controller::request, controller::requests, "the small controller: a device's request";
+    controller_config: controller::config, controller::configs, "the small controller: its configuration file";
+    apt_sources: tool::apt_sources, tool::source_lists, "the host tool: apt's source lists";
+    console_speakers: tool::console_speakers, tool::consoles, "the host tool: lines of a machine's console";
+    elf_pack: tool::elf_pack, manifest::elves, "the host tool: ELF files to pack";
+}

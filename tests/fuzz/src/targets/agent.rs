@@ -1,0 +1,173 @@
+//! The device agent, against whatever servers answer.
+
+use stubdoms_agent::{
+    Agent, DeviceFacts, FailureKind, HttpFailure, Now, Provisioning, Response, Uplink, WallTime, fuzz,
+};
+
+use super::input::{Input, put_piece};
+
+macro_rules! text {
+    ($name:literal) => {
+        include_bytes!(concat!("../../../../stubdoms/agent/tests/keys/", $name)).to_vec()
+    };
+}
+
+fn provisioned() -> Provisioning {
+    Provisioning {
+        server: b"controller.example:8443\n".to_vec(),
+        root_certificate: text!("root.pem"),
+        onboard_cert: Some(text!("onboard.pem")),
+        onboard_key: Some(text!("onboard.key.pem")),
+        device_cert: text!("device.pem"),
+        device_key: text!("device.key.pem"),
+        key_exchange_cert: None,
+        serial: b"SN-1\n".to_vec(),
+        soft_serial: b"soft-1".to_vec(),
+    }
+}
+
+fn facts() -> DeviceFacts {
+    DeviceFacts {
+        architecture: "x86_64".into(),
+        cpus: 4,
+        memory_mib: 512,
+        app_memory_kib: 65_536,
+        app_vcpus: 1,
+        content_bytes: 1 << 20,
+        version: "0.1.0-test".into(),
+        partition: "IMGA".into(),
+        port: "eth0".into(),
+        ..DeviceFacts::default()
+    }
+}
+
+/// 2027-01-01, at start.
+fn at(seconds: u64) -> Now {
+    let wall = WallTime { seconds: 1_798_761_600 + seconds, nanos: 0 };
+    Now { monotonic_ns: seconds * 1_000_000_000, wall: Some(wall) }
+}
+
+fn agent(files: Provisioning) -> Option<Agent> {
+    let mut agent = Agent::new(files, facts(), 42, at(0)).ok()?;
+    let uplink = Uplink { up: true, interface: "net0".into(), mac: [2, 0, 0, 0, 0, 1], ..Uplink::default() };
+    agent.on_uplink(at(0), uplink);
+    Some(agent)
+}
+
+/// A configuration whose sender was verified, applied to a device that knows who it is.
+pub(super) fn config(bytes: &[u8]) {
+    let Ok(response) = proto_eve::config::parse_response(bytes) else { return };
+    let (Some(config), Some(mut agent)) = (response.config, agent(provisioned())) else { return };
+    fuzz::apply(&mut agent, &config);
+    for second in [1, 2, 600] {
+        turn(&mut agent, second);
+    }
+    // The same again changes nothing that panics.
+    fuzz::apply(&mut agent, &config);
+    turn(&mut agent, 601);
+}
+
+/// Polls and takes all that the agent wants done; it wants a bounded number of things.
+fn turn(agent: &mut Agent, second: u64) {
+    agent.poll(at(second));
+    for _ in 0..10_000 {
+        let wants = agent.next_request().is_some()
+            || agent.next_content_command().is_some()
+            || agent.next_app_command().is_some()
+            || agent.next_device_command().is_some();
+        if !wants {
+            return;
+        }
+    }
+    panic!("an agent that never has enough");
+}
+
+/// Answers to the requests as they come: status, kind of content, body.
+pub(super) fn answers(bytes: &[u8]) {
+    let Some(mut agent) = agent(provisioned()) else { panic!("the files are good") };
+    let mut input = Input::new(bytes);
+    let mut second = 0;
+    while !input.is_empty() {
+        second += 1 + u64::from(input.byte());
+        agent.poll(at(second));
+        while let Some(request) = agent.next_request() {
+            let result = answer(&mut input);
+            agent.on_response(at(second), request.id, result);
+        }
+        while agent.next_device_command().is_some() {}
+    }
+}
+
+fn answer(input: &mut Input<'_>) -> Result<Response, HttpFailure> {
+    let kind = input.byte();
+    if kind & 15 == 15 {
+        let kinds = [FailureKind::Timeout, FailureKind::TooLarge, FailureKind::Tls, FailureKind::Refused];
+        let kind = kinds[usize::from(kind >> 4) % kinds.len()];
+        return Err(HttpFailure { kind, text: "no".into() });
+    }
+    let statuses = [200, 201, 304, 400, 401, 403, 404, 409, 413, 500, 503];
+    let status = match statuses.get(usize::from(kind & 15)) {
+        Some(status) => *status,
+        None => input.half(),
+    };
+    let content_type = (kind & 16 == 0).then(|| "application/x-proto-binary".to_owned());
+    Ok(Response { status, content_type, body: input.piece().to_vec() })
+}
+
+/// The right certificates, an envelope of a stranger, refusals.
+pub(super) fn answer_lists() -> Vec<Vec<u8>> {
+    let mut seed = Vec::new();
+    for body in [super::eve::envelopes(), super::eve::certs_seeds(), super::eve::attests()].concat() {
+        seed.extend([1, 0]);
+        put_piece(&mut seed, &body);
+    }
+    let refused: Vec<u8> = (0..40).flat_map(|turn| [30, turn % 16, 0, 0]).collect();
+    vec![seed, refused]
+}
+
+/// Provisioning files, one of which is the input.
+pub(super) fn provisioning(bytes: &[u8]) {
+    let Some((&which, content)) = bytes.split_first() else { return };
+    let mut files = provisioned();
+    let content = content.to_vec();
+    match which % 9 {
+        0 => files.server = content,
+        1 => files.root_certificate = content,
+        2 => files.onboard_cert = Some(content),
+        3 => files.onboard_key = Some(content),
+        4 => files.device_cert = content,
+        5 => files.device_key = content,
+        6 => files.key_exchange_cert = Some(content),
+        7 => files.serial = content,
+        _ => files.soft_serial = content,
+    }
+    if let Err(error) = Agent::new(files, facts(), 42, at(0)) {
+        assert!(!error.to_string().is_empty());
+    }
+}
+
+pub(super) fn files() -> Vec<Vec<u8>> {
+    let files = provisioned();
+    let contents = [
+        files.server,
+        files.root_certificate,
+        files.onboard_cert.unwrap_or_default(),
+        files.onboard_key.unwrap_or_default(),
+        files.device_cert,
+        files.device_key,
+    ];
+    contents.iter().zip(0u8..).map(|(content, which)| [&[which], content.as_slice()].concat()).collect()
+}
+
+/// That the seeds of configurations are configurations.
+#[cfg(test)]
+#[test]
+fn a_seed_is_applied() {
+    let seeds = super::eve::configs();
+    assert!(seeds.iter().all(|seed| proto_eve::config::parse_response(seed).is_ok()));
+    let mut agent = agent(provisioned()).expect("the files are good");
+    let config = proto_eve::config::parse_response(&seeds[1]).unwrap().config.unwrap();
+    fuzz::apply(&mut agent, &config);
+    agent.poll(at(1));
+    assert!(agent.next_content_command().is_some(), "nothing is downloaded");
+}
