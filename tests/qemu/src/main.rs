@@ -11,6 +11,7 @@ mod bad_app;
 mod bad_controller;
 mod bad_image;
 mod boot;
+mod restart;
 mod stage;
 mod template;
 
@@ -37,6 +38,7 @@ const STORIES: &[&[Story]] = &[
     bad_app::STORIES,
     bad_controller::STORIES,
     template::STORIES,
+    restart::STORIES,
 ];
 
 fn main() -> ExitCode {
