@@ -19,25 +19,22 @@
 //! so a device that writes into the driver's areas only confuses itself.
 //!
 //! Who notifies whom: the driver's flag asks the device for no interrupts ([`Queue::silence`]), the
-//! device's flag asks for no notifications ([`Queue::must_notify`]). A full fence stands between what is
-//! published and the look at the other's word, in [`Queue::must_notify`] and [`Queue::listen`]; without
-//! it both sides could miss each other, and sleep.
+//! device's flag asks for no notifications ([`Queue::must_notify`]). What has to come before what, so that
+//! the two do not miss each other and both sleep, stands in [`order`].
 //!
 //! Source: specification, section 2.7.
 
 use alloc::boxed::Box;
 use core::{
     fmt,
-    sync::atomic::{
-        AtomicU32,
-        Ordering::{Acquire, Relaxed, Release, SeqCst},
-        fence,
-    },
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
 };
 
 use board_support_hyp::Shared;
 
 use crate::dma::BusAddress;
+
+pub mod order;
 
 /// The most descriptors of a queue: what fits into one page.
 pub const MAX_SIZE: u16 = 128;
@@ -288,10 +285,7 @@ impl<S: Shared> Queue<S> {
     /// Whether the device wants to be told about what was published.
     #[must_use]
     pub fn must_notify(&self) -> bool {
-        // The index is out before the device's flag is read: else it could see the old index, then put
-        // the flag down and sleep, while we still see it up. Pairs with the device's own fence.
-        fence(SeqCst);
-        self.used_word(0).load(Relaxed) & NO_NOTIFY == 0
+        order::observe_after_publish(self.used_word(0)) & NO_NOTIFY == 0
     }
 
     /// Asks the device for no more interrupts. It may send some all the same.
@@ -305,10 +299,7 @@ impl<S: Shared> Queue<S> {
     pub fn listen(&mut self) -> bool {
         self.silent = false;
         self.put_index();
-        // The flag is out before the last look: else the device could still see it up, raise nothing, and
-        // we not see what it gave back. Pairs with the device's own fence.
-        fence(SeqCst);
-        (self.used_word(0).load(Relaxed) >> 16) as u16 != self.next_used
+        (order::observe_after_publish(self.used_word(0)) >> 16) as u16 != self.next_used
     }
 
     /// The next buffer that the device gave back, if there is one.
@@ -316,8 +307,7 @@ impl<S: Shared> Queue<S> {
     /// # Errors
     /// [`Fault`]; the queue must not be used before [`Queue::reset`].
     pub fn take_used(&mut self) -> Result<Option<Used>, Fault> {
-        // Acquire: what the device wrote before the index (entry, buffer) is read after it.
-        let index = (self.used_word(0).load(Acquire) >> 16) as u16;
+        let index = (order::observe(self.used_word(0)) >> 16) as u16;
         let says = index.wrapping_sub(self.next_used);
         if says == 0 {
             return Ok(None);
@@ -353,8 +343,7 @@ impl<S: Shared> Queue<S> {
     /// Publishes index and flags, which share a word.
     fn put_index(&self) {
         let flags = if self.silent { NO_INTERRUPT } else { 0 };
-        // Release: descriptors and ring are out before the index.
-        self.page.words()[AVAILABLE_WORD].store(flags | u32::from(self.published) << 16, Release);
+        order::publish(&self.page.words()[AVAILABLE_WORD], flags | u32::from(self.published) << 16);
     }
 
     fn put(&self, word: usize, value: u32) {

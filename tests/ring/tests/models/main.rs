@@ -37,6 +37,7 @@ mod events;
 mod idle;
 mod request_ring;
 mod stream;
+mod virtqueue;
 
 use loom::sync::Arc;
 use loom::sync::atomic::AtomicU32;
