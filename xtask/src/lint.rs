@@ -56,13 +56,16 @@ fn clippy<'a>(name: &str, packages: impl Iterator<Item = &'a Package>, words: &[
     Ok(())
 }
 
+/// Where everything is for the host alone: the tool, the tests, and what build scripts take.
+const HOST_FOLDERS: [&str; 3] = ["xtask/", "tests/", "linker/"];
+
 /// A package of the workspace.
 #[derive(Debug, PartialEq, Eq)]
 struct Package {
     name: String,
-    /// Compiles for the host: the default members, and what stands in `tests`.
+    /// Compiles for the host: the default members, and what stands in [`HOST_FOLDERS`].
     host: bool,
-    /// Compiles for a domain: all but the host tool and the tests.
+    /// Compiles for a domain: all that does not stand in [`HOST_FOLDERS`].
     domain: bool,
 }
 
@@ -82,7 +85,7 @@ fn parse_packages(metadata: &Value) -> Option<Vec<Package>> {
     let mut packages = Vec::new();
     for package in metadata["packages"].as_array()? {
         let folder = package["manifest_path"].as_str()?.strip_prefix(root)?.trim_start_matches('/');
-        let tool = folder.starts_with("xtask/") || folder.starts_with("tests/");
+        let tool = HOST_FOLDERS.iter().any(|top| folder.starts_with(top));
         packages.push(Package {
             name: package["name"].as_str()?.to_owned(),
             host: default_members.contains(&package["id"]) || tool,
