@@ -28,7 +28,7 @@ pub mod backtrace;
 pub mod layout;
 #[cfg(target_os = "none")]
 pub mod physical;
-#[cfg(target_os = "none")]
+#[cfg(any(target_os = "none", all(test, not(loom))))]
 pub mod shared_info;
 #[cfg(target_os = "none")]
 pub mod trap;

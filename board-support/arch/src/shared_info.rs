@@ -180,3 +180,60 @@ impl SharedInfo {
         unsafe { at.cast::<T>().as_ref() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{boxed::Box, vec::Vec};
+
+    use super::*;
+
+    #[repr(align(4096))]
+    struct Page([u8; 4096]);
+
+    /// A page that is there for ever, with these words.
+    fn page(words: &[(usize, &[u8])]) -> SharedInfo {
+        let page = Box::leak(Box::new(Page([0; 4096])));
+        for (at, bytes) in words {
+            page.0[*at..*at + bytes.len()].copy_from_slice(bytes);
+        }
+        // SAFETY:
+        // 1. The page is never freed.
+        // 2. Nobody else knows where it is.
+        unsafe { SharedInfo::new(NonNull::from(page).cast()) }
+    }
+
+    #[test]
+    fn ports_are_masked_and_taken() {
+        let last = PORTS - 1;
+        let shared = page(&[
+            (LAYOUT.upcall_pending, &[1]),
+            (LAYOUT.pending_sel, &(1u64 | 1 << 63).to_ne_bytes()),
+            (LAYOUT.pending, &0b110u64.to_ne_bytes()),
+            (LAYOUT.pending + last as usize / 64 * 8, &(1u64 << 63).to_ne_bytes()),
+        ]);
+        shared.mask(Port(1));
+        // A port that there is not.
+        shared.mask(Port(PORTS));
+        let mut ports = Vec::new();
+        shared.take_events(|port| ports.push(port.0));
+        assert_eq!(ports, [2, last]);
+        assert_eq!(shared.u8(LAYOUT.upcall_pending).load(Relaxed), 0);
+        shared.mask_all();
+        assert!((0..WORDS).all(|word| shared.mask_word(word).load(Relaxed) == u64::MAX));
+    }
+
+    #[test]
+    fn clocks_are_read() {
+        let wall = LAYOUT.wall_clock;
+        let shared = page(&[
+            (LAYOUT.time + time::TSC_TIMESTAMP, &9u64.to_ne_bytes()),
+            (LAYOUT.time + time::TSC_SHIFT, &[0xff]),
+            (wall + 4, &7u32.to_ne_bytes()),
+            (wall + 8, &8u32.to_ne_bytes()),
+            (wall + 12, &1u32.to_ne_bytes()),
+        ]);
+        let time = shared.vcpu_time();
+        assert_eq!((time.tsc_timestamp, time.shift), (9, -1));
+        assert_eq!(shared.wall_clock(), WallClock { seconds: 1 << 32 | 7, nanoseconds: 8 });
+    }
+}

@@ -200,3 +200,56 @@ impl Shared for Page {
         self.run.page(0).expect("a page has a first page")
     }
 }
+
+#[cfg(all(test, miri))]
+mod tests {
+    use board_support_arch::memory_map::Kind;
+    use std::alloc::{Layout, alloc};
+
+    use super::*;
+
+    /// One test, for there is one pool.
+    #[test]
+    fn pages_are_zeros_are_taken_once_and_come_back() {
+        const PAGES: usize = 12;
+        let layout = Layout::from_size_align(PAGES * PAGE_SIZE, 4 * PAGE_SIZE).unwrap();
+        // SAFETY:
+        // 1. The layout is not empty.
+        let ram = unsafe { alloc(layout) };
+        let start = ram.expose_provenance() as u64;
+        let mut map = MemoryMap::new();
+        assert!(map.add(Span::of(start, (PAGES * PAGE_SIZE) as u64), Kind::Ram));
+        // SAFETY:
+        // 1. The memory was allocated for this, and is never freed.
+        // 2. It stays writable.
+        // 3. This is the only test.
+        assert!(unsafe { init(&map, &[], u64::MAX) });
+        let all = available();
+        assert!((1..PAGES).contains(&all), "the bits take a page");
+
+        let page = allocate().unwrap();
+        assert!(page.words().iter().all(|word| word.swap(0xffff_ffff, Relaxed) == 0));
+        let run = allocate_run(4, 4).unwrap();
+        assert!(run.gfn().0.is_multiple_of(4) && run.pages() == 4);
+        run.words()[3 * WORDS_PER_PAGE].store(1, Relaxed);
+        assert_eq!(run.page(3).map(|page| page[0].load(Relaxed)), Some(1));
+        assert!(run.page(4).is_none());
+        // As a device writes.
+        // SAFETY:
+        // 1. The run is ours, and four pages long.
+        unsafe { run.as_ptr().add(4 * PAGE_SIZE - 4).cast::<u32>().write(7) };
+        assert_eq!(run.words()[4 * WORDS_PER_PAGE - 1].load(Relaxed), 7);
+        assert_eq!(available(), all - 5);
+
+        assert_eq!(run.gaddr(), run.gfn().base());
+        let gfn = page.gfn();
+        drop((page, run));
+        assert_eq!(available(), all);
+        let again = allocate().unwrap();
+        assert_eq!(again.gfn(), gfn);
+        assert!(again.words().iter().all(|word| word.load(Relaxed) == 0), "somebody's words are left");
+        assert!(allocate_run(PAGES, 1).is_none());
+        let taken = take_run(2).unwrap();
+        assert_ne!(taken, take_frame().unwrap());
+    }
+}

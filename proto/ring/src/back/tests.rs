@@ -9,6 +9,9 @@ use std::collections::VecDeque;
 
 const SLOT: usize = 12;
 const NEAR_THE_WRAP: u32 = u32::MAX - 100;
+/// Miri takes a thousand times as long, and looks at each access for itself.
+const MANY: u32 = if cfg!(miri) { 300 } else { 2000 };
+const STEPS: usize = if cfg!(miri) { 12 } else { 150 };
 
 fn both_ends(start: u32) -> (Box<Words>, Front<SLOT>, Back<SLOT>) {
     let page = test_page();
@@ -45,7 +48,7 @@ fn requests_and_responses_cross_the_wrap() {
     for start in [0, NEAR_THE_WRAP, u32::MAX] {
         let (page, mut front, mut back) = both_ends(start);
         let (mut sent, mut answered) = (0_u32, 0_u32);
-        while answered < 2000 {
+        while answered < MANY {
             while sent - answered < 1 + answered % 256 && front.put(&page, &slot(sent)).is_ok() {
                 sent += 1;
             }
@@ -187,7 +190,7 @@ proptest! {
     /// Whatever the schedule and however many spurious events: requests are answered in order, and no end
     /// sleeps while there is work that nobody told it of.
     #[test]
-    fn nobody_sleeps_for_ever(start in any::<u32>(), steps in prop::collection::vec(step(), 1..150)) {
+    fn nobody_sleeps_for_ever(start in any::<u32>(), steps in prop::collection::vec(step(), 1..STEPS)) {
         let (page, mut front, mut back) = both_ends(start);
         let (mut front_sleeps, mut back_sleeps) = (false, false);
         let mut outstanding = VecDeque::new();
@@ -233,7 +236,7 @@ proptest! {
     }
 
     #[test]
-    fn random_words_are_survived(values in prop::collection::vec((any::<u32>(), any::<u32>()), 1..50)) {
+    fn random_words_are_survived(values in prop::collection::vec((any::<u32>(), any::<u32>()), 1..STEPS)) {
         let (page, mut front, mut back) = both_ends(0);
         for (req_prod, rsp_prod) in values {
             REQ_PROD.store(&page, req_prod);
