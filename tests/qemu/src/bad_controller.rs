@@ -44,6 +44,8 @@ fn answers(stage: &Stage<'_>) -> Result<()> {
     faults.arm(Target::Endpoint(Endpoint::Uuid), Fault::BadSignature, Some(1));
     machine.wait_for_from("control", "the envelope's signature is wrong", LINE)?;
     controller.wait_registered(&site.soft_serial(), PATIENCE)?;
+    // Before it has a configuration, the device asks for one each minute; this one has it ask every 5 s.
+    machine.wait_for_from("control", "configuration: version", PATIENCE)?;
 
     let config_answer = Target::Endpoint(Endpoint::Config);
     faults.arm(config_answer, Fault::Truncated, Some(1));
