@@ -65,6 +65,9 @@ mod platform;
 #[cfg(any(target_os = "none", all(test, not(loom))))]
 pub mod tasks;
 #[cfg(target_os = "none")]
+#[doc(hidden)]
+pub mod prove;
+#[cfg(target_os = "none")]
 pub mod wallclock;
 
 #[cfg(target_os = "none")]

@@ -4,10 +4,7 @@
 //! stack are absent. Special pages, registers of devices and tables of the firmware are mapped when
 //! they are asked for.
 
-use core::{
-    cell::RefCell,
-    sync::atomic::{AtomicU32, Ordering::Relaxed},
-};
+use core::{cell::RefCell, sync::atomic::AtomicU32};
 
 use board_support_arch::{
     layout,
@@ -208,14 +205,4 @@ pub fn device_memory(address: Gaddr, length: u64) -> Option<DeviceMemory> {
     }
     map_more(span, Rights::Device).ok()?;
     Some(DeviceMemory { span })
-}
-
-/// Writes a word into the code, for a test of the protection: the domain must not survive it.
-#[doc(hidden)]
-pub fn prove_that_code_is_read_only() {
-    let at = core::ptr::with_exposed_provenance::<AtomicU32>(layout::text_start() as usize);
-    // SAFETY:
-    // 1. Aligned and mapped, though not for writing: the store faults.
-    let word = unsafe { &*at };
-    word.store(0, Relaxed);
 }

@@ -11,6 +11,8 @@ mod bad_app;
 mod bad_controller;
 mod bad_image;
 mod boot;
+mod built;
+mod guest;
 mod restart;
 mod stage;
 mod template;
@@ -33,6 +35,7 @@ struct Story {
 /// All stories, the quick ones first.
 const STORIES: &[&[Story]] = &[
     boot::STORIES,
+    guest::STORIES,
     bad_image::STORIES,
     application::STORIES,
     bad_app::STORIES,
