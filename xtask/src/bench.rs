@@ -5,14 +5,24 @@
 //! it. dom0 says how long it built each service (`domain NAME: built in N ms`), and every line
 //! `measure NAME VALUE UNIT` of any domain counts as one sample of NAME. Memory is Xen's own count of each
 //! domain's pages, asked for on its console (key `q`). Sizes are those of the build.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`samples`] | medians, the table, the comparison with an earlier run |
+//! | [`debian`] | the other system: a Debian dom0 with `xl` |
 
-use std::collections::BTreeMap;
+pub mod debian;
+pub mod samples;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use serde_json::{Value, json};
 use xtask_controller::Observed;
+
+use self::debian::Debian;
+use self::samples::{Report, Samples};
 
 use crate::build::{self, Built};
 use crate::console::{Line, introduction};
@@ -33,6 +43,12 @@ pub struct Options {
     /// Write the numbers to this file too
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Compare with the file that an earlier --json wrote
+    #[arg(long, value_name = "FILE")]
+    pub against: Option<PathBuf>,
+    /// Start a Debian dom0 with xl as often, and tell how its times compare
+    #[arg(long)]
+    pub debian: bool,
     /// Seconds after which one start is given up
     #[arg(long, default_value_t = 90, value_name = "SECONDS")]
     pub timeout: u64,
@@ -43,6 +59,11 @@ pub struct Options {
 
 /// Stands for the first application, whatever its name.
 const APPLICATION: &str = "application";
+
+/// When the last service said that it does its work.
+const HEALTHY: &str = "power-on to all services ready";
+/// From control's order until the sample application runs.
+const CREATE: &str = "dom0 create.hello";
 
 /// Points of the boot that the console tells: name, speaker, part of the line.
 const POINTS: [(&str, &str, &str); 5] = [
@@ -70,61 +91,108 @@ fn accepted(observed: &Observed) -> u64 {
     observed.answers.iter().filter(|(code, _)| (200..300).contains(*code)).map(|(_, count)| count).sum()
 }
 
-/// Samples by name; the unit goes with the name.
-#[derive(Debug, Default)]
-struct Samples {
-    values: BTreeMap<(String, String), Vec<f64>>,
-}
-
-impl Samples {
-    fn add(&mut self, name: impl Into<String>, unit: &str, value: f64) {
-        self.values.entry((name.into(), unit.to_owned())).or_default().push(value);
-    }
-}
-
 /// Runs the subcommand.
 ///
 /// # Errors
 /// When something does not build, or a start does not reach its end in time; what was measured is printed first.
 pub fn bench(options: &Options) -> Result<()> {
-    setup::host_tools(&setup::Host::BOOT)?;
+    setup::host_tools(setup::Host::boot(build::Arch::X86_64))?;
     let stock = setup::stock(build::Arch::X86_64)?;
-    let folder = paths::output("bench");
-    let mut samples = Samples::default();
-    let mut failures = Vec::new();
-    for run in 1..=options.runs {
-        if folder.exists() {
-            std::fs::remove_dir_all(&folder)?;
-        }
-        let site = Site::open(&paths::create(folder.clone())?, None)?;
-        let built = build::build(&build::Options {
-            config: Some(site.config()),
-            no_build: options.no_build,
-            ..build::Options::default()
-        })?;
-        site.offer_sample(&built, site::CONFIG)?;
-        if run == 1 {
-            sizes(&built, &mut samples)?;
-        }
-        let machine = machine(options, &stock, &built, &site)?;
-        let step = ui::step(format!("start {run} of {}", options.runs));
-        match measure(&machine, &site, Duration::from_secs(options.timeout), &mut samples) {
-            Ok(()) => step.done(""),
-            Err(error) => {
-                drop(step);
-                failures.push(format!("start {run}: {error:#}"));
-            }
-        }
+    // Read first: a run takes minutes.
+    let earlier =
+        options.against.as_deref().map(|file| samples::parse(&paths::read_text(file)?)).transpose()?;
+    let mut bench =
+        Bench { options, stock, samples: Samples::default(), failures: Vec::new(), megahertz: None };
+    let built = bench.ours()?;
+    if options.debian {
+        bench.debians(&built)?;
     }
-    print(&samples);
+    let Bench { samples, failures, .. } = bench;
+    let values = samples.summaries();
+    print!("{}", samples::table(&values));
+    if options.debian {
+        print!("\n{}", debian::ratios(&values));
+    }
+    if let Some(earlier) = earlier {
+        print!("\n{}", samples::comparison(&earlier.values, &values));
+    }
     if let Some(file) = &options.json {
-        let text = serde_json::to_string_pretty(&report(&samples, options))?;
-        paths::write(file, text + "\n")?;
+        let boot = if options.uefi { "uefi" } else { "direct" };
+        let report = Report { runs: options.runs, boot: boot.to_owned(), values };
+        paths::write(file, serde_json::to_string_pretty(&report)? + "\n")?;
     }
     if !failures.is_empty() {
         bail!("{}", failures.join("\n"));
     }
     Ok(())
+}
+
+/// A run of the subcommand.
+struct Bench<'a> {
+    options: &'a Options,
+    stock: Stock,
+    samples: Samples,
+    /// Starts that went wrong, and why.
+    failures: Vec<String>,
+    /// The processor's frequency, as Xen found it.
+    megahertz: Option<f64>,
+}
+
+impl Bench<'_> {
+    /// Starts our system as often as was asked for.
+    fn ours(&mut self) -> Result<Built> {
+        let folder = paths::output("bench");
+        let mut run = 1;
+        loop {
+            if folder.exists() {
+                std::fs::remove_dir_all(&folder)?;
+            }
+            let site = Site::open(&paths::create(folder.clone())?, None)?;
+            let built = build::build(&build::Options {
+                config: Some(site.config()),
+                no_build: self.options.no_build,
+                ..build::Options::default()
+            })?;
+            site.offer_sample(&built, site::CONFIG)?;
+            if run == 1 {
+                sizes(&built, &mut self.samples)?;
+            }
+            let machine = machine(self.options, &self.stock, &built, &site)?;
+            self.attempt(&format!("start {run} of {}", self.options.runs), |bench| {
+                let timeout = Duration::from_secs(bench.options.timeout);
+                let lines = measure(&machine, &site, timeout, &mut bench.samples)?;
+                bench.megahertz = debian::megahertz(&lines).or(bench.megahertz);
+                Ok(())
+            });
+            if run >= self.options.runs {
+                return Ok(built);
+            }
+            run += 1;
+        }
+    }
+
+    /// Starts Debian as often.
+    fn debians(&mut self, built: &Built) -> Result<()> {
+        let debian = Debian::make(paths::output("bench-debian"), built)?;
+        for run in 1..=self.options.runs {
+            self.attempt(&format!("Debian's start {run} of {}", self.options.runs), |bench| {
+                debian.measure(&bench.stock, built, bench.megahertz, &mut bench.samples)
+            });
+        }
+        Ok(())
+    }
+
+    /// Does one start. One that goes wrong does not end the run.
+    fn attempt(&mut self, name: &str, work: impl FnOnce(&mut Self) -> Result<()>) {
+        let step = ui::step(name);
+        match work(self) {
+            Ok(()) => step.done(""),
+            Err(error) => {
+                drop(step);
+                self.failures.push(format!("{name}: {error:#}"));
+            }
+        }
+    }
 }
 
 fn machine(options: &Options, stock: &Stock, built: &Built, site: &Site) -> Result<MachineOptions> {
@@ -148,8 +216,13 @@ fn sizes(built: &Built, samples: &mut Samples) -> Result<()> {
     add("archive".to_owned(), built.archive.clone())
 }
 
-/// One start: waits for everything that the controller shall see, then reads the console.
-fn measure(options: &MachineOptions, site: &Site, timeout: Duration, samples: &mut Samples) -> Result<()> {
+/// One start: waits for everything that the controller shall see, then reads the console, which it gives.
+fn measure(
+    options: &MachineOptions,
+    site: &Site,
+    timeout: Duration,
+    samples: &mut Samples,
+) -> Result<Vec<Line>> {
     let before = site.controller.observe(Clone::clone);
     let end = Instant::now() + timeout;
     let mut machine = Machine::start(options, None)?;
@@ -175,7 +248,7 @@ fn measure(options: &MachineOptions, site: &Site, timeout: Duration, samples: &m
     let lines = machine.lines();
     machine.quit();
     points(&lines, &seen, samples);
-    result
+    result.map(|()| lines)
 }
 
 /// Makes Xen print what it knows of each domain: three times Ctrl-A gives it the keyboard, `q` asks.
@@ -190,6 +263,9 @@ fn points(lines: &[Line], seen: &[(&str, Duration)], samples: &mut Samples) {
     let at = |who: &str, part: &str| {
         lines.iter().find(|line| line.who == who && line.text.contains(part)).map(|line| line.at)
     };
+    if let Some(at) = healthy(lines) {
+        samples.add(HEALTHY, "ms", milliseconds(at));
+    }
     let mut domain = None;
     let mut names = BTreeMap::from([(0, "dom0")]);
     for line in lines {
@@ -230,6 +306,30 @@ fn points(lines: &[Line], seen: &[(&str, Duration)], samples: &mut Samples) {
     }
 }
 
+/// When the last service was ready: dom0's `domain NAME is dN` and `domain NAME: ready after …`.
+fn healthy(lines: &[Line]) -> Option<Duration> {
+    let mut waiting = BTreeSet::new();
+    let mut any = false;
+    for line in lines.iter().filter(|line| line.who == "dom0") {
+        if let Some((name, _)) = introduction(&line.text).filter(|_| line.text.contains("domain ")) {
+            any = true;
+            waiting.insert(name);
+        }
+        if let Some(name) = ready(&line.text) {
+            waiting.remove(name);
+        }
+        if any && waiting.is_empty() {
+            return Some(line.at);
+        }
+    }
+    None
+}
+
+/// dom0's `… domain net: ready after 61 ms` → `net`.
+fn ready(text: &str) -> Option<&str> {
+    Some(text.split_once("domain ")?.1.split_once(": ready after ")?.0)
+}
+
 /// Xen's `General information for domain 3:` → 3.
 fn domain_of_dump(text: &str) -> Option<u32> {
     text.strip_prefix("General information for domain ")?.trim_end_matches(':').parse().ok()
@@ -254,48 +354,6 @@ fn measurement(text: &str) -> Option<(&str, f64, &str)> {
     Some((name, value.parse().ok().filter(|value: &f64| value.is_finite())?, unit))
 }
 
-/// The middle value, or the mean of the two in the middle.
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let half = sorted.len() / 2;
-    match sorted.len() {
-        0 => f64::NAN,
-        length if length % 2 == 1 => sorted[half],
-        _ => (sorted[half - 1] + sorted[half]) / 2.0,
-    }
-}
-
-fn extremes(values: &[f64]) -> (f64, f64) {
-    values
-        .iter()
-        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &value| (low.min(value), high.max(value)))
-}
-
-fn print(samples: &Samples) {
-    println!("{:<70} {:>10} {:>10} {:>10}  {:<5} {:>3}", "", "median", "least", "most", "unit", "n");
-    for ((name, unit), values) in &samples.values {
-        let (least, most) = extremes(values);
-        println!(
-            "{name:<70} {:>10.1} {least:>10.1} {most:>10.1}  {unit:<5} {:>3}",
-            median(values),
-            values.len()
-        );
-    }
-}
-
-fn report(samples: &Samples, options: &Options) -> Value {
-    let values: Vec<Value> = samples
-        .values
-        .iter()
-        .map(|((name, unit), values)| {
-            let (least, most) = extremes(values);
-            json!({ "name": name, "unit": unit, "median": median(values), "least": least, "most": most, "samples": values })
-        })
-        .collect();
-    json!({ "runs": options.runs, "boot": if options.uefi { "uefi" } else { "direct" }, "values": values })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -313,6 +371,7 @@ mod tests {
             line(1150, "dom0", "INFO dom0: domain net: built in 61.1 ms"),
             line(1200, "dom0", "INFO dom0: measure create.net 12.5 ms"),
             line(1250, "net", "up"),
+            line(1260, "dom0", "INFO dom0: domain net: ready after 70 ms"),
             line(1300, "dom0", "INFO dom0: application 5e0c is d3"),
             line(1350, "5e0c", "hello"),
             line(1400, "xen", "General information for domain 0:"),
@@ -322,17 +381,16 @@ mod tests {
         ];
         let mut samples = Samples::default();
         points(&lines, &[("seen", Duration::from_millis(2100))], &mut samples);
-        let got: Vec<_> = samples
-            .values
-            .iter()
-            .map(|((name, unit), values)| (name.as_str(), unit.as_str(), values[0]))
-            .collect();
+        let values = samples.summaries();
+        let got: Vec<_> =
+            values.iter().map(|value| (value.name.as_str(), value.unit.as_str(), value.median)).collect();
         let expected = [
             ("dom0 builds net", "ms", 61.1),
             ("dom0 create.net", "ms", 12.5),
             ("memory of dom0, by Xen's page count", "KiB", 24552.0),
             ("memory of net, by Xen's page count", "KiB", 16384.0),
             ("power-on to Xen", "ms", 50.0),
+            (HEALTHY, "ms", 1260.0),
             ("power-on to dom0's first line", "ms", 1100.0),
             ("power-on to net's first line", "ms", 1250.0),
             ("power-on to the application's first line", "ms", 1350.0),
@@ -342,16 +400,24 @@ mod tests {
     }
 
     #[test]
+    fn all_are_ready_when_the_last_one_is() {
+        let mut lines = vec![
+            line(1, "dom0", "INFO dom0: domain net is d1"),
+            line(2, "dom0", "INFO dom0: domain control is d2"),
+            line(3, "dom0", "INFO dom0: domain net: ready after 2 ms"),
+            line(4, "net", "domain control: ready after 2 ms"),
+        ];
+        assert_eq!(healthy(&lines), None);
+        lines.push(line(5, "dom0", "INFO dom0: domain control: ready after 3 ms"));
+        lines.push(line(6, "dom0", "INFO dom0: application 5e0c is d3"));
+        assert_eq!(healthy(&lines), Some(Duration::from_millis(5)));
+    }
+
+    #[test]
     fn only_whole_measurements_count() {
         assert_eq!(measurement("measure a 1 KiB"), Some(("a", 1.0, "KiB")));
         assert_eq!(measurement("measure a many KiB"), None);
         assert_eq!(measurement("measure a inf ms"), None);
         assert_eq!(measurement("to measure"), None);
-    }
-
-    #[test]
-    fn medians() {
-        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
     }
 }

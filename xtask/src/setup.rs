@@ -316,9 +316,9 @@ pub fn stock(arch: Arch) -> Result<Stock> {
     let pins = pins()?;
     match arch {
         Arch::X86_64 => {
-            let xen = package(&pins, "xen-hypervisor-4.20-amd64")?;
-            let ovmf = package(&pins, "ovmf")?;
-            let grub = package(&pins, "grub-efi-amd64-bin")?;
+            let xen = package_of(&pins, "xen-hypervisor-4.20-amd64")?;
+            let ovmf = package_of(&pins, "ovmf")?;
+            let grub = package_of(&pins, "grub-efi-amd64-bin")?;
             let firmware = Firmware::Uefi {
                 code: present(ovmf.join("usr/share/OVMF/OVMF_CODE_4M.fd"))?,
                 variables: present(ovmf.join("usr/share/OVMF/OVMF_VARS_4M.fd"))?,
@@ -327,8 +327,8 @@ pub fn stock(arch: Arch) -> Result<Stock> {
             Ok(Stock { xen: unzipped_xen(&xen)?, firmware })
         }
         Arch::Aarch64 => {
-            let xen = package(&pins, "xen-hypervisor-4.20-arm64")?;
-            let uboot = package(&pins, "u-boot-qemu")?;
+            let xen = package_of(&pins, "xen-hypervisor-4.20-arm64")?;
+            let uboot = package_of(&pins, "u-boot-qemu")?;
             let firmware =
                 Firmware::UBoot { image: present(uboot.join("usr/lib/u-boot/qemu_arm64/u-boot.bin"))? };
             Ok(Stock { xen: present(xen.join("boot/xen-4.20-arm64"))?, firmware })
@@ -342,7 +342,7 @@ pub fn stock(arch: Arch) -> Result<Stock> {
 /// # Errors
 /// As [`stock`].
 pub fn xen_headers() -> Result<PathBuf> {
-    present(package(&pins()?, XEN_HEADERS)?.join("usr/include/xen"))
+    present(package_of(&pins()?, XEN_HEADERS)?.join("usr/include/xen"))
 }
 
 /// The same, without a look beyond the cache.
@@ -380,8 +380,16 @@ fn cached(pins: &Pins, name: &str) -> Result<Option<PathBuf>> {
     Ok(pins.of(name).map(|pin| unpacked.join(pin.folder())).find(|folder| folder.is_dir()))
 }
 
+/// The folder with the files of a pinned package, fetched when it is not in the cache.
+///
+/// # Errors
+/// As [`stock`].
+pub fn package(name: &str) -> Result<PathBuf> {
+    package_of(&pins()?, name)
+}
+
 /// The folder of the first pinned version that is in the cache or can be had.
-fn package(pins: &Pins, name: &str) -> Result<PathBuf> {
+fn package_of(pins: &Pins, name: &str) -> Result<PathBuf> {
     if let Some(folder) = cached(pins, name)? {
         return Ok(folder);
     }
@@ -445,11 +453,19 @@ fn update_pins() -> Result<()> {
     for name in names {
         let architecture = architecture(&pins, &name);
         let archive = suite(&pins, architecture, &step)?;
-        let offer = archive.offers(architecture, &name, &step)?.into_iter().next();
-        let offer = offer.with_context(|| format!("the archive offers no {name}"))?;
+        let newest = |name: &str| {
+            let offer = archive.offers(architecture, name, &step)?.into_iter().next();
+            offer.with_context(|| format!("the archive offers no {name}"))
+        };
+        let mut offer = newest(&name)?;
+        let followed = pins.of(&name).any(|pin| pin.follows.is_some());
+        if followed {
+            offer = newest(&offer.depends)?;
+        }
         step.say(format!("{name} {}", offer.version));
         pins.prefer(Pin {
             name: offer.name,
+            follows: followed.then_some(name),
             architecture: offer.architecture,
             version: offer.version,
             sha256: offer.sha256,

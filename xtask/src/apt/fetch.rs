@@ -29,6 +29,8 @@ pub struct Offer {
     pub version: String,
     /// SHA-256 of the .deb.
     pub sha256: String,
+    /// The first package that it depends on; empty when it depends on none.
+    pub depends: String,
 }
 
 impl Archive {
@@ -151,6 +153,9 @@ fn parse_show(text: &str) -> Vec<Offer> {
                 architecture: field(paragraph, "Architecture")?,
                 version: field(paragraph, "Version")?,
                 sha256: field(paragraph, "SHA256")?,
+                depends: field(paragraph, "Depends")
+                    .and_then(|all| all.split([' ', ',']).next().map(str::to_owned))
+                    .unwrap_or_default(),
             })
         })
         .collect()
@@ -162,16 +167,21 @@ mod tests {
 
     #[test]
     fn show_lists_every_version() {
-        let text = "Package: a\nVersion: 2\nArchitecture: all\nDescription: x\n more\nSHA256: ff\n\n\
+        let text = "Package: a\nVersion: 2\nArchitecture: all\nDepends: b-6.12+deb13 (= 2), c\nDescription: x\n more\nSHA256: ff\n\n\
             Package: a\nVersion: 1\nArchitecture: all\nSHA256: ee\n";
         let offers = parse_show(text);
         assert_eq!(offers.iter().map(|offer| offer.version.as_str()).collect::<Vec<_>>(), ["2", "1"]);
+        assert_eq!(
+            offers.iter().map(|offer| offer.depends.as_str()).collect::<Vec<_>>(),
+            ["b-6.12+deb13", ""]
+        );
     }
 
     #[test]
     fn wrong_bytes_name_package_and_both_checksums() {
         let mut pin = Pin {
             name: "a".into(),
+            follows: None,
             architecture: "all".into(),
             version: "1".into(),
             sha256: "e4e5e9ccbe9eb6e2b2ec9c0d0fb83dd4b1fe1ba58a12ce0e1f5a4f2b1c0c5a11".into(),

@@ -20,6 +20,10 @@ pub struct Pins {
 pub struct Pin {
     /// Package name.
     pub name: String,
+    /// For a package whose name changes with each version: the one that always depends on the newest. It is
+    /// known by this name then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<String>,
     /// Debian's word for the architecture: `amd64`, `arm64`, `all`.
     pub architecture: String,
     /// Full Debian version.
@@ -45,15 +49,15 @@ impl Pins {
 
     /// The accepted versions of one package, preferred first.
     pub fn of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Pin> {
-        self.packages.iter().filter(move |pin| pin.name == name)
+        self.packages.iter().filter(move |pin| pin.known_by() == name)
     }
 
     /// Package names, each once, in the order of the file.
     pub fn names(&self) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();
         for pin in &self.packages {
-            if !names.contains(&pin.name.as_str()) {
-                names.push(&pin.name);
+            if !names.contains(&pin.known_by()) {
+                names.push(pin.known_by());
             }
         }
         names
@@ -62,7 +66,11 @@ impl Pins {
     /// Puts a version in front of the others of its name; the same version replaces its old entry.
     pub fn prefer(&mut self, new: Pin) {
         self.packages.retain(|pin| pin.name != new.name || pin.version != new.version);
-        let at = self.packages.iter().position(|pin| pin.name == new.name).unwrap_or(self.packages.len());
+        let at = self
+            .packages
+            .iter()
+            .position(|pin| pin.known_by() == new.known_by())
+            .unwrap_or(self.packages.len());
         self.packages.insert(at, new);
     }
 
@@ -77,12 +85,18 @@ impl Pins {
 }
 
 const HEADING: &str = "\
-# Packages that the image is made of, taken from the mirror that the host itself uses.
+# Packages that the image is made of, that its tests hold against, and that `bench --debian` is made of,
+# taken from the mirror that the host itself uses.
 # Several versions of one name may stand here, preferred first. `cargo xtask setup --update-pins`
 # puts the version that the archive offers today in front.
 ";
 
 impl Pin {
+    /// The name under which the package is looked for.
+    fn known_by(&self) -> &str {
+        self.follows.as_deref().unwrap_or(&self.name)
+    }
+
     /// Name of the folder in the cache that holds the unpacked package.
     pub fn folder(&self) -> String {
         format!("{}_{}_{}", self.name, self.version.replace(':', "%3a"), self.architecture)
@@ -96,6 +110,7 @@ mod tests {
     fn pin(name: &str, version: &str) -> Pin {
         Pin {
             name: name.into(),
+            follows: None,
             architecture: "amd64".into(),
             version: version.into(),
             sha256: "0".repeat(64),
@@ -125,6 +140,16 @@ mod tests {
         let versions: Vec<_> = pins.of("b").map(|pin| pin.version.as_str()).collect();
         assert_eq!(versions, ["2", "1"]);
         assert_eq!(pins.names(), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_package_of_changing_name_is_known_by_the_one_it_follows() {
+        let follower = |name: &str| Pin { follows: Some("linux".into()), ..pin(name, "1") };
+        let mut pins = Pins { suite: "s".into(), packages: vec![follower("linux-1"), pin("b", "1")] };
+        pins.prefer(follower("linux-2"));
+        let names: Vec<_> = pins.of("linux").map(|pin| pin.name.as_str()).collect();
+        assert_eq!((names, pins.names()), (vec!["linux-2", "linux-1"], vec!["linux", "b"]));
+        assert_eq!(Pins::parse(&pins.emit().unwrap()).unwrap(), pins);
     }
 
     #[test]
