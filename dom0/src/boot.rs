@@ -7,11 +7,13 @@ use board_support_hyp::{Xen, version};
 use board_support_rt::{self as rt, Boot, Spawner, heap, pool};
 use dom0_supervisor::Supervisor;
 use dom0_toolstack::{
+    build::Platform,
     interface::{self, InterfaceError},
     pci::Held,
     ramdisk::{Ramdisk, RamdiskError},
     room::Room,
     server::Server,
+    transport::HeldTransport,
 };
 use proto_manifest::table::{Applications, Bus, Table};
 use proto_xen::PAGE_SIZE;
@@ -23,7 +25,9 @@ use crate::{
     machine::Machine,
     serial,
     services::Services,
-    supervision, watch,
+    supervision,
+    transport::Transport,
+    watch,
 };
 
 /// Why dom0 cannot do its work.
@@ -63,8 +67,8 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
     log::info!(target: "dom0", "board {}: {} services", table.board, table.domains.len());
 
     let held = hold_devices(table, boot.rsdp());
-    let signature = signature();
-    let builder = Builder::new(&XEN, table, archive, held, signature, provisioning);
+    let mut builder = Builder::new(&XEN, table, archive, held, platform(), provisioning);
+    builder.transports = hold_transports(table);
     let room = divide_memory(&table.applications);
     let ground = Rc::new(Ground {
         spawner,
@@ -73,7 +77,7 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
         filled: Default::default(),
         emptied: Default::default(),
         services: Services::new(builder),
-        server: RefCell::new(Server::new(&XEN, table.applications, signature, room.images)),
+        server: RefCell::new(Server::new(&XEN, table.applications, platform(), room.images)),
         consoles: Consoles::default(),
         app_limit_kib: table.applications.memory_mib.saturating_mul(1024),
     });
@@ -134,13 +138,45 @@ fn hold_devices(table: &'static Table, rsdp: u64) -> &'static [Held<'static, Xen
     all.leak()
 }
 
-/// `CPUID[1].eax`: which processor this is.
-#[cfg(target_arch = "x86_64")]
-fn signature() -> u32 {
-    core::arch::x86_64::__cpuid(1).eax
+/// Takes memory for the pools of the table's virtio transports. One for which there is none costs the
+/// domain that wants it.
+fn hold_transports(table: &'static Table) -> &'static [HeldTransport<'static, Xen>] {
+    let mut all = Vec::new();
+    for device in &table.devices {
+        let Bus::VirtioMmio(mmio) = device.bus else { continue };
+        match Transport::open(mmio) {
+            Ok(transport) => {
+                let transport: &'static Transport = Box::leak(Box::new(transport));
+                let (number, name) = (mmio.transport, &device.name);
+                log::info!(target: "dom0", "device {name} is virtio transport {number}");
+                log::warn!(target: "dom0", "device {name}: no IOMMU: its DMA reaches all memory; its driver alone keeps it within {} KiB", u32::from(mmio.pool_pages) * 4);
+                all.push(HeldTransport::take(&XEN, device, mmio, transport.pool(), transport));
+            }
+            Err(error) => log::error!(target: "dom0", "device {}: {error}", device.name),
+        }
+    }
+    all.leak()
 }
 
-#[cfg(not(target_arch = "x86_64"))]
-fn signature() -> u32 {
-    0
+/// How domains of this machine are started.
+#[cfg(target_arch = "x86_64")]
+fn platform() -> Platform {
+    // Which processor this is.
+    Platform::X86 { signature: core::arch::x86_64::__cpuid(1).eax }
+}
+
+#[cfg(target_arch = "aarch64")]
+fn platform() -> Platform {
+    Platform::Arm {
+        seeds: || {
+            let mut seed = [0; 32];
+            match rt::entropy::try_fill(&mut seed) {
+                Ok(()) => Some(seed),
+                Err(error) => {
+                    log::error!(target: "dom0", "a domain gets no random numbers: {error}");
+                    None
+                }
+            }
+        },
+    }
 }

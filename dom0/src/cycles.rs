@@ -59,13 +59,13 @@ pub(crate) async fn run(ground: Rc<Ground>, order: &'static str) {
 }
 
 async fn all(ground: &Ground, name: &str, count: u32) -> Result<String, String> {
-    let (archive, signature) = {
+    let (archive, platform) = {
         let builder = ground.services.builder();
-        (builder.archive, builder.signature)
+        (builder.archive, builder.platform)
     };
     let path = format!("images/{name}");
     let image = archive.find(&path).ok_or_else(|| format!("the archive has no {path}"))?;
-    let order = Order { image, memory_pages: MEMORY_PAGES, vcpus: 1, cpus: 0, command_line: "", signature };
+    let order = Order { image, memory_pages: MEMORY_PAGES, vcpus: 1, cpus: 0, command_line: "", platform };
     let before = Count::take().map_err(text)?;
     let started = now();
     let mut last = DomId(0);

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`boot`] | from the ramdisk to running services |
 //! | [`machine`] | configuration space and registers of PCI functions |
+//! | [`transport`] | registers of virtio transports, and memory for their DMA |
 //! | [`supervision`], [`services`] | the supervisor's shell; the services that run, their channels, their deaths |
 //! | [`control`] | channel `device`: what control asks for and is told |
 //! | [`console`] | consoles of applications |
@@ -41,6 +42,8 @@ mod serial;
 mod services;
 #[cfg(target_os = "none")]
 mod supervision;
+#[cfg(target_os = "none")]
+mod transport;
 #[cfg(target_os = "none")]
 mod watch;
 

@@ -1,6 +1,4 @@
 //! aarch64, started as a Linux image at EL1.
-//!
-//! Built and linked, and not run yet.
 
 pub mod clock;
 pub mod debug_port;

@@ -1,7 +1,6 @@
 //! What the loader left: command line, modules, memory map.
 //!
-//! Two forms are known by their first word: the PVH start info (x86, and the domains that dom0 builds
-//! on aarch64) and the device tree (dom0 on aarch64). Parsing reads physical memory through
+//! Two forms are known by their first word: the PVH start info (x86) and the device tree (aarch64). Parsing reads physical memory through
 //! [`Physical`], which on the host is a plain array. Source: `arch-x86/hvm/start_info.h`.
 
 use core::fmt;
@@ -38,6 +37,8 @@ pub struct BootInfo {
     pub rsdp: u64,
     /// Where the interrupt controller is; `None` where that is known without being told.
     pub controller: Option<InterruptController>,
+    /// Random bytes, from whoever wrote it.
+    pub seed: Option<&'static [u8]>,
     /// Where frames without memory are, if only some may be used.
     pub window: Option<Span>,
     /// Memory that holds what was parsed, and must not be used otherwise.

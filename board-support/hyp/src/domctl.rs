@@ -2,10 +2,11 @@
 
 use proto_xen::{
     DomId, Errno, Gfn, Mfn, Pirq, Sbdf, VcpuId,
+    arch_arm::VcpuGuestContext,
     domctl::{
-        self, AFFINITY_HARD, AssignDevice, BindPtIrq, Bitmap, CreateDomain, GetDomainInfo, HvmContext,
-        IomemPermission, MaxMem, MaxVcpus, MemoryMapping, PT_IRQ_TYPE_MSI, PagingMempool, VMSI_UNMASKED,
-        VcpuAffinity, info_flags, op,
+        self, AFFINITY_HARD, AddressSize, AssignDevice, BindPtIrq, BindSpi, Bitmap, CacheFlush, CreateDomain,
+        GetDomainInfo, HvmContext, IomemPermission, MaxMem, MaxVcpus, MemoryMapping, PT_IRQ_TYPE_MSI,
+        PT_IRQ_TYPE_SPI, PagingMempool, VMSI_UNMASKED, VcpuAffinity, VcpuContext, info_flags, op,
     },
     hypercall::Hypercall,
     sched::ShutdownReason,
@@ -141,6 +142,32 @@ pub trait Domctl {
     /// # Errors
     /// What Xen says.
     fn unbind_msi(&self, domain: DomId, pirq: Pirq, vector: u8) -> Result<(), Errno>;
+
+    /// Says how many bits the domain's addresses have: on Arm, before it gets memory.
+    ///
+    /// # Errors
+    /// What Xen says.
+    fn set_address_size(&self, domain: DomId, bits: u32) -> Result<(), Errno>;
+
+    /// Has what was written into the domain's frames reach its memory, where a vCPU with its caches off
+    /// reads it: on Arm.
+    ///
+    /// # Errors
+    /// What Xen says.
+    fn cache_flush(&self, domain: DomId, first: Gfn, count: u64) -> Result<(), Errno>;
+
+    /// Sets the state of a vCPU: on Arm.
+    ///
+    /// # Errors
+    /// What Xen says: `EINVAL` for a state that no vCPU can be in.
+    fn set_vcpu_context(&self, domain: DomId, vcpu: VcpuId, state: &VcpuGuestContext) -> Result<(), Errno>;
+
+    /// Delivers the machine's shared interrupt `spi` (an INTID) to the domain, as the same number: on
+    /// Arm. It ends with the domain.
+    ///
+    /// # Errors
+    /// What Xen says: `EBUSY` while another domain, dom0 among them, has it.
+    fn bind_spi(&self, domain: DomId, spi: u16) -> Result<(), Errno>;
 }
 
 /// Makes one domctl.
@@ -264,5 +291,27 @@ impl Domctl for Xen {
 
     fn unbind_msi(&self, domain: DomId, pirq: Pirq, vector: u8) -> Result<(), Errno> {
         plain(op::UNBIND_PT_IRQ, domain, &bind_argument(pirq, vector, 0)).map(drop)
+    }
+
+    fn set_address_size(&self, domain: DomId, bits: u32) -> Result<(), Errno> {
+        plain(op::SET_ADDRESS_SIZE, domain, &AddressSize { size: bits }).map(drop)
+    }
+
+    fn cache_flush(&self, domain: DomId, first: Gfn, count: u64) -> Result<(), Errno> {
+        plain(op::CACHE_FLUSH, domain, &CacheFlush { start_pfn: first.0, nr_pfns: count }).map(drop)
+    }
+
+    fn set_vcpu_context(&self, domain: DomId, vcpu: VcpuId, state: &VcpuGuestContext) -> Result<(), Errno> {
+        let ctxt = core::ptr::from_ref(state) as u64;
+        let payload = VcpuContext { vcpu: vcpu.0, padding: 0, ctxt };
+        let mut argument = domctl::Domctl::new(op::SET_VCPU_CONTEXT, domain, &payload);
+        // SAFETY: Xen reads `state`, which lives until the call returns. (On x86 the structure is a larger
+        // one; there Xen also reads memory of ours behind it, which changes nothing.)
+        unsafe { domctl(&mut argument) }.map(drop)
+    }
+
+    fn bind_spi(&self, domain: DomId, spi: u16) -> Result<(), Errno> {
+        let payload = BindSpi { machine_irq: spi.into(), irq_type: PT_IRQ_TYPE_SPI, spi, padding: [0; 7] };
+        plain(op::BIND_PT_IRQ, domain, &payload).map(drop)
     }
 }

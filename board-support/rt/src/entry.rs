@@ -11,7 +11,7 @@ use board_support_hyp::{EventChannels, HvmParams, Memory, Xen, call, memory::Mem
 use heapless::Vec;
 use proto_xen::{DomId, VcpuId, Virq, hvm::param};
 
-use crate::{Boot, Spawner, event, executor, log, memory, panic, platform, pool};
+use crate::{Boot, Spawner, entropy, event, executor, log, memory, panic, platform, pool};
 
 unsafe extern "Rust" {
     /// The binary's, written by `domain!`.
@@ -75,6 +75,7 @@ fn memory_up(argument: u64) -> (Boot, Option<InterruptController>) {
     if let Err(errno) = unsafe { platform::init(window) } {
         panic!("Xen refuses its pages at {window:#x}: {errno}");
     }
+    entropy::hand_over(info.seed);
     let boot =
         Boot { command_line: info.command_line, modules: info.modules, memory_map: map, rsdp: info.rsdp };
     (boot, info.controller)

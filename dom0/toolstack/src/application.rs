@@ -3,8 +3,8 @@
 use proto_xen::{DomId, Gfn, Port, hvm::param};
 
 use crate::{
-    build::{elf::Image, pvh::Layout},
-    domain::{Contents, Shell, Size, check_vcpus},
+    build::{Platform, elf::Image, layout::Layout},
+    domain::{Contents, Devices, Shell, Size, check_vcpus},
     error::{BuildError, Step},
     hypervisor::Hypervisor,
     port::OwnPort,
@@ -13,7 +13,7 @@ use crate::{
 /// What an application is built from.
 #[derive(Debug, Clone, Copy)]
 pub struct Order<'a> {
-    /// An ELF file with a PVH entry.
+    /// An ELF file: with a PVH entry on x86, one that relocates itself on Arm.
     pub image: &'a [u8],
     /// Memory in pages.
     pub memory_pages: u64,
@@ -23,8 +23,8 @@ pub struct Order<'a> {
     pub cpus: u64,
     /// The command line.
     pub command_line: &'a str,
-    /// `CPUID[1].eax` of the machine.
-    pub signature: u32,
+    /// How domains are started.
+    pub platform: Platform,
 }
 
 /// An application that is built. Dropping it destroys it.
@@ -50,14 +50,14 @@ impl<'h, H: Hypervisor> Application<'h, H> {
     /// # Errors
     /// [`BuildError`]; nothing is left behind.
     pub fn build(hyp: &'h H, order: &Order<'_>) -> Result<Self, BuildError> {
-        let image = Image::parse(order.image)?;
+        let image = Image::parse(order.platform, order.image)?;
         check_vcpus(&image, order.vcpus)?;
         // One special page: the console.
-        let layout = Layout::new(order.memory_pages, 1, &[])?;
+        let layout = Layout::new(order.platform, order.memory_pages, 1, &[])?;
         image.check_below(layout.image_limit())?;
         let Order { memory_pages, vcpus, cpus, .. } = *order;
-        let size = Size { memory_pages, vcpus, cpus, passthrough: false };
-        let shell = Shell::create(hyp, size)?;
+        let size = Size { memory_pages, vcpus, cpus, devices: Devices::None };
+        let shell = Shell::create(hyp, order.platform, size)?;
         let id = shell.id();
         let (theirs, port) = OwnPort::connect(hyp, id)?;
         let page = layout.special(0);
@@ -67,7 +67,7 @@ impl<'h, H: Hypervisor> Application<'h, H> {
             image: &image,
             modules: &[],
             command_line: order.command_line,
-            signature: order.signature,
+            vcpus: order.vcpus,
         };
         shell.fill(&contents)?;
         Ok(Self { console: Some(Console { page, port }), shell })

@@ -23,9 +23,10 @@ use proto_xen::{
 
 use crate::{
     build::{
-        context,
+        Platform, arm, context,
         elf::{Image, MAX_SEGMENTS},
-        pvh::{Layout, MAX_MODULES},
+        layout::{Layout, MAX_MODULES},
+        pvh,
     },
     error::{BuildError, Step},
     hypervisor::Hypervisor,
@@ -42,8 +43,19 @@ pub struct Size {
     pub vcpus: u32,
     /// The CPUs that these run on, a bit each; all if there is none.
     pub cpus: u64,
-    /// Whether it may get PCI devices.
-    pub passthrough: bool,
+    /// Devices that it may get.
+    pub devices: Devices,
+}
+
+/// Devices that a domain may get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Devices {
+    /// None.
+    None,
+    /// PCI functions behind the IOMMU.
+    Pci,
+    /// Devices with a shared interrupt, up to this INTID.
+    Shared(u16),
 }
 
 /// What is written into a new domain.
@@ -57,14 +69,15 @@ pub struct Contents<'a> {
     pub modules: &'a [&'a [u8]],
     /// The command line.
     pub command_line: &'a str,
-    /// `CPUID[1].eax` of the machine.
-    pub signature: u32,
+    /// Its vCPUs.
+    pub vcpus: u32,
 }
 
 /// A domain that exists in Xen. Destroyed when dropped.
 #[derive(Debug)]
 pub struct Shell<'h, H: Hypervisor> {
     hyp: &'h H,
+    platform: Platform,
     id: DomId,
 }
 
@@ -82,8 +95,8 @@ impl<'h, H: Hypervisor> Shell<'h, H> {
     ///
     /// # Errors
     /// [`BuildError::Xen`] with the step that Xen refused, [`BuildError::Memory`].
-    pub fn create(hyp: &'h H, size: Size) -> Result<Self, BuildError> {
-        let iommu = if size.passthrough { create_flags::IOMMU } else { 0 };
+    pub fn create(hyp: &'h H, platform: Platform, size: Size) -> Result<Self, BuildError> {
+        let iommu = if size.devices == Devices::Pci { create_flags::IOMMU } else { 0 };
         let description = CreateDomain {
             flags: create_flags::HVM | create_flags::HAP | iommu,
             max_vcpus: size.vcpus,
@@ -92,23 +105,33 @@ impl<'h, H: Hypervisor> Shell<'h, H> {
             max_maptrack_frames: MAPTRACK_FRAMES,
             // The version of the grant table.
             grant_opts: 1,
-            arch: if cfg!(target_arch = "aarch64") { [0; 4] } else { [emulation::LAPIC, 0, 0, 0] },
+            arch: match platform {
+                Platform::X86 { .. } => [emulation::LAPIC, 0, 0, 0],
+                Platform::Arm { .. } => [0, shared_interrupts(size.devices), 0, 0],
+            },
             ..CreateDomain::default()
         };
         let id = hyp.create_domain(&description).map_err(BuildError::at(Step::Create))?;
         // From here on, a return drops the shell, which destroys the domain.
-        let shell = Self { hyp, id };
+        let shell = Self { hyp, platform, id };
         hyp.set_max_vcpus(id, size.vcpus).map_err(BuildError::at(Step::Vcpus))?;
         for vcpu in (0..size.vcpus).filter(|_| size.cpus != 0) {
             hyp.set_vcpu_affinity(id, VcpuId(vcpu), size.cpus).map_err(BuildError::at(Step::Affinity))?;
         }
+        if let Platform::Arm { .. } = platform {
+            // Before it has memory: what Xen sets up for that depends on it.
+            hyp.set_address_size(id, 64).map_err(BuildError::at(Step::AddressSize))?;
+        }
         let kib = size.memory_pages * (PAGE_SIZE as u64 / 1024);
         hyp.set_max_mem(id, kib).map_err(BuildError::at(Step::MemoryLimit))?;
         hyp.set_paging_mempool_size(id, paging_pool(size)).map_err(BuildError::at(Step::PagingPool))?;
-        memory::fill(hyp, id, size.memory_pages)?;
-        // A triple fault would otherwise look like a reboot that was asked for.
-        let crash = u64::from(ShutdownReason::CRASH.0);
-        hyp.set_param(id, param::TRIPLE_FAULT_REASON, crash).map_err(BuildError::at(Step::TripleFault))?;
+        memory::fill(hyp, id, platform.memory_base(), size.memory_pages)?;
+        if let Platform::X86 { .. } = platform {
+            // A triple fault would otherwise look like a reboot that was asked for.
+            let crash = u64::from(ShutdownReason::CRASH.0);
+            hyp.set_param(id, param::TRIPLE_FAULT_REASON, crash)
+                .map_err(BuildError::at(Step::TripleFault))?;
+        }
         Ok(shell)
     }
 
@@ -123,9 +146,12 @@ impl<'h, H: Hypervisor> Shell<'h, H> {
     /// [`BuildError::Elf`] if the image does not fit below the modules, [`BuildError::Layout`] for a
     /// bad command line, [`BuildError::Xen`].
     pub fn fill(&self, contents: &Contents<'_>) -> Result<(), BuildError> {
-        let Contents { layout, image, modules, command_line, signature } = *contents;
+        let Contents { layout, image, modules, command_line, vcpus } = *contents;
         image.check_below(layout.image_limit())?;
-        let start_info = layout.start_info_page(command_line)?;
+        let start_info = match self.platform {
+            Platform::X86 { .. } => pvh::start_info_page(layout, command_line)?.to_vec(),
+            Platform::Arm { seeds } => arm::device_tree(layout, command_line, vcpus, seeds().as_ref())?,
+        };
         let mut pieces = Vec::<Piece<'_>, { MAX_SEGMENTS + MAX_MODULES + 2 }>::new();
         let (special, count) = layout.specials();
         let zeros = Piece { at: special.base(), bytes: &[], length: count * PAGE_SIZE as u64 };
@@ -142,9 +168,21 @@ impl<'h, H: Hypervisor> Shell<'h, H> {
         let start_info = Piece { at, bytes: &start_info, length: 0 };
         pieces.extend([zeros].into_iter().chain(segments).chain(modules).chain([start_info]));
         self.hyp.load(self.id, &pieces).map_err(BuildError::at(Step::Load))?;
-        // Below 4 GiB: `Domain::MAX_MEMORY_MIB` and the limits of applications see to it.
-        let records = context::stream(image.entry, at.0 as u32, signature);
-        self.hyp.set_hvm_context(self.id, &records).map_err(BuildError::at(Step::Context))
+        match self.platform {
+            Platform::X86 { signature } => {
+                // Below 4 GiB: `Image::parse`, and `Domain::MAX_MEMORY_MIB` and the limits of applications.
+                let records = context::stream(image.entry as u32, at.0 as u32, signature);
+                self.hyp.set_hvm_context(self.id, &records).map_err(BuildError::at(Step::Context))
+            }
+            Platform::Arm { .. } => {
+                // It starts with its caches off, and reads memory itself.
+                let (first, count) = (layout.base(), layout.memory_pages());
+                self.hyp.cache_flush(self.id, first, count).map_err(BuildError::at(Step::Flush))?;
+                let state = arm::first_vcpu(image.entry, at);
+                let refused = BuildError::at(Step::Context);
+                self.hyp.set_vcpu_context(self.id, VcpuId(0), &state).map_err(refused)
+            }
+        }
     }
 
     /// Lets it run.
@@ -175,6 +213,15 @@ pub(crate) fn check_vcpus(image: &Image<'_>, want: u32) -> Result<(), BuildError
     match image.max_vcpus {
         Some(most) if want > most => Err(BuildError::Vcpus { want, most }),
         _ => Ok(()),
+    }
+}
+
+/// How many shared interrupts (INTIDs from 32 on) a domain on Arm has: as many as its devices need, in
+/// whole words of 32.
+fn shared_interrupts(devices: Devices) -> u32 {
+    match devices {
+        Devices::None | Devices::Pci => 0,
+        Devices::Shared(highest) => (u32::from(highest) + 1).saturating_sub(32).next_multiple_of(32),
     }
 }
 

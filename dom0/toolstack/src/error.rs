@@ -6,9 +6,10 @@ use proto_manifest::stamp::RecordError;
 use proto_xen::Errno;
 
 use crate::{
-    build::{elf::ElfError, pvh::LayoutError},
+    build::{elf::ElfError, layout::LayoutError},
     image::ImageError,
     pci::PciError,
+    transport::TransportError,
 };
 
 /// A call to Xen while a domain is built.
@@ -20,6 +21,8 @@ pub enum Step {
     Vcpus,
     /// Saying on which CPUs its vCPUs run.
     Affinity,
+    /// Setting the width of its addresses.
+    AddressSize,
     /// Setting its memory limit.
     MemoryLimit,
     /// Setting memory aside for its page tables.
@@ -34,6 +37,8 @@ pub enum Step {
     Port,
     /// Telling it where its console is.
     Console,
+    /// Having what was written into it reach its memory.
+    Flush,
     /// Setting its CPU state.
     Context,
     /// Letting it run.
@@ -46,6 +51,7 @@ impl fmt::Display for Step {
             Self::Create => "to create it",
             Self::Vcpus => "to set its vCPUs",
             Self::Affinity => "to pin its vCPUs to CPUs",
+            Self::AddressSize => "to set the width of its addresses",
             Self::MemoryLimit => "to set its memory limit",
             Self::PagingPool => "memory for its page tables",
             Self::Populate => "to give it memory",
@@ -53,6 +59,7 @@ impl fmt::Display for Step {
             Self::Load => "to map its memory",
             Self::Port => "a port of an event channel",
             Self::Console => "to tell it where its console is",
+            Self::Flush => "to flush its memory from the caches",
             Self::Context => "to set its CPU state",
             Self::Unpause => "to let it run",
         })
@@ -97,11 +104,8 @@ pub enum BuildError {
     NoSuchDomain,
     /// A device could not be handed over.
     Device(PciError),
-    /// A virtio transport is not there.
-    NoTransport {
-        /// Its number.
-        transport: u8,
-    },
+    /// A virtio transport could not be lent.
+    Transport(TransportError),
 }
 
 impl BuildError {
@@ -132,7 +136,7 @@ impl fmt::Display for BuildError {
             Self::TooManyChannels => f.write_str("has more channels than a wiring record holds"),
             Self::NoSuchDomain => f.write_str("there is no such domain"),
             Self::Device(error) => error.fmt(f),
-            Self::NoTransport { transport } => write!(f, "no virtio transport {transport} in this machine"),
+            Self::Transport(error) => error.fmt(f),
         }
     }
 }
@@ -164,6 +168,12 @@ impl From<ImageError> for BuildError {
 impl From<RecordError> for BuildError {
     fn from(error: RecordError) -> Self {
         Self::Wiring(error)
+    }
+}
+
+impl From<TransportError> for BuildError {
+    fn from(error: TransportError) -> Self {
+        Self::Transport(error)
     }
 }
 

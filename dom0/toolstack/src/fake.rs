@@ -49,6 +49,11 @@ impl Ground {
         Self { world, dom0, before }
     }
 
+    /// Takes what there is now for what is there at first.
+    pub(crate) fn settle(&mut self) {
+        self.before = self.world.census();
+    }
+
     /// Panics unless everything is as it was at first.
     pub(crate) fn assert_clean(&self, what: &str) {
         assert_eq!(self.world.census(), self.before, "{what}");

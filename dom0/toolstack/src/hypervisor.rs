@@ -1,8 +1,8 @@
 //! All of Xen that the toolstack asks for.
 
-use board_support_hyp::{Domctl, EventChannels, Foreign, HvmParams, Physdev, Populate};
+use board_support_hyp::{Domctl, EventChannels, Foreign, Grants, HvmParams, Physdev, Populate};
 
 /// All of Xen that the toolstack asks for, as one bound.
-pub trait Hypervisor: Domctl + Populate + Foreign + EventChannels + HvmParams + Physdev {}
+pub trait Hypervisor: Domctl + Populate + Foreign + EventChannels + Grants + HvmParams + Physdev {}
 
-impl<T: Domctl + Populate + Foreign + EventChannels + HvmParams + Physdev> Hypervisor for T {}
+impl<T: Domctl + Populate + Foreign + EventChannels + Grants + HvmParams + Physdev> Hypervisor for T {}

@@ -5,12 +5,13 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`build`] | from an image to bytes: ELF, memory layout and start info, CPU state |
+//! | [`build`] | from an image to bytes, for x86 and Arm: ELF, memory layout, start info or device tree, CPU state |
 //! | [`domain`], [`memory`] | a domain is created, gets memory and contents, runs, is destroyed |
 //! | [`service`], [`wiring`] | the domains of the table, their channels |
 //! | [`server`], [`request`], [`application`], [`outbox`] | domains that control asks for, within the table's limits |
 //! | [`pci`], [`acpi`] | handing a PCI function over and taking it back; where configuration space is |
 //! | [`interface`] | whether Xen speaks the versions of its interfaces that we speak |
+//! | [`transport`] | lending a virtio transport and dom0's memory for its DMA |
 //! | [`room`] | what of dom0's own memory is for images of applications |
 //! | [`ramdisk`], [`image`] | the archive, the table in it, the hashes of images |
 //! | [`watch`], [`port`], [`line`], [`rate`] | deaths; dom0's own ports; what services log, and how much of it is shown |
@@ -54,6 +55,7 @@ pub mod server;
 pub mod service;
 #[cfg(test)]
 mod tests;
+pub mod transport;
 pub mod typed;
 mod undo;
 pub mod watch;

@@ -10,15 +10,15 @@ use crate::error::{BuildError, Step};
 const LARGE: u32 = 9;
 const LARGE_PAGES: u64 = 1 << LARGE;
 
-/// Fills frames 0 to `pages` of `domain`: large extents first, single pages for the rest and
+/// Fills `pages` frames of `domain` from `first` on: large extents first, single pages for the rest and
 /// wherever the machine has no large extent left.
 ///
 /// # Errors
 /// [`BuildError::Memory`] if the machine has too little, [`BuildError::Xen`] if Xen refuses the call.
-pub fn fill(hyp: &impl Populate, domain: DomId, pages: u64) -> Result<(), BuildError> {
+pub fn fill(hyp: &impl Populate, domain: DomId, first: Gfn, pages: u64) -> Result<(), BuildError> {
     let large = pages / LARGE_PAGES;
-    let filled = extents(hyp, domain, 0, large, LARGE)? * LARGE_PAGES;
-    let singles = extents(hyp, domain, filled, pages - filled, 0)?;
+    let filled = extents(hyp, domain, first.0, large, LARGE)? * LARGE_PAGES;
+    let singles = extents(hyp, domain, first.0 + filled, pages - filled, 0)?;
     let got = filled + singles;
     if got < pages { Err(BuildError::Memory { want: pages, got }) } else { Ok(()) }
 }

@@ -13,6 +13,7 @@ use proto_xen::{DomId, sched::ShutdownReason};
 use crate::{
     BuildError, Hypervisor,
     application::{Application, Console, Order},
+    build::Platform,
     rate::LineLimit,
     request::{Progress, Refused, Requests},
 };
@@ -58,16 +59,16 @@ pub enum Task<'h, H: Hypervisor> {
 #[derive(Debug)]
 pub struct Server<'h, H: Hypervisor> {
     hyp: &'h H,
-    signature: u32,
+    platform: Platform,
     requests: Requests<Application<'h, H>>,
     lines: LineLimit,
 }
 
 impl<'h, H: Hypervisor> Server<'h, H> {
-    /// A server without applications. `signature` is `CPUID[1].eax` of the machine, and `image_room` how
+    /// A server without applications. `platform` is how domains are started, and `image_room` how
     /// many bytes of images dom0 may hold.
-    pub fn new(hyp: &'h H, limits: Applications, signature: u32, image_room: usize) -> Self {
-        Self { hyp, signature, requests: Requests::new(limits, image_room), lines: LineLimit::new() }
+    pub fn new(hyp: &'h H, limits: Applications, platform: Platform, image_room: usize) -> Self {
+        Self { hyp, platform, requests: Requests::new(limits, image_room), lines: LineLimit::new() }
     }
 
     /// Does what control asks, at `now_ns` since boot. `free_kib` is the machine's free memory. Answers
@@ -141,7 +142,7 @@ impl<'h, H: Hypervisor> Server<'h, H> {
             vcpus: job.definition.vcpus.into(),
             cpus: job.cpus,
             command_line: &job.definition.command_line,
-            signature: self.signature,
+            platform: self.platform,
         };
         let refused = |error: BuildError| Refused::new(kind_of(&error), format_args!("{error}"));
         let mut domain = Application::build(self.hyp, &order).map_err(refused)?;
@@ -197,7 +198,7 @@ fn subject(message: &FromControl) -> AppId {
 }
 
 fn kind_of(error: &BuildError) -> Refusal {
-    use crate::build::pvh::LayoutError;
+    use crate::build::layout::LayoutError;
     match error {
         BuildError::Memory { .. } | BuildError::Layout(LayoutError::MemoryTooSmall { .. }) => Refusal::Memory,
         BuildError::Vcpus { .. } => Refusal::Vcpus,

@@ -11,18 +11,19 @@ use heapless::Vec;
 use proto_manifest::{
     archive::Archive,
     name::Name,
-    table::{Bus, Device, Domain, MAX_DOMAINS, Table},
+    table::{Bus, Device, Domain, MAX_DOMAINS, Pci, Table, VirtioMmio},
     wiring::{ChannelEnd, DeviceGrant, End, MAX_BYTES, Wiring},
 };
 use proto_xen::{DomId, Gfn, PAGE_SIZE};
 
 use crate::{
-    build::{elf::Image, pvh::Layout},
-    domain::{Contents, Shell, Size, check_vcpus},
+    build::{Platform, elf::Image, layout::Layout},
+    domain::{Contents, Devices, Shell, Size, check_vcpus},
     error::BuildError,
     hypervisor::Hypervisor,
     image,
     pci::{ConfigSpace, Held, Passthrough, PciError},
+    transport::{HeldTransport, Lease, PoolLease, TransportError},
     wiring::{self, Dom0End, PortBook},
 };
 
@@ -38,10 +39,12 @@ pub struct Builder<'a, H: Hypervisor, C: ConfigSpace> {
     pub table: &'a Table,
     /// Where the images are.
     pub archive: Archive<'a>,
-    /// The devices of the table that were found.
+    /// The PCI functions of the table that were found.
     pub held: &'a [Held<'a, H, C>],
-    /// `CPUID[1].eax` of the machine.
-    pub signature: u32,
+    /// The virtio transports of the table that are held.
+    pub transports: &'a [HeldTransport<'a, H>],
+    /// How domains are started.
+    pub platform: Platform,
     /// The archive for domains that get provisioning files.
     pub provisioning: &'a [u8],
     ids: [Option<DomId>; MAX_DOMAINS],
@@ -81,17 +84,19 @@ pub struct Service<'a, H: Hypervisor, C: ConfigSpace> {
     pub to_dom0: Vec<Dom0End<'a, H>, 8>,
     // In the order in which they end.
     devices: Vec<Passthrough<'a, 'a, H, C>, 4>,
+    leases: Vec<Lease<'a>, 4>,
     shell: Shell<'a, H>,
+    pools: Vec<PoolLease<'a, H>, 4>,
 }
 
 impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
-    /// A builder that has built nothing.
+    /// A builder that has built nothing, and has no virtio transports.
     pub fn new(
         hyp: &'a H,
         table: &'a Table,
         archive: Archive<'a>,
         held: &'a [Held<'a, H, C>],
-        signature: u32,
+        platform: Platform,
         provisioning: &'a [u8],
     ) -> Self {
         let ids = [None; MAX_DOMAINS];
@@ -100,7 +105,8 @@ impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
             table,
             archive,
             held,
-            signature,
+            transports: &[],
+            platform,
             provisioning,
             ids,
             ports: PortBook::default(),
@@ -112,8 +118,9 @@ impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
     /// its memory. Changes nothing outside. The hash is computed for the first time only.
     ///
     /// # Errors
-    /// [`BuildError::Image`], [`BuildError::Elf`], [`BuildError::Layout`], and [`BuildError::Device`]
-    /// for a device that was not found: before the domain has a number that its peers are told.
+    /// [`BuildError::Image`], [`BuildError::Elf`], [`BuildError::Layout`], and [`BuildError::Device`] or
+    /// [`BuildError::Transport`] for a device that was not found: before the domain has a number that its
+    /// peers are told.
     pub fn prepare(&mut self, index: usize) -> Result<Plan<'a>, BuildError> {
         let domain = self.table.domains.get(index).ok_or(BuildError::NoSuchDomain)?;
         let checked = self.checked.get_mut(index).ok_or(BuildError::NoSuchDomain)?;
@@ -122,10 +129,13 @@ impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
             false => image::checked(&self.archive, domain)?,
         };
         *checked = true;
-        let image = Image::parse(image)?;
+        let image = Image::parse(self.platform, image)?;
         check_vcpus(&image, domain.vcpus.into())?;
         for device in self.table.devices_of(domain) {
-            self.held(device)?;
+            match &device.bus {
+                Bus::Pci(pci) => self.function(device, pci).map(drop)?,
+                Bus::VirtioMmio(mmio) => self.transport(device, *mmio).map(drop)?,
+            }
         }
         let pages = u64::from(domain.memory_mib) * PAGES_PER_MIB;
         let special = wiring::special_pages(self.table, index);
@@ -133,9 +143,9 @@ impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
         let record = MAX_BYTES as u64;
         let files = self.provisioning.len() as u64;
         let layout = if domain.provisioning {
-            Layout::new(pages, special, &[record, files])?
+            Layout::new(self.platform, pages, special, &[record, files])?
         } else {
-            Layout::new(pages, special, &[record])?
+            Layout::new(self.platform, pages, special, &[record])?
         };
         image.check_below(layout.image_limit())?;
         Ok(Plan { index, domain, image, layout })
@@ -150,9 +160,9 @@ impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
             memory_pages: plan.layout.memory_pages(),
             vcpus: plan.domain.vcpus.into(),
             cpus: plan.domain.cpus,
-            passthrough: !plan.domain.devices.is_empty(),
+            devices: self.devices_of(plan.domain),
         };
-        let shell = Shell::create(self.hyp, size)?;
+        let shell = Shell::create(self.hyp, self.platform, size)?;
         if let Some(id) = self.ids.get_mut(plan.index) {
             *id = Some(shell.id());
         }
@@ -182,20 +192,33 @@ impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
             told: Vec::new(),
             to_dom0: Vec::new(),
             devices: Vec::new(),
+            leases: Vec::new(),
             shell,
+            pools: Vec::new(),
         };
         let id = service.shell.id();
         for device in self.table.devices_of(domain) {
-            let passthrough = self.held(device)?.assign(id)?;
-            service.devices.push(passthrough).map_err(|_| not_found(device))?;
+            match &device.bus {
+                Bus::Pci(pci) => {
+                    let passthrough = self.function(device, pci)?.assign(id)?;
+                    service.devices.push(passthrough).map_err(|_| no_function(pci))?;
+                }
+                Bus::VirtioMmio(mmio) => {
+                    let (lease, pool) = self.transport(device, *mmio)?.lend(id)?;
+                    service.leases.push(lease).map_err(|_| no_transport(*mmio))?;
+                    service.pools.push(pool).map_err(|_| no_transport(*mmio))?;
+                }
+            }
         }
         let links = wiring::connect(self.hyp, self.table, index, &self.ids, &layout, &mut self.ports)?;
         service.to_dom0 = links.to_dom0;
         let to_services = links.ends.iter().filter(|end| !matches!(end.end, End::Dom0 { .. }));
         service.told = to_services.cloned().collect();
 
-        let grants: Vec<DeviceGrant, 4> =
-            service.devices.iter().map(|device| device.grant().clone()).collect();
+        let functions = service.devices.iter().map(Passthrough::grant);
+        let transports = service.leases.iter().map(Lease::grant);
+        // As many as the table allows a domain.
+        let grants: Vec<DeviceGrant, 4> = functions.chain(transports).take(4).cloned().collect();
         let record = Wiring {
             name: domain.name.clone(),
             domid: id.0,
@@ -214,7 +237,7 @@ impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
             image: &image,
             modules: &modules[..count],
             command_line: "",
-            signature: self.signature,
+            vcpus: domain.vcpus.into(),
         };
         service.shell.fill(&contents)?;
         Ok(service)
@@ -230,8 +253,31 @@ impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
         self.finish(plan, shell)
     }
 
-    fn held(&self, device: &Device) -> Result<&'a Held<'a, H, C>, BuildError> {
-        self.held.iter().find(|held| held.device().name == device.name).ok_or(not_found(device))
+    /// What devices a domain may get, as Xen is to know it.
+    fn devices_of(&self, domain: &Domain) -> Devices {
+        let mut devices = Devices::None;
+        for device in self.table.devices_of(domain) {
+            devices = match (devices, &device.bus) {
+                (_, Bus::Pci(_)) => return Devices::Pci,
+                (Devices::Shared(highest), Bus::VirtioMmio(mmio)) => {
+                    Devices::Shared(highest.max(mmio.interrupt()))
+                }
+                (_, Bus::VirtioMmio(mmio)) => Devices::Shared(mmio.interrupt()),
+            };
+        }
+        devices
+    }
+
+    fn function(&self, device: &Device, pci: &Pci) -> Result<&'a Held<'a, H, C>, PciError> {
+        self.held.iter().find(|held| held.device().name == device.name).ok_or(no_function(pci))
+    }
+
+    fn transport(
+        &self,
+        device: &Device,
+        mmio: VirtioMmio,
+    ) -> Result<&'a HeldTransport<'a, H>, TransportError> {
+        self.transports.iter().find(|held| held.device().name == device.name).ok_or(no_transport(mmio))
     }
 
     /// What a running service has to be told of its peers: those that ended since it was told last, and
@@ -261,11 +307,12 @@ impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
     }
 }
 
-fn not_found(device: &Device) -> BuildError {
-    match &device.bus {
-        Bus::Pci(pci) => PciError::NotFound { vendor: pci.select.vendor, device: pci.select.device }.into(),
-        Bus::VirtioMmio(mmio) => BuildError::NoTransport { transport: mmio.transport },
-    }
+fn no_function(pci: &Pci) -> PciError {
+    PciError::NotFound { vendor: pci.select.vendor, device: pci.select.device }
+}
+
+fn no_transport(mmio: VirtioMmio) -> TransportError {
+    TransportError::NotFound { transport: mmio.transport }
 }
 
 impl<H: Hypervisor, C: ConfigSpace> Service<'_, H, C> {
@@ -306,7 +353,7 @@ impl<H: Hypervisor, C: ConfigSpace> Service<'_, H, C> {
 impl<H: Hypervisor, C: ConfigSpace> Drop for Service<'_, H, C> {
     fn drop(&mut self) {
         // It must not touch a device that is being taken from it. The fields end after this, in
-        // the order of their declaration: ports, devices, domain.
+        // the order of their declaration: ports, devices, domain, what devices were lent.
         self.shell.pause();
     }
 }

@@ -10,12 +10,15 @@ use proto_manifest::{
     table::{Applications, Bus, Channel, Device, DeviceKind, Domain, Party, Pci, PciSelect, Table},
     wiring::{End, Wiring},
 };
-use proto_xen::{DomId, sched::ShutdownReason};
+use proto_xen::{DomId, Gfn, sched::ShutdownReason};
 
 use crate::{
     BuildError, Step,
     application::{Application, Order},
-    build::elf::tests::{for_one_vcpu, small},
+    build::{
+        Platform,
+        elf::tests::{for_one_vcpu, small},
+    },
     fake::{Call, Domain as Hypervisor, Fault, Ground, Machine, World},
     image::{ImageError, sha256},
     memory,
@@ -24,6 +27,7 @@ use crate::{
     watch,
 };
 
+mod arm;
 mod devices;
 mod rewire;
 
@@ -33,6 +37,9 @@ type TestService = Service<'static, Hypervisor, World>;
 fn name(text: &str) -> Name {
     Name::try_from(text).unwrap()
 }
+
+/// What domains of the tests are started like.
+const PLATFORM: Platform = Platform::X86 { signature: 0xabc };
 
 pub(crate) fn nic() -> Device {
     Device {
@@ -101,7 +108,7 @@ fn stage(table: Table, archive: &[(&str, &[u8])]) -> (&'static Ground, TestBuild
     let table = leak(table);
     let held = leak([hold(ground, table.devices[0].clone()).unwrap()]);
     let archive = Archive::open(bytes).unwrap();
-    (ground, Builder::new(&ground.dom0, table, archive, held, 0xabc, b"provisioning"))
+    (ground, Builder::new(&ground.dom0, table, archive, held, PLATFORM, b"provisioning"))
 }
 
 fn usual() -> (&'static Ground, TestBuilder) {
@@ -371,7 +378,7 @@ fn nobody_is_connected_to_a_service_that_could_not_be_finished() {
 }
 
 fn order(image: &[u8]) -> Order<'_> {
-    Order { image, memory_pages: 520, vcpus: 1, cpus: 0, command_line: "greeting=hi", signature: 0 }
+    Order { image, memory_pages: 520, vcpus: 1, cpus: 0, command_line: "greeting=hi", platform: PLATFORM }
 }
 
 #[test]
@@ -456,7 +463,13 @@ fn memory_in_pieces_is_taken_when_there_is_no_other() {
     let shell = || {
         crate::domain::Shell::create(
             &ground.dom0,
-            crate::domain::Size { memory_pages: 1024, vcpus: 1, cpus: 0, passthrough: false },
+            PLATFORM,
+            crate::domain::Size {
+                memory_pages: 1024,
+                vcpus: 1,
+                cpus: 0,
+                devices: crate::domain::Devices::None,
+            },
         )
     };
     let built = shell().unwrap();
@@ -466,7 +479,7 @@ fn memory_in_pieces_is_taken_when_there_is_no_other() {
     assert_eq!(second.to_string(), "needs 1024 pages of memory, and only 488 are free");
     drop(built);
     ground.restart(Some(Fault::nth(0)));
-    let error = memory::fill(&ground.dom0, DomId(1), 512).unwrap_err();
+    let error = memory::fill(&ground.dom0, DomId(1), Gfn(0), 512).unwrap_err();
     assert!(matches!(error, BuildError::Xen { step: Step::Populate, .. }));
 }
 

@@ -12,7 +12,7 @@ use proto_manifest::{
 use proto_xen::{DomId, Gfn, Port};
 
 use crate::{
-    build::pvh::Layout,
+    build::layout::Layout,
     error::{BuildError, Step},
     hypervisor::Hypervisor,
     port::OwnPort,

@@ -17,14 +17,17 @@ pub mod op {
     pub const GET_DOMAIN_INFO: u32 = 5;
     pub const SET_VCPU_AFFINITY: u32 = 9;
     pub const MAX_MEM: u32 = 11;
+    pub const SET_VCPU_CONTEXT: u32 = 12;
     pub const MAX_VCPUS: u32 = 15;
     pub const IOMEM_PERMISSION: u32 = 20;
     pub const SET_HVM_CONTEXT: u32 = 34;
+    pub const SET_ADDRESS_SIZE: u32 = 35;
     pub const ASSIGN_DEVICE: u32 = 37;
     pub const BIND_PT_IRQ: u32 = 38;
     pub const MEMORY_MAPPING: u32 = 39;
     pub const DEASSIGN_DEVICE: u32 = 47;
     pub const UNBIND_PT_IRQ: u32 = 48;
+    pub const CACHE_FLUSH: u32 = 71;
     pub const SET_PAGING_MEMPOOL_SIZE: u32 = 86;
 }
 
@@ -89,7 +92,7 @@ pub mod emulation {
     pub const LAPIC: u32 = 1 << 0;
 }
 
-/// A new domain, x86 form of the architecture's part.
+/// A new domain.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct CreateDomain {
@@ -117,7 +120,8 @@ pub struct CreateDomain {
     pub vmtrace_size: u32,
     /// Zero: the default one.
     pub cpupool_id: u32,
-    /// Of the architecture: x86 [`emulation`].
+    /// Of the architecture. x86: [`emulation`]. Arm: version of the interrupt controller, 0 for that of
+    /// the machine; number of shared interrupts.
     pub arch: [u32; 4],
 }
 
@@ -236,6 +240,36 @@ pub struct HvmContext {
     pub buffer: u64,
 }
 
+/// State for a vCPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct VcpuContext {
+    /// Which.
+    pub vcpu: u32,
+    /// Not used.
+    pub padding: u32,
+    /// Address of the state.
+    pub ctxt: u64,
+}
+
+/// Width of a domain's addresses.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct AddressSize {
+    /// In bits.
+    pub size: u32,
+}
+
+/// Memory of a domain whose cached bytes are to reach it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct CacheFlush {
+    /// First guest frame.
+    pub start_pfn: u64,
+    /// Frames.
+    pub nr_pfns: u64,
+}
+
 /// Right to machine memory.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -298,6 +332,22 @@ pub struct BindPtIrq {
     pub gtable: u64,
 }
 
+/// A shared interrupt of the machine as the same one of a domain, Arm.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct BindSpi {
+    /// The machine's.
+    pub machine_irq: u32,
+    /// [`PT_IRQ_TYPE_SPI`].
+    pub irq_type: u32,
+    /// The domain's.
+    pub spi: u16,
+    /// Not used.
+    pub padding: [u16; 7],
+}
+
+/// Shared interrupts of an Arm machine.
+pub const PT_IRQ_TYPE_SPI: u32 = 4;
 /// Message-signalled interrupts.
 pub const PT_IRQ_TYPE_MSI: u32 = 2;
 /// The entry is delivered from the start. Without it nothing arrives, and no call fails.
@@ -308,3 +358,4 @@ const _: () = assert!(size_of::<CreateDomain>() == 76);
 const _: () = assert!(size_of::<GetDomainInfo>() == 120);
 const _: () = assert!(size_of::<VcpuAffinity>() == 40);
 const _: () = assert!(size_of::<BindPtIrq>() == 24);
+const _: () = assert!(size_of::<BindSpi>() == 24);

@@ -9,6 +9,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod arch_arm;
 pub mod domctl;
 pub mod errno;
 pub mod event_channel;

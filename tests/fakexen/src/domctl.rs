@@ -3,14 +3,17 @@
 use board_support_hyp::{Domctl, HvmParams, Interfaces, Sysctl, domctl::DomainInfo};
 use proto_xen::{
     DomId, Errno, Gfn, Mfn, Pirq, Sbdf, VcpuId, Virq,
+    arch_arm::VcpuGuestContext,
     domctl::{CreateDomain, create_flags, emulation},
     hvm::param,
     sysctl::Physinfo,
 };
 
+use zerocopy::IntoBytes;
+
 use crate::{
     fault::Call,
-    world::{Dom, Domain},
+    world::{Architecture, Dom, Domain, State},
 };
 
 /// Pages that Xen takes for a domain: itself, shared_info, what its grant table starts with; and for a vCPU.
@@ -23,7 +26,7 @@ const MAX_VCPUS: u32 = 128;
 /// Pages of a page table pool below which Xen does not run a translated guest.
 const MIN_POOL_PAGES: u64 = 256;
 
-fn check_description(description: &CreateDomain) -> Result<(), Errno> {
+fn check_description(description: &CreateDomain, machine: Architecture) -> Result<(), Errno> {
     let known = create_flags::HVM | create_flags::HAP | create_flags::IOMMU;
     let translated = create_flags::HVM | create_flags::HAP;
     let CreateDomain { flags, max_vcpus, max_grant_frames, max_maptrack_frames, grant_opts, arch, .. } =
@@ -35,16 +38,30 @@ fn check_description(description: &CreateDomain) -> Result<(), Errno> {
         return Err(Errno::EINVAL);
     }
     assert!(max_grant_frames > 0 && max_maptrack_frames > 0, "a domain without a grant table");
-    // The toolstack that runs here is built for the host.
-    let expected = if cfg!(target_arch = "x86_64") { emulation::LAPIC } else { arch[0] };
-    if arch[0] == expected { Ok(()) } else { Err(Errno::EOPNOTSUPP) }
+    let right = match machine {
+        // All that a PVH guest may have.
+        Architecture::X86 => arch == [emulation::LAPIC, 0, 0, 0],
+        // The machine's own interrupt controller. There is no IOMMU.
+        Architecture::Arm => arch[0] == 0 && flags & create_flags::IOMMU == 0,
+    };
+    if right { Ok(()) } else { Err(Errno::EOPNOTSUPP) }
+}
+
+impl State {
+    /// A domain, for a call that there is on Arm alone.
+    fn arm_domain(&mut self, domain: DomId) -> Result<&mut Dom, Errno> {
+        if self.machine.architecture != Architecture::Arm {
+            return Err(Errno::ENOSYS);
+        }
+        self.domain_mut(domain)
+    }
 }
 
 impl Domctl for Domain {
     fn create_domain(&self, description: &CreateDomain) -> Result<DomId, Errno> {
         let text = || format!("create flags {:#x}", description.flags);
         let mut state = self.privileged(Call::CreateDomain, text)?;
-        check_description(description)?;
+        check_description(description, state.machine.architecture)?;
         let overhead = DOMAIN_PAGES + VCPU_PAGES * u64::from(description.max_vcpus);
         if !state.free.take(overhead) {
             return Err(Errno::ENOMEM);
@@ -59,6 +76,7 @@ impl Domctl for Domain {
         let mut dom = Dom::new();
         dom.iommu = description.flags & create_flags::IOMMU != 0;
         dom.pauses = 1;
+        dom.nr_spis = if state.machine.architecture == Architecture::Arm { description.arch[1] } else { 0 };
         dom.max_vcpus = description.max_vcpus;
         dom.vcpus = false;
         dom.max_pages = 0;
@@ -176,6 +194,9 @@ impl Domctl for Domain {
 
     fn set_hvm_context(&self, domain: DomId, records: &[u8]) -> Result<(), Errno> {
         let mut state = self.privileged(Call::Context, || format!("context {domain}"))?;
+        if state.machine.architecture != Architecture::X86 {
+            return Err(Errno::ENOSYS);
+        }
         let dom = state.domain_mut(domain)?;
         if !dom.vcpus || !is_context(records) {
             return Err(Errno::EINVAL);
@@ -245,6 +266,48 @@ impl Domctl for Domain {
     fn unbind_msi(&self, domain: DomId, pirq: Pirq, vector: u8) -> Result<(), Errno> {
         let mut state = self.privileged(Call::Unbind, || format!("unbind {domain} pirq {}", pirq.0))?;
         state.pci.unbind(domain, pirq, vector)
+    }
+
+    fn set_address_size(&self, domain: DomId, bits: u32) -> Result<(), Errno> {
+        let text = || format!("address size {domain} {bits}");
+        let mut state = self.privileged(Call::AddressSize, text)?;
+        let dom = state.arm_domain(domain)?;
+        assert!(dom.frames.is_empty(), "{domain} has memory before the width of its addresses is known");
+        if bits == 64 { Ok(()) } else { Err(Errno::EINVAL) }
+    }
+
+    fn cache_flush(&self, domain: DomId, first: Gfn, count: u64) -> Result<(), Errno> {
+        let text = || format!("flush {domain} {:#x}+{count:#x}", first.0);
+        let mut state = self.privileged(Call::CacheFlush, text)?;
+        let dom = state.arm_domain(domain)?;
+        let all = (first.0..first.0 + count).all(|gfn| dom.frames.contains_key(&gfn));
+        assert!(all, "frames of {domain} are flushed that it does not have");
+        Ok(())
+    }
+
+    fn set_vcpu_context(&self, domain: DomId, vcpu: VcpuId, state: &VcpuGuestContext) -> Result<(), Errno> {
+        let mut world = self.privileged(Call::Context, || format!("context {domain} vcpu {}", vcpu.0))?;
+        let dom = world.arm_domain(domain)?;
+        if !dom.vcpus || vcpu.0 >= dom.max_vcpus {
+            return Err(Errno::EINVAL);
+        }
+        dom.context = Some(state.as_bytes().to_vec());
+        Ok(())
+    }
+
+    fn bind_spi(&self, domain: DomId, spi: u16) -> Result<(), Errno> {
+        let mut state = self.privileged(Call::Bind, || format!("bind {domain} spi {spi}"))?;
+        let taken = state.domains.values().any(|dom| dom.spis.contains(&spi));
+        let dom = state.arm_domain(domain)?;
+        let shared = 32..32 + dom.nr_spis;
+        if !shared.contains(&u32::from(spi)) {
+            return Err(Errno::EINVAL);
+        }
+        if taken {
+            return Err(Errno::EBUSY);
+        }
+        dom.spis.insert(spi);
+        Ok(())
     }
 }
 

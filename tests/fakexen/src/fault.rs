@@ -23,7 +23,11 @@ pub enum Call {
     MaxMem,
     /// `XEN_DOMCTL_set_paging_mempool_size`.
     PagingPool,
-    /// `XEN_DOMCTL_sethvmcontext`.
+    /// `XEN_DOMCTL_set_address_size`.
+    AddressSize,
+    /// `XEN_DOMCTL_cacheflush`.
+    CacheFlush,
+    /// `XEN_DOMCTL_sethvmcontext`, `XEN_DOMCTL_setvcpucontext`.
     Context,
     /// `XEN_DOMCTL_iomem_permission`.
     IomemPermission,

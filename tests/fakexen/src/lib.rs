@@ -51,7 +51,7 @@ pub mod world;
 pub use executor::{Executor, seeds};
 pub use fault::{Call, Fault};
 pub use rng::Rng;
-pub use world::{Census, Domain, Machine, World};
+pub use world::{Architecture, Census, Domain, Machine, World};
 
 #[cfg(test)]
 mod tests;

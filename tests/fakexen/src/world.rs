@@ -21,9 +21,20 @@ use crate::{
     time::Time,
 };
 
+/// What the processors are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Architecture {
+    /// x86_64.
+    X86,
+    /// aarch64.
+    Arm,
+}
+
 /// What the machine has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Machine {
+    /// What its processors are.
+    pub architecture: Architecture,
     /// Free extents of order 9.
     pub large_extents: u64,
     /// Free pages beside them, in no extent of order 9.
@@ -39,6 +50,7 @@ pub struct Machine {
 impl Default for Machine {
     fn default() -> Self {
         Self {
+            architecture: Architecture::X86,
             large_extents: 100,
             single_pages: 2000,
             cpus: 2,
@@ -106,6 +118,9 @@ pub(crate) struct Dom {
     pub(crate) iomem: BTreeSet<(u64, u64)>,
     /// Machine frames that are mapped: guest frame, first, count.
     pub(crate) mmio: BTreeSet<(u64, u64, u64)>,
+    /// Arm: how many shared interrupts it has, and which of them are the machine's.
+    pub(crate) nr_spis: u32,
+    pub(crate) spis: BTreeSet<u16>,
 }
 
 impl Dom {
@@ -136,6 +151,8 @@ impl Dom {
             next_handle: 0,
             iomem: BTreeSet::new(),
             mmio: BTreeSet::new(),
+            nr_spis: 0,
+            spis: BTreeSet::new(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The first instructions: EL1 with MMU and caches off, to Rust with both on.
 //!
-//! Xen starts the vCPU at the image's first byte with `x0` = device tree (dom0) or start info (domains
-//! that we build), SCTLR_EL1 = 0xc50078, exceptions masked. Two blocks of 1 GiB from the image on are
+//! Xen starts the vCPU at the image's first byte with `x0` = device tree, SCTLR_EL1 = 0xc50078, exceptions
+//! masked. Two blocks of 1 GiB from the image on are
 //! mapped to themselves with everything allowed; `paging` replaces that before the domain runs.
 //!
 //! Order: the boot tables are written with caches off and their lines dropped; then the MMU goes on,
@@ -13,6 +13,13 @@ use core::arch::global_asm;
 
 global_asm!(
     r#"
+.section .note.Xen, "a", @note
+    .balign 4
+    .long 7, 4, 1           /* the most vCPUs that the image runs on */
+    .asciz "Sarsen"
+    .balign 4
+    .long 1
+
 .section .text.entry, "ax", @progbits
 .globl __start
 __start:

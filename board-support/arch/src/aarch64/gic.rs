@@ -19,6 +19,7 @@ const WAKER: u64 = 0x14;
 const IGROUPR: u64 = 0x80;
 const ISENABLER: u64 = 0x100;
 const IPRIORITYR: u64 = 0x400;
+const ICFGR: u64 = 0xc00;
 const IROUTER: u64 = 0x6000;
 /// Second frame of a redistributor: its private interrupts.
 const SGI_FRAME: u64 = 0x1_0000;
@@ -47,7 +48,8 @@ pub(super) fn init(controller: InterruptController) {
     system::write!("S3_0_C12_C12_7", 1);
 }
 
-/// Lets interrupt `id` through to this processor.
+/// Lets interrupt `id` through to this processor. A shared one is taken to be edge-triggered, as those of
+/// virtio transports are.
 pub(super) fn enable(id: u32) {
     let (word, bit) = (u64::from(id / 32) * 4, 1 << (id % 32));
     let (priority, shift) = (u64::from(id & !3), (id & 3) * 8);
@@ -60,6 +62,9 @@ pub(super) fn enable(id: u32) {
         let group = distributor(IGROUPR + word);
         group.store(group.load(Relaxed) | bit, Relaxed);
         set_priority(distributor(IPRIORITYR + priority), shift);
+        // Two bits for each: edge-triggered, as our devices are.
+        let trigger = distributor(ICFGR + u64::from(id / 16) * 4);
+        trigger.store(trigger.load(Relaxed) | 0b10 << (id % 16 * 2), Relaxed);
         // To the processor with affinity 0: ours.
         distributor(IROUTER + u64::from(id) * 8).store(0, Relaxed);
         distributor(IROUTER + u64::from(id) * 8 + 4).store(0, Relaxed);

@@ -2,7 +2,7 @@
 
 use core::arch::asm;
 
-use super::{gic, start, system};
+use super::{gic, system};
 use crate::boot_info::InterruptController;
 
 /// Upcalls come by an interrupt that Xen chose; nothing has to be said.
@@ -30,9 +30,9 @@ pub fn allow() {
     unsafe { asm!("msr daifclr, #2", options(nostack, preserves_flags)) };
 }
 
-/// Switches the interrupt controller on, and in it the upcall.
+/// Switches the interrupt controller on, and in it the upcall. `false` if none was told.
 pub fn enable_controller(told: Option<InterruptController>) -> bool {
-    let controller = start::controller(told);
+    let Some(controller) = told else { return false };
     gic::init(controller);
     gic::enable(controller.upcall);
     true

@@ -1,9 +1,15 @@
-//! The flattened device tree that dom0 gets on aarch64, as far as a start needs it.
+//! The flattened device tree that a domain gets on aarch64, as far as a start needs it.
+//!
+//! dom0's is the machine's as Xen changed it, and has its one module as Linux's initial ramdisk. That of
+//! a domain that dom0 built names its modules in `/chosen`, as nodes `module@…` that are compatible with
+//! `sarsen,module`, in their order.
 //!
 //! Read once, without a heap. Source: Devicetree Specification 0.4, section 5; Xen
-//! `docs/misc/arm/device-tree/guest.txt` for `/hypervisor`.
+//! `docs/misc/arm/device-tree/guest.txt` for `/hypervisor`; `dom0/toolstack`, `build/arm.rs` for modules.
 
-use super::{BootInfo, BootInfoError, InterruptController, Physical};
+use heapless::Vec;
+
+use super::{BootInfo, BootInfoError, InterruptController, MAX_MODULES, Physical};
 use crate::memory_map::{Kind, MemoryMap, Span};
 
 /// First word, big endian.
@@ -14,9 +20,9 @@ const MAX_BYTES: usize = 2 << 20;
 /// Most levels of nodes.
 const MAX_DEPTH: usize = 16;
 
-/// Interrupt by which Xen says to dom0 that an event channel was raised. Source: Xen,
-/// `GUEST_EVTCHN_PPI` of the hardware domain, as seen.
-const DOM0_UPCALL: u32 = 16;
+/// Interrupts of a processor's own, in the tree counted from here on. Source: binding of `arm,gic-v3`.
+const FIRST_PPI: u32 = 16;
+const KIND_PPI: u32 = 1;
 
 /// Least bytes of a range of `/hypervisor` that is taken for the window.
 const MIN_WINDOW: u64 = 48 << 20;
@@ -27,6 +33,7 @@ struct Node {
     kind: NodeKind,
     reg: &'static [u8],
     is_gic_v3: bool,
+    is_module: bool,
     /// Sizes in the `reg` of its children, in words of 32 bits.
     address_cells: usize,
     size_cells: usize,
@@ -40,6 +47,7 @@ enum NodeKind {
     Memory,
     Chosen,
     Hypervisor,
+    ReservedMemory,
 }
 
 /// Reads the tree at `address`.
@@ -63,6 +71,7 @@ pub(super) fn parse(memory: &impl Physical, address: u64) -> Result<BootInfo, Bo
 
     info.rsdp = address;
     info.command_line = found.arguments;
+    info.seed = found.seed;
     if let Some((start, end)) = found.ramdisk_start.zip(found.ramdisk_end)
         && start < end
     {
@@ -70,11 +79,14 @@ pub(super) fn parse(memory: &impl Physical, address: u64) -> Result<BootInfo, Bo
         // The first of four.
         let _ = info.modules.push(contents);
     }
+    for module in &found.modules {
+        let contents = info.read_bytes(memory, module.start, module.length())?;
+        // Past the capacity they are not looked at.
+        let _ = info.modules.push(contents);
+    }
     info.memory_map = Some(found.map);
-    info.controller = found.gic.map(|(distributor, redistributors)| InterruptController {
-        distributor,
-        redistributors,
-        upcall: DOM0_UPCALL,
+    info.controller = found.gic.zip(found.upcall).map(|((distributor, redistributors), upcall)| {
+        InterruptController { distributor, redistributors, upcall }
     });
     info.window = found.window;
     Ok(info)
@@ -84,9 +96,12 @@ pub(super) fn parse(memory: &impl Physical, address: u64) -> Result<BootInfo, Bo
 struct Found {
     map: MemoryMap,
     arguments: &'static str,
+    seed: Option<&'static [u8]>,
     ramdisk_start: Option<u64>,
     ramdisk_end: Option<u64>,
+    modules: Vec<Span, MAX_MODULES>,
     gic: Option<(Span, Span)>,
+    upcall: Option<u32>,
     window: Option<Span>,
 }
 
@@ -108,6 +123,7 @@ fn walk(structure: &'static [u8], strings: &'static [u8], found: &mut Found) -> 
                     (1, Some("memory")) => NodeKind::Memory,
                     (1, Some("chosen")) => NodeKind::Chosen,
                     (1, Some("hypervisor")) => NodeKind::Hypervisor,
+                    (1, Some("reserved-memory")) => NodeKind::ReservedMemory,
                     _ => NodeKind::Other,
                 };
                 let node = Node { kind, address_cells: 2, size_cells: 1, ..Node::default() };
@@ -148,9 +164,15 @@ impl Found {
             (_, "#size-cells") => node.size_cells = cells(value),
             (_, "reg") => node.reg = value,
             (_, "compatible") => {
-                node.is_gic_v3 = value.split(|byte| *byte == 0).any(|one| one == b"arm,gic-v3");
+                let is = |what: &[u8]| value.split(|byte| *byte == 0).any(|one| one == what);
+                node.is_gic_v3 = is(b"arm,gic-v3");
+                node.is_module = is(b"sarsen,module");
+            }
+            (NodeKind::Hypervisor, "interrupts") if word(value, 0) == Some(KIND_PPI) => {
+                self.upcall = word(value, 4).and_then(|number| number.checked_add(FIRST_PPI));
             }
             (NodeKind::Chosen, "bootargs") => self.arguments = text(value).unwrap_or(""),
+            (NodeKind::Chosen, "rng-seed") => self.seed = Some(value),
             (NodeKind::Chosen, "linux,initrd-start") => self.ramdisk_start = number(value),
             (NodeKind::Chosen, "linux,initrd-end") => self.ramdisk_end = number(value),
             _ => {}
@@ -167,18 +189,28 @@ impl Found {
             let (address, size) = bytes.split_at(parent.address_cells * 4);
             Span::of(number(address).unwrap_or(0), number(size).unwrap_or(0))
         });
-        match node.kind {
-            NodeKind::Memory => {
-                for span in ranges {
-                    if !self.map.add(span, Kind::Ram) {
-                        return Err(BootInfoError::TooManyRanges);
-                    }
-                }
+        match (node.kind, parent.kind) {
+            (NodeKind::Memory, _) => self.add(&mut ranges, Kind::Ram)?,
+            (_, NodeKind::ReservedMemory) => self.add(&mut ranges, Kind::Reserved)?,
+            (_, NodeKind::Chosen) if node.is_module => {
+                // Past the capacity they are not looked at.
+                let _ = ranges.next().map(|span| self.modules.push(span));
             }
             // The first is for grants only; the others are free for any mapping.
-            NodeKind::Hypervisor => self.window = ranges.skip(1).find(|span| span.length() >= MIN_WINDOW),
+            (NodeKind::Hypervisor, _) => {
+                self.window = ranges.skip(1).find(|span| span.length() >= MIN_WINDOW)
+            }
             _ if node.is_gic_v3 && self.gic.is_none() => self.gic = ranges.next().zip(ranges.next()),
             _ => {}
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, ranges: &mut dyn Iterator<Item = Span>, kind: Kind) -> Result<(), BootInfoError> {
+        for span in ranges {
+            if !self.map.add(span, kind) {
+                return Err(BootInfoError::TooManyRanges);
+            }
         }
         Ok(())
     }
@@ -277,6 +309,7 @@ mod tests {
         tree.begin("").cells("#address-cells", &[2]).cells("#size-cells", &[2]);
         tree.begin("chosen")
             .property("bootargs", b"role=dom0\0")
+            .property("rng-seed", b"random bytes")
             .cells("linux,initrd-start", &[0, 0x4000_1000])
             .cells("linux,initrd-end", &[0x4000_1004])
             .end();
@@ -284,6 +317,7 @@ mod tests {
         tree.begin("hypervisor")
             .property("compatible", b"xen,xen-4.20\0xen,xen\0")
             .cells("reg", &[0, 0x3800_0000, 0, 0x4_0000, 0, 0x1000, 0, 0x1000, 1, 0, 0, 0x4000_0000])
+            .cells("interrupts", &[1, 0, 0xf08])
             .end();
         tree.begin("soc").begin("interrupt-controller@8000000");
         tree.cells("reg", &[0, 0, 0]).property("compatible", b"other\0").end().end();
@@ -308,11 +342,48 @@ mod tests {
         let info = read(dom0()).unwrap();
         assert_eq!(info.command_line, "role=dom0");
         assert_eq!(info.modules.as_slice(), [b"cpio".as_slice()]);
+        assert_eq!(info.seed, Some(&b"random bytes"[..]));
         assert!(info.memory_map.unwrap().is(Span::of(0x4000_0000, 0x800_0000), Kind::Ram));
         assert_eq!(info.window, Some(Span::of(1 << 32, 0x4000_0000)));
         let controller = info.controller.unwrap();
         assert_eq!(controller.distributor, Span::of(0x800_0000, 0x1_0000));
         assert_eq!(controller.redistributors, Span::of(0x80a_0000, 0xf6_0000));
+        assert_eq!(controller.upcall, 16);
+    }
+
+    #[test]
+    fn modules_and_reserved_memory_are_found() {
+        let mut tree = Tree::default();
+        tree.begin("").cells("#address-cells", &[2]).cells("#size-cells", &[2]);
+        tree.begin("chosen").cells("#address-cells", &[2]).cells("#size-cells", &[2]);
+        tree.begin("module@40001000");
+        tree.cells("reg", &[0, 0x4000_1000, 0, 2]).property("compatible", b"sarsen,module\0").end();
+        tree.begin("framebuffer@40001000");
+        tree.cells("reg", &[0, 0x4000_1000, 0, 3]).property("compatible", b"simple-framebuffer\0").end();
+        tree.begin("module@40001002");
+        tree.cells("reg", &[0, 0x4000_1002, 0, 2]).property("compatible", b"x\0sarsen,module\0").end();
+        tree.end();
+        tree.begin("reserved-memory").cells("#address-cells", &[1]).cells("#size-cells", &[1]);
+        tree.begin("special@40800000").cells("reg", &[0x4080_0000, 0x3000]).end().end();
+        tree.begin("hypervisor").cells("reg", &[0, 0, 0, 0]).cells("interrupts", &[1, 15, 8]).end();
+        tree.begin("intc@3001000").property("compatible", b"arm,gic-v3\0");
+        tree.cells("reg", &[0, 0x300_1000, 0, 0x1_0000, 0, 0x302_0000, 0, 0x100_0000]).end();
+        tree.end();
+        let info = read(tree.finish()).unwrap();
+        assert_eq!(info.modules.as_slice(), [b"cp".as_slice(), b"io"]);
+        assert!(info.memory_map.unwrap().is(Span::of(0x4080_0000, 0x3000), Kind::Reserved));
+        assert_eq!(info.controller.unwrap().upcall, 31);
+        assert_eq!(info.window, None);
+    }
+
+    #[test]
+    fn without_an_upcall_there_is_no_controller() {
+        let mut tree = Tree::default();
+        tree.begin("").cells("#address-cells", &[2]).cells("#size-cells", &[2]);
+        tree.begin("intc").property("compatible", b"arm,gic-v3\0").cells("reg", &[0; 8]).end();
+        tree.begin("hypervisor").cells("interrupts", &[0, 15, 8]).end();
+        tree.end();
+        assert!(read(tree.finish()).unwrap().controller.is_none());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The one generator of the domain.
 
-use core::cell::RefCell;
+use core::{cell::RefCell, fmt};
 
 use board_support_arch::random;
 use critical_section::Mutex;
@@ -9,27 +9,71 @@ use super::generator::{EntropyError, Generator};
 
 static GENERATOR: Mutex<RefCell<Option<Generator>>> = Mutex::new(RefCell::new(None));
 
+/// Why there are no random numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoEntropy {
+    /// The processor has no source, and nobody handed a seed over.
+    Nothing,
+    /// The processor's source fails.
+    Source {
+        /// Its name.
+        name: &'static str,
+        /// How.
+        error: EntropyError,
+    },
+}
+
+impl fmt::Display for NoEntropy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => {
+                f.write_str("the processor has no instruction for random numbers, and there is no seed")
+            }
+            Self::Source { name, error } => write!(f, "{name}: {error}"),
+        }
+    }
+}
+
+/// Takes the seed that came with the start. A source of the processor's own is better: then it is not used.
+pub(crate) fn hand_over(seed: Option<&[u8]>) {
+    if random::Source::find().is_none() {
+        let generator = seed.and_then(Generator::of_seed);
+        critical_section::with(|section| *GENERATOR.borrow_ref_mut(section) = generator);
+    }
+}
+
+/// Fills `out` with random bytes.
+///
+/// # Errors
+/// [`NoEntropy`]; `out` holds nothing then.
+pub fn try_fill(out: &mut [u8]) -> Result<(), NoEntropy> {
+    let source = random::Source::find();
+    critical_section::with(|section| {
+        let mut place = GENERATOR.borrow_ref_mut(section);
+        let Some(source) = source else {
+            let generator = place.as_mut().ok_or(NoEntropy::Nothing)?;
+            // There is no source that could fail.
+            return generator.fill(None, out).map_err(|_| NoEntropy::Nothing);
+        };
+        let failed = |error| NoEntropy::Source { name: source.name(), error };
+        let mut number = || source.number();
+        let mut generator = match place.take() {
+            Some(generator) => generator,
+            None => Generator::new(&mut number).map_err(failed)?,
+        };
+        let filled = generator.fill(Some(&mut number), out);
+        *place = Some(generator);
+        filled.map_err(failed)
+    })
+}
+
 /// Fills `out` with random bytes.
 ///
 /// # Panics
-/// If the processor has no source of random numbers, or it fails: the domain ends.
+/// If there are none: the domain ends.
 pub fn fill(out: &mut [u8]) {
-    let Some(source) = random::Source::find() else {
-        panic!("no entropy: this processor has no instruction for random numbers");
-    };
-    let filled = critical_section::with(|section| {
-        let mut place = GENERATOR.borrow_ref_mut(section);
-        let mut number = || source.number();
-        if place.is_none() {
-            *place = Some(Generator::new(&mut number)?);
-        }
-        match place.as_mut() {
-            Some(generator) => generator.fill(&mut number, out),
-            None => Err(EntropyError::Dead),
-        }
-    });
-    if let Err(error) = filled {
-        panic!("no entropy from {}: {error}", source.name());
+    if let Err(error) = try_fill(out) {
+        panic!("no entropy: {error}");
     }
 }
 

@@ -45,7 +45,10 @@ impl From<Fault> for EntropyError {
     }
 }
 
-/// ChaCha20 over seeds from a tested source. After each call the key is replaced by output that
+/// Bytes of a seed.
+pub const SEED_BYTES: usize = 32;
+
+/// ChaCha20 over seeds from a tested source, or over one seed. After each call the key is replaced by output that
 /// nobody saw, so that earlier bytes cannot be computed from the state.
 #[derive(Debug)]
 pub struct Generator {
@@ -70,15 +73,33 @@ impl Generator {
         Ok(Self { health, stream, calls: 0 })
     }
 
-    /// Fills `out`.
+    /// Starts from a seed, without a source. All of `handed` counts; `None` if it is too short to be one.
+    #[must_use]
+    pub fn of_seed(handed: &[u8]) -> Option<Self> {
+        let (first, more) = handed.split_first_chunk::<SEED_BYTES>()?;
+        let stream = ChaCha20Rng::from_seed(*first);
+        let mut generator = Self { health: Health::new(), stream, calls: 0 };
+        for chunk in more.chunks(SEED_BYTES) {
+            let mut mixed = [0; SEED_BYTES];
+            mixed.iter_mut().zip(chunk).for_each(|(byte, more)| *byte = *more);
+            generator.rekey(mixed);
+        }
+        // What was handed over is not the state any more.
+        generator.rekey([0; SEED_BYTES]);
+        Some(generator)
+    }
+
+    /// Fills `out`. Without a source, all of it follows from the seed.
     ///
     /// # Errors
     /// [`EntropyError`] if fresh numbers were due and the source failed; `out` holds nothing then.
-    pub fn fill(&mut self, source: Source<'_>, out: &mut [u8]) -> Result<(), EntropyError> {
-        if self.calls >= CALLS_PER_SEED {
+    pub fn fill(&mut self, source: Option<Source<'_>>, out: &mut [u8]) -> Result<(), EntropyError> {
+        if let Some(source) = source
+            && self.calls >= CALLS_PER_SEED
+        {
             self.reseed(source)?;
         }
-        self.calls += 1;
+        self.calls = self.calls.saturating_add(1);
         self.stream.fill_bytes(out);
         self.rekey([0; 32]);
         Ok(())
@@ -141,12 +162,32 @@ mod tests {
         let mut source = counter();
         let mut generator = Generator::new(&mut source).unwrap();
         let (mut first, mut second) = ([0; 48], [0; 48]);
-        generator.fill(&mut source, &mut first).unwrap();
-        generator.fill(&mut source, &mut second).unwrap();
+        generator.fill(Some(&mut source), &mut first).unwrap();
+        generator.fill(Some(&mut source), &mut second).unwrap();
         assert_ne!(first, second);
         let mut again = [0; 48];
-        Generator::new(&mut counter()).unwrap().fill(&mut counter(), &mut again).unwrap();
+        Generator::new(&mut counter()).unwrap().fill(Some(&mut counter()), &mut again).unwrap();
         assert_eq!(first, again);
+    }
+
+    #[test]
+    fn a_seed_that_was_handed_over_counts_to_its_last_byte() {
+        let numbers = |seed: &[u8]| {
+            let mut generator = Generator::of_seed(seed).unwrap();
+            let mut out = [0; 40];
+            // More than a source would be asked again after.
+            for _ in 0..=CALLS_PER_SEED {
+                generator.fill(None, &mut out).unwrap();
+            }
+            out
+        };
+        assert_eq!(numbers(&[3; 32]), numbers(&[3; 32]));
+        let mut seeds = [[3; 70]; 3];
+        seeds[1][0] = 4;
+        seeds[2][69] = 4;
+        let [usual, first, last] = seeds.map(|seed| numbers(&seed));
+        assert!(usual != first && usual != last && first != last && usual != numbers(&[3; 32]));
+        assert!(Generator::of_seed(&[3; 31]).is_none());
     }
 
     #[test]
@@ -160,7 +201,7 @@ mod tests {
     fn a_source_that_dies_later_is_noticed_when_it_is_asked_again() {
         let mut generator = Generator::new(&mut counter()).unwrap();
         let mut out = [0; 8];
-        let failed = (0..=CALLS_PER_SEED).find(|_| generator.fill(&mut || None, &mut out).is_err());
+        let failed = (0..=CALLS_PER_SEED).find(|_| generator.fill(Some(&mut || None), &mut out).is_err());
         assert_eq!(failed, Some(CALLS_PER_SEED));
     }
 }

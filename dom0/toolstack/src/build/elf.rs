@@ -11,6 +11,8 @@ use ::elf::{ElfBytes, abi, endian::LittleEndian, note::Note};
 use heapless::Vec;
 use proto_xen::start_info::NOTE_PHYS32_ENTRY;
 
+use super::Platform;
+
 /// Owner and number of a note of our own: the most vCPUs that the image runs on, in 4 bytes. Our runtime has it.
 pub const NOTE_VCPUS: (&str, u32) = ("Sarsen", 1);
 
@@ -20,8 +22,8 @@ pub const MAX_SEGMENTS: usize = 16;
 /// An image that was checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image<'a> {
-    /// Guest address of the first instruction, 32-bit protected mode without paging.
-    pub entry: u32,
+    /// Guest address of the first instruction. On x86 below 4 GiB: 32-bit protected mode without paging.
+    pub entry: u64,
     /// What is loaded, by rising address.
     pub segments: Vec<Segment<'a>, MAX_SEGMENTS>,
     /// The most vCPUs that it runs on, if it says so ([`NOTE_VCPUS`]).
@@ -64,11 +66,13 @@ pub enum ElfError {
         /// `e_machine`.
         found: u16,
     },
-    /// Not linked to run at fixed addresses.
+    /// Neither linked to run at fixed addresses (x86) nor able to relocate itself (Arm).
     Type {
         /// `e_type`.
         found: u16,
     },
+    /// It wants to be started by another program.
+    Interpreter,
     /// The program headers, or what one of them names, reach past the end of the file.
     Truncated {
         /// Bytes there.
@@ -113,7 +117,10 @@ impl fmt::Display for ElfError {
             Self::NotElf => f.write_str("it is no ELF file"),
             Self::Class => f.write_str("it is not a 64-bit little-endian ELF file"),
             Self::Machine { found } => write!(f, "it is for machine {found}, not for this one"),
-            Self::Type { found } => write!(f, "it is of ELF type {found}, not a program at fixed addresses"),
+            Self::Type { found } => write!(f, "it is of ELF type {found}, which is not what starts here"),
+            Self::Interpreter => {
+                f.write_str("it is a program for an operating system: it names an interpreter")
+            }
             Self::Truncated { have } => {
                 write!(f, "it is truncated: its headers name more than its {have} bytes")
             }
@@ -136,30 +143,51 @@ impl fmt::Display for ElfError {
 
 impl core::error::Error for ElfError {}
 
-/// `e_machine` of the machine that we run on.
-const MACHINE: u16 = if cfg!(target_arch = "aarch64") { abi::EM_AARCH64 } else { abi::EM_X86_64 };
+impl Platform {
+    /// `e_machine` of its images.
+    fn machine(self) -> u16 {
+        match self {
+            Self::X86 { .. } => abi::EM_X86_64,
+            Self::Arm { .. } => abi::EM_AARCH64,
+        }
+    }
+
+    /// `e_type` of its images, and where address 0 of such an image is in the domain.
+    fn linkage(self) -> (u16, u64) {
+        match self {
+            Self::X86 { .. } => (abi::ET_EXEC, 0),
+            Self::Arm { .. } => (abi::ET_DYN, self.memory_base().base().0),
+        }
+    }
+}
 
 impl<'a> Image<'a> {
-    /// Checks an ELF file.
+    /// Checks an ELF file for a domain of `platform`.
     ///
     /// # Errors
     /// As [`ElfError`] tells, except [`ElfError::OutsideMemory`].
-    pub fn parse(bytes: &'a [u8]) -> Result<Self, ElfError> {
-        let file = open(bytes)?;
+    pub fn parse(platform: Platform, bytes: &'a [u8]) -> Result<Self, ElfError> {
+        let file = open(platform, bytes)?;
+        let (_, base) = platform.linkage();
         let headers = file.segments().ok_or(ElfError::NoSegments)?;
         let mut segments = Vec::<Segment<'a>, MAX_SEGMENTS>::new();
-        let mut entry = None;
+        let mut entry = match platform {
+            Platform::X86 { .. } => None,
+            // A sum that wraps lies in no segment.
+            Platform::Arm { .. } => Some(base.wrapping_add(file.ehdr.e_entry)),
+        };
         let mut max_vcpus = None;
         for header in headers {
             match header.p_type {
                 abi::PT_LOAD if header.p_memsz > 0 => {
-                    let segment = load_segment(bytes, &header)?;
+                    let segment = load_segment(bytes, &header, base)?;
                     segments.push(segment).map_err(|_| ElfError::TooManySegments)?;
                 }
                 abi::PT_NOTE => {
                     entry = entry.or_else(|| find_note(&file, &header, ("Xen", NOTE_PHYS32_ENTRY)));
                     max_vcpus = max_vcpus.or_else(|| find_note(&file, &header, NOTE_VCPUS));
                 }
+                abi::PT_INTERP => return Err(ElfError::Interpreter),
                 _ => {}
             }
         }
@@ -175,10 +203,10 @@ impl<'a> Image<'a> {
         let entry = entry.ok_or(ElfError::NoEntry)?;
         let max_vcpus = max_vcpus.and_then(|most| u32::try_from(most).ok());
         let holds_entry = |segment: &Segment<'_>| (segment.start..segment.end()).contains(&entry);
-        match u32::try_from(entry) {
-            Ok(low) if segments.iter().any(holds_entry) => Ok(Self { entry: low, segments, max_vcpus }),
-            _ => Err(ElfError::EntryOutside { entry }),
+        if entry > u32::MAX.into() || !segments.iter().any(holds_entry) {
+            return Err(ElfError::EntryOutside { entry });
         }
+        Ok(Self { entry, segments, max_vcpus })
     }
 
     /// Checks that everything lies below guest address `limit`.
@@ -196,7 +224,7 @@ impl<'a> Image<'a> {
     }
 }
 
-fn open(bytes: &[u8]) -> Result<ElfBytes<'_, LittleEndian>, ElfError> {
+fn open(platform: Platform, bytes: &[u8]) -> Result<ElfBytes<'_, LittleEndian>, ElfError> {
     if bytes.len() < 64 {
         return Err(ElfError::TooShort { have: bytes.len() });
     }
@@ -209,10 +237,10 @@ fn open(bytes: &[u8]) -> Result<ElfBytes<'_, LittleEndian>, ElfError> {
     }
     let parsed = ElfBytes::<LittleEndian>::minimal_parse(bytes);
     let file = parsed.map_err(|_| ElfError::Truncated { have: bytes.len() })?;
-    if file.ehdr.e_machine != MACHINE {
+    if file.ehdr.e_machine != platform.machine() {
         return Err(ElfError::Machine { found: file.ehdr.e_machine });
     }
-    if file.ehdr.e_type != abi::ET_EXEC {
+    if file.ehdr.e_type != platform.linkage().0 {
         return Err(ElfError::Type { found: file.ehdr.e_type });
     }
     Ok(file)
@@ -221,16 +249,15 @@ fn open(bytes: &[u8]) -> Result<ElfBytes<'_, LittleEndian>, ElfError> {
 fn load_segment<'a>(
     bytes: &'a [u8],
     header: &::elf::segment::ProgramHeader,
+    base: u64,
 ) -> Result<Segment<'a>, ElfError> {
     let truncated = ElfError::Truncated { have: bytes.len() };
-    let start = header.p_paddr;
-    let end = start.checked_add(header.p_memsz);
+    let outside = ElfError::OutsideMemory { end: u64::MAX, limit: u64::MAX };
+    let start = base.checked_add(header.p_paddr).ok_or(outside)?;
     if header.p_filesz > header.p_memsz {
         return Err(ElfError::SegmentShrinks { start });
     }
-    if end.is_none() {
-        return Err(ElfError::OutsideMemory { end: u64::MAX, limit: u64::MAX });
-    }
+    start.checked_add(header.p_memsz).ok_or(outside)?;
     let from = usize::try_from(header.p_offset).map_err(|_| truncated)?;
     let length = usize::try_from(header.p_filesz).map_err(|_| truncated)?;
     let data = from.checked_add(length).and_then(|to| bytes.get(from..to)).ok_or(truncated)?;

@@ -38,7 +38,11 @@ impl Stage {
     fn on(machine: Machine) -> Self {
         let ground: &'static Ground = Box::leak(Box::new(Ground::with(machine)));
         let limits = Applications { memory_mib: 64, count: 2, vcpus: 1, cpus: 0, image_kib: 64 };
-        Self { ground, server: Server::new(&ground.dom0, limits, 0, 1 << 20), told: Vec::new() }
+        Self {
+            ground,
+            server: Server::new(&ground.dom0, limits, Platform::X86 { signature: 0 }, 1 << 20),
+            told: Vec::new(),
+        }
     }
 
     fn ask(&mut self, message: FromControl) -> Option<Task<'static, Domain>> {
