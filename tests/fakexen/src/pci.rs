@@ -316,6 +316,12 @@ impl World {
         }
     }
 
+    /// Who has the card.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        self.state().pci.owner
+    }
+
     /// The card's configuration space.
     #[must_use]
     pub fn config(&self) -> [u8; 256] {

@@ -1,0 +1,129 @@
+//! dom0: channel `device` with control's requests, and the consoles of applications. As `dom0/src`.
+
+use std::{cell::RefCell, rc::Rc};
+
+use board_support_hyp::{Clock, Foreign, Sysctl};
+use board_support_pv::{
+    channel::{ChannelError, Receiver, Sender},
+    console::back::Back,
+};
+use dom0_toolstack::{
+    application::{Application, Console},
+    server::{Piece, Server, Task},
+    wiring::Dom0End,
+};
+use embassy_futures::{
+    select::{Either, select},
+    yield_now,
+};
+use proto_svc::device::{AppId, FromControl, StopReason, ToControl};
+use proto_xen::DomId;
+use tests_fakexen::{Domain, foreign::MappedForeign};
+
+use crate::{
+    dom0::{Ground, open},
+    ground::{Leash, Line, OfDom0},
+    hostile,
+};
+
+/// What waits for control at most; console output beyond it is lost.
+const OUTBOX: usize = 64;
+
+/// The consoles that are served.
+#[derive(Default)]
+pub struct Consoles(RefCell<Vec<(AppId, Rc<Leash>)>>);
+
+/// Serves control for as long as it is there.
+///
+/// # Errors
+/// What ends the channel.
+pub async fn serve(
+    ground: &Rc<Ground>,
+    id: DomId,
+    end: Dom0End<'static, Domain>,
+) -> Result<(), ChannelError> {
+    let (line, page) = open(ground, id, end)?;
+    let mut channel = OfDom0::<ToControl, FromControl>::open_upper(line, page).await?;
+    ground.outbox.borrow_mut().clear();
+    let (sender, receiver) = channel.split();
+    match select(tell(ground, sender), hear(ground, receiver)).await {
+        Either::First(result) | Either::Second(result) => result,
+    }
+}
+
+async fn tell(
+    ground: &Ground,
+    mut sender: Sender<'_, Line, MappedForeign, ToControl>,
+) -> Result<(), ChannelError> {
+    loop {
+        let next = ground.outbox.borrow_mut().pop_front();
+        match next {
+            Some(message) => sender.send(&message).await?,
+            None => ground.filled.wait().await,
+        }
+    }
+}
+
+async fn hear(
+    ground: &Rc<Ground>,
+    mut receiver: Receiver<'_, Line, MappedForeign, FromControl>,
+) -> Result<(), ChannelError> {
+    loop {
+        let message = receiver.receive().await?;
+        let free_kib = || ground.dom0.physinfo().map_or(0, |physinfo| physinfo.free_pages * 4);
+        let mut answers = Vec::new();
+        let now = ground.dom0.now_ns();
+        let task =
+            ground.server.borrow_mut().handle(message, now, free_kib, &mut |answer| answers.push(answer));
+        answers.into_iter().for_each(|answer| push(ground, answer));
+        match task {
+            Some(Task::Serve { app, id, console }) => run(ground, app, id, console),
+            Some(Task::End { app, domain }) => end(ground, app, domain, StopReason::Ordered).await,
+            Some(Task::Type { .. } | Task::TellUsage | Task::Power(_)) | None => {}
+        }
+    }
+}
+
+fn push(ground: &Ground, message: ToControl) {
+    let mut outbox = ground.outbox.borrow_mut();
+    if outbox.len() < OUTBOX || !matches!(message, ToControl::ConsoleOutput { .. }) {
+        outbox.push_back(message);
+    }
+    ground.filled.signal(());
+}
+
+/// Serves the console of an application that runs now, and starts what would be its own code.
+fn run(ground: &Rc<Ground>, app: AppId, id: DomId, console: Console<'static, Domain>) {
+    let leash = Leash::new();
+    ground.consoles.0.borrow_mut().push((app, leash.clone()));
+    let work = relay(ground.clone(), app, id, console);
+    ground.spawner.spawn(DomId::DOM0, async move { leash.hold(work).await });
+    let seed = ground.seeds.replace(ground.seeds.get().wrapping_add(1));
+    ground.spawner.spawn(id, hostile::main(ground.world.domain(id), ground.seen.clone(), seed));
+}
+
+async fn relay(ground: Rc<Ground>, app: AppId, id: DomId, console: Console<'static, Domain>) {
+    let Ok(page) = Foreign::map(ground.dom0, id, console.page, 1) else { return };
+    let dom0 = || ground.dom0.clone();
+    let Ok(line) = Line::adopt(dom0(), dom0(), console.port.into_port()) else { return };
+    let Ok(mut back) = Back::attach(line, page) else { return };
+    let mut buffer = [0; 512];
+    // A guest that breaks the protocol has no console any more.
+    while let Ok(count) = back.read(&mut buffer).await {
+        let bytes = Piece::from_slice(&buffer[..count]).expect("a piece holds that much");
+        push(&ground, ToControl::ConsoleOutput { app, bytes });
+        yield_now().await;
+    }
+}
+
+/// Ends an application: pauses it, closes its console, destroys it, tells control.
+pub async fn end(ground: &Ground, app: AppId, domain: Application<'static, Domain>, reason: StopReason) {
+    domain.pause();
+    let place = ground.consoles.0.borrow().iter().position(|(of, _)| *of == app);
+    if let Some(place) = place {
+        let (_, leash) = ground.consoles.0.borrow_mut().swap_remove(place);
+        leash.pull().await;
+    }
+    drop(domain);
+    push(ground, Server::<Domain>::stopped(app, reason));
+}
