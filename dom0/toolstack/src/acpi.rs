@@ -95,14 +95,16 @@ fn table_length(at: u64, signature: &[u8; 4], read: Reader<'_>) -> Result<u64, A
         return Err(AcpiError::Signature { at });
     }
     let length = u64::from(u32::from_le_bytes(length.try_into().unwrap_or_default()));
-    if (HEADER..=MAX_TABLE).contains(&length) { Ok(length) } else { Err(AcpiError::Length { at }) }
+    // Its end is an address too: what lies within it can be added up.
+    let fits = (HEADER..=MAX_TABLE).contains(&length) && at.checked_add(length).is_some();
+    if fits { Ok(length) } else { Err(AcpiError::Length { at }) }
 }
 
 fn read_mcfg(at: u64, length: u64, read: Reader<'_>) -> Result<Ecam, AcpiError> {
-    let mut place = at + MCFG_ENTRIES;
-    while place + MCFG_ENTRY <= at + length {
+    let mut place = MCFG_ENTRIES;
+    while place + MCFG_ENTRY <= length {
         let mut entry = [0; MCFG_ENTRY as usize];
-        read(place, &mut entry)?;
+        read(at + place, &mut entry)?;
         let [.., s0, s1, first_bus, last_bus, _, _, _, _] = entry;
         if [s0, s1] == [0, 0] && first_bus <= last_bus {
             return Ok(Ecam { base: u64_at(&entry, 0), first_bus, last_bus });
@@ -150,6 +152,20 @@ mod tests {
     fn configuration_space_is_found() {
         let found = Ecam { base: 0xb000_0000, first_bus: 0, last_bus: 0xff };
         assert_eq!(find(&firmware()), Ok(found));
+    }
+
+    #[test]
+    fn a_table_that_ends_beyond_the_last_address_is_refused() {
+        let at = u64::MAX - 40;
+        let found = find_ecam(0, |address, into| {
+            let bytes: &[u8] = match address {
+                0 => &[b"RSD PTR ".as_slice(), &[0; 16], &at.to_le_bytes(), &[0; 4]].concat(),
+                _ => b"XSDT\x34\0\0\0",
+            };
+            into.copy_from_slice(&bytes[..into.len()]);
+            true
+        });
+        assert_eq!(found, Err(AcpiError::Length { at }));
     }
 
     #[test]
