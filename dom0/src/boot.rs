@@ -15,6 +15,7 @@ use dom0_toolstack::{
     server::Server,
     transport::HeldTransport,
 };
+use proto_errors::{Code, Coded, boot as code};
 use proto_manifest::table::{Applications, Bus, Table};
 use proto_xen::PAGE_SIZE;
 
@@ -47,12 +48,21 @@ impl fmt::Display for BootError {
     }
 }
 
+impl Coded for BootError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Interface(error) => error.code(),
+            Self::Ramdisk(error) => error.code(),
+        }
+    }
+}
+
 /// dom0's first and last function.
 pub(crate) async fn main(boot: Boot, spawner: Spawner) {
     let xen = version::version().unwrap_or_default();
     log::info!(target: "dom0", "sarsen dom0 {VERSION} on Xen {}.{}", xen.0, xen.1);
     if let Err(error) = run(&boot, spawner, xen) {
-        log::error!(target: "dom0", "{error}");
+        log::error!(target: "dom0", "{}", error.told());
         // Xen resets the machine after some seconds, in which the line can be read.
         rt::shutdown(rt::Reason::CRASH);
     }
@@ -103,7 +113,7 @@ fn divide_memory(limits: &Applications) -> Room {
     heap::set_limit(room.heap);
     if let Some(wanted) = room.wanted_in_vain(limits) {
         let (wanted, images) = (wanted / 1024, room.images / 1024);
-        log::warn!(target: "dom0", "applications may have images of {wanted} KiB, and dom0 has room for {images} KiB");
+        log::warn!(target: "dom0", "applications may have images of {wanted} KiB, and dom0 has room for {images} KiB [{}]", code::IMAGE_ROOM);
     }
     room
 }
@@ -121,7 +131,7 @@ fn hold_devices(table: &'static Table, rsdp: u64) -> &'static [Held<'static, Xen
     let machine = match Machine::find(rsdp) {
         Ok(machine) => Box::leak(Box::new(machine)),
         Err(error) => {
-            log::error!(target: "dom0", "no PCI device can be handed over: {error}");
+            log::error!(target: "dom0", "no PCI device can be handed over: {}", error.told());
             return &[];
         }
     };
@@ -132,7 +142,7 @@ fn hold_devices(table: &'static Table, rsdp: u64) -> &'static [Held<'static, Xen
                 log::info!(target: "dom0", "device {} is PCI {}", device.name, held.function().at);
                 all.push(held);
             }
-            Err(error) => log::error!(target: "dom0", "device {}: {error}", device.name),
+            Err(error) => log::error!(target: "dom0", "device {}: {}", device.name, error.told()),
         }
     }
     all.leak()

@@ -19,6 +19,7 @@ use embassy_futures::{
     yield_now,
 };
 use embassy_sync::{blocking_mutex::raw::NoopRawMutex, channel::Channel};
+use proto_errors::svc;
 use proto_svc::device::AppId;
 use proto_xen::DomId;
 
@@ -77,7 +78,7 @@ impl Consoles {
         let ground = ground.clone();
         ground.clone().spawner.spawn(async move {
             if let Err(why) = relay(&ground, &desk, id, console, birth).await {
-                log::warn!(target: "dom0", "application {}: console: {why}", Short(app));
+                log::warn!(target: "dom0", "application {}: console: {why} [{}]", Short(app), svc::APP_CONSOLE);
             }
             desk.closed.signal(());
         });

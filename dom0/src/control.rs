@@ -12,6 +12,7 @@ use dom0_toolstack::{
     wiring::Dom0End,
 };
 use embassy_futures::select::{Either, select};
+use proto_errors::svc;
 use proto_svc::{
     device::{AppId, FromControl, PowerAction, StopReason, ToControl, Usage},
     supervision::{Level, LogRecord},
@@ -161,7 +162,7 @@ fn tell_usage(ground: &Ground) {
     };
     let dom0 = XEN.next_domain(DomId::DOM0).map(|info| info.iter().for_each(&mut report));
     if let Err(errno) = dom0.and_then(|()| watch::scan(&XEN, &mut report)) {
-        log::warn!(target: "dom0", "usage of domains: {errno}");
+        log::warn!(target: "dom0", "usage of domains: {errno} [{}]", svc::USAGE);
     }
     let machine = ground.machine_report();
     ground.tell(|outbox| outbox.push(machine));

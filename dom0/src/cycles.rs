@@ -13,6 +13,7 @@ use board_support_rt::{
     timer::{now, sleep, with_deadline},
 };
 use dom0_toolstack::application::{Application, Order};
+use proto_errors::{boot, svc};
 use proto_xen::{DomId, Errno};
 
 use crate::ground::{Ground, Line, XEN, map};
@@ -49,12 +50,12 @@ pub(crate) async fn run(ground: Rc<Ground>, order: &'static str) {
     let mut parts = order.split(':');
     let name = parts.next().unwrap_or_default();
     let Some(count) = parts.next().and_then(|part| part.parse::<u32>().ok()) else {
-        log::error!(target: "dom0", "cycles={order}: it is cycles=NAME:COUNT");
+        log::error!(target: "dom0", "cycles={order}: it is cycles=NAME:COUNT [{}]", boot::BAD_OPTION);
         return;
     };
     match all(&ground, name, count).await {
         Ok(line) => log::info!(target: "dom0", "cycles: {line}"),
-        Err(error) => log::error!(target: "dom0", "cycles: {error}"),
+        Err(error) => log::error!(target: "dom0", "cycles: {error} [{}]", svc::DRILL),
     }
 }
 

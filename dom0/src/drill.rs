@@ -13,6 +13,7 @@ use core::time::Duration;
 
 use board_support_rt::timer::sleep;
 use dom0_supervisor::Input;
+use proto_errors::boot;
 use proto_svc::supervision::{Break, ToService};
 
 use crate::ground::{Ground, free_kib};
@@ -29,7 +30,7 @@ pub(crate) async fn run(ground: Rc<Ground>, order: &'static str) {
     let mut number = || parts.next().and_then(|part| part.parse().ok());
     let (Some(service), Some(pause_ms), Some(count)) = (ground.services.find(name), number(), number())
     else {
-        log::error!(target: "dom0", "drill={order}: it is drill=[panic:|hang:]NAME:MS:COUNT, with a name of the table");
+        log::error!(target: "dom0", "drill={order}: it is drill=[panic:|hang:]NAME:MS:COUNT, with a name of the table [{}]", boot::BAD_OPTION);
         return;
     };
     for round in 1..=count {

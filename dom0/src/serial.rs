@@ -11,6 +11,7 @@ use dom0_toolstack::{
     typed::{Typed, Typing},
 };
 use embassy_futures::yield_now;
+use proto_errors::{boot, svc};
 use proto_xen::{VcpuId, Virq};
 
 use crate::ground::{Ground, XEN};
@@ -21,13 +22,13 @@ const READ_BYTES: usize = 128;
 /// Reads what is typed, for ever.
 pub(crate) async fn run(ground: Rc<Ground>, whom: &'static str) {
     if whom != "applications" {
-        log::error!(target: "dom0", "serial={whom}: it is serial=applications");
+        log::error!(target: "dom0", "serial={whom}: it is serial=applications [{}]", boot::BAD_OPTION);
         return;
     }
     let port = match XEN.bind_virq(Virq::CONSOLE, VcpuId(0)) {
         Ok(port) => port,
         Err(errno) => {
-            log::error!(target: "dom0", "what is typed on the serial console will not be seen: {errno}");
+            log::error!(target: "dom0", "what is typed on the serial console will not be seen: {errno} [{}]", svc::SERIAL);
             return;
         }
     };
@@ -37,7 +38,7 @@ pub(crate) async fn run(ground: Rc<Ground>, whom: &'static str) {
         let count = match XEN.read(&mut buffer) {
             Ok(count) => count,
             Err(errno) => {
-                log::error!(target: "dom0", "serial console: {errno}");
+                log::error!(target: "dom0", "serial console: {errno} [{}]", svc::SERIAL);
                 return;
             }
         };
@@ -54,7 +55,7 @@ pub(crate) async fn run(ground: Rc<Ground>, whom: &'static str) {
 /// Types a line at the application that it is for.
 fn deliver(ground: &Ground, typed: Typed) {
     let Typed::To { name, text } = typed else {
-        log::warn!(target: "dom0", "serial console: a line is too long");
+        log::warn!(target: "dom0", "serial console: a line is too long [{}]", svc::NO_SUCH_APP);
         return;
     };
     let app = {
@@ -65,6 +66,8 @@ fn deliver(ground: &Ground, typed: Typed) {
     match app {
         // Shorter than a piece.
         Some(app) => ground.consoles.type_at(app, Piece::from_slice(&text).unwrap_or_default()),
-        None => log::warn!(target: "dom0", "serial console: no application {name} runs"),
+        None => {
+            log::warn!(target: "dom0", "serial console: no application {name} runs [{}]", svc::NO_SUCH_APP)
+        }
     }
 }

@@ -22,6 +22,7 @@ use dom0_toolstack::{
     wiring::Dom0End,
 };
 use embassy_futures::select::{Either, select};
+use proto_errors::{Coded, svc};
 use proto_manifest::{
     name::Name,
     table::DOM0_CHANNEL,
@@ -193,7 +194,7 @@ impl Services {
     }
 
     fn not_built(&self, instance: Instance, error: &BuildError) {
-        log::error!(target: "dom0", "domain {}: {error}", self.name(instance.service));
+        log::error!(target: "dom0", "domain {}: {}", self.name(instance.service), error.told());
         self.tell_of(instance, Event::NotBuilt);
     }
 
@@ -217,7 +218,7 @@ impl Services {
         ground.services.tell_of(instance, Event::Built);
         if let Err(error) = unpaused {
             // It is never heard of, and ended for that.
-            log::error!(target: "dom0", "domain {name}: {error}");
+            log::error!(target: "dom0", "domain {name}: {}", error.told());
         }
     }
 
@@ -250,11 +251,11 @@ impl Services {
         let first = words.as_deref().and_then(|words| words.lines().next());
         let why = match first {
             Some(words) => {
-                log::error!(target: "dom0", "domain {name} ({id}) {}; its last words: {words}", reason.meaning());
+                log::error!(target: "dom0", "domain {name} ({id}) {}; its last words: {words} [{}]", reason.meaning(), svc::DIED);
                 Reason::Panicked
             }
             None => {
-                log::error!(target: "dom0", "domain {name} ({id}) {}, without last words", reason.meaning());
+                log::error!(target: "dom0", "domain {name} ({id}) {}, without last words [{}]", reason.meaning(), svc::DIED);
                 Reason::Shutdown(reason.0)
             }
         };
@@ -267,7 +268,9 @@ impl Services {
         for Running { service, post, .. } in self.running.borrow_mut().iter_mut() {
             match builder.rewire(service) {
                 Ok(changes) => changes.into_iter().filter_map(message).for_each(|message| post.add(message)),
-                Err(error) => log::error!(target: "dom0", "domain {}: its peers: {error}", service.name()),
+                Err(error) => {
+                    log::error!(target: "dom0", "domain {}: its peers: {}", service.name(), error.told())
+                }
             }
         }
     }
@@ -306,7 +309,7 @@ async fn serve(ground: Rc<Ground>, desk: Desk, end: Dom0End<'static, Xen>) {
         _ => control::serve(&ground, desk.id, end).await,
     };
     if let Err(error) = result {
-        log::warn!(target: "dom0", "domain {}: channel {channel}: {error}", desk.name);
+        log::warn!(target: "dom0", "domain {}: channel {channel}: {}", desk.name, error.told());
         ground.services.tell_of(desk.instance, Event::Died(Reason::Channel));
     }
 }
@@ -380,7 +383,7 @@ async fn hear(
 /// Tells of lines that were too many, once there is room for more.
 fn tell_hidden(lines: &mut LineLimit, name: &Name) {
     if let Some(count) = lines.recovered(now().as_nanos()) {
-        log::warn!(target: "dom0", "domain {name}: {count} lines not shown");
+        log::warn!(target: "dom0", "domain {name}: {count} lines not shown [{}]", svc::LINES_HIDDEN);
     }
 }
 

@@ -7,6 +7,7 @@ use board_support_rt::timer::{Instant, now, sleep_until};
 use dom0_supervisor::{Command, Input, Next, Notice, ServiceId, Supervisor};
 use dom0_toolstack::line;
 use embassy_futures::select::select;
+use proto_errors::{Coded, svc};
 use proto_svc::supervision::ToService;
 
 use crate::{
@@ -72,24 +73,26 @@ fn tell(ground: &Ground, service: ServiceId, notice: Notice) {
     let name = ground.services.name(service);
     match notice {
         Notice::Died(reason, Next::Restart(Duration::ZERO)) => {
-            log::warn!(target: "dom0", "domain {name} is ended: {reason}; it is built anew");
+            log::warn!(target: "dom0", "domain {name} is ended: {}; it is built anew", reason.told());
         }
         Notice::Died(reason, Next::Restart(wait)) => {
-            log::warn!(target: "dom0", "domain {name} is ended: {reason}; it is built anew in {} ms", wait.as_millis());
+            log::warn!(target: "dom0", "domain {name} is ended: {}; it is built anew in {} ms", reason.told(), wait.as_millis());
         }
         Notice::Died(reason, Next::GiveUp) => {
             log::error!(
                 target: "dom0",
-                "domain {name} is ended: {reason}; it died {} times within {} minutes and is given up",
+                "domain {name} is ended: {}; it died {} times within {} minutes and is given up [{}]",
+                reason.told(),
                 dom0_supervisor::history::LIMIT,
-                dom0_supervisor::history::WINDOW.as_secs() / 60
+                dom0_supervisor::history::WINDOW.as_secs() / 60,
+                svc::GIVEN_UP
             );
         }
         Notice::Recovered(took) => {
             log::info!(target: "dom0", "{}", line::measurement("kill-to-healthy", &name, took));
         }
         Notice::NotFed => {
-            log::error!(target: "dom0", "without domain {name} the watchdog is not fed; it resets the machine");
+            log::error!(target: "dom0", "without domain {name} the watchdog is not fed; it resets the machine [{}]", svc::NOT_FED);
         }
     }
 }

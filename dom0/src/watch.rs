@@ -8,6 +8,7 @@ use dom0_toolstack::{
     server::stop_reason,
     watch::{self, Death},
 };
+use proto_errors::svc;
 use proto_xen::{VcpuId, Virq};
 
 use crate::{
@@ -20,7 +21,7 @@ pub(crate) async fn deaths(ground: Rc<Ground>) {
     let port = match XEN.bind_virq(Virq::DOM_EXC, VcpuId(0)) {
         Ok(port) => port,
         Err(errno) => {
-            log::error!(target: "dom0", "deaths of domains will not be seen: {errno}");
+            log::error!(target: "dom0", "deaths of domains will not be seen: {errno} [{}]", svc::DEATHS_UNSEEN);
             return;
         }
     };
@@ -28,7 +29,7 @@ pub(crate) async fn deaths(ground: Rc<Ground>) {
         // One event may stand for several deaths, and comes again when a domain is gone for good.
         let mut dead = Vec::new();
         if let Err(errno) = watch::deaths(&XEN, |death| dead.push(death)) {
-            log::error!(target: "dom0", "domains cannot be looked at: {errno}");
+            log::error!(target: "dom0", "domains cannot be looked at: {errno} [{}]", svc::DEATHS_UNSEEN);
         }
         for death in dead {
             bury(&ground, death).await;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use proto_errors::host as code;
 
 use crate::apt::sources::{self, SignedBy, Source};
 use crate::paths;
@@ -69,20 +70,27 @@ pub fn debian_mirror() -> Result<Source> {
     const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
     let keyring = Path::new(KEYRING).is_file().then(|| SignedBy::Path(KEYRING.into()));
     if let Ok(uri) = std::env::var("SARSEN_DEBIAN_MIRROR") {
-        let signed_by = Some(keyring.context("install the package debian-archive-keyring first")?);
+        let signed_by = Some(keyring.with_context(|| {
+            format!("install the package debian-archive-keyring first [{}]", code::NO_KEYRING)
+        })?);
         return Ok(Source { uris: vec![uri], suites: vec![], components: vec!["main".into()], signed_by });
     }
     let release = release()?;
     if release.id != "debian" {
         bail!(
             "this host is `{}`, and the pinned packages are Debian's; set SARSEN_DEBIAN_MIRROR to a Debian mirror's \
-             address (https://…/debian)",
-            release.id
+             address (https://…/debian) [{}]",
+            release.id,
+            code::NO_MIRROR
         );
     }
     let sources = sources();
     let mut found = sources::of_release(&sources, &release.codename).cloned().with_context(|| {
-        format!("apt's configuration in /etc/apt names no source for `{}` main", release.codename)
+        format!(
+            "apt's configuration in /etc/apt names no source for `{}` main [{}]",
+            release.codename,
+            code::NO_MIRROR
+        )
     })?;
     found.uris.retain(|uri| !uri.starts_with("cdrom:"));
     found.signed_by = found.signed_by.or(keyring);
@@ -94,7 +102,10 @@ pub fn debian_mirror() -> Result<Source> {
 /// # Errors
 /// When `id` cannot be run.
 pub fn is_root() -> Result<bool> {
-    let output = std::process::Command::new("id").arg("-u").output().context("cannot run `id -u`")?;
+    let output = std::process::Command::new("id")
+        .arg("-u")
+        .output()
+        .with_context(|| format!("cannot run `id -u` [{}]", code::NOT_STARTED))?;
     Ok(output.stdout.trim_ascii() == b"0")
 }
 

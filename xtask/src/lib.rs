@@ -14,6 +14,7 @@ pub mod controller;
 pub mod demo;
 pub mod device_tree;
 pub mod disk;
+pub mod explain;
 pub mod graph;
 pub mod grub;
 pub mod host;

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use clap::{Parser, Subcommand};
-use xtask::{bench, build, controller, demo, graph, image, lint, run, setup, symbolize, test};
+use xtask::{bench, build, controller, demo, explain, graph, image, lint, run, setup, symbolize, test};
 
 /// Builds, runs and tests Sarsen. Each subcommand sets up what it needs by itself.
 #[derive(Debug, Parser)]
@@ -21,6 +21,8 @@ enum Command {
     Build(build::Options),
     /// Write the disk image
     Image(image::Options),
+    /// Tell what an error's code stands for, and what to do
+    Explain(explain::Options),
     /// Draw a board's domains, channels and devices
     Graph(graph::Options),
     /// Run the system in QEMU
@@ -46,6 +48,7 @@ fn main() -> std::process::ExitCode {
         Command::Setup(options) => setup::setup(&options),
         Command::Build(options) => build::subcommand(&options),
         Command::Image(options) => image::image(&options),
+        Command::Explain(options) => explain::explain(&options),
         Command::Graph(options) => graph::graph(&options),
         Command::Run(options) => run::run(&options),
         Command::Controller(options) => controller::controller(&options),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use proto_errors::host as code;
 
 /// The repository's root folder.
 pub fn repository() -> PathBuf {
@@ -35,7 +36,7 @@ pub fn cache() -> Result<PathBuf> {
     let folder = set("SARSEN_CACHE")
         .or_else(|| set("XDG_CACHE_HOME").map(|folder| folder.join("sarsen")))
         .or_else(|| set("HOME").map(|folder| folder.join(".cache/sarsen")))
-        .context("no folder for the cache: set SARSEN_CACHE")?;
+        .with_context(|| format!("no folder for the cache: set SARSEN_CACHE [{}]", code::NO_CACHE))?;
     std::path::absolute(&folder).with_context(|| format!("{} is no usable path", folder.display()))
 }
 
@@ -45,7 +46,7 @@ pub fn cache() -> Result<PathBuf> {
 /// When the system refuses, with the folder's name.
 pub fn create(folder: PathBuf) -> Result<PathBuf> {
     std::fs::create_dir_all(&folder)
-        .with_context(|| format!("cannot create the folder {}", folder.display()))?;
+        .with_context(|| format!("cannot create the folder {} [{}]", folder.display(), code::FILE))?;
     Ok(folder)
 }
 
@@ -54,7 +55,7 @@ pub fn create(folder: PathBuf) -> Result<PathBuf> {
 /// # Errors
 /// As [`std::fs::read`].
 pub fn read(file: &std::path::Path) -> Result<Vec<u8>> {
-    std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))
+    std::fs::read(file).with_context(|| format!("cannot read {} [{}]", file.display(), code::FILE))
 }
 
 /// Reads a text file, with its name in the error.
@@ -62,7 +63,7 @@ pub fn read(file: &std::path::Path) -> Result<Vec<u8>> {
 /// # Errors
 /// As [`std::fs::read_to_string`].
 pub fn read_text(file: &std::path::Path) -> Result<String> {
-    std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
+    std::fs::read_to_string(file).with_context(|| format!("cannot read {} [{}]", file.display(), code::FILE))
 }
 
 /// Writes a file, with its name in the error.
@@ -70,5 +71,5 @@ pub fn read_text(file: &std::path::Path) -> Result<String> {
 /// # Errors
 /// As [`std::fs::write`].
 pub fn write(file: &std::path::Path, bytes: impl AsRef<[u8]>) -> Result<()> {
-    std::fs::write(file, bytes).with_context(|| format!("cannot write {}", file.display()))
+    std::fs::write(file, bytes).with_context(|| format!("cannot write {} [{}]", file.display(), code::FILE))
 }

@@ -13,6 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use proto_errors::host as code;
 use serde_json::{Value, json};
 
 use crate::build::{Arch, Built};
@@ -151,7 +152,9 @@ impl Machine {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .with_context(|| format!("cannot start {program}; `cargo xtask setup` installs it"))?;
+            .with_context(|| {
+                format!("cannot start {program}; `cargo xtask setup` installs it [{}]", code::NOT_STARTED)
+            })?;
         let started = Instant::now();
         let log = Arc::new(Log::default());
         let stdout = child.stdout.take().context("QEMU's output is a pipe")?;
@@ -166,7 +169,11 @@ impl Machine {
                 let _ = machine.child.kill();
                 let mut said = String::new();
                 let _ = stderr.read_to_string(&mut said);
-                return Err(error.context(format!("QEMU did not start: {}", said.trim())));
+                return Err(error.context(format!(
+                    "QEMU did not start: {} [{}]",
+                    said.trim(),
+                    code::QEMU_FAILED
+                )));
             }
         }
         // QEMU's later warnings belong to nobody; they must not fill the pipe.
@@ -489,7 +496,11 @@ fn device_tree(options: &Options, folder: &std::path::Path, work: &std::path::Pa
         .output()
         .with_context(|| format!("cannot start {}", options.arch.qemu()))?;
     if !output.status.success() {
-        bail!("QEMU makes no device tree: {}", String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "QEMU makes no device tree: {} [{}]",
+            String::from_utf8_lossy(&output.stderr).trim(),
+            code::QEMU_FAILED
+        );
     }
     let [dom0, archive] = modules(folder).map(|placed| Module { at: placed.at, length: placed.length });
     let handover = Handover {

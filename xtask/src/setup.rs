@@ -8,6 +8,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use proto_errors::host as code;
 
 use crate::apt::fetch::Archive;
 use crate::apt::pins::{Pin, Pins};
@@ -141,8 +142,9 @@ pub fn host_tools(wanted: &[Host]) -> Result<()> {
     if !tool::exists("apt-get") {
         let names: Vec<_> = missing.iter().map(|program| program.package()).collect();
         bail!(
-            "this host has no apt-get; install what Debian calls {} by hand, then run again",
-            names.join(", ")
+            "this host has no apt-get; install what Debian calls {} by hand, then run again [{}]",
+            names.join(", "),
+            code::NO_APT
         );
     }
     let view = HostView::open(&step)?;
@@ -151,9 +153,9 @@ pub fn host_tools(wanted: &[Host]) -> Result<()> {
         view.install(program.package(), suite.as_deref(), &step)?;
         if !program.present() {
             bail!(
-                "{} was installed, and the program still does not answer; see `{}`",
+                "{} was installed, and the program still does not answer; see `apt policy` [{}]",
                 program.package(),
-                "apt policy"
+                code::NOT_WORKING
             );
         }
     }
@@ -212,12 +214,13 @@ impl HostView {
             Choice::Suite(suite) => Ok(Some(suite)),
             Choice::None => bail!(
                 "apt offers no QEMU {QEMU_MAJOR} or later here (it offers: {}); Debian 12 has it in bookworm-backports, \
-                 Debian 13 by itself. Install one by hand, then run again",
+                 Debian 13 by itself. Install one by hand, then run again [{}]",
                 text.lines()
                     .filter_map(|line| line.split('|').nth(1))
                     .map(str::trim)
                     .collect::<Vec<_>>()
-                    .join(", ")
+                    .join(", "),
+                code::NO_QEMU
             ),
         }
     }
@@ -227,7 +230,8 @@ impl HostView {
         if !host::is_root()? {
             if !tool::exists("sudo") {
                 bail!(
-                    "installing {package} needs root, and there is no sudo; run `cargo xtask setup` once as root"
+                    "installing {package} needs root, and there is no sudo; run `cargo xtask setup` once as root [{}]",
+                    code::NO_ROOT
                 );
             }
             step.say(format!("installing {package} needs root, by sudo"));
@@ -353,8 +357,9 @@ pub fn cached_xen_headers() -> Result<PathBuf> {
     match cached(&pins()?, XEN_HEADERS)? {
         Some(folder) => present(folder.join("usr/include/xen")),
         None => bail!(
-            "none of the versions of {XEN_HEADERS} that boot/packages.toml pins is in {}; `cargo xtask setup` fetches it",
-            paths::cache()?.display()
+            "none of the versions of {XEN_HEADERS} that boot/packages.toml pins is in {}; `cargo xtask setup` fetches it [{}]",
+            paths::cache()?.display(),
+            code::NOT_OFFERED
         ),
     }
 }
@@ -362,8 +367,9 @@ pub fn cached_xen_headers() -> Result<PathBuf> {
 fn present(path: PathBuf) -> Result<PathBuf> {
     if !path.exists() {
         bail!(
-            "{} is missing: the pinned package holds no such file (see boot/packages.toml)",
-            path.display()
+            "{} is missing: the pinned package holds no such file (see boot/packages.toml) [{}]",
+            path.display(),
+            code::BAD_PACKAGE
         );
     }
     Ok(path)
@@ -402,10 +408,11 @@ fn package_of(pins: &Pins, name: &str) -> Result<PathBuf> {
             |versions: Vec<&str>| if versions.is_empty() { "none".to_owned() } else { versions.join(", ") };
         bail!(
             "{name}: pinned {}, but the archive's suite {} offers {}; look at the change, then run `cargo xtask setup \
-             --update-pins` and commit boot/packages.toml",
+             --update-pins` and commit boot/packages.toml [{}]",
             list(pins.of(name).map(|pin| pin.version.as_str()).collect()),
             pins.suite,
             list(offers.iter().map(|offer| offer.version.as_str()).collect()),
+            code::PIN_OUTDATED
         );
     };
     let folder = paths::cache()?.join("packages").join(pin.folder());
@@ -455,7 +462,7 @@ fn update_pins() -> Result<()> {
         let archive = suite(&pins, architecture, &step)?;
         let newest = |name: &str| {
             let offer = archive.offers(architecture, name, &step)?.into_iter().next();
-            offer.with_context(|| format!("the archive offers no {name}"))
+            offer.with_context(|| format!("the archive offers no {name} [{}]", code::NOT_OFFERED))
         };
         let mut offer = newest(&name)?;
         let followed = pins.of(&name).any(|pin| pin.follows.is_some());
@@ -487,9 +494,9 @@ fn unzipped_xen(package: &std::path::Path) -> Result<PathBuf> {
         .arg("-dc")
         .arg(&zipped)
         .output()
-        .context("cannot run gzip; is it installed?")?;
+        .with_context(|| format!("cannot run gzip; is it installed? [{}]", code::NOT_STARTED))?;
     if !output.status.success() || !output.stdout.starts_with(b"\x7fELF") {
-        bail!("{} does not unpack to an ELF file", zipped.display());
+        bail!("{} does not unpack to an ELF file [{}]", zipped.display(), code::BAD_PACKAGE);
     }
     let fresh = package.join("xen.elf.new");
     paths::write(&fresh, &output.stdout)?;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use proto_errors::host as code;
 
 use crate::ui::Step;
 
@@ -72,17 +73,15 @@ impl Tool {
     /// As [`Tool::run`].
     pub fn output(mut self, step: &Step) -> Result<String> {
         step.say(format!("$ {}", self.shown));
-        let output = self
-            .command
-            .stdin(Stdio::null())
-            .output()
-            .with_context(|| format!("cannot start `{}`; is it installed?", self.shown))?;
+        let output = self.command.stdin(Stdio::null()).output().with_context(|| {
+            format!("cannot start `{}`; is it installed? [{}]", self.shown, code::NOT_STARTED)
+        })?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         if output.status.success() {
             return Ok(text);
         }
         let all = format!("{text}{}", String::from_utf8_lossy(&output.stderr));
-        bail!("`{}` failed ({}):\n{}", self.shown, output.status, tail(&all))
+        bail!("`{}` failed ({}) [{}]:\n{}", self.shown, output.status, code::TOOL_FAILED, tail(&all))
     }
 
     /// Runs with the terminal as its own, for programs that show their progress themselves.
@@ -91,11 +90,11 @@ impl Tool {
     /// As [`Tool::run`].
     pub fn run_loud(mut self, step: &Step) -> Result<()> {
         step.say(format!("$ {}", self.shown));
-        let status = step
-            .aside(|| self.command.status())
-            .with_context(|| format!("cannot start `{}`; is it installed?", self.shown))?;
+        let status = step.aside(|| self.command.status()).with_context(|| {
+            format!("cannot start `{}`; is it installed? [{}]", self.shown, code::NOT_STARTED)
+        })?;
         if !status.success() {
-            bail!("`{}` failed ({status}); its output is above", self.shown);
+            bail!("`{}` failed ({status}); its output is above [{}]", self.shown, code::TOOL_FAILED);
         }
         Ok(())
     }

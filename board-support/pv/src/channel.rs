@@ -36,6 +36,7 @@ use proto_xen::Errno;
 use crate::port::{Line, look};
 use greeting::Greeting;
 
+mod code;
 mod greeting;
 pub mod peers;
 mod wiring;

@@ -12,6 +12,7 @@ use core::{
 
 use board_support_hyp::{EventChannels, Xen};
 use critical_section::Mutex;
+use proto_errors::svc;
 use proto_xen::Port;
 
 use crate::{executor, platform, timer};
@@ -63,7 +64,7 @@ pub fn poll(port: Port, context: &mut Context<'_>) -> Poll<()> {
     if opened {
         // What came before raises the port now. A port that is not there never does.
         if let Err(errno) = Xen.unmask(port) {
-            log::warn!("port {} cannot be unmasked: {errno}", port.0);
+            log::warn!("port {} cannot be unmasked: {errno} [{}]", port.0, svc::PORT);
         }
     }
     if ready { Poll::Ready(()) } else { Poll::Pending }

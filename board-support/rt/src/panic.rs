@@ -12,6 +12,7 @@ use board_support_arch::{
     trap::{Fault, Handlers},
 };
 use board_support_hyp::{Sched, Shared, Xen};
+use proto_errors::rt;
 use proto_xen::{Gaddr, sched::ShutdownReason};
 
 use crate::{critical, epitaph, log::Lines, memory, once::Once};
@@ -46,8 +47,10 @@ pub fn shutdown(reason: ShutdownReason) -> ! {
 fn panic(info: &PanicInfo<'_>) -> ! {
     last_words(|out| {
         match info.location() {
-            Some(at) => writeln!(out, "PANIC at {}:{}: {}", at.file(), at.line(), info.message())?,
-            None => writeln!(out, "PANIC: {}", info.message())?,
+            Some(at) => {
+                writeln!(out, "PANIC at {}:{}: {} [{}]", at.file(), at.line(), info.message(), rt::PANIC)?
+            }
+            None => writeln!(out, "PANIC: {} [{}]", info.message(), rt::PANIC)?,
         }
         backtrace(out, Backtrace::from_frame(power::frame_pointer()))
     })
@@ -55,7 +58,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
 
 fn fault(fault: &Fault<'_>) -> ! {
     last_words(|out| {
-        writeln!(out, "FAULT {}: {}", fault.name, fault.detail)?;
+        writeln!(out, "FAULT {}: {} [{}]", fault.name, fault.detail, rt::FAULT)?;
         writeln!(out, "{}", fault.registers)?;
         writeln!(out, "bt: {:#x}", fault.registers.instruction())?;
         backtrace(out, Backtrace::from_frame(fault.registers.frame()))

@@ -39,6 +39,7 @@
 #[cfg(test)]
 extern crate std;
 
+mod code;
 pub mod history;
 pub mod service;
 pub mod supervisor;

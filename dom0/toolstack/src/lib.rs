@@ -35,6 +35,7 @@ extern crate std;
 pub mod acpi;
 pub mod application;
 pub mod build;
+mod codes;
 pub mod domain;
 mod error;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
+use proto_errors::boot;
 use proto_manifest::{
     archive::{Archive, ArchiveError, CONFIG, TABLE, Writer},
     stamp::RecordError,
@@ -62,7 +63,7 @@ impl<'a> Ramdisk<'a> {
         for entry in self.archive.under(CONFIG) {
             // A name that was good behind the prefix is good without it, and there are fewer.
             if let Err(error) = writer.add(entry.name, entry.data) {
-                log::warn!("provisioning file {}: {error}", entry.name);
+                log::warn!("provisioning file {}: {error} [{}]", entry.name, boot::BAD_PROVISIONING);
             }
         }
         writer.finish()

@@ -40,6 +40,12 @@ pub struct Refused {
     pub reason: String,
 }
 
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
 impl Refused {
     /// A refusal with its sentence.
     pub fn new(refusal: Refusal, reason: fmt::Arguments<'_>) -> Self {

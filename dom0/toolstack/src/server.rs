@@ -3,6 +3,7 @@
 //! What takes time or touches the event loop (consoles, ending a domain after its console was
 //! drained, power) is handed to the caller as a [`Task`].
 
+use proto_errors::{Coded, svc};
 use proto_manifest::table::Applications;
 use proto_svc::{
     device::{AppId, AppState, FromControl, MAX_PIECE, PowerAction, Refusal, StopReason, ToControl},
@@ -82,15 +83,16 @@ impl<'h, H: Hypervisor> Server<'h, H> {
     ) -> Option<Task<'h, H>> {
         let app = subject(&message);
         if let Some(count) = self.lines.recovered(now_ns) {
-            log::warn!("domain control: {count} lines not shown");
+            log::warn!("domain control: {count} lines not shown [{}]", svc::LINES_HIDDEN);
         }
         match self.try_handle(message, free_kib, reply) {
             Ok(task) => task,
-            Err(Refused { refusal, reason }) => {
+            Err(refused) => {
+                let reason = alloc::format!("{}", refused.told());
                 if self.lines.show(now_ns) {
-                    log::warn!("application {}: refused: {reason}", Short(app));
+                    log::warn!("application {}: refused: {}", Short(app), refused.told());
                 }
-                reply(ToControl::Refused { app, refusal, reason: clipped(&reason) });
+                reply(ToControl::Refused { app, refusal: refused.refusal, reason: clipped(&reason) });
                 None
             }
         }

@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use proto_errors::build;
 use proto_xen::Errno;
 
 /// How often an undoing is tried. Xen may be short of memory for a moment; beyond that there is no reason for
@@ -18,6 +19,6 @@ pub(crate) fn undo(left: fmt::Arguments<'_>, call: impl Fn() -> Result<(), Errno
         }
     }
     if let Err(errno) = last {
-        log::error!("{left}: {errno}");
+        log::error!("{left}: {errno} [{}]", build::NOT_UNDONE);
     }
 }

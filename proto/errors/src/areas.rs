@@ -24,7 +24,33 @@ macro_rules! area {
     };
 }
 
+pub mod agent;
+pub mod app;
+pub mod boot;
+pub mod build;
+pub mod chan;
+pub mod ctl;
+pub mod host;
+pub mod net;
+pub mod pci;
+pub mod rt;
+pub mod svc;
 pub mod table;
+pub mod web;
 
 /// All areas, in the order in which a system meets them.
-pub const ALL: &[Area] = &[table::AREA];
+pub const ALL: &[Area] = &[
+    host::AREA,
+    table::AREA,
+    boot::AREA,
+    build::AREA,
+    pci::AREA,
+    rt::AREA,
+    svc::AREA,
+    chan::AREA,
+    net::AREA,
+    ctl::AREA,
+    web::AREA,
+    agent::AREA,
+    app::AREA,
+];

@@ -17,9 +17,11 @@
 
 pub mod areas;
 mod code;
+mod document;
 
 pub use areas::*;
 pub use code::{Code, Coded, Entry, Told};
+pub use document::Document;
 
 /// All errors, area by area, in the order of their numbers.
 pub fn all() -> impl Iterator<Item = &'static Entry> + Clone {

@@ -9,6 +9,7 @@ use alloc::{
 };
 use core::time::Duration;
 
+use proto_errors::agent as code;
 use proto_eve::{
     Timestamp, attest as attest_messages, config as config_messages, endpoint::Endpoint, uuid::Uuid,
 };
@@ -301,7 +302,11 @@ impl Agent {
             self.queue.kick(now.at(), &mut self.random);
             self.contents.hurry(now);
         } else if was && !is {
-            log::warn!("uplink {}: down; nothing is sent until it is back", self.uplink.interface);
+            log::warn!(
+                "uplink {}: down; nothing is sent until it is back [{}]",
+                self.uplink.interface,
+                code::UPLINK_DOWN
+            );
         }
     }
 
@@ -459,7 +464,7 @@ impl Agent {
                 Some(request)
             }
             Err(error) => {
-                log::error!("{}: not sent: {error}", action(endpoint));
+                log::error!("{}: not sent: {error} [{}]", action(endpoint), code::NOT_SENT);
                 self.route(purpose, Outcome::NoAnswer(FailureKind::Local));
                 None
             }

@@ -20,6 +20,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use proto_errors::{Coded, agent};
 use proto_eve::attest::{Rejection, Response};
 
 use crate::{
@@ -263,14 +264,14 @@ impl Attest {
     }
 
     fn certs_not_taken(&mut self, now: Instant, outcome: &Outcome) {
-        log::warn!("device certificates: not published: {outcome}");
+        log::warn!("device certificates: not published: {outcome} [{}]", agent::CERTS_NOT_TAKEN);
         self.publication.tried = true;
         self.publication.next = Some(now.after(self.publication.ticker.wait()));
     }
 
     fn fail(&mut self, error: AttestError) {
         if self.error.as_ref() != Some(&error) {
-            log::warn!("attestation: {error}");
+            log::warn!("attestation: {}", error.told());
         }
         self.error = Some(error);
     }

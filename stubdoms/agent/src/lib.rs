@@ -26,6 +26,7 @@ mod agent;
 mod attest;
 mod certs;
 mod clock;
+mod codes;
 mod config;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;

@@ -13,6 +13,7 @@
 
 use core::time::Duration;
 
+use proto_errors::agent;
 use proto_eve::uuid::Uuid;
 
 use crate::{
@@ -112,9 +113,12 @@ impl Onboard {
         };
         match (&self.verdict, self.stage) {
             (Some(verdict), Stage::Uuid) => {
-                log::warn!("onboarding: no UUID: {outcome}; register was answered with {verdict}");
+                log::warn!(
+                    "onboarding: no UUID: {outcome}; register was answered with {verdict} [{}]",
+                    agent::NOT_ONBOARDED
+                );
             }
-            _ => log::warn!("onboarding: no UUID: {outcome}"),
+            _ => log::warn!("onboarding: no UUID: {outcome} [{}]", agent::NOT_ONBOARDED),
         }
         let unauthorized = matches!(outcome, Outcome::Status { status: 401, .. });
         if self.stage == Stage::Recheck && !(unauthorized && self.can_register) {

@@ -8,6 +8,7 @@ mod table;
 use alloc::{collections::BTreeMap, format, string::String};
 use core::time::Duration;
 
+use proto_errors::agent;
 use proto_eve::{
     text,
     wire::{
@@ -106,7 +107,11 @@ impl Properties {
                     echo.config_items.insert(key, entry(&item.value, None));
                 }
                 Err(refused) => {
-                    log::warn!("config item {name}: {:?}: {refused}", text::truncate(&item.value, 80));
+                    log::warn!(
+                        "config item {name}: {:?}: {refused} [{}]",
+                        text::truncate(&item.value, 80),
+                        agent::BAD_ITEM
+                    );
                     if let Some(previous) = self.values.get(name) {
                         values.insert(name, previous.clone());
                     }

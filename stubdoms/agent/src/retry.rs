@@ -9,6 +9,7 @@
 use alloc::{string::String, vec::Vec};
 use core::time::Duration;
 
+use proto_errors::agent;
 use proto_eve::endpoint::StatusClass;
 
 use crate::{
@@ -100,7 +101,11 @@ impl Deferred {
         let freed = old.and_then(|at| self.items.get(at)).map_or(0, |item| item.body.len());
         if self.bytes - freed + body.len() > MAX_BYTES || (old.is_none() && self.items.len() >= MAX_ITEMS) {
             self.dropped += 1;
-            log::warn!("reports: no room for one more, {} lost so far", self.dropped);
+            log::warn!(
+                "reports: no room for one more, {} lost so far [{}]",
+                self.dropped,
+                agent::REPORTS_LOST
+            );
             return;
         }
         self.bytes = self.bytes - freed + body.len();
@@ -119,7 +124,7 @@ impl Deferred {
             None => self.items.push(item),
         }
         if old.is_none() && self.items.len() == 51 {
-            log::warn!("reports: more than 50 wait for the controller");
+            log::warn!("reports: more than 50 wait for the controller [{}]", agent::REPORTS_WAIT);
         }
     }
 
@@ -179,13 +184,17 @@ impl Deferred {
         if keep && !item.discard_on_failure {
             self.refusals += 1;
             if self.refusals.is_multiple_of(20) {
-                log::warn!("reports: {} refusals, the last: {outcome}", self.refusals);
+                log::warn!(
+                    "reports: {} refusals, the last: {outcome} [{}]",
+                    self.refusals,
+                    agent::REPORTS_WAIT
+                );
             }
             item.not_before = now.after(item.ticker.wait());
             self.bytes += item.body.len();
             self.items.push(item);
         } else if !matches!(outcome, Outcome::Success { .. }) {
-            log::warn!("reports: one was dropped: {outcome}");
+            log::warn!("reports: one was dropped: {outcome} [{}]", agent::REPORTS_LOST);
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use alloc::{format, string::String, vec::Vec};
 
+use proto_errors::agent;
 use proto_eve::{
     Timestamp, text, time,
     wire::{common::DhcpType, config::EdgeDevConfig},
@@ -89,7 +90,7 @@ impl PortConfig {
         };
         let label = text::bounded(&adapter.name, 64);
         if let Some(problem) = problem {
-            log::warn!("port {label}: {problem}");
+            log::warn!("port {label}: {problem} [{}]", agent::PORT_CONFIG);
         }
         Self {
             network: text::bounded(&adapter.network_uuid, 64),

@@ -5,6 +5,7 @@ use alloc::{borrow::ToOwned, rc::Rc};
 use core::cell::{Ref, RefCell, RefMut};
 
 use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
+use proto_errors::ctl;
 use proto_svc::supervision::{Level, LogRecord};
 use stubdoms_agent::{Agent, Now, Severity};
 
@@ -75,6 +76,9 @@ impl Brain {
 
     /// Has it logged that something was lost on the way.
     pub(crate) fn lost(&self, lines: u32, console_bytes: u32) {
-        log::warn!("log: dom0 dropped {lines} lines and {console_bytes} bytes of consoles");
+        log::warn!(
+            "log: dom0 dropped {lines} lines and {console_bytes} bytes of consoles [{}]",
+            ctl::LOG_LOST
+        );
     }
 }

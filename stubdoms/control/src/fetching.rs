@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use embassy_futures::select::{Either, select};
 use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
+use proto_errors::Coded;
 use stubdoms_agent::{
     Download, DownloadError, FailureKind, HttpFailure, MAX_BODY, Method, Request, Response,
 };
@@ -131,5 +132,5 @@ fn failure(error: &FetchError) -> HttpFailure {
         Class::Malformed | Class::Redirect => FailureKind::Malformed,
         Class::Local => FailureKind::Local,
     };
-    HttpFailure { kind, text: error.to_string() }
+    HttpFailure { kind, text: error.told().to_string() }
 }

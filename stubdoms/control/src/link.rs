@@ -10,6 +10,7 @@ use core::net::Ipv4Addr;
 
 use embassy_futures::select::{Either, select};
 use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
+use proto_errors::{Coded, ctl};
 use proto_svc::{
     network::{Counters, FromControl, ToControl, Uplink},
     supervision::PeerEnd,
@@ -74,7 +75,9 @@ pub(crate) async fn serve(link: Link, first: impl FnOnce()) {
         vif::unplug(stack);
         drop(channel);
         match over {
-            Either::First(()) => log::warn!("network: net has ended; waiting for it to come back"),
+            Either::First(()) => {
+                log::warn!("network: net has ended; waiting for it to come back [{}]", ctl::NET_GONE)
+            }
             // Of what it did wrong there is a line.
             Either::Second(()) => tie.cut().await,
         }
@@ -102,7 +105,8 @@ async fn talk(
         };
         if let Err(error) = sent {
             return log::error!(
-                "channel network: {error}; the controller cannot be reached until net is built anew"
+                "channel network: {}; the controller cannot be reached until net is built anew",
+                error.told()
             );
         }
     }
@@ -120,7 +124,7 @@ impl Known {
         match message {
             ToControl::Uplink(uplink) => self.uplink(uplink, web, brain),
             ToControl::Counters(counters) => self.counters(&counters, brain),
-            message => log::warn!("channel network: unexpected {message:?}"),
+            message => log::warn!("channel network: unexpected {message:?} [{}]", ctl::NET_FAULT),
         }
     }
 

@@ -19,6 +19,7 @@ use board_support_pv::{
 use board_support_rt::{Domain, entropy, pool::Page};
 use embassy_futures::select::{Either, select};
 use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
+use proto_errors::{Coded, ctl};
 use proto_svc::network::{FromControl, ToControl, Uplink};
 use proto_xen::DomId;
 use stubdoms_service::{Offered, Port};
@@ -72,7 +73,7 @@ pub(crate) async fn plug(
     let line = match BoundPort::allocate(Xen, Domain, net) {
         Ok(line) => line,
         Err(errno) => {
-            log::error!("vif: no event channel for net: {errno}");
+            log::error!("vif: no event channel for net: {errno} [{}]", ctl::NO_VIF);
             return None;
         }
     };
@@ -80,14 +81,14 @@ pub(crate) async fn plug(
     let front = match Front::new(line, Xen, &Domain, park, net, BufferCounts::default()) {
         Ok(front) => front,
         Err(error) => {
-            log::error!("vif: {error}");
+            log::error!("vif: {error} [{}]", ctl::NO_VIF);
             return None;
         }
     };
     let (tx, rx) = front.rings();
     let request = FromControl::VifConnect { tx_gref: tx.0, rx_gref: rx.0, port: port.0, mac: MAC };
     if let Err(error) = channel.send(&request).await {
-        log::error!("channel network: {error}");
+        log::error!("channel network: {}", error.told());
         return None;
     }
     loop {
@@ -100,20 +101,23 @@ pub(crate) async fn plug(
                     gateway: Some(Ipv4Addr::from(gateway)),
                 };
                 if let Err(error) = stack.set_address(address) {
-                    log::error!("vif: net gave an address that cannot be ours: {error}");
+                    log::error!(
+                        "vif: net gave an address that cannot be ours: {error} [{}]",
+                        ctl::BAD_ADDRESS
+                    );
                     return None;
                 }
                 stack.with_device(|device| *device = Device::new(Some(front)));
                 return Some(Connected { mtu, uplink: said });
             }
             Ok(ToControl::VifRefused(refusal)) => {
-                log::error!("vif: net refuses to connect it: {refusal:?}");
+                log::error!("vif: net refuses to connect it: {refusal:?} [{}]", ctl::NO_VIF);
                 return None;
             }
             Ok(ToControl::Uplink(uplink)) => said = Some(uplink),
             Ok(ToControl::Hello { .. } | ToControl::Counters(_)) => {}
             Err(error) => {
-                log::error!("channel network: {error}");
+                log::error!("channel network: {}", error.told());
                 return None;
             }
         }
@@ -134,5 +138,5 @@ pub(crate) async fn run(stack: &Stack<Vif>) {
     };
     // The fault is asked for first: a device with a fault is not polled again.
     let Either::First(fault) = select(broken.wait(), stack.run(&Alarm, frames)).await;
-    log::error!("vif: net broke the protocol: {fault}");
+    log::error!("vif: net broke the protocol: {fault} [{}]", ctl::NET_FAULT);
 }

@@ -11,6 +11,8 @@ use stubdoms_web::{
     tls::{Identity, SetupError, TlsConfig},
 };
 
+use proto_errors::ctl;
+
 use crate::{
     clock::{Alarm, TimeOfDay},
     vif::Vif,
@@ -44,7 +46,7 @@ impl Web {
         usual.set_tls(tls);
         let bad = usual.resolver(|resolver| resolver.set_hosts(hosts));
         if bad > 0 {
-            log::warn!("provisioning: hosts: {bad} lines are not an address and names");
+            log::warn!("provisioning: hosts: {bad} lines are not an address and names [{}]", ctl::BAD_HOSTS);
         }
         Ok(Self { usual, roots })
     }

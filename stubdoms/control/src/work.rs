@@ -5,6 +5,7 @@ use core::{fmt::Display, future::pending};
 
 use board_support_rt::{Boot, Spawner, entropy, heap, timer};
 use embassy_futures::select::select;
+use proto_errors::ctl;
 use proto_svc::{
     Message,
     device::{Machine, PowerAction},
@@ -49,7 +50,8 @@ pub(crate) async fn main(boot: Boot, spawner: Spawner) {
 
     if !peers.is_there(FromControl::CHANNEL) {
         log::error!(
-            "network: there is no net domain, so the controller cannot be reached until there is one"
+            "network: there is no net domain, so the controller cannot be reached until there is one [{}]",
+            ctl::NO_NET
         );
     }
     let stack = &*Box::leak(Box::new(vif::unplugged()));
@@ -65,7 +67,7 @@ pub(crate) async fn main(boot: Boot, spawner: Spawner) {
 
 /// Says what is wrong with the files, and stays: another start would find the same.
 async fn useless(error: impl Display) {
-    log::error!("provisioning: {error}");
+    log::error!("provisioning: {error} [{}]", ctl::PROVISIONING);
     pending().await
 }
 

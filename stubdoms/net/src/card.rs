@@ -22,6 +22,7 @@ use embassy_futures::{
     yield_now,
 };
 use heapless::Vec;
+use proto_errors::{Code, Coded, net as code};
 use proto_manifest::{
     table::DeviceKind,
     wiring::{DeviceGrant, MmioWindow, Wiring},
@@ -100,6 +101,17 @@ impl fmt::Display for NoCard {
     }
 }
 
+impl Coded for NoCard {
+    fn code(&self) -> Code {
+        match self {
+            Self::NotWired | Self::Interrupts { .. } | Self::Window | Self::TooShort(_) | Self::NoPool => {
+                code::NO_CARD
+            }
+            Self::Start(_) => code::CARD_START,
+        }
+    }
+}
+
 /// What made a running card stop.
 enum Trouble {
     Fault(Fault),
@@ -157,7 +169,7 @@ fn virtio(device: &DeviceGrant) -> Result<Down, NoCard> {
     let window = Window::<_, Registers>::new(registers(device)?).map_err(NoCard::TooShort)?;
     let pool = device.pool.ok_or(NoCard::NoPool)?;
     let pages = Granted::new(Xen, DomId(pool.owner), Gref(pool.first_gref), pool.pages);
-    log::warn!("uplink {UPLINK}: no IOMMU: DMA of the card is not confined");
+    log::warn!("uplink {UPLINK}: no IOMMU: DMA of the card is not confined [{}]", code::UNCONFINED);
     let card = virtio::net::Stopped::new(window, &pages);
     Ok(Box::new(card.map_err(|error| NoCard::Start(StartError::Virtio(error)))?))
 }
@@ -177,7 +189,7 @@ async fn start(mut card: Down, mut wait: Duration) -> Card {
         match card.start() {
             Ok(card) => return card,
             Err((error, down)) => {
-                log::error!("uplink {UPLINK}: card does not start: {error}");
+                log::error!("uplink {UPLINK}: card does not start: {error} [{}]", code::CARD_START);
                 timer::sleep(wait).await;
                 wait = (wait * 2).min(BACK_OFF.1);
                 card = down.again();
@@ -193,7 +205,10 @@ pub(crate) async fn run(node: &'static Node, interrupts: Interrupts) {
     for resets in 1_u32.. {
         let since = timer::now();
         let trouble = serve(node, &interrupts).await;
-        log::error!("uplink {UPLINK}: card is reset, {resets} times since start: {trouble}");
+        log::error!(
+            "uplink {UPLINK}: card is reset, {resets} times since start: {trouble} [{}]",
+            code::CARD_RESET
+        );
         let Some(card) = node.detach() else {
             // Only this task takes it.
             return pending().await;

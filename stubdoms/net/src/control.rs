@@ -7,6 +7,7 @@ use board_support_pv::{
 use board_support_rt::Spawner;
 use embassy_futures::select::{Either, select};
 use heapless::String;
+use proto_errors::{Coded, net as code};
 use proto_svc::{
     Message,
     network::{Counters, FromControl, Lease, ToControl, Uplink, VifRefusal},
@@ -28,7 +29,7 @@ const VIF_NAME: &str = "vif0";
 /// Serves the channel in each life of control; its vif goes with it.
 pub(crate) async fn run(node: &'static Node, peers: &'static Peers, spawner: Spawner) {
     if !peers.is_there(ToControl::CHANNEL) {
-        log::warn!("{VIF_NAME}: there is no control domain to connect");
+        log::warn!("{VIF_NAME}: there is no control domain to connect [{}]", code::NO_CONTROL);
     }
     loop {
         let (tie, (control, mut channel)) = stubdoms_service::accept::<ToControl, FromControl>(peers).await;
@@ -39,7 +40,7 @@ pub(crate) async fn run(node: &'static Node, peers: &'static Peers, spawner: Spa
         match end {
             Either::First(()) => log::info!("{VIF_NAME} of {control}: closed: control has ended"),
             Either::Second(error) => {
-                log::warn!("{VIF_NAME} of {control}: closed: channel network: {error}");
+                log::warn!("{VIF_NAME} of {control}: closed: channel network: {}", error.told());
                 tie.cut().await;
             }
         }
@@ -117,7 +118,7 @@ fn connect(node: &'static Node, spawner: Spawner, frontend: Vif, mac: Mac) -> To
         VifError::Refused(VifRefused::Busy) => VifRefusal::Busy,
         VifError::Refused(VifRefused::Mac) => VifRefusal::Mac,
         VifError::Connect(error) => {
-            log::warn!("{VIF_NAME} of {}: {error}", frontend.frontend);
+            log::warn!("{VIF_NAME} of {}: {error} [{}]", frontend.frontend, code::VIF_CONNECT);
             match error {
                 ConnectError::Ring(..) => VifRefusal::Grant,
                 ConnectError::Port(..) => VifRefusal::Port,

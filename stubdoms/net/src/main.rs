@@ -38,7 +38,7 @@ async fn main(boot: board_support_rt::Boot, spawner: board_support_rt::Spawner) 
     // Without a card there is nothing to do; the line says why, and dom0 sees that we are not ready.
     let card = match card::find(&wiring) {
         Ok(card) => card,
-        Err(error) => return log::error!("uplink {}: {error}", node::UPLINK),
+        Err(error) => return log::error!("uplink {}: {}", node::UPLINK, proto_errors::Coded::told(&error)),
     };
     let (running, interrupts) = card.bring_up().await;
     let node = node::Node::new(running);

@@ -12,6 +12,7 @@ use board_support_hyp::Xen;
 use board_support_pv::net::back::{Back, ConnectError, Vif};
 use board_support_rt::{Domain, entropy, timer};
 use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
+use proto_errors::net as code;
 use proto_io::netif::checksum::Checksum;
 use proto_ring::PeerFault;
 use proto_xen::DomId;
@@ -356,7 +357,11 @@ impl Node {
                     self.uplink_changed.signal(());
                 }
                 Event::Suspicious { vif, reason } => {
-                    log::warn!("vif{}: frame dropped: {reason}; more are counted, not told", vif.index());
+                    log::warn!(
+                        "vif{}: frame dropped: {reason}; more are counted, not told [{}]",
+                        vif.index(),
+                        code::FRAME_DROPPED
+                    );
                 }
             }
         }
@@ -400,7 +405,9 @@ fn tell(event: &uplink::Event) {
         uplink::Event::Link(true) => log::info!("uplink {UPLINK}: link up"),
         uplink::Event::Link(false) => log::info!("uplink {UPLINK}: link down"),
         uplink::Event::Leased(lease) => log::info!("uplink {UPLINK}: {lease}"),
-        uplink::Event::LeaseLost => log::warn!("uplink {UPLINK}: address lost"),
-        uplink::Event::LeaseRefused(why) => log::warn!("uplink {UPLINK}: lease refused: {why}"),
+        uplink::Event::LeaseLost => log::warn!("uplink {UPLINK}: address lost [{}]", code::LEASE_LOST),
+        uplink::Event::LeaseRefused(why) => {
+            log::warn!("uplink {UPLINK}: lease refused: {why} [{}]", code::LEASE_REFUSED)
+        }
     }
 }

@@ -6,6 +6,7 @@ use embassy_futures::{
     select::{Either, select},
     yield_now,
 };
+use proto_errors::net;
 use proto_ring::PeerFault;
 use stubdoms_net_core::vif::VifId;
 
@@ -17,7 +18,7 @@ pub(crate) async fn run(node: &'static Node, id: VifId) {
         return;
     };
     if let Some(domain) = node.disconnect(id) {
-        log::warn!("vif{} of {domain}: closed: {fault}", id.index());
+        log::warn!("vif{} of {domain}: closed: {fault} [{}]", id.index(), net::VIF_FAULT);
     }
 }
 

@@ -19,6 +19,7 @@ use board_support_rt::{
 };
 use core::time::Duration;
 use embassy_futures::select::{Either, select};
+use proto_errors::Coded;
 use proto_manifest::wiring::{End, Wiring};
 use proto_svc::{Message, supervision::PeerEnd};
 use proto_xen::{DomId, Gaddr, Gref};
@@ -140,7 +141,7 @@ async fn open<C>(
             Either::First(()) => {}
             Either::Second(Ok(channel)) => return (tie, channel),
             Either::Second(Err(error)) => {
-                log::warn!("channel {name}: {error}");
+                log::warn!("channel {name}: {}", error.told());
                 tie.cut().await;
             }
         }

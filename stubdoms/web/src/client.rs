@@ -1,5 +1,6 @@
 //! The story of a request: resolve, connect, TLS, send, read, close. One connection for each request.
 
+mod code;
 mod error;
 mod sink;
 

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use proto_errors::host as code;
 use sha2::{Digest, Sha256};
 
 use super::pins::Pin;
@@ -90,7 +91,7 @@ impl Archive {
             .args(self.options(architecture)?)
             .args(["show", name])
             .output(step)
-            .with_context(|| format!("the archive has no package {name}"))?;
+            .with_context(|| format!("the archive has no package {name} [{}]", code::NOT_OFFERED))?;
         Ok(parse_show(&text))
     }
 
@@ -109,7 +110,9 @@ impl Archive {
         let package = std::fs::read_dir(work.path())?
             .filter_map(|entry| entry.ok().map(|entry| entry.path()))
             .find(|path| path.extension().is_some_and(|end| end == "deb"))
-            .with_context(|| format!("apt-get download brought no file for {}", pin.name))?;
+            .with_context(|| {
+                format!("apt-get download brought no file for {} [{}]", pin.name, code::NOT_OFFERED)
+            })?;
         check(&paths::read(&package)?, pin)?;
         let fresh = work.path().join("unpacked");
         tool("dpkg").arg("-x").arg(&package).arg(&fresh).run(step)?;
@@ -132,10 +135,12 @@ pub fn check(bytes: &[u8], pin: &Pin) -> Result<()> {
     let found = hex::encode(Sha256::digest(bytes));
     if !found.eq_ignore_ascii_case(&pin.sha256) {
         bail!(
-            "{} {}: SHA-256 is {found}, the pin in boot/packages.toml says {}; the mirror or the pin is wrong",
+            "{} {}: SHA-256 is {found}, the pin in boot/packages.toml says {}; the mirror or the pin is wrong \
+             [{}]",
             pin.name,
             pin.version,
-            pin.sha256
+            pin.sha256,
+            code::WRONG_HASH
         );
     }
     Ok(())

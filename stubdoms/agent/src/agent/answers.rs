@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use proto_errors::{Coded, agent as code};
 use proto_eve::{attest, config, endpoint::StatusClass, uuid};
 
 use super::{Agent, Purpose, Reach, action};
@@ -24,7 +25,7 @@ impl Agent {
         let took = now.at().since(flight.sent);
         self.traffic.ended(now, action(flight.endpoint), flight.bytes, received, took, success);
         if let Outcome::Unusable(_) = &outcome {
-            log::warn!("controller: {}: {outcome}", action(flight.endpoint));
+            log::warn!("controller: {}: {}", action(flight.endpoint), outcome.told());
         }
         if outcome.wants_certs() {
             self.certs.refetch(now.at());
@@ -39,7 +40,11 @@ impl Agent {
             self.flights.iter().filter(|(_, flight)| flight.lost <= now).map(|(id, _)| *id).collect();
         for id in lost {
             if let Some(flight) = self.flights.remove(&id) {
-                log::warn!("controller: {}: no result within its time", action(flight.endpoint));
+                log::warn!(
+                    "controller: {}: no result within its time [{}]",
+                    action(flight.endpoint),
+                    code::NO_RESULT
+                );
                 self.route(flight.purpose, Outcome::NoAnswer(FailureKind::Timeout));
             }
         }
@@ -75,7 +80,7 @@ impl Agent {
         let onboarded = self.session.uuid().is_some();
         let Outcome::Success { payload, .. } = outcome else {
             if !matches!(outcome, Outcome::NoAnswer(_)) {
-                log::warn!("controller certificates: {outcome}");
+                log::warn!("controller certificates: {outcome} [{}]", code::CONTROLLER_CERTS);
             }
             self.certs.failed(at, onboarded);
             return;
@@ -90,7 +95,7 @@ impl Agent {
                 self.onboard.on_certs(at);
             }
             Err(refused) => {
-                log::warn!("controller certificates: refused: {refused}");
+                log::warn!("controller certificates: refused: {}", refused.told());
                 self.certs.failed(at, onboarded);
             }
         }
@@ -154,14 +159,17 @@ impl Agent {
         self.config.again(at, interval, &mut self.random);
         let refused = if let Outcome::Status { status, .. } = outcome { Some(status) } else { None };
         if let (Some(status), true) = (refused, refused != self.config_refused) {
-            log::warn!("configuration: the controller answers {status}; trying on");
+            log::warn!(
+                "configuration: the controller answers {status}; trying on [{}]",
+                code::CONFIG_REFUSED
+            );
         }
         self.config_refused = refused;
         match outcome {
             Outcome::Success { status: 304, .. } => {}
             Outcome::Success { payload, .. } => match config::parse_response(&payload) {
                 Ok(response) => self.on_config_response(response),
-                Err(error) => log::warn!("configuration: {error}"),
+                Err(error) => log::warn!("configuration: {error} [{}]", code::CONFIG_BAD),
             },
             Outcome::Status { class: StatusClass::Forbidden, .. } => {
                 self.attest.restart(at);
@@ -174,8 +182,13 @@ impl Agent {
     fn on_config_response(&mut self, response: config::Response) {
         match self.store.judge(self.now, response) {
             Verdict::Unchanged => {}
-            Verdict::Obsolete => log::warn!("configuration: older than the one that is applied; ignored"),
-            Verdict::NoIdentity => log::warn!("configuration: its id is not a UUID; ignored"),
+            Verdict::Obsolete => log::warn!(
+                "configuration: older than the one that is applied; ignored [{}]",
+                code::CONFIG_OLD
+            ),
+            Verdict::NoIdentity => {
+                log::warn!("configuration: its id is not a UUID; ignored [{}]", code::CONFIG_BAD)
+            }
             Verdict::Apply(config) => {
                 self.apply(&config);
                 // A shorter interval counts from now on.
@@ -199,7 +212,12 @@ impl Agent {
             }
             (Err(failure), Reach::Lost { kind, .. }) if kind == failure.kind => {}
             (Err(failure), reach) => {
-                log::warn!("controller {server}: {}: {}; trying on", failure.kind, failure.text);
+                log::warn!(
+                    "controller {server}: {}: {}; trying on [{}]",
+                    failure.kind,
+                    failure.text,
+                    code::UNREACHABLE
+                );
                 let since = if let Reach::Lost { since, .. } = reach { since } else { at };
                 self.reach = Reach::Lost { since, kind: failure.kind };
             }

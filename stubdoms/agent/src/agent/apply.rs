@@ -1,5 +1,6 @@
 //! A new configuration, part by part, in the order that the parts depend on each other.
 
+use proto_errors::agent;
 use proto_eve::{text, wire::config::EdgeDevConfig};
 
 use super::Agent;
@@ -101,7 +102,10 @@ fn log_unsupported(config: &EdgeDevConfig) {
         (!config.local_profile_server.is_empty(), "local profile servers"),
     ] {
         if present {
-            log::warn!("configuration: {what} are not supported and are left out");
+            log::warn!(
+                "configuration: {what} are not supported and are left out [{}]",
+                agent::CONFIG_UNSUPPORTED
+            );
         }
     }
 }

@@ -19,6 +19,7 @@ use alloc::{
 };
 use core::time::Duration;
 
+use proto_errors::agent;
 use proto_eve::{
     text,
     wire::{
@@ -222,7 +223,11 @@ impl Contents {
         let mut gone = Vec::new();
         for tree in config.content_info.iter().take(MAX_CONTENTS) {
             if !is_id(&tree.uuid) || self.trees.contains_key(&tree.uuid) {
-                log::warn!("content {:?}: no id, or one that another has", text::truncate(&tree.uuid, 64));
+                log::warn!(
+                    "content {:?}: no id, or one that another has [{}]",
+                    text::truncate(&tree.uuid, 64),
+                    agent::CONFIG_LIMIT
+                );
                 continue;
             }
             let spec = read_tree(tree);
@@ -255,7 +260,10 @@ impl Contents {
             self.abandon(&content);
         }
         if config.content_info.len() > MAX_CONTENTS || config.datastores.len() > MAX_STORES {
-            log::warn!("content: only the first {MAX_CONTENTS} trees and {MAX_STORES} stores are looked at");
+            log::warn!(
+                "content: only the first {MAX_CONTENTS} trees and {MAX_STORES} stores are looked at [{}]",
+                agent::CONFIG_LIMIT
+            );
         }
     }
 

@@ -32,6 +32,7 @@ use alloc::{
 };
 use core::time::Duration;
 
+use proto_errors::agent;
 use proto_eve::{
     text,
     uuid::Uuid,
@@ -168,7 +169,11 @@ impl Apps {
         for instance in config.apps.iter().take(MAX_APPS) {
             let id = instance.uuidandversion.as_ref().map_or("", |id| id.uuid.as_str());
             if !is_id(id) || kept.contains(&id) {
-                log::warn!("application {:?}: no id, or one that another has", text::truncate(id, 64));
+                log::warn!(
+                    "application {:?}: no id, or one that another has [{}]",
+                    text::truncate(id, 64),
+                    agent::CONFIG_LIMIT
+                );
                 continue;
             }
             kept.push(id);
@@ -177,7 +182,7 @@ impl Apps {
             app.configure(now, instance, wanted, &mut self.commands);
         }
         if config.apps.len() > MAX_APPS {
-            log::warn!("applications: only the first {MAX_APPS} are looked at");
+            log::warn!("applications: only the first {MAX_APPS} are looked at [{}]", agent::CONFIG_LIMIT);
         }
         for app in self.apps.values_mut().filter(|app| !kept.contains(&app.id.as_str())) {
             app.removing = true;
@@ -496,7 +501,7 @@ impl App {
             }
             (Phase::Halting { then, .. }, AppEvent::Failed { failure, text }) => {
                 // A command that came before the one to stop may fail now; so may stopping itself.
-                log::warn!("application {}: {failure}: {text}", self.name);
+                log::warn!("application {}: {failure}: {text} [{}]", self.name, agent::APP_TROUBLE);
                 if failure == AppFailure::WrongState {
                     self.ended(then, commands);
                 }
@@ -520,7 +525,7 @@ impl App {
                 return self.failed(failure, &text, around, commands);
             }
             (_, AppEvent::Failed { failure, text }) => {
-                log::warn!("application {}: {failure}: {text}", self.name);
+                log::warn!("application {}: {failure}: {text} [{}]", self.name, agent::APP_TROUBLE);
             }
             // Late news of a state that was left meanwhile; the console is handled by the logs.
             (

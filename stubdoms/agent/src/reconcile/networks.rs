@@ -2,6 +2,7 @@
 
 use alloc::{collections::BTreeMap, string::String};
 
+use proto_errors::agent;
 use proto_eve::{text, wire::config::EdgeDevConfig};
 
 use super::{
@@ -36,7 +37,11 @@ impl Networks {
         let mut old = core::mem::take(&mut self.0);
         for instance in config.network_instances.iter().take(MAX_NETWORKS) {
             let Some(id) = instance.uuidandversion.as_ref().filter(|id| is_id(&id.uuid)) else {
-                log::warn!("network instance {:?}: no id", text::truncate(&instance.displayname, 64));
+                log::warn!(
+                    "network instance {:?}: no id [{}]",
+                    text::truncate(&instance.displayname, 64),
+                    agent::CONFIG_LIMIT
+                );
                 continue;
             };
             let name = text::bounded(&instance.displayname, 256);
@@ -52,7 +57,10 @@ impl Networks {
             self.0.insert(id.uuid.clone(), network);
         }
         if config.network_instances.len() > MAX_NETWORKS {
-            log::warn!("network instances: only the first {MAX_NETWORKS} are looked at");
+            log::warn!(
+                "network instances: only the first {MAX_NETWORKS} are looked at [{}]",
+                agent::CONFIG_LIMIT
+            );
         }
     }
 }

@@ -6,6 +6,7 @@
 use alloc::{format, string::String, vec, vec::Vec};
 use core::fmt;
 
+use proto_errors::Coded;
 use proto_eve::wire::info::{DeviceEntity, Entity, ErrorInfo, Severity};
 
 use crate::clock::{Now, WallTime};
@@ -196,7 +197,7 @@ impl Trouble {
             description: proto_eve::text::bounded(
                 &format!("{}: {}", subject(id, name), self.problem),
                 MAX_DESCRIPTION,
-            ),
+            ) + &format!(" [{}]", self.problem.code()),
             timestamp: self.since.map(WallTime::timestamp),
             severity: self.problem.severity() as i32,
             entities: vec![DeviceEntity {
@@ -229,7 +230,7 @@ impl Troubles {
             }
             let known = old.iter().find(|trouble| trouble.problem == problem).cloned();
             self.0.push(known.unwrap_or_else(|| {
-                log::warn!("{kind} {subject}: {problem}");
+                log::warn!("{kind} {subject}: {}", problem.told());
                 Trouble { problem, since: now.wall }
             }));
         }

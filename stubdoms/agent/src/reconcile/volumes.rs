@@ -3,6 +3,7 @@
 
 use alloc::{collections::BTreeMap, string::String};
 
+use proto_errors::agent;
 use proto_eve::{
     text,
     wire::{
@@ -73,7 +74,11 @@ impl Volumes {
         let mut old = core::mem::take(&mut self.0);
         for volume in config.volumes.iter().take(MAX_VOLUMES) {
             if !is_id(&volume.uuid) || self.0.contains_key(&volume.uuid) {
-                log::warn!("volume {:?}: no id, or one that another has", text::truncate(&volume.uuid, 64));
+                log::warn!(
+                    "volume {:?}: no id, or one that another has [{}]",
+                    text::truncate(&volume.uuid, 64),
+                    agent::CONFIG_LIMIT
+                );
                 continue;
             }
             let troubles = old.remove(&volume.uuid).map(|volume| volume.troubles).unwrap_or_default();
@@ -88,7 +93,7 @@ impl Volumes {
             self.0.insert(volume.uuid.clone(), read);
         }
         if config.volumes.len() > MAX_VOLUMES {
-            log::warn!("volumes: only the first {MAX_VOLUMES} are looked at");
+            log::warn!("volumes: only the first {MAX_VOLUMES} are looked at [{}]", agent::CONFIG_LIMIT);
         }
     }
 

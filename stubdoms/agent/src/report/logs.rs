@@ -13,6 +13,7 @@ use alloc::{
 };
 use core::time::Duration;
 
+use proto_errors::agent;
 use proto_eve::{
     endpoint::{Endpoint, StatusClass},
     newlogs::{self, Compressed, Entry, Owner},
@@ -334,7 +335,10 @@ impl Logs {
                     file.refusals >= TRIES
                 });
                 if hopeless {
-                    log::warn!("logs: a file was refused {TRIES} times and is dropped: {outcome}");
+                    log::warn!(
+                        "logs: a file was refused {TRIES} times and is dropped: {outcome} [{}]",
+                        agent::LOGS_LOST
+                    );
                     self.take(upload);
                     self.lost_files = self.lost_files.saturating_add(1);
                 }

@@ -1,0 +1,18 @@
+//! The codes of the reasons.
+
+use proto_errors::{Code, Coded, svc};
+
+use crate::Reason;
+
+impl Coded for Reason {
+    fn code(&self) -> Code {
+        match self {
+            Self::Panicked | Self::Shutdown(_) => svc::DIED,
+            Self::Hung => svc::HUNG,
+            Self::StartTimeout => svc::NOT_UP,
+            Self::NotBuilt => svc::NOT_BUILT,
+            Self::Channel => svc::BROKE_CHANNEL,
+            Self::Ordered => svc::ORDERED,
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The device agent.
+
+area! {
+    agent: "The device agent: controller, configuration, reports.";
+    UNREACHABLE = "E-AGENT-001",
+        cause: "The controller cannot be reached; the device tries on, and applications run on.",
+        next: "See the reason in the line; what the controller sends arrives when it is back.";
+    UNUSABLE_ANSWER = "E-AGENT-002",
+        cause: "The controller's answer cannot be trusted or read.",
+        next: "Check the controller's signing certificate, and that nothing on the way changes answers.";
+    NO_RESULT = "E-AGENT-003",
+        cause: "A request had no result within its time.",
+        next: "Nothing is to be done once; often means that the control domain is overloaded.";
+    CONTROLLER_CERTS = "E-AGENT-004",
+        cause: "The controller's certificates cannot be fetched or do not hold.",
+        next: "Check the controller's certificates, and the device's clock.";
+    CONFIG_REFUSED = "E-AGENT-005",
+        cause: "The controller does not give the device a configuration.",
+        next: "Check at the controller whether the device is known and active.";
+    CONFIG_BAD = "E-AGENT-006",
+        cause: "The controller's configuration cannot be applied.",
+        next: "Correct what the line names at the controller; the last good configuration stays.";
+    CONFIG_OLD = "E-AGENT-007",
+        cause: "The controller sent an older configuration than the one that is applied.",
+        next: "Check whether the controller was restored from a backup.";
+    CONFIG_LIMIT = "E-AGENT-008",
+        cause: "The configuration has more objects than the device looks at, or ones without an id of their own.",
+        next: "Remove objects, or give each its own UUID.";
+    CONFIG_UNSUPPORTED = "E-AGENT-009",
+        cause: "The configuration asks for something that this system does not do.",
+        next: "Remove it from the configuration; the rest is applied.";
+    BAD_ITEM = "E-AGENT-010",
+        cause: "A config item has a name or value that does not fit; the earlier value stays.",
+        next: "Correct the item as the line says.";
+    NOT_ONBOARDED = "E-AGENT-011",
+        cause: "The controller does not know the device yet.",
+        next: "Register the device's serial number, or its certificate, at the controller.";
+    ATTESTATION = "E-AGENT-012",
+        cause: "The controller did not accept the device's attestation.",
+        next: "Compare the versions that the controller expects with those that the device runs.";
+    CERTS_NOT_TAKEN = "E-AGENT-013",
+        cause: "The controller did not take the device's certificates.",
+        next: "Look at the controller's log; it is tried again.";
+    REPORTS_LOST = "E-AGENT-014",
+        cause: "Reports could not be delivered and were dropped.",
+        next: "Restore the way to the controller; the newest reports of each kind are kept.";
+    REPORTS_WAIT = "E-AGENT-015",
+        cause: "Many reports wait for the controller, or it refuses them.",
+        next: "Look at the controller's log for why it refuses.";
+    LOGS_LOST = "E-AGENT-016",
+        cause: "A file of logs was refused again and again, and is dropped.",
+        next: "Look at the controller's log for why it refuses.";
+    UPLINK_DOWN = "E-AGENT-017",
+        cause: "The uplink is down; nothing is sent until it is back.",
+        next: "Check cable and switch.";
+    NOT_SENT = "E-AGENT-018",
+        cause: "A request could not be made.",
+        next: "Report it with the line: the device cannot sign or write what it wants to send.";
+    PORT_CONFIG = "E-AGENT-019",
+        cause: "The configuration of a network port asks for something that this system does not do.",
+        next: "Change the port's configuration as the line says.";
+    APP_TROUBLE = "E-AGENT-020",
+        cause: "dom0 could not do what was asked for an application.",
+        next: "See the application's own error, and dom0's line.";
+    REFUSED = "E-AGENT-021",
+        cause: "The controller answered with a status that says no.",
+        next: "Look at the controller's log for the device and this time.";
+}

@@ -1,0 +1,35 @@
+//! dom0's start.
+
+area! {
+    boot: "dom0 starts, and finds something that it cannot work with.";
+    NO_ARCHIVE = "E-BOOT-001",
+        cause: "dom0 was started without a ramdisk.",
+        next: "Let the boot loader load the archive as Xen's second module; see `boot/README.md`.";
+    BAD_ARCHIVE = "E-BOOT-002",
+        cause: "dom0's ramdisk is no archive of this system, or is damaged.",
+        next: "Write the image anew; `cpio -t` lists the archive of a good one.";
+    NO_TABLE = "E-BOOT-003",
+        cause: "The archive holds no table of domains.",
+        next: "Make the archive with `cargo xtask build`.";
+    BAD_TABLE = "E-BOOT-004",
+        cause: "The table of domains is damaged, contradicts itself, or is of another version than dom0.",
+        next: "Take dom0 and archive from the same build.";
+    XEN_VERSION = "E-BOOT-005",
+        cause: "Xen speaks other interfaces than this dom0.",
+        next: "Boot the Xen of the image; `boot/packages.toml` pins it.";
+    NOT_DOM0 = "E-BOOT-006",
+        cause: "Xen refuses what only dom0 may do.",
+        next: "Start dom0 as Xen's dom0, not as another domain.";
+    IMAGE_ROOM = "E-BOOT-007",
+        cause: "The images that the table allows to applications do not fit into dom0's memory.",
+        next: "Raise `dom0.memory_mib`, or lower `applications.image_kib` or `applications.count`.";
+    NO_PCI = "E-BOOT-008",
+        cause: "The firmware does not tell where the configuration space of PCI is.",
+        next: "Boot on a machine with ACPI and PCI Express; on QEMU that is `-M q35`.";
+    BAD_PROVISIONING = "E-BOOT-009",
+        cause: "A provisioning file cannot be handed on.",
+        next: "Shorten the file's name, and keep to letters, digits, dots, `-` and `_`.";
+    BAD_OPTION = "E-BOOT-010",
+        cause: "A word on dom0's command line is not understood.",
+        next: "Write it as the message and `dom0/README.md` show it.";
+}

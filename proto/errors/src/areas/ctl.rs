@@ -1,0 +1,29 @@
+//! The control domain's way to the controller.
+
+area! {
+    ctl: "The domain that talks with the controller, as far as it concerns the way there.";
+    PROVISIONING = "E-CTL-001",
+        cause: "A provisioning file is missing or cannot be used.",
+        next: "Put the file that the line names on the configuration partition; see `xtask/controller/README.md`.";
+    BAD_HOSTS = "E-CTL-002",
+        cause: "Lines of the provisioning file `hosts` are not an address and names.",
+        next: "Correct the file: an IPv4 address, then names, on each line.";
+    NO_NET = "E-CTL-003",
+        cause: "There is no net domain, so the controller cannot be reached.",
+        next: "See dom0's line that tells why net was not built.";
+    NO_VIF = "E-CTL-004",
+        cause: "The net domain gives control no network interface.",
+        next: "See the net domain's lines.";
+    BAD_ADDRESS = "E-CTL-005",
+        cause: "The net domain gave control an address that cannot be used.",
+        next: "Report it: the net domain contradicts itself.";
+    NET_FAULT = "E-CTL-006",
+        cause: "The net domain broke the rules of the virtual interface.",
+        next: "The net domain is broken or taken over: look at its lines.";
+    LOG_LOST = "E-CTL-007",
+        cause: "dom0 had to drop lines of logs or consoles before control took them.",
+        next: "Look at what writes so much; the lines are on the serial console.";
+    NET_GONE = "E-CTL-008",
+        cause: "The net domain has ended; the controller cannot be reached until it is back.",
+        next: "dom0 builds it anew; see its lines for why it ended.";
+}

@@ -1,0 +1,56 @@
+//! Services and applications while they run.
+
+area! {
+    svc: "A service or application, as dom0 sees it while it runs.";
+    DIED = "E-SVC-001",
+        cause: "A service has ended without being told to.",
+        next: "Read its last words in the line, and its backtrace before it; `cargo xtask symbolize` names the functions.";
+    LINES_HIDDEN = "E-SVC-002",
+        cause: "A domain wrote more lines than the console shows.",
+        next: "Look at the domain's log at the controller, and at what makes it so talkative.";
+    USAGE = "E-SVC-003",
+        cause: "Xen does not tell how much the domains have used.",
+        next: "Metrics have gaps while it lasts; report it if it stays.";
+    DEATHS_UNSEEN = "E-SVC-004",
+        cause: "Xen does not tell dom0 of domains that end.",
+        next: "Nothing is started anew: start the machine anew, and report it.";
+    REFUSED = "E-SVC-005",
+        cause: "dom0 refused what control asked for an application.",
+        next: "The line says which limit or state is in the way; change the configuration.";
+    APP_CONSOLE = "E-SVC-006",
+        cause: "The console of an application broke: the application misused its ring.",
+        next: "Look at the application; the system goes on without its console.";
+    SERIAL = "E-SVC-007",
+        cause: "What is typed on the serial console cannot be read.",
+        next: "Go on without typing; report it with Xen's lines before it.";
+    NO_SUCH_APP = "E-SVC-008",
+        cause: "A line was typed for an application that does not run, or was too long.",
+        next: "Type `NAME TEXT` with the name of an application that runs.";
+    DRILL = "E-SVC-009",
+        cause: "A drill that dom0's command line asks for cannot go on.",
+        next: "Name a domain that runs; see `dom0/README.md`.";
+    PORT = "E-SVC-010",
+        cause: "An event channel port of a domain of ours does not work.",
+        next: "Report it with the lines around it; what waits for that port stands still.";
+    HUNG = "E-SVC-011",
+        cause: "A service did not answer dom0's question whether it is well, and was ended.",
+        next: "It is built anew. Report it with the service's last lines.";
+    NOT_UP = "E-SVC-012",
+        cause: "A service was not up in time after its start.",
+        next: "It is built anew. Look at its own lines for what it waits for.";
+    NOT_BUILT = "E-SVC-013",
+        cause: "A service could not be built anew.",
+        next: "See the line before, which tells why; dom0 tries again.";
+    BROKE_CHANNEL = "E-SVC-014",
+        cause: "A service closed its channel to dom0 or broke its protocol, and was ended.",
+        next: "It is built anew. It is broken or taken over: look at its last lines.";
+    ORDERED = "E-SVC-015",
+        cause: "A service was ended because somebody ordered it.",
+        next: "Nothing is to be done: it is built anew.";
+    GIVEN_UP = "E-SVC-016",
+        cause: "A service died so often that dom0 does not build it anew any more.",
+        next: "Report its last words. If the system needs it, the watchdog resets the machine.";
+    NOT_FED = "E-SVC-017",
+        cause: "dom0 does not feed the watchdog, for a service that the system needs is given up.",
+        next: "The machine resets by itself; report the last words of that service.";
+}

@@ -1,0 +1,163 @@
+//! The sources of the whole repository against the table: every code is used, every code that is written
+//! down exists, and no line that is an error or a warning goes without one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Where domains' sources are; an application is not of the system.
+const DOMAINS: [&str; 4] = ["board-support", "dom0", "proto", "stubdoms"];
+const APPLICATIONS: [&str; 1] = ["stubdoms/hello"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// All files below the folder with one of these endings, by their paths from the repository's root.
+fn files(folder: &str, endings: &[&str]) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() && name != "target" && !name.starts_with('.') {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| endings.iter().any(|wanted| end == *wanted)) {
+                let text = fs::read_to_string(&path).unwrap();
+                found.push((path.strip_prefix(root()).unwrap().to_string_lossy().into_owned(), text));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// What a file calls the areas that it uses: `proto_errors::{Coded, net as code}`.
+fn areas_of(text: &str) -> BTreeMap<String, String> {
+    let mut names = BTreeMap::new();
+    for part in text.split("proto_errors::").skip(1) {
+        let list = match part.strip_prefix('{') {
+            Some(list) => list.split_once('}').map_or("", |(list, _)| list),
+            None => part.split_once(';').map_or("", |(one, _)| one),
+        };
+        for item in list.split(',').map(str::trim) {
+            let (area, name) = item.split_once(" as ").unwrap_or((item, item));
+            names.insert(name.to_owned(), area.to_owned());
+        }
+    }
+    names
+}
+
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
+}
+
+/// Whether `path` stands in the text as a whole.
+fn uses(text: &str, path: &str) -> bool {
+    text.match_indices(path).any(|(at, _)| {
+        let before = text.as_bytes().get(at.wrapping_sub(1)).is_some_and(|&byte| is_word(byte));
+        let after = text.as_bytes().get(at + path.len()).is_some_and(|&byte| is_word(byte));
+        !before && !after
+    })
+}
+
+#[test]
+fn every_code_is_used() {
+    let sources: Vec<_> = ["board-support", "dom0", "proto", "stubdoms", "xtask"]
+        .into_iter()
+        .flat_map(|folder| files(folder, &["rs"]))
+        .filter(|(path, text)| !path.starts_with("proto/errors/") && text.contains("proto_errors"))
+        .map(|(_, text)| (areas_of(&text), text))
+        .collect();
+    for area in proto_errors::areas::ALL {
+        for entry in area.entries {
+            let used = sources.iter().any(|(areas, text)| {
+                let names = areas.iter().filter(|(_, meant)| *meant == area.module).map(|(name, _)| name);
+                names.into_iter().any(|name| uses(text, &format!("{name}::{}", entry.name)))
+            });
+            assert!(used, "{} ({}::{}) is used nowhere", entry.code, area.module, entry.name);
+        }
+    }
+}
+
+/// Codes as they are written in texts: `E-`, capitals, `-`, three digits.
+fn codes(text: &str) -> BTreeSet<&str> {
+    let mut found = BTreeSet::new();
+    for (at, _) in text.match_indices("E-") {
+        let rest = &text[at..];
+        let length =
+            rest.bytes().take_while(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || *b == b'-').count();
+        let code = &rest[..length];
+        let number = code.rsplit_once('-').map_or("", |(_, number)| number);
+        let begins_a_word =
+            !text.as_bytes().get(at.wrapping_sub(1)).is_some_and(|&b| is_word(b) || b == b'-');
+        if begins_a_word && number.len() == 3 && number.bytes().all(|b| b.is_ascii_digit()) {
+            found.insert(code);
+        }
+    }
+    found
+}
+
+#[test]
+fn every_code_that_is_written_down_exists() {
+    // A code that must not exist, for the test that says so.
+    let invented = ["E-TABLE-999"];
+    let mut seen = 0;
+    for (path, text) in files("", &["rs", "md", "toml"]) {
+        for code in codes(&text) {
+            assert!(
+                invented.contains(&code) || proto_errors::find(code).is_some(),
+                "{path}: {code} is not in the table"
+            );
+            seen += 1;
+        }
+    }
+    assert!(seen > 100, "only {seen} codes were found");
+}
+
+/// The macro calls that log an error or a warning, each to its closing bracket.
+fn complaints(text: &str) -> Vec<&str> {
+    let mut calls = Vec::new();
+    for name in ["log::error!(", "log::warn!("] {
+        for (at, _) in text.match_indices(name) {
+            calls.push(&text[at..at + name.len() + to_closing(&text[at + name.len()..])]);
+        }
+    }
+    calls
+}
+
+/// Bytes to the bracket that closes one which was opened before; brackets in texts do not count.
+fn to_closing(text: &str) -> usize {
+    let (mut depth, mut quoted, mut escaped) = (1, false, false);
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'(' if !quoted => depth += 1,
+            b')' if !quoted => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return at;
+        }
+    }
+    text.len()
+}
+
+#[test]
+fn every_error_and_warning_of_a_domain_has_a_code() {
+    let mut seen = 0;
+    let tests = |path: &str| path.contains("/tests") || path.ends_with("tests.rs");
+    for (path, text) in DOMAINS.into_iter().flat_map(|folder| files(folder, &["rs"])) {
+        if tests(&path) || APPLICATIONS.iter().any(|folder| path.starts_with(folder)) {
+            continue;
+        }
+        for call in complaints(&text) {
+            assert!(call.contains("[{}]") || call.contains("told("), "{path}: no code in {call}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 50, "only {seen} lines were found");
+}
