@@ -5,7 +5,7 @@ use proto_svc::device::Refusal;
 
 use crate::{
     acpi::AcpiError, error::BuildError, image::ImageError, interface::InterfaceError, pci::PciError,
-    ramdisk::RamdiskError, request::Refused,
+    ramdisk::RamdiskError, request::Refused, transport::TransportError,
 };
 
 impl Coded for RamdiskError {
@@ -50,7 +50,17 @@ impl Coded for BuildError {
             Self::Wiring(_) | Self::TooManyChannels => build::WIRING,
             Self::NoSuchDomain => build::NO_DOMAIN,
             Self::Device(error) => error.code(),
-            Self::NoTransport { .. } => build::NO_TRANSPORT,
+            Self::Transport(error) => error.code(),
+        }
+    }
+}
+
+impl Coded for TransportError {
+    fn code(&self) -> Code {
+        match self {
+            Self::NotFound { .. } => build::NO_TRANSPORT,
+            Self::Reset { .. } => pci::RESET,
+            Self::References { .. } | Self::Grant(_) | Self::Xen { .. } => build::XEN_REFUSED,
         }
     }
 }
