@@ -24,6 +24,7 @@ use crate::{
     control, cycles, drill,
     ground::{Builder, Ground, VERSION, XEN},
     machine::Machine,
+    measure::{self, Gauge},
     serial,
     services::Services,
     supervision,
@@ -89,6 +90,7 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
         services: Services::new(builder),
         server: RefCell::new(Server::new(&XEN, table.applications, platform(), room.images)),
         consoles: Consoles::default(),
+        gauge: Gauge::default(),
         app_limit_kib: table.applications.memory_mib.saturating_mul(1024),
     });
     spawner.spawn(watch::deaths(ground.clone()));
@@ -99,6 +101,9 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
     }
     if let Some(order) = boot.option("cycles") {
         spawner.spawn(cycles::run(ground.clone(), order));
+    }
+    if let Some(orders) = boot.option("measure") {
+        spawner.spawn(measure::run(ground.clone(), orders));
     }
     if let Some(order) = boot.option("drill") {
         spawner.spawn(drill::run(ground, order));

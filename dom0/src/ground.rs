@@ -11,7 +11,7 @@ use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
 use proto_svc::device::{Machine as MachineReport, ToControl};
 use proto_xen::{DomId, Errno, Gfn, PAGE_SIZE};
 
-use crate::{console::Consoles, machine::Machine, services::Services};
+use crate::{console::Consoles, machine::Machine, measure::Gauge, services::Services};
 
 /// Xen has no state of its own, so one value serves all.
 pub(crate) static XEN: Xen = Xen;
@@ -48,6 +48,8 @@ pub(crate) struct Ground {
     pub(crate) server: RefCell<Server<'static, Xen>>,
     /// Their consoles.
     pub(crate) consoles: Consoles,
+    /// What services answered to who measures.
+    pub(crate) gauge: Gauge,
     /// Memory that the table leaves to applications, in KiB.
     pub(crate) app_limit_kib: u32,
 }

@@ -11,6 +11,7 @@
 //! | [`serial`] | what is typed on the serial console for applications |
 //! | [`watch`] | Xen's event for every death |
 //! | [`cycles`] | lives of an application over and over, to see that nothing is left of it |
+//! | [`measure`] | what is measured on a running system, on order |
 //! | [`drill`] | ending a service on purpose, to see that it can be built anew |
 //!
 //! Only wiring: what can be decided without waiting is in `dom0/toolstack`.
@@ -36,6 +37,8 @@ mod drill;
 mod ground;
 #[cfg(target_os = "none")]
 mod machine;
+#[cfg(target_os = "none")]
+mod measure;
 #[cfg(target_os = "none")]
 mod serial;
 #[cfg(target_os = "none")]

@@ -96,6 +96,7 @@ fn subject(message: &ToService) -> (u8, &str) {
         ToService::Ping { .. } => (1, ""),
         ToService::PeerGone { channel } | ToService::PeerBack { channel, .. } => (2, channel),
         ToService::Break(_) => (3, ""),
+        ToService::Probe(_) => (4, ""),
     }
 }
 
@@ -374,8 +375,10 @@ async fn hear(
                 ground.tell(|outbox| outbox.push_log(ToControl::Log { domain: clipped(name), record }));
             }
             FromService::LogLost { count } => ground.tell(|outbox| outbox.lose_lines(count)),
-            // What is said says that it is well; which ping it was does not matter.
-            FromService::Pong { .. } => {}
+            // What is said says that it is well; which ping it was matters to who measures only.
+            FromService::Pong { number } => ground.gauge.pong(number),
+            FromService::Rounds { count } => ground.gauge.rounds(count),
+            FromService::Filler { text } => ground.gauge.filler(text.len()),
         }
     }
 }

@@ -1,6 +1,6 @@
-//! `bench`: how long things take and how much room they need, as medians over several starts.
+//! `bench`: how long things take and how much room they need, as medians.
 //!
-//! Times come from three places. Points of the boot are told by the console, with the host's clock since
+//! Times of a start come from three places, over several starts. Points of the boot are told by the console, with the host's clock since
 //! power-on. What the controller sees (first accepted request, application RUNNING) is taken when it sees
 //! it. dom0 says how long it built each service (`domain NAME: built in N ms`), and every line
 //! `measure NAME VALUE UNIT` of any domain counts as one sample of NAME. Memory is Xen's own count of each
@@ -8,10 +8,12 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`orders`] | starts in which dom0 measures on order: idle domains, channels, creations, kills |
 //! | [`samples`] | medians, the table, the comparison with an earlier run |
 //! | [`debian`] | the other system: a Debian dom0 with `xl` |
 
 pub mod debian;
+pub mod orders;
 pub mod samples;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,9 +21,11 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use clap::ValueEnum;
 use xtask_controller::Observed;
 
 use self::debian::Debian;
+use self::orders::Order;
 use self::samples::{Report, Samples};
 
 use crate::build::{self, Built};
@@ -46,6 +50,9 @@ pub struct Options {
     /// Compare with the file that an earlier --json wrote
     #[arg(long, value_name = "FILE")]
     pub against: Option<PathBuf>,
+    /// Measure this part only; may be given several times
+    #[arg(long, value_enum, value_name = "PART")]
+    pub part: Vec<Part>,
     /// Start a Debian dom0 with xl as often, and tell how its times compare
     #[arg(long)]
     pub debian: bool,
@@ -55,6 +62,28 @@ pub struct Options {
     /// Take the domains that the last build made
     #[arg(long)]
     pub no_build: bool,
+}
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// Starts, sizes and memory.
+    Boot,
+    /// A running system: idle domains, channels, creations. One start.
+    Running,
+    /// Services that are ended and come back. One start for each.
+    Kills,
+}
+
+impl Part {
+    /// Its starts in which dom0 measures on order.
+    fn orders(self) -> &'static [Order] {
+        match self {
+            Self::Boot => &[],
+            Self::Running => &orders::RUNNING,
+            Self::Kills => &orders::KILLS,
+        }
+    }
 }
 
 /// Stands for the first application, whatever its name.
@@ -103,15 +132,34 @@ pub fn bench(options: &Options) -> Result<()> {
         options.against.as_deref().map(|file| samples::parse(&paths::read_text(file)?)).transpose()?;
     let mut bench =
         Bench { options, stock, samples: Samples::default(), failures: Vec::new(), megahertz: None };
-    let built = bench.ours()?;
+    let parts = if options.part.is_empty() { Part::value_variants() } else { &options.part };
+    let mut built = None;
+    for run in 1..=if parts.contains(&Part::Boot) { options.runs } else { 0 } {
+        let (site, now) = bench.build()?;
+        if run == 1 {
+            sizes(&now, &mut bench.samples)?;
+        }
+        bench.start(run, &site, &now)?;
+        built = Some(now);
+    }
+    for order in parts.iter().flat_map(|part| part.orders()) {
+        let (site, now) = bench.build()?;
+        bench.attempt(order.name, |bench| order.measure(&bench.stock, &now, &site, &mut bench.samples));
+        built = Some(now);
+    }
     if options.debian {
+        let built = match built {
+            Some(built) => built,
+            None => bench.build()?.1,
+        };
         bench.debians(&built)?;
     }
     let Bench { samples, failures, .. } = bench;
     let values = samples.summaries();
     print!("{}", samples::table(&values));
-    if options.debian {
-        print!("\n{}", debian::ratios(&values));
+    let notes = orders::growth(&values).unwrap_or_default() + &debian::ratios(&values);
+    if !notes.is_empty() {
+        print!("\n{notes}");
     }
     if let Some(earlier) = earlier {
         print!("\n{}", samples::comparison(&earlier.values, &values));
@@ -139,36 +187,32 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Starts our system as often as was asked for.
-    fn ours(&mut self) -> Result<Built> {
+    /// A new controller, and a build that knows it.
+    fn build(&self) -> Result<(Site, Built)> {
         let folder = paths::output("bench");
-        let mut run = 1;
-        loop {
-            if folder.exists() {
-                std::fs::remove_dir_all(&folder)?;
-            }
-            let site = Site::open(&paths::create(folder.clone())?, None)?;
-            let built = build::build(&build::Options {
-                config: Some(site.config()),
-                no_build: self.options.no_build,
-                ..build::Options::default()
-            })?;
-            site.offer_sample(&built, site::CONFIG)?;
-            if run == 1 {
-                sizes(&built, &mut self.samples)?;
-            }
-            let machine = machine(self.options, &self.stock, &built, &site)?;
-            self.attempt(&format!("start {run} of {}", self.options.runs), |bench| {
-                let timeout = Duration::from_secs(bench.options.timeout);
-                let lines = measure(&machine, &site, timeout, &mut bench.samples)?;
-                bench.megahertz = debian::megahertz(&lines).or(bench.megahertz);
-                Ok(())
-            });
-            if run >= self.options.runs {
-                return Ok(built);
-            }
-            run += 1;
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder)?;
         }
+        let site = Site::open(&paths::create(folder)?, None)?;
+        let built = build::build(&build::Options {
+            config: Some(site.config()),
+            no_build: self.options.no_build,
+            ..build::Options::default()
+        })?;
+        Ok((site, built))
+    }
+
+    /// Starts our system.
+    fn start(&mut self, run: u32, site: &Site, built: &Built) -> Result<()> {
+        site.offer_sample(built, site::CONFIG)?;
+        let machine = machine(self.options, &self.stock, built, site)?;
+        self.attempt(&format!("start {run} of {}", self.options.runs), |bench| {
+            let timeout = Duration::from_secs(bench.options.timeout);
+            let lines = measure(&machine, site, timeout, &mut bench.samples)?;
+            bench.megahertz = debian::megahertz(&lines).or(bench.megahertz);
+            Ok(())
+        });
+        Ok(())
     }
 
     /// Starts Debian as often.
@@ -299,11 +343,7 @@ fn points(lines: &[Line], seen: &[(&str, Duration)], samples: &mut Samples) {
             samples.add(*name, "ms", milliseconds(time.saturating_sub(dom0)));
         }
     }
-    for line in lines {
-        if let Some((name, value, unit)) = measurement(&line.text) {
-            samples.add(format!("{} {name}", line.who), unit, value);
-        }
-    }
+    orders::measurements(lines, samples);
 }
 
 /// When the last service was ready: dom0's `domain NAME is dN` and `domain NAME: ready after …`.
@@ -344,14 +384,6 @@ fn pages(text: &str) -> Option<f64> {
 fn built(text: &str) -> Option<(&str, f64)> {
     let (name, time) = text.split_once("domain ")?.1.split_once(": built in ")?;
     Some((name, time.strip_suffix(" ms")?.parse().ok()?))
-}
-
-/// `… measure NAME VALUE UNIT`.
-fn measurement(text: &str) -> Option<(&str, f64, &str)> {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let at = words.iter().position(|word| *word == "measure")?;
-    let [name, value, unit] = words.get(at + 1..at + 4)? else { return None };
-    Some((name, value.parse().ok().filter(|value: &f64| value.is_finite())?, unit))
 }
 
 #[cfg(test)]
@@ -411,13 +443,5 @@ mod tests {
         lines.push(line(5, "dom0", "INFO dom0: domain control: ready after 3 ms"));
         lines.push(line(6, "dom0", "INFO dom0: application 5e0c is d3"));
         assert_eq!(healthy(&lines), Some(Duration::from_millis(5)));
-    }
-
-    #[test]
-    fn only_whole_measurements_count() {
-        assert_eq!(measurement("measure a 1 KiB"), Some(("a", 1.0, "KiB")));
-        assert_eq!(measurement("measure a many KiB"), None);
-        assert_eq!(measurement("measure a inf ms"), None);
-        assert_eq!(measurement("to measure"), None);
     }
 }

@@ -1,5 +1,6 @@
 //! Channel `dom0`, which every service has: it says that it is up and what it logs, is asked whether it
-//! is well, and is told when a peer of it ends and when it is there again.
+//! is well, and is told when a peer of it ends and when it is there again. What is measured on a running
+//! system is measured over it, too.
 //!
 //! Only dom0 tells of peers, from what it knows of Xen: a service has no message by which another one's
 //! channels could be touched.
@@ -11,6 +12,9 @@ use crate::envelope::Message;
 
 /// Bytes of text in one log record; a longer one is cut by the sender.
 pub const MAX_LOG_TEXT: usize = 480;
+
+/// Bytes of text in one [`FromService::Filler`]: what the largest message has room for.
+pub const MAX_FILLER: usize = 960;
 
 /// Bytes of a channel's name.
 pub const MAX_CHANNEL: usize = 16;
@@ -62,6 +66,16 @@ pub enum FromService {
         /// How many.
         count: u32,
     },
+    /// Answer to [`Probe::Rounds`].
+    Rounds {
+        /// How often the service woke since its start.
+        count: u64,
+    },
+    /// One of the answers to [`Probe::Fill`]. It says nothing.
+    Filler {
+        /// So much of nothing.
+        text: String<MAX_FILLER>,
+    },
 }
 
 /// What dom0 says to a service.
@@ -92,6 +106,8 @@ pub enum ToService {
     },
     /// Break, for a drill: to be ordered by a person on dom0's command line.
     Break(Break),
+    /// Answer, for who measures: to be ordered by a person on dom0's command line.
+    Probe(Probe),
 }
 
 /// Our end of a channel to another service.
@@ -128,14 +144,26 @@ pub enum Break {
     Hang,
 }
 
+/// What is asked for the sake of measuring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Probe {
+    /// Asks for [`FromService::Rounds`].
+    Rounds,
+    /// Asks for [`FromService::Filler`] of the largest size, as fast as it goes.
+    Fill {
+        /// So many times.
+        count: u16,
+    },
+}
+
 impl Message for FromService {
     const CHANNEL: &'static str = "dom0";
-    const VERSION: u16 = 2;
+    const VERSION: u16 = 3;
 }
 
 impl Message for ToService {
     const CHANNEL: &'static str = "dom0";
-    const VERSION: u16 = 2;
+    const VERSION: u16 = 3;
 }
 
 #[cfg(test)]
@@ -148,6 +176,15 @@ mod tests {
         let text: std::string::String = "x".repeat(MAX_LOG_TEXT);
         let message =
             FromService::Log(LogRecord { level: Level::Debug, at_ns: u64::MAX, text: clipped(&text) });
+        let mut buffer = [0; MAX_MESSAGE];
+        let bytes = encode(&message, &mut buffer).unwrap();
+        assert_eq!(decode::<FromService>(bytes), Ok(message));
+    }
+
+    #[test]
+    fn the_longest_filler_fits_a_message() {
+        let text: std::string::String = "x".repeat(MAX_FILLER);
+        let message = FromService::Filler { text: clipped(&text) };
         let mut buffer = [0; MAX_MESSAGE];
         let bytes = encode(&message, &mut buffer).unwrap();
         assert_eq!(decode::<FromService>(bytes), Ok(message));

@@ -1,12 +1,15 @@
 //! The channel that every service has to dom0: it is up, its log, it is well; what becomes of its peers.
 
 use board_support_pv::channel::peers::Peers;
-use board_support_rt::log::{Item, Record, next};
+use board_support_rt::{
+    executor::rounds,
+    log::{Item, Record, next},
+};
 use embassy_futures::select::{Either3, select3};
 use embassy_sync::{blocking_mutex::raw::CriticalSectionRawMutex, signal::Signal};
 use proto_manifest::wiring::Wiring;
 use proto_svc::{
-    supervision::{Break, FromService, Level, LogRecord, ToService},
+    supervision::{Break, FromService, Level, LogRecord, MAX_FILLER, Probe, ToService},
     text::clipped,
 };
 
@@ -27,8 +30,21 @@ pub fn ready() {
 pub async fn supervise(wiring: Wiring, peers: &'static Peers) {
     let mut channel = open_dom0::<FromService, ToService>(&wiring).await;
     let (mut sender, mut receiver) = channel.split();
+    // Messages that a probe has asked for and that were not sent yet.
+    let mut filler = 0_u16;
     loop {
+        if let Some(left) = filler.checked_sub(1) {
+            filler = left;
+            if let Err(error) = sender.send(&FromService::Filler { text: clipped(FILLER) }).await {
+                panic!("channel dom0: {error}");
+            }
+            continue;
+        }
         let message = match select3(receiver.receive(), READY.wait(), next()).await {
+            Either3::First(Ok(ToService::Probe(Probe::Fill { count }))) => {
+                filler = count;
+                continue;
+            }
             Either3::First(Ok(told)) => match hear(told, peers) {
                 Some(answer) => answer,
                 None => continue,
@@ -44,6 +60,12 @@ pub async fn supervise(wiring: Wiring, peers: &'static Peers) {
     }
 }
 
+/// What a filler holds.
+const FILLER: &str = match core::str::from_utf8(&[b'.'; MAX_FILLER]) {
+    Ok(text) => text,
+    Err(_) => "",
+};
+
 /// Does what dom0 says, and gives what there is to answer.
 fn hear(told: ToService, peers: &Peers) -> Option<FromService> {
     match told {
@@ -58,6 +80,9 @@ fn hear(told: ToService, peers: &Peers) -> Option<FromService> {
             peers.back(&channel, end);
             None
         }
+        ToService::Probe(Probe::Rounds) => Some(FromService::Rounds { count: rounds() }),
+        // Done by who sends.
+        ToService::Probe(Probe::Fill { .. }) => None,
         ToService::Break(Break::Panic) => panic!("a drill: dom0 ordered it"),
         ToService::Break(Break::Hang) => loop {
             core::hint::spin_loop();

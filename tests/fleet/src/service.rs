@@ -89,7 +89,7 @@ impl Base {
                         self.peers.back(&channel, end);
                         continue;
                     }
-                    ToService::Hello { .. } | ToService::Break(_) => continue,
+                    ToService::Hello { .. } | ToService::Break(_) | ToService::Probe(_) => continue,
                 },
                 Either::Second(()) => FromService::Ready,
             };

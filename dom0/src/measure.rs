@@ -1,0 +1,224 @@
+//! Measurements on a running system, in their order:
+//! `measure=pause:SECONDS+idle:SECONDS+channel:NAME:COUNT+create:NAME:COUNT` on dom0's command line.
+//!
+//! - `pause`: lets pass what comes after a start;
+//! - `idle`: how often dom0 and each service wakes, and what each domain takes of the CPU. One wake-up of a
+//!   service in a second is the supervisor's question;
+//! - `channel`: from a message to service NAME to its answer, and bytes of the largest messages that it
+//!   sends as fast as it can, COUNT of each;
+//! - `create`: from nothing until it runs, COUNT times, for a domain of 4 MiB from `images/NAME` of the
+//!   archive.
+//!
+//! What comes of it are lines `measure WHAT N UNIT`, and `measurements: done` at the end.
+
+use alloc::{format, rc::Rc, string::String, vec::Vec};
+use core::{cell::Cell, fmt::Display, time::Duration};
+
+use board_support_hyp::Domctl;
+use board_support_rt::{
+    executor,
+    timer::{Elapsed, now, sleep, with_deadline},
+};
+use dom0_supervisor::ServiceId;
+use dom0_toolstack::{
+    application::{Application, Order},
+    watch,
+};
+use proto_svc::supervision::{MAX_FILLER, Probe, ToService};
+use proto_xen::{DomId, PAGE_SIZE};
+
+use crate::ground::{Bell, Ground, XEN};
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Into so many parts a long row is divided: each is one sample.
+const PARTS: u32 = 5;
+/// Our pings have numbers from here on, which the supervisor does not come to.
+const FIRST_PING: u32 = 1 << 31;
+/// Memory of a domain that is created.
+const DOMAIN_BYTES: u64 = 4 << 20;
+/// How long it runs, and how long Xen has to free its memory after it was destroyed.
+const SETTLE: Duration = Duration::from_millis(50);
+
+/// What services answered last.
+#[derive(Default)]
+pub(crate) struct Gauge {
+    pong: Cell<u32>,
+    rounds: Cell<Option<u64>>,
+    filler: Cell<usize>,
+    heard: Bell,
+}
+
+impl Gauge {
+    /// A ping was answered.
+    pub(crate) fn pong(&self, number: u32) {
+        self.pong.set(number);
+        self.heard.signal(());
+    }
+
+    /// A service said how often it woke.
+    pub(crate) fn rounds(&self, count: u64) {
+        self.rounds.set(Some(count));
+        self.heard.signal(());
+    }
+
+    /// So many bytes came.
+    pub(crate) fn filler(&self, bytes: usize) {
+        self.filler.set(self.filler.get().saturating_add(bytes));
+        self.heard.signal(());
+    }
+
+    /// Waits until `done` gives something.
+    async fn until<T>(&self, done: impl Fn(&Self) -> Option<T>) -> Result<T, String> {
+        let wait = async {
+            loop {
+                if let Some(value) = done(self) {
+                    return value;
+                }
+                self.heard.wait().await;
+            }
+        };
+        with_deadline(now() + PATIENCE, wait).await.map_err(|Elapsed| String::from("no answer"))
+    }
+}
+
+/// Does the measurements.
+pub(crate) async fn run(ground: Rc<Ground>, orders: &'static str) {
+    for order in orders.split('+') {
+        if let Err(error) = one(&ground, order).await {
+            log::error!(target: "dom0", "measure={order}: {error}");
+        }
+    }
+    log::info!(target: "dom0", "measurements: done");
+}
+
+async fn one(ground: &Ground, order: &str) -> Result<(), String> {
+    let (rest, number) = order.rsplit_once(':').ok_or("it has no number")?;
+    let number = number.parse::<u32>().ok().filter(|&number| number > 0).ok_or("its number is none")?;
+    match rest.split_once(':') {
+        None if rest == "pause" => sleep(Duration::from_secs(number.into())).await,
+        None if rest == "idle" => idle(ground, number).await?,
+        Some(("channel", name)) => channel(ground, name, number).await?,
+        Some(("create", name)) => create(ground, name, number).await?,
+        _ => return Err("nothing of that name is measured".into()),
+    }
+    Ok(())
+}
+
+/// What a domain did so far.
+struct Past {
+    name: String,
+    /// How often it woke; unknown of what is no service.
+    rounds: Option<u64>,
+    cpu_ns: u64,
+}
+
+async fn idle(ground: &Ground, seconds: u32) -> Result<(), String> {
+    let before = look(ground).await?;
+    sleep(Duration::from_secs(seconds.into())).await;
+    let after = look(ground).await?;
+    let seconds = u64::from(seconds);
+    for Past { name, rounds, cpu_ns } in &after {
+        let Some(first) = before.iter().find(|first| first.name == *name) else { continue };
+        if let (Some(first), Some(last)) = (first.rounds, *rounds) {
+            // The last of our own questions is one.
+            let tenths = last.saturating_sub(first).saturating_sub(1) * 10 / seconds;
+            tell("idle-wakeups", name, format!("{}.{} /s", tenths / 10, tenths % 10));
+        }
+        let cpu = cpu_ns.saturating_sub(first.cpu_ns) / 1000 / seconds;
+        tell("idle-cpu", name, format!("{cpu} us/s"));
+    }
+    Ok(())
+}
+
+/// What every domain did so far.
+async fn look(ground: &Ground) -> Result<Vec<Past>, String> {
+    let own = XEN.next_domain(DomId::DOM0).map_err(text)?.ok_or("Xen does not know of dom0")?;
+    let mut all =
+        Vec::from([Past { name: "dom0".into(), rounds: Some(executor::rounds()), cpu_ns: own.cpu_ns }]);
+    let mut others = Vec::new();
+    watch::scan(&XEN, |info| others.push((info.domain, info.cpu_ns))).map_err(text)?;
+    let names = ground.services.names();
+    for (id, cpu_ns) in others {
+        let name = names.iter().find(|(known, _)| *known == id).map(|(_, name)| name);
+        let rounds = match name {
+            Some(name) => Some(rounds(ground, find(ground, name)?).await?),
+            None => None,
+        };
+        all.push(Past {
+            name: name.map_or_else(|| format!("{id}"), |name| String::from(name.as_str())),
+            rounds,
+            cpu_ns,
+        });
+    }
+    Ok(all)
+}
+
+async fn rounds(ground: &Ground, service: ServiceId) -> Result<u64, String> {
+    ground.gauge.rounds.set(None);
+    ground.services.say(service, ToService::Probe(Probe::Rounds));
+    ground.gauge.until(|gauge| gauge.rounds.get()).await
+}
+
+async fn channel(ground: &Ground, name: &str, count: u32) -> Result<(), String> {
+    let service = find(ground, name)?;
+    let gauge = &ground.gauge;
+    let each = count.div_ceil(PARTS);
+    for part in 0..PARTS {
+        let started = now();
+        for round in 0..each {
+            let number = FIRST_PING + part * each + round;
+            ground.services.say(service, ToService::Ping { number });
+            gauge.until(|gauge| (gauge.pong.get() == number).then_some(())).await?;
+        }
+        let took = (now() - started).as_nanos() / 100 / u128::from(each);
+        tell("channel-roundtrip", name, format!("{}.{} us", took / 10, took % 10));
+    }
+    let each = u16::try_from(each).map_err(text)?;
+    for _ in 0..PARTS {
+        let bytes = usize::from(each) * MAX_FILLER;
+        gauge.filler.set(0);
+        let started = now();
+        ground.services.say(service, ToService::Probe(Probe::Fill { count: each }));
+        gauge.until(|gauge| (gauge.filler.get() >= bytes).then_some(())).await?;
+        let tenths_of_bytes = bytes as u128 * 10_000_000_000 / (now() - started).as_nanos().max(1);
+        let tenths = tenths_of_bytes >> 20;
+        tell("channel-bandwidth", name, format!("{}.{} MiB/s", tenths / 10, tenths % 10));
+    }
+    Ok(())
+}
+
+async fn create(ground: &Ground, name: &str, count: u32) -> Result<(), String> {
+    let (archive, platform) = {
+        let builder = ground.services.builder();
+        (builder.archive, builder.platform)
+    };
+    let path = format!("images/{name}");
+    let image = archive.find(&path).ok_or_else(|| format!("the archive has no {path}"))?;
+    let memory_pages = DOMAIN_BYTES / PAGE_SIZE as u64;
+    let order = Order { image, memory_pages, vcpus: 1, cpus: 0, command_line: "", platform };
+    for _ in 0..count {
+        let started = now();
+        let application = Application::build(&XEN, &order).map_err(text)?;
+        application.unpause().map_err(text)?;
+        let hundredths = (now() - started).as_micros() / 10;
+        tell("create-4MiB", name, format!("{}.{:02} ms", hundredths / 100, hundredths % 100));
+        sleep(SETTLE).await;
+        application.pause();
+        drop(application);
+        sleep(SETTLE).await;
+    }
+    Ok(())
+}
+
+fn find(ground: &Ground, name: &str) -> Result<ServiceId, String> {
+    ground.services.find(name).ok_or_else(|| format!("the table has no service {name}"))
+}
+
+fn tell(what: &str, name: &str, value: impl Display) {
+    log::info!(target: "dom0", "measure {what}.{name} {value}");
+}
+
+fn text(error: impl Display) -> String {
+    format!("{error}")
+}

@@ -1,0 +1,159 @@
+//! Starts in which dom0 is told on its command line what to measure; it takes many samples in one start.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+use proto_manifest::archive::{Archive, IMAGES, Writer};
+
+use super::samples::{Samples, Summary, ratio};
+use crate::build::{Built, SAMPLE};
+use crate::console::Line;
+use crate::paths;
+use crate::qemu::{Boot, Machine, Options as MachineOptions};
+use crate::setup::Stock;
+use crate::site::Site;
+
+/// What dom0 is told.
+#[derive(Debug, Clone, Copy)]
+pub struct Order {
+    /// For people.
+    pub name: &'static str,
+    /// dom0's command line.
+    words: &'static str,
+    /// What dom0 says when it is done.
+    done: &'static str,
+    /// How long that may take.
+    patience: Duration,
+}
+
+/// On a running system: nothing to do, channels, creations.
+pub const RUNNING: [Order; 1] = [Order {
+    name: "idle domains, channels, creations",
+    words: "measure=pause:15+idle:20+channel:control:500+channel:net:500+create:hello:100",
+    done: "measurements: done",
+    patience: Duration::from_secs(240),
+}];
+
+/// Services that are ended, and come back. Less often than the supervisor gives up.
+pub const KILLS: [Order; 2] = [kills("drill=net:4000:5"), kills("drill=control:4000:5")];
+
+const fn kills(words: &'static str) -> Order {
+    Order { name: words, words, done: "drill: done", patience: Duration::from_secs(120) }
+}
+
+/// Configuration without applications, by which the device asks and reports once an hour.
+pub const CONFIG: &str = r#"
+[device]
+name = "idle"
+
+[items]
+"timer.config.interval" = 3600
+"timer.metric.interval" = 3600
+"#;
+
+/// The creations whose time must not grow.
+const CREATIONS: &str = "dom0 create-4MiB.hello";
+/// How many of them are held against each other at either end. The first of all is left out.
+const ENDS: usize = 10;
+
+impl Order {
+    /// One start. What dom0 measured are samples.
+    ///
+    /// # Errors
+    /// When dom0 does not come to the end; the end of the console is in the error.
+    pub fn measure(self, stock: &Stock, built: &Built, site: &Site, samples: &mut Samples) -> Result<()> {
+        site.controller.set_config(CONFIG)?;
+        with_sample(&built.archive, &paths::read(&built.image(SAMPLE))?)?;
+        let mut options = MachineOptions::direct(built, stock);
+        if let Boot::Direct { dom0_command_line, .. } = &mut options.boot {
+            dom0_command_line.push_str(self.words);
+        }
+        let mut machine = Machine::start(&options, None)?;
+        let end = machine.wait_for_from("dom0", self.done, self.patience);
+        let lines = machine.lines();
+        machine.quit();
+        measurements(&lines, samples);
+        end.map(|_| ())
+    }
+}
+
+/// Adds the sample application to an archive, for dom0 to find there.
+fn with_sample(file: &Path, image: &[u8]) -> Result<()> {
+    let bytes = paths::read(file)?;
+    let wrong = |error| anyhow!("{}: {error}", file.display());
+    let name = format!("{IMAGES}{SAMPLE}");
+    let mut writer = Writer::new();
+    for entry in Archive::open(&bytes).map_err(wrong)?.entries().filter(|entry| entry.name != name) {
+        writer.add(entry.name, entry.data).map_err(wrong)?;
+    }
+    writer.add(&name, image).map_err(wrong)?;
+    paths::write(file, writer.finish())
+}
+
+/// Takes every line `… measure NAME VALUE UNIT` as a sample.
+pub fn measurements(lines: &[Line], samples: &mut Samples) {
+    for line in lines {
+        if let Some((name, value, unit)) = measurement(&line.text) {
+            samples.add(format!("{} {name}", line.who), unit, value);
+        }
+    }
+}
+
+/// `… measure NAME VALUE UNIT`.
+fn measurement(text: &str) -> Option<(&str, f64, &str)> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let at = words.iter().position(|word| *word == "measure")?;
+    let [name, value, unit] = words.get(at + 1..at + 4)? else { return None };
+    Some((name, value.parse().ok().filter(|value: &f64| value.is_finite())?, unit))
+}
+
+/// What the creations tell about leaks: the last ones against the first ones.
+pub fn growth(values: &[Summary]) -> Option<String> {
+    let samples = &values.iter().find(|value| value.name == CREATIONS)?.samples;
+    let (first, last) = (samples.get(1..=ENDS)?, samples.get(samples.len().checked_sub(ENDS)?..)?);
+    let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
+    let ratio = ratio(mean(last), mean(first))?;
+    Some(format!(
+        "{CREATIONS}: the last {ENDS} took {ratio:.2} times as long as the {ENDS} after the first\n"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_measurements_count() {
+        assert_eq!(measurement("measure a 1 KiB"), Some(("a", 1.0, "KiB")));
+        assert_eq!(measurement("measure a many KiB"), None);
+        assert_eq!(measurement("measure a inf ms"), None);
+        assert_eq!(measurement("to measure"), None);
+    }
+
+    #[test]
+    fn growth_is_of_the_ends_without_the_first() {
+        let mut samples = Samples::default();
+        let times = [50.0].into_iter().chain([10.0; 10]).chain([99.0; 5]).chain([12.0; 10]);
+        times.for_each(|time| samples.add(CREATIONS, "ms", time));
+        assert!(growth(&samples.summaries()).unwrap().contains("took 1.20 times"));
+        let mut few = Samples::default();
+        (0..5).for_each(|_| few.add(CREATIONS, "ms", 1.0));
+        assert_eq!(growth(&few.summaries()), None);
+    }
+
+    #[test]
+    fn the_sample_comes_into_an_archive_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("archive.cpio");
+        let mut writer = Writer::new();
+        writer.add("table", b"t").unwrap();
+        paths::write(&file, writer.finish()).unwrap();
+        with_sample(&file, b"old").unwrap();
+        with_sample(&file, b"new").unwrap();
+        let bytes = paths::read(&file).unwrap();
+        let archive = Archive::open(&bytes).unwrap();
+        let entries: Vec<_> = archive.entries().map(|entry| (entry.name, entry.data)).collect();
+        assert_eq!(entries, [("table", &b"t"[..]), ("images/hello", b"new")]);
+    }
+}
