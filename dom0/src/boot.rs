@@ -29,7 +29,7 @@ use crate::{
     services::Services,
     supervision,
     transport::Transport,
-    watch,
+    wallclock, watch,
 };
 
 /// Why dom0 cannot do its work.
@@ -71,6 +71,7 @@ pub(crate) async fn main(boot: Boot, spawner: Spawner) {
 
 fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> {
     interface::check(&XEN, xen).map_err(BootError::Interface)?;
+    wallclock::set(boot);
     let ramdisk = Ramdisk::open(boot.module(0)).map_err(BootError::Ramdisk)?;
     let provisioning: &'static [u8] = Box::leak(ramdisk.provisioning().into_boxed_slice());
     let Ramdisk { archive, table } = ramdisk;

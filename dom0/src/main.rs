@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`boot`] | from the ramdisk to running services |
 //! | [`machine`] | configuration space and registers of PCI functions |
+//! | [`wallclock`] | the time of day, where Xen does not know it |
 //! | [`transport`] | registers of virtio transports, and memory for their DMA |
 //! | [`supervision`], [`services`] | the supervisor's shell; the services that run, their channels, their deaths |
 //! | [`control`] | channel `device`: what control asks for and is told |
@@ -47,6 +48,8 @@ mod services;
 mod supervision;
 #[cfg(target_os = "none")]
 mod transport;
+#[cfg(target_os = "none")]
+mod wallclock;
 #[cfg(target_os = "none")]
 mod watch;
 

@@ -37,6 +37,8 @@ pub struct BootInfo {
     pub rsdp: u64,
     /// Where the interrupt controller is; `None` where that is known without being told.
     pub controller: Option<InterruptController>,
+    /// Registers of the machine's real-time clock, a PL031.
+    pub rtc: Option<u64>,
     /// Random bytes, from whoever wrote it.
     pub seed: Option<&'static [u8]>,
     /// Where frames without memory are, if only some may be used.

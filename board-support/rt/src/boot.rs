@@ -10,6 +10,7 @@ pub struct Boot {
     pub(crate) modules: Vec<&'static [u8], { boot_info::MAX_MODULES }>,
     pub(crate) memory_map: &'static MemoryMap,
     pub(crate) rsdp: u64,
+    pub(crate) rtc: Option<u64>,
 }
 
 impl Boot {
@@ -41,6 +42,12 @@ impl Boot {
     #[must_use]
     pub fn memory_map(&self) -> &'static MemoryMap {
         self.memory_map
+    }
+
+    /// Address of the machine's real-time clock, a PL031, if there is one to be told of.
+    #[must_use]
+    pub fn rtc(&self) -> Option<u64> {
+        self.rtc
     }
 
     /// Address of the ACPI RSDP (x86) or of the device tree (arm), or 0.

@@ -76,8 +76,13 @@ fn memory_up(argument: u64) -> (Boot, Option<InterruptController>) {
         panic!("Xen refuses its pages at {window:#x}: {errno}");
     }
     entropy::hand_over(info.seed);
-    let boot =
-        Boot { command_line: info.command_line, modules: info.modules, memory_map: map, rsdp: info.rsdp };
+    let boot = Boot {
+        command_line: info.command_line,
+        modules: info.modules,
+        memory_map: map,
+        rsdp: info.rsdp,
+        rtc: info.rtc,
+    };
     (boot, info.controller)
 }
 

@@ -4,6 +4,8 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Hypercall {
+    /// The machine beside memory and processors, for dom0.
+    PlatformOp = 7,
     /// Memory reservation and the guest's physical map.
     MemoryOp = 12,
     /// Version and features.

@@ -20,6 +20,7 @@ pub mod hypercall;
 pub mod ids;
 pub mod memory;
 pub mod physdev;
+pub mod platform;
 pub mod sched;
 pub mod shared_info;
 pub mod start_info;

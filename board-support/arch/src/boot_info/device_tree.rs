@@ -34,6 +34,7 @@ struct Node {
     reg: &'static [u8],
     is_gic_v3: bool,
     is_module: bool,
+    is_rtc: bool,
     /// Sizes in the `reg` of its children, in words of 32 bits.
     address_cells: usize,
     size_cells: usize,
@@ -72,6 +73,7 @@ pub(super) fn parse(memory: &impl Physical, address: u64) -> Result<BootInfo, Bo
     info.rsdp = address;
     info.command_line = found.arguments;
     info.seed = found.seed;
+    info.rtc = found.rtc;
     if let Some((start, end)) = found.ramdisk_start.zip(found.ramdisk_end)
         && start < end
     {
@@ -103,6 +105,7 @@ struct Found {
     gic: Option<(Span, Span)>,
     upcall: Option<u32>,
     window: Option<Span>,
+    rtc: Option<u64>,
 }
 
 fn walk(structure: &'static [u8], strings: &'static [u8], found: &mut Found) -> Result<(), BootInfoError> {
@@ -167,6 +170,7 @@ impl Found {
                 let is = |what: &[u8]| value.split(|byte| *byte == 0).any(|one| one == what);
                 node.is_gic_v3 = is(b"arm,gic-v3");
                 node.is_module = is(b"sarsen,module");
+                node.is_rtc = is(b"arm,pl031");
             }
             (NodeKind::Hypervisor, "interrupts") if word(value, 0) == Some(KIND_PPI) => {
                 self.upcall = word(value, 4).and_then(|number| number.checked_add(FIRST_PPI));
@@ -200,6 +204,7 @@ impl Found {
             (NodeKind::Hypervisor, _) => {
                 self.window = ranges.skip(1).find(|span| span.length() >= MIN_WINDOW)
             }
+            _ if node.is_rtc => self.rtc = ranges.next().map(|span| span.start),
             _ if node.is_gic_v3 && self.gic.is_none() => self.gic = ranges.next().zip(ranges.next()),
             _ => {}
         }
@@ -321,6 +326,10 @@ mod tests {
             .end();
         tree.begin("soc").begin("interrupt-controller@8000000");
         tree.cells("reg", &[0, 0, 0]).property("compatible", b"other\0").end().end();
+        tree.begin("pl031@9010000")
+            .cells("reg", &[0, 0x901_0000, 0, 0x1000])
+            .property("compatible", b"arm,pl031\0arm,primecell\0")
+            .end();
         tree.begin("intc@8000000")
             .cells("reg", &[0, 0x800_0000, 0, 0x1_0000, 0, 0x80a_0000, 0, 0xf6_0000])
             .property("compatible", b"arm,gic-v3\0")
@@ -343,6 +352,7 @@ mod tests {
         assert_eq!(info.command_line, "role=dom0");
         assert_eq!(info.modules.as_slice(), [b"cpio".as_slice()]);
         assert_eq!(info.seed, Some(&b"random bytes"[..]));
+        assert_eq!(info.rtc, Some(0x901_0000));
         assert!(info.memory_map.unwrap().is(Span::of(0x4000_0000, 0x800_0000), Kind::Ram));
         assert_eq!(info.window, Some(Span::of(1 << 32, 0x4000_0000)));
         let controller = info.controller.unwrap();
