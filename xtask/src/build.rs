@@ -131,7 +131,7 @@ pub fn subcommand(options: &Options) -> Result<()> {
     if options.board.is_none() && !board_file(&default_board(options.arch)).is_file() {
         let names = image_names(&load(&Options::default())?);
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        compile(&paths::repository(), options.arch, &names)?;
+        compile(&paths::repository(), &paths::target(), options.arch, &names)?;
         let folder = linker_folder(options.arch);
         names.iter().for_each(|name| println!("{}", folder.join(name).display()));
         eprintln!("There is no board for {} yet, hence no archive.", options.arch.name());
@@ -155,7 +155,7 @@ pub fn build(options: &Options) -> Result<Built> {
     } else {
         let names: Vec<&str> = built.symbols.keys().map(String::as_str).collect();
         check_images(&board)?;
-        compile(&paths::repository(), arch, &names)?;
+        compile(&paths::repository(), &paths::target(), arch, &names)?;
     }
     let step = ui::step("pack images");
     paths::create(built.folder.join("images"))?;
@@ -220,7 +220,12 @@ fn board_file(name: &str) -> PathBuf {
 
 /// What the linker made of an image, with its line tables.
 pub fn linked(arch: Arch, image: &str) -> PathBuf {
-    linker_folder(arch).join(image)
+    linked_in(&paths::target(), arch, image)
+}
+
+/// The same, of a build with another target folder.
+pub fn linked_in(target: &Path, arch: Arch, image: &str) -> PathBuf {
+    target.join(arch.target()).join(PROFILE).join(image)
 }
 
 /// Where cargo puts what the linker made.
@@ -263,11 +268,14 @@ fn check_images(board: &Board) -> Result<()> {
     board.check_images(is_there).map_err(|errors| mistakes(board.name(), &errors))
 }
 
-/// Compiles images of the workspace in `root` in one cargo run. Where they come to, [`linked`] tells.
+/// Compiles images of the workspace in `root` in one cargo run. Where they come to, [`linked_in`] tells.
+///
+/// A copy of the workspace has to have a `target` folder of its own: cargo tells packages apart by their paths
+/// within the workspace, and would take what it made of one copy's sources for the other's.
 ///
 /// # Errors
 /// When one does not compile; cargo has told why.
-pub fn compile(root: &Path, arch: Arch, names: &[&str]) -> Result<()> {
+pub fn compile(root: &Path, target: &Path, arch: Arch, names: &[&str]) -> Result<()> {
     let step = ui::step(format!("build domains for {}", arch.name()));
     let mut cargo = tool("cargo").args(["build", "--profile", PROFILE, "--target", &arch.target()]);
     for name in names {
@@ -276,7 +284,7 @@ pub fn compile(root: &Path, arch: Arch, names: &[&str]) -> Result<()> {
     // A variable would replace the flags in .cargo/config.toml, and the domains need those.
     let cargo = ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS"]
         .into_iter()
-        .fold(cargo.dir(root), |cargo, name| cargo.without_env(name));
+        .fold(cargo.dir(root).env("CARGO_TARGET_DIR", target), |cargo, name| cargo.without_env(name));
     cargo.run_loud(&step)?;
     step.done("");
     Ok(())

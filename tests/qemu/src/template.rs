@@ -1,7 +1,7 @@
 //! A new service: a copy of `stubdoms/template` under another name, and one entry of the board.
 //!
 //! It happens in a copy of the sources, so that the repository stays as it is. Only the new service is compiled
-//! there; cargo's folder is shared, so that the packages of others are not compiled anew.
+//! there, into a folder of its own: see [`build::compile`].
 
 use std::path::Path;
 use std::time::Duration;
@@ -48,8 +48,9 @@ fn template(stage: &Stage<'_>) -> Result<()> {
     paths::write(&image_toml, paths::read_text(&image_toml)? + ENTRY)?;
 
     let arch = stage.built().arch;
-    build::compile(&sources, arch, &[NAME])?;
-    let image = pack::pack(&paths::read(&build::linked(arch, NAME))?)?;
+    let target = stage.folder()?.join("target");
+    build::compile(&sources, &target, arch, &[NAME])?;
+    let image = pack::pack(&paths::read(&build::linked_in(&target, arch, NAME))?)?;
     ensure!(image.len() <= SMALL, "the image has {} bytes, and {SMALL} are the most", image.len());
     let board = Board::load(&sources.join("board-support/boards/qemu-x86_64/board.toml"))
         .map_err(|errors| anyhow!("{errors}"))?;
