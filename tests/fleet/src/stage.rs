@@ -9,11 +9,11 @@ use proto_manifest::{
     table::{Applications, Bus, Channel, Device, DeviceKind, Domain, Party, Pci, PciSelect, Table},
 };
 use proto_xen::DomId;
-use tests_fakexen::{Census, Executor, World};
+use tests_fakexen::{Census, Executor, World, executor::Outcome};
 
 use crate::{
     dom0::{self, Ground},
-    ground::{Builder, Config, Spawner},
+    ground::{Builder, Config, Seen, Spawner},
     image,
 };
 
@@ -90,8 +90,20 @@ impl Stage {
         let device = &table.devices[0];
         let Bus::Pci(pci) = &device.bus else { panic!("the card is on PCI") };
         let held = Held::take(dom0, leak(Config(world.clone())), device, pci).expect("the card is there");
-        let builder = Builder::new(dom0, table, archive, leak([held]), 0, b"files");
-        let server = Server::new(dom0, table.applications, 0, 1 << 20);
+        let builder = Builder::new(
+            dom0,
+            table,
+            archive,
+            leak([held]),
+            dom0_toolstack::build::Platform::X86 { signature: 0 },
+            b"files",
+        );
+        let server = Server::new(
+            dom0,
+            table.applications,
+            dom0_toolstack::build::Platform::X86 { signature: 0 },
+            1 << 20,
+        );
         let ground = Ground::new(dom0, builder, server, spawner.clone(), seed);
         spawner.spawn(DomId::DOM0, dom0::deaths(ground.clone()));
         spawner.spawn(DomId::DOM0, dom0::supervise(ground.clone(), Supervisor::of(table)));
@@ -105,8 +117,14 @@ impl Stage {
     pub fn until(&mut self, what: &str, mut done: impl FnMut(&Ground) -> bool) {
         let ground = self.ground.clone();
         let outcome = self.executor.run_until(PATIENCE, || done(&ground));
-        let seen = &ground.seen;
-        assert_eq!(outcome, tests_fakexen::executor::Outcome::Done, "{what}: {seen:?}");
+        let Seen { echoes, lives, started, ended, .. } = &*self.ground.seen;
+        let (lives, started, ended) = (lives.borrow(), started.borrow(), ended.borrow());
+        assert_eq!(
+            outcome,
+            Outcome::Done,
+            "{what}: {lives} lives, {} echoes, {started} applications started, {ended} ended",
+            echoes.borrow().len()
+        );
     }
 
     /// Ends everything, and checks that nothing is left.
