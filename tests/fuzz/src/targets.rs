@@ -3,6 +3,7 @@
 mod agent;
 mod boot;
 mod controller;
+mod device;
 mod eve;
 mod frames;
 mod input;
@@ -72,6 +73,8 @@ targets! {
     netif_slots: frames::netif_slots, frames::tx_slots, "both ends of a vif: each kind of slot";
     packet: frames::packet, frames::packets, "net: IPv4 and ARP";
     forward: frames::forward, frames::conversations, "net: frames from the wire and from guests, over time";
+    virtio_queue: board_support_drv::virtio::fuzz::queue, device::schedules, "net: a virtio device's used ring";
+    virtio_card: board_support_drv::virtio::fuzz::card, device::schedules, "net: a virtio network card";
     http_answer: stubdoms_web::fuzz::http_response, web::answers, "control: an HTTP answer, chunked or not";
     exchange: web::exchange, web::answers, "control: a connection's bytes, cut anywhere";
     url: stubdoms_web::fuzz::url, web::urls, "control: URLs, redirects, Content-Range";

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use dom0_toolstack::build::elf::Image;
+use dom0_toolstack::build::Platform;
+use dom0_toolstack::build::elf::{Image, Segment};
 use proto_manifest::archive::{Archive, Writer};
 use proto_manifest::board::Board;
 use proto_manifest::table::{self, Table};
@@ -160,16 +161,21 @@ pub(super) fn boards() -> Vec<Vec<u8>> {
 }
 
 pub(super) fn elf(bytes: &[u8]) {
-    let Ok(image) = Image::parse(bytes) else { return };
+    for platform in [Platform::X86 { signature: 0 }, Platform::Arm { seeds: || None }] {
+        if let Ok(image) = Image::parse(platform, bytes) {
+            check_image(&image);
+        }
+    }
+}
+
+fn check_image(image: &Image<'_>) {
     let mut free_from = 0;
     for segment in &image.segments {
         assert!(segment.start >= free_from && segment.data.len() as u64 <= segment.length);
         free_from = segment.start.checked_add(segment.length).expect("a segment within the address space");
     }
     assert_eq!(image.end(), free_from);
-    let within = |segment: &dom0_toolstack::build::elf::Segment<'_>| {
-        (segment.start..segment.end()).contains(&u64::from(image.entry))
-    };
+    let within = |segment: &Segment<'_>| (segment.start..segment.end()).contains(&image.entry);
     assert!(image.segments.iter().any(within), "the entry is in no segment");
     assert!(image.check_below(free_from).is_ok() && image.check_below(free_from - 1).is_err());
 }
@@ -178,10 +184,12 @@ pub(super) fn elf(bytes: &[u8]) {
 pub(super) fn elves() -> Vec<Vec<u8>> {
     const EM_X86_64: u16 = 62;
     const EM_AARCH64: u16 = 183;
-    [EM_X86_64, EM_AARCH64].map(small_elf).to_vec()
+    const EXEC: u16 = 2;
+    const DYN: u16 = 3;
+    vec![small_elf(EM_X86_64, EXEC, 0x10_0000), small_elf(EM_AARCH64, DYN, 0)]
 }
 
-fn small_elf(machine: u16) -> Vec<u8> {
+fn small_elf(machine: u16, kind: u16, base: u64) -> Vec<u8> {
     const LOAD: u32 = 1;
     const NOTE: u32 = 4;
     /// `XEN_ELFNOTE_PHYS32_ENTRY`.
@@ -192,12 +200,12 @@ fn small_elf(machine: u16) -> Vec<u8> {
         note.extend(word.to_le_bytes());
     }
     note.extend(b"Xen\0");
-    note.extend(0x10_0000u32.to_le_bytes());
+    note.extend((base as u32).to_le_bytes());
     let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
-    file.extend(2u16.to_le_bytes());
+    file.extend(kind.to_le_bytes());
     file.extend(machine.to_le_bytes());
     file.extend(1u32.to_le_bytes());
-    for word in [0x10_0000u64, 64, 0] {
+    for word in [base, 64, 0] {
         file.extend(word.to_le_bytes());
     }
     file.extend(0u32.to_le_bytes());
@@ -206,8 +214,8 @@ fn small_elf(machine: u16) -> Vec<u8> {
     }
     // Type, place in the file, address, bytes in the file, bytes in memory.
     for (kind, offset, address, in_file, in_memory) in [
-        (LOAD, body_at + 20, 0x10_0000u64, 6u64, 6u64),
-        (LOAD, body_at + 26, 0x10_2000, 4, 0x1234),
+        (LOAD, body_at + 20, base, 6u64, 6u64),
+        (LOAD, body_at + 26, base + 0x2000, 4, 0x1234),
         (NOTE, body_at, 0, 20, 20),
     ] {
         file.extend(kind.to_le_bytes());
