@@ -2,7 +2,8 @@
 //!
 //! | partition | what is in it |
 //! |---|---|
-//! | esp | `EFI/BOOT/BOOTX64.EFI` (GRUB), `EFI/BOOT/grub.cfg`, `sarsen/{xen.elf,dom0,archive.cpio}` |
+//! | esp, x86_64 | `EFI/BOOT/BOOTX64.EFI` (GRUB), `EFI/BOOT/grub.cfg`, `sarsen/{xen.elf,dom0,archive.cpio}` |
+//! | esp, aarch64 | `boot.scr` (U-Boot's script), `sarsen/{xen,dom0,archive.cpio}` |
 //! | slot-a, slot-b | nothing yet: the system boots from the ESP |
 //! | config | the provisioning files, which for now also travel in the archive |
 //! | persist | nothing yet |
@@ -10,12 +11,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use crate::build::Built;
 use crate::disk::{self, Kind, Partition};
 use crate::setup::{Firmware, Stock};
-use crate::{build, grub, paths, setup, ui};
+use crate::{build, grub, paths, setup, uboot, ui};
 
 /// Options of `image`.
 #[derive(Debug, Clone, clap::Args)]
@@ -66,7 +67,10 @@ pub fn make(built: &Built, stock: &Stock, config: Option<&Path>, output: &Path) 
                 ("sarsen/xen.elf".to_owned(), paths::read(&stock.xen)?),
             ])
         }
-        Firmware::UBoot { .. } => bail!("images are made for x86_64 so far, not for {}", built.arch.name()),
+        Firmware::UBoot { .. } => BTreeMap::from([
+            ("boot.scr".to_owned(), uboot::script(&built.xen_command_line(), &built.transports)?),
+            ("sarsen/xen".to_owned(), paths::read(&stock.xen)?),
+        ]),
     };
     esp.insert("sarsen/dom0".to_owned(), paths::read(&built.dom0)?);
     esp.insert("sarsen/archive.cpio".to_owned(), paths::read(&built.archive)?);

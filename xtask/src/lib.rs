@@ -31,4 +31,5 @@ pub mod site;
 pub mod symbolize;
 pub mod test;
 pub mod tool;
+pub mod uboot;
 pub mod ui;

@@ -58,7 +58,7 @@ fn console(stage: &Stage<'_>) -> Result<()> {
     stage.end(machine)
 }
 
-fn life(stage: &Stage<'_>) -> Result<()> {
+pub(crate) fn life(stage: &Stage<'_>) -> Result<()> {
     let site = stage.site()?;
     let controller = &site.controller;
     site.offer_sample(stage.built(), &config(&app("args = \"greeting=moin\"")))?;

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod aarch64;
 mod application;
 mod bad_app;
 mod bad_controller;
@@ -20,16 +21,24 @@ mod template;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use stage::Stage;
+use stage::{Shared, Stage};
+use xtask::build::Arch;
 
 /// One story.
 struct Story {
-    /// Its name, which is also that of its logs.
+    /// Its name, which is also that of its logs. It ends with `aarch64` if it is about that architecture,
+    /// and is about x86_64 otherwise.
     name: &'static str,
     /// What it shows, in one sentence.
     about: &'static str,
     /// Runs it.
     tell: fn(&Stage) -> anyhow::Result<()>,
+}
+
+impl Story {
+    fn arch(&self) -> Arch {
+        if self.name.ends_with(Arch::Aarch64.name()) { Arch::Aarch64 } else { Arch::X86_64 }
+    }
 }
 
 /// All stories, the quick ones first.
@@ -42,6 +51,7 @@ const STORIES: &[&[Story]] = &[
     bad_controller::STORIES,
     template::STORIES,
     restart::STORIES,
+    aarch64::STORIES,
 ];
 
 fn main() -> ExitCode {
@@ -63,18 +73,30 @@ fn main() -> ExitCode {
 
 /// Tells the stories one after the other and says how many failed.
 fn tell(stories: &[&Story]) -> usize {
-    let shared = match stage::prepare() {
-        Ok(shared) => shared,
-        Err(error) => {
-            println!("no story could be told: {error:#}");
-            return stories.len();
+    let mut failed = 0;
+    for arch in Arch::ALL {
+        let stories: Vec<&Story> = stories.iter().copied().filter(|story| story.arch() == arch).collect();
+        if stories.is_empty() {
+            continue;
         }
-    };
+        failed += match stage::prepare(arch) {
+            Ok(shared) => tell_on(&shared, &stories),
+            Err(error) => {
+                println!("no story of {} could be told: {error:#}", arch.name());
+                stories.len()
+            }
+        };
+    }
+    failed
+}
+
+/// Tells the stories of one architecture.
+fn tell_on(shared: &Shared, stories: &[&Story]) -> usize {
     let mut failed = 0;
     for story in stories {
         println!("story {}: {}", story.name, story.about);
         let started = Instant::now();
-        let result = (story.tell)(&Stage::new(story.name, &shared));
+        let result = (story.tell)(&Stage::new(story.name, shared));
         let seconds = started.elapsed().as_secs_f64();
         match result {
             Ok(()) => println!("ok   {} ({seconds:.1} s)", story.name),

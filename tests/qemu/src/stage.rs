@@ -8,22 +8,23 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, anyhow, bail};
 use proto_manifest::archive::{Archive, CONFIG, Writer};
-use xtask::build::{self, Built};
+use xtask::build::{self, Arch, Built};
 use xtask::qemu::{Listener, Machine, Options};
 use xtask::setup::{self, Stock};
 use xtask::site::Site;
 use xtask::{image, paths};
 
-/// What all stories share.
+/// What all stories of one architecture share.
 pub(crate) struct Shared {
     stock: Stock,
     built: Built,
 }
 
-/// Sets up and builds once for all stories.
-pub(crate) fn prepare() -> Result<Shared> {
-    setup::host_tools(&setup::Host::ALL)?;
-    Ok(Shared { stock: setup::stock(build::Arch::X86_64)?, built: build::build(&build::Options::default())? })
+/// Sets up and builds once for all stories of an architecture.
+pub(crate) fn prepare(arch: Arch) -> Result<Shared> {
+    setup::host_tools(setup::Host::boot(arch))?;
+    let options = build::Options { arch, ..build::Options::default() };
+    Ok(Shared { stock: setup::stock(arch)?, built: build::build(&options)? })
 }
 
 /// The entries of an archive by name.

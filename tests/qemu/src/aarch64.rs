@@ -1,0 +1,88 @@
+//! The same on aarch64: QEMU's `virt`, without an IOMMU.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use xtask::qemu::Boot;
+
+use crate::Story;
+use crate::application;
+use crate::stage::Stage;
+
+pub(crate) const STORIES: &[Story] = &[
+    Story { name: "boot-direct-aarch64", about: "QEMU loads Xen, and all services are ready", tell: direct },
+    Story {
+        name: "boot-uboot-aarch64",
+        about: "the disk image boots through U-Boot and Xen, and all services are ready",
+        tell: uboot,
+    },
+    Story {
+        name: "rebuild-aarch64",
+        about: "net is ended and built anew with its card again and again, and no memory is lost",
+        tell: rebuild,
+    },
+    Story {
+        name: "application-aarch64",
+        about: "a device boots from its disk, onboards, runs an application, and follows its configuration until it is removed",
+        tell: application::life,
+    },
+];
+
+/// Xen waits three seconds at its start because of its security mode, by its own clock.
+const BOOT: Duration = Duration::from_secs(60);
+
+fn direct(stage: &Stage<'_>) -> Result<()> {
+    let site = stage.site()?;
+    let mut machine = stage.start(&stage.provisioned(&site)?)?;
+    machine.wait_for_from("dom0", "sarsen dom0", BOOT)?;
+    machine.wait_for_from("dom0", "no IOMMU", BOOT)?;
+    ready(&mut machine)?;
+    stage.end(machine)
+}
+
+fn uboot(stage: &Stage<'_>) -> Result<()> {
+    let site = stage.site()?;
+    let mut machine = stage.start(&stage.disk(Some(&site))?)?;
+    machine.wait_for_from("firmware", "U-Boot: loading Xen", BOOT)?;
+    machine.wait_for_from("dom0", "sarsen dom0", BOOT)?;
+    ready(&mut machine)?;
+    stage.end(machine)
+}
+
+fn ready(machine: &mut xtask::qemu::Machine) -> Result<()> {
+    let mut left = vec!["domain net: ready", "domain control: ready"];
+    while !left.is_empty() {
+        let line = machine.wait_for_line("services that are ready", BOOT, |line| {
+            line.who == "dom0" && left.iter().any(|text| line.text.contains(text))
+        })?;
+        left.retain(|text| !line.text.contains(text));
+    }
+    Ok(())
+}
+
+/// Memory that is free ahead of each death of net, as dom0 tells it.
+fn rebuild(stage: &Stage<'_>) -> Result<()> {
+    const TIMES: usize = 4;
+    let site = stage.site()?;
+    let mut options = stage.provisioned(&site)?;
+    if let Boot::Direct { dom0_command_line, .. } = &mut options.boot {
+        dom0_command_line.push_str(&format!("drill=net:5000:{TIMES}"));
+    }
+    let mut machine = stage.start(&options)?;
+    for _ in 0..TIMES {
+        machine.wait_for_from("dom0", "measure kill-to-healthy.net", BOOT)?;
+        machine.wait_for_from("net", "uplink eth0: 10.0.2.15", BOOT)?;
+    }
+    machine.wait_for_from("dom0", "drill: done", BOOT)?;
+    let free: Vec<String> = machine
+        .lines()
+        .iter()
+        .filter(|line| line.who == "dom0" && line.text.contains("drill"))
+        .filter_map(|line| Some(line.text.rsplit_once(", ")?.1.to_owned()))
+        .collect();
+    println!("     {}", free.join(", "));
+    ensure!(free.len() == TIMES + 1, "dom0 told of {} lives", free.len());
+    ensure!(free.iter().all(|one| *one == free[0]), "memory is lost: {free:?}");
+    machine.quit();
+    Ok(())
+}
