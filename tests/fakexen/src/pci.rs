@@ -1,8 +1,8 @@
 //! A network card as dom0 sees it: configuration space, one register, and the rules that Xen and the hardware
 //! have for its owner and its interrupts.
 //!
-//! It is an 82574L (`e1000e`) without function-level reset: 128 KiB of registers in BAR 0, five MSI-X entries
-//! in BAR 3.
+//! It is an 82574L (`e1000e`): 128 KiB of registers in BAR 0, five MSI-X entries in BAR 3. It has function-level
+//! reset only after [`World::give_flr`].
 
 use std::collections::BTreeMap;
 
@@ -34,6 +34,7 @@ const BARS: [(u32, u32); 6] = [
     (0, 0),
     (0, 0),
 ];
+const EXPRESS: u16 = 0xe0;
 const MSIX: u16 = 0xa0;
 const COMMAND: u16 = 4;
 const MEMORY: u16 = 2;
@@ -69,6 +70,8 @@ pub(crate) struct Pci {
     next_pirq: u32,
     /// Nothing of the last owner runs on.
     quiet: bool,
+    /// Reads that are answered with ones: it is being reset.
+    away: u32,
 }
 
 impl Pci {
@@ -80,6 +83,7 @@ impl Pci {
             pirqs: BTreeMap::new(),
             next_pirq: 100,
             quiet: false,
+            away: 0,
         };
         card.put(0x00, &0x10d3_8086u32.to_le_bytes());
         card.put(0x06, &0x0010u16.to_le_bytes());
@@ -90,7 +94,7 @@ impl Pci {
         card.put(0x34, &[0xc8]);
         // Power management, then PCI Express without FLR, then MSI-X with 5 entries in BAR 3.
         card.put(0xc8, &[0x01, 0xe0]);
-        card.put(0xe0, &[0x10, MSIX as u8]);
+        card.put(EXPRESS, &[0x10, MSIX as u8]);
         card.put(MSIX, &[0x11, 0x00, (ENTRIES - 1) as u8, 0, 3, 0, 0, 0, 3, 0x20, 0, 0]);
         card
     }
@@ -101,6 +105,10 @@ impl Pci {
 
     fn word(&self, offset: u16) -> u16 {
         u16::from_le_bytes([self.config[usize::from(offset)], self.config[usize::from(offset) + 1]])
+    }
+
+    fn has_flr(&self) -> bool {
+        self.word(EXPRESS + 6) & 1 << 12 != 0
     }
 
     fn command(&self) -> u16 {
@@ -219,6 +227,17 @@ impl Pci {
         Ok(())
     }
 
+    /// Function-level reset: it is away for a while, and forgets its BARs, its command and what it did.
+    fn start_flr(&mut self) {
+        self.away = 3;
+        self.quiet = true;
+        self.put(COMMAND, &[0, 0]);
+        self.put(MSIX + 2, &(ENTRIES - 1).to_le_bytes());
+        for (number, (address, mask)) in BARS.iter().enumerate() {
+            self.put(0x10 + 4 * number as u16, &(address & !mask & 0xf).to_le_bytes());
+        }
+    }
+
     fn write_bar(&mut self, number: usize, value: u32) {
         assert_eq!(self.command() & 3, 0, "a BAR is written while the card decodes it");
         let (address, mask) = BARS[number];
@@ -256,7 +275,11 @@ impl World {
         if function != AT {
             return u32::MAX;
         }
-        let card = &self.state().pci;
+        let card = &mut self.state_mut().pci;
+        if card.away > 0 {
+            card.away -= 1;
+            return u32::MAX;
+        }
         u32::from(card.word(offset)) | u32::from(card.word(offset + 2)) << 16
     }
 
@@ -277,6 +300,10 @@ impl World {
             record.note(|| format!("msix {value:#06x}"));
         }
         pci.put(offset, &value.to_le_bytes());
+        if offset == EXPRESS + 8 && value & 1 << 15 != 0 && pci.has_flr() {
+            record.note(|| "flr".into());
+            pci.start_flr();
+        }
     }
 
     /// Writes the aligned 32-bit word at `offset`.
@@ -331,6 +358,11 @@ impl World {
     /// Changes a byte of it that the card itself sets.
     pub fn set_config(&self, offset: u8, value: u8) {
         self.state_mut().pci.config[usize::from(offset)] = value;
+    }
+
+    /// Gives the card function-level reset.
+    pub fn give_flr(&self) {
+        self.state_mut().pci.put(EXPRESS + 6, &(1u16 << 12).to_le_bytes());
     }
 
     /// Puts the card into quarantine, as an earlier owner's end does.

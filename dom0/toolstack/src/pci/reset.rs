@@ -24,8 +24,9 @@ mod e1000e {
     pub(super) const CTRL_RST: u32 = 1 << 26;
 }
 
-/// How often the end of a reset is looked for. One look takes at least a microsecond.
-const LOOKS: u32 = 10_000;
+/// How often the end of a reset is looked for. One look takes at least a microsecond, and a function-level
+/// reset may take 100 ms (PCI Express Base Specification 3.0, section 6.6.2).
+const LOOKS: u32 = 200_000;
 
 /// Resets a function that is not assigned to a domain, with bus mastering off and memory decode on.
 ///

@@ -2,7 +2,11 @@
 
 use std::vec::Vec;
 
-use proto_xen::{Errno, Sbdf};
+use board_support_hyp::Domctl;
+use proto_xen::{
+    Errno, Sbdf,
+    domctl::{CreateDomain, create_flags, emulation},
+};
 
 use super::{hold, nic, pci};
 use crate::{
@@ -96,4 +100,33 @@ fn a_hold_that_xen_refuses_is_told() {
     ground.restart(Some(Fault::nth(0).of(Call::MapPirq)));
     let error = hold(&ground, nic()).map(drop).unwrap_err();
     assert_eq!(error, PciError::Xen { function: AT, step: DeviceStep::Hold, errno: Errno::EIO });
+}
+
+#[test]
+fn a_function_that_can_be_reset_alone_is_and_finds_its_addresses_again() {
+    let ground = Ground::new();
+    ground.give_flr();
+    let held = hold(&ground, nic()).unwrap();
+    let before = ground.config();
+    ground.restart(None);
+    // The rest of the domain does not matter here.
+    let description = CreateDomain {
+        flags: create_flags::HVM | create_flags::HAP | create_flags::IOMMU,
+        max_vcpus: 1,
+        max_evtchn_port: 1,
+        max_grant_frames: 1,
+        max_maptrack_frames: 1,
+        grant_opts: 1,
+        arch: [emulation::LAPIC, 0, 0, 0],
+        ..CreateDomain::default()
+    };
+    let id = ground.dom0.create_domain(&description).unwrap();
+    let passthrough = held.assign(id).unwrap();
+    assert_eq!(ground.calls()[1], "flr");
+    assert!(!ground.calls().iter().any(|call| call == "reset"), "one reset is enough");
+    assert_eq!(ground.config()[0x10..0x28], before[0x10..0x28], "BARs");
+    drop(passthrough);
+    ground.dom0.destroy_domain(id).unwrap();
+    assert_eq!(ground.config()[4..6], before[4..6], "command");
+    ground.assert_clean("ended");
 }
