@@ -1,12 +1,12 @@
 //! Measurements on a running system, in their order:
-//! `measure=pause:SECONDS+idle:SECONDS+channel:NAME:COUNT+create:NAME:COUNT` on dom0's command line.
+//! `measure=pause:SECONDS+idle:SECONDS+channel:NAME:COUNT+create:NAME:MIB:COUNT` on dom0's command line.
 //!
 //! - `pause`: lets pass what comes after a start;
 //! - `idle`: how often dom0 and each service wakes, and what each domain takes of the CPU. One wake-up of a
 //!   service in a second is the supervisor's question;
 //! - `channel`: from a message to service NAME to its answer, and bytes of the largest messages that it
 //!   sends as fast as it can, COUNT of each;
-//! - `create`: from nothing until it runs, COUNT times, for a domain of 4 MiB from `images/NAME` of the
+//! - `create`: from nothing until it runs, COUNT times, for a domain of MIB MiB from `images/NAME` of the
 //!   archive.
 //!
 //! What comes of it are lines `measure WHAT N UNIT`, and `measurements: done` at the end.
@@ -35,8 +35,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const PARTS: u32 = 5;
 /// Our pings have numbers from here on, which the supervisor does not come to.
 const FIRST_PING: u32 = 1 << 31;
-/// Memory of a domain that is created.
-const DOMAIN_BYTES: u64 = 4 << 20;
 /// How long it runs, and how long Xen has to free its memory after it was destroyed.
 const SETTLE: Duration = Duration::from_millis(50);
 
@@ -99,7 +97,10 @@ async fn one(ground: &Ground, order: &str) -> Result<(), String> {
         None if rest == "pause" => sleep(Duration::from_secs(number.into())).await,
         None if rest == "idle" => idle(ground, number).await?,
         Some(("channel", name)) => channel(ground, name, number).await?,
-        Some(("create", name)) => create(ground, name, number).await?,
+        Some(("create", of)) => {
+            let (name, mib) = of.rsplit_once(':').ok_or("it has no memory")?;
+            create(ground, name, mib.parse::<u16>().map_err(text)?, number).await?;
+        }
         _ => return Err("nothing of that name is measured".into()),
     }
     Ok(())
@@ -188,21 +189,22 @@ async fn channel(ground: &Ground, name: &str, count: u32) -> Result<(), String> 
     Ok(())
 }
 
-async fn create(ground: &Ground, name: &str, count: u32) -> Result<(), String> {
+async fn create(ground: &Ground, name: &str, mib: u16, count: u32) -> Result<(), String> {
     let (archive, platform) = {
         let builder = ground.services.builder();
         (builder.archive, builder.platform)
     };
     let path = format!("images/{name}");
     let image = archive.find(&path).ok_or_else(|| format!("the archive has no {path}"))?;
-    let memory_pages = DOMAIN_BYTES / PAGE_SIZE as u64;
+    let memory_pages = (u64::from(mib) << 20) / PAGE_SIZE as u64;
+    let what = format!("create-{mib}MiB");
     let order = Order { image, memory_pages, vcpus: 1, cpus: 0, command_line: "", platform };
     for _ in 0..count {
         let started = now();
         let application = Application::build(&XEN, &order).map_err(text)?;
         application.unpause().map_err(text)?;
         let hundredths = (now() - started).as_micros() / 10;
-        tell("create-4MiB", name, format!("{}.{:02} ms", hundredths / 100, hundredths % 100));
+        tell(&what, name, format!("{}.{:02} ms", hundredths / 100, hundredths % 100));
         sleep(SETTLE).await;
         application.pause();
         drop(application);

@@ -54,7 +54,7 @@ pub struct Options {
     #[arg(long, value_enum, value_name = "PART")]
     pub part: Vec<Part>,
     /// Start a Debian dom0 with xl as often, and tell how its times compare
-    #[arg(long)]
+    #[arg(long, conflicts_with = "uefi")]
     pub debian: bool,
     /// Seconds after which one start is given up
     #[arg(long, default_value_t = 90, value_name = "SECONDS")]
@@ -91,8 +91,6 @@ const APPLICATION: &str = "application";
 
 /// When the last service said that it does its work.
 const HEALTHY: &str = "power-on to all services ready";
-/// From control's order until the sample application runs.
-const CREATE: &str = "dom0 create.hello";
 
 /// Points of the boot that the console tells: name, speaker, part of the line.
 const POINTS: [(&str, &str, &str); 5] = [
@@ -133,26 +131,23 @@ pub fn bench(options: &Options) -> Result<()> {
     let mut bench =
         Bench { options, stock, samples: Samples::default(), failures: Vec::new(), megahertz: None };
     let parts = if options.part.is_empty() { Part::value_variants() } else { &options.part };
-    let mut built = None;
-    for run in 1..=if parts.contains(&Part::Boot) { options.runs } else { 0 } {
-        let (site, now) = bench.build()?;
-        if run == 1 {
-            sizes(&now, &mut bench.samples)?;
+    let mut debian = None;
+    for run in 1..=options.runs {
+        // In turn: a host that has other work has it for both.
+        if parts.contains(&Part::Boot) {
+            bench.start(run)?;
         }
-        bench.start(run, &site, &now)?;
-        built = Some(now);
+        if options.debian {
+            let debian = match &mut debian {
+                Some(debian) => debian,
+                None => debian.insert(bench.debian()?),
+            };
+            bench.start_debian(run, debian);
+        }
     }
     for order in parts.iter().flat_map(|part| part.orders()) {
-        let (site, now) = bench.build()?;
-        bench.attempt(order.name, |bench| order.measure(&bench.stock, &now, &site, &mut bench.samples));
-        built = Some(now);
-    }
-    if options.debian {
-        let built = match built {
-            Some(built) => built,
-            None => bench.build()?.1,
-        };
-        bench.debians(&built)?;
+        let (site, built) = bench.build()?;
+        bench.attempt(order.name, |bench| order.measure(&bench.stock, &built, &site, &mut bench.samples));
     }
     let Bench { samples, failures, .. } = bench;
     let values = samples.summaries();
@@ -203,27 +198,34 @@ impl Bench<'_> {
     }
 
     /// Starts our system.
-    fn start(&mut self, run: u32, site: &Site, built: &Built) -> Result<()> {
-        site.offer_sample(built, site::CONFIG)?;
-        let machine = machine(self.options, &self.stock, built, site)?;
+    fn start(&mut self, run: u32) -> Result<()> {
+        let (site, built) = self.build()?;
+        if run == 1 {
+            sizes(&built, &mut self.samples)?;
+        }
+        site.offer_sample(&built, site::CONFIG)?;
+        let machine = machine(self.options, &self.stock, &built, &site)?;
         self.attempt(&format!("start {run} of {}", self.options.runs), |bench| {
             let timeout = Duration::from_secs(bench.options.timeout);
-            let lines = measure(&machine, site, timeout, &mut bench.samples)?;
+            let lines = measure(&machine, &site, timeout, &mut bench.samples)?;
             bench.megahertz = debian::megahertz(&lines).or(bench.megahertz);
             Ok(())
         });
         Ok(())
     }
 
-    /// Starts Debian as often.
-    fn debians(&mut self, built: &Built) -> Result<()> {
-        let debian = Debian::make(paths::output("bench-debian"), built)?;
-        for run in 1..=self.options.runs {
-            self.attempt(&format!("Debian's start {run} of {}", self.options.runs), |bench| {
-                debian.measure(&bench.stock, built, bench.megahertz, &mut bench.samples)
-            });
-        }
-        Ok(())
+    /// A Debian dom0 with the application of our build.
+    fn debian(&self) -> Result<Debian> {
+        Debian::make(paths::output("bench-debian"), &self.build()?.1)
+    }
+
+    /// Starts it.
+    fn start_debian(&mut self, run: u32, debian: &Debian) {
+        self.attempt(&format!("Debian's start {run} of {}", self.options.runs), |bench| {
+            let lines = debian.measure(&bench.stock, bench.megahertz, &mut bench.samples)?;
+            bench.megahertz = debian::megahertz(&lines).or(bench.megahertz);
+            Ok(())
+        });
     }
 
     /// Does one start. One that goes wrong does not end the run.

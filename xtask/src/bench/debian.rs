@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use proto_manifest::board::Machine as Board;
 
 use self::initrd::Initrd;
 use super::samples::{Samples, Summary, ratio};
@@ -94,12 +95,15 @@ const SPANS: [(&str, &str, &str); 2] =
     [(CREATE, "bench creating", "bench created"), (DESTROY, "bench destroying", "bench destroyed")];
 
 /// What is compared: ours, Debian's.
-const PAIRS: [(&str, &str); 2] = [(super::HEALTHY, READY), (super::CREATE, CREATE)];
+const PAIRS: [(&str, &str); 2] = [(super::HEALTHY, READY), (OUR_CREATE, CREATE)];
+/// The creation of the same application with the same memory.
+const OUR_CREATE: &str = "dom0 create-8MiB.hello";
 
 /// A Debian dom0, ready to be started.
 #[derive(Debug)]
 pub struct Debian {
     folder: PathBuf,
+    machine: Board,
 }
 
 impl Debian {
@@ -117,30 +121,25 @@ impl Debian {
         let initrd = ramdisk(&kernel, &packages, &paths::read(&built.image(build::SAMPLE))?)?;
         paths::write(&folder.join("archive.cpio"), &initrd)?;
         step.done(format!("{} KiB", initrd.len().div_ceil(1024)));
-        Ok(Self { folder })
+        Ok(Self { folder, machine: built.machine.clone() })
     }
 
-    /// One start: to the last creation.
+    /// One start: to the last creation. Gives the console. `megahertz` is the processor's frequency, if it is
+    /// known.
     ///
     /// # Errors
     /// When the machine or one of the programs fails; the end of the console is in the error.
-    pub fn measure(
-        &self,
-        stock: &Stock,
-        built: &Built,
-        megahertz: Option<f64>,
-        samples: &mut Samples,
-    ) -> Result<()> {
+    pub fn measure(&self, stock: &Stock, megahertz: Option<f64>, samples: &mut Samples) -> Result<Vec<Line>> {
         let boot = Boot::Direct {
             xen: stock.xen.clone(),
             command_line: format!(
                 "{} dom0_mem={MEMORY_MIB}M,max:{MEMORY_MIB}M",
-                built.machine.xen_options.join(" ")
+                self.machine.xen_options.join(" ")
             ),
             dom0_command_line: linux_words(megahertz),
             folder: self.folder.clone(),
         };
-        let options = MachineOptions::new(build::Arch::X86_64, boot, built.machine.memory_mib);
+        let options = MachineOptions::new(build::Arch::X86_64, boot, self.machine.memory_mib);
         let mut machine = Machine::start(&options, None)?;
         machine.wait_for("bench done", PATIENCE)?;
         let lines = machine.lines();
@@ -148,7 +147,8 @@ impl Debian {
         if let Some(failure) = lines.iter().find(|line| line.text.contains("bench failed")) {
             bail!("{}", failure.text);
         }
-        points(&lines, samples)
+        points(&lines, samples)?;
+        Ok(lines)
     }
 }
 
@@ -302,12 +302,12 @@ mod tests {
         assert_eq!(megahertz(&lines), Some(2596.128));
         let mut samples = Samples::default();
         points(&lines, &mut samples).unwrap();
-        samples.add(super::super::CREATE, "ms", 20.0);
+        samples.add(OUR_CREATE, "ms", 20.0);
         let values = samples.summaries();
         let median = |name: &str| values.iter().find(|value| value.name == name).unwrap().median;
         assert_eq!([median(READY), median(CREATE), median(DESTROY)], [30_000.0, 2000.0, 500.0]);
         // Nothing of ours to compare the start with.
-        let expected = format!("{CREATE} (2000.0 ms) is 100.0 times {} (20.0 ms)\n", super::super::CREATE);
+        let expected = format!("{CREATE} (2000.0 ms) is 100.0 times {} (20.0 ms)\n", OUR_CREATE);
         assert_eq!(ratios(&values), expected);
     }
 
