@@ -1,7 +1,8 @@
 //! Cycles: an application is built, let run and ended, some times over.
 //!
-//! `cycles=NAME:COUNT` on dom0's command line, with `images/NAME` of the archive as its image. What it shows is
-//! that nothing of a domain is left when it is gone: no page of memory, no port.
+//! `cycles=NAME:COUNT:VCPUS` on dom0's command line, with `images/NAME` of the archive as its image. What it
+//! shows is that nothing of a domain is left when it is gone: no page of memory, no port. The vCPUs are pinned
+//! to the machine's first CPU.
 
 use alloc::{format, rc::Rc, string::String};
 use core::{fmt::Display, time::Duration};
@@ -49,27 +50,28 @@ impl Count {
 pub(crate) async fn run(ground: Rc<Ground>, order: &'static str) {
     let mut parts = order.split(':');
     let name = parts.next().unwrap_or_default();
-    let Some(count) = parts.next().and_then(|part| part.parse::<u32>().ok()) else {
-        log::error!(target: "dom0", "cycles={order}: it is cycles=NAME:COUNT [{}]", boot::BAD_OPTION);
+    let mut number = || parts.next().and_then(|part| part.parse::<u32>().ok());
+    let (Some(count), Some(vcpus)) = (number(), number()) else {
+        log::error!(target: "dom0", "cycles={order}: it is cycles=NAME:COUNT:VCPUS [{}]", boot::BAD_OPTION);
         return;
     };
-    match all(&ground, name, count).await {
+    match all(&ground, name, count, vcpus).await {
         Ok(line) => log::info!(target: "dom0", "cycles: {line}"),
         Err(error) => log::error!(target: "dom0", "cycles: {error} [{}]", svc::DRILL),
     }
 }
 
-async fn all(ground: &Ground, name: &str, count: u32) -> Result<String, String> {
+async fn all(ground: &Ground, name: &str, count: u32, vcpus: u32) -> Result<String, String> {
     let (archive, platform) = {
         let builder = ground.services.builder();
         (builder.archive, builder.platform)
     };
     let path = format!("images/{name}");
     let image = archive.find(&path).ok_or_else(|| format!("the archive has no {path}"))?;
-    let order = Order { image, memory_pages: MEMORY_PAGES, vcpus: 1, cpus: 0, command_line: "", platform };
+    let order = Order { image, memory_pages: MEMORY_PAGES, vcpus, cpus: 1, command_line: "", platform };
     let before = Count::take().map_err(text)?;
-    let started = now();
     let mut last = DomId(0);
+    let started = now();
     for _ in 0..count {
         let id = once(&order).await?;
         if id <= last {

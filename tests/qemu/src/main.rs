@@ -13,6 +13,7 @@ mod bad_controller;
 mod bad_image;
 mod boot;
 mod built;
+mod create_destroy;
 mod guest;
 mod restart;
 mod stage;
@@ -44,6 +45,7 @@ impl Story {
 /// All stories, the quick ones first.
 const STORIES: &[&[Story]] = &[
     boot::STORIES,
+    create_destroy::STORIES,
     guest::STORIES,
     bad_image::STORIES,
     application::STORIES,

@@ -1,0 +1,58 @@
+//! Domains that come and go leave nothing in Xen.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use proto_manifest::archive::{IMAGES, TABLE};
+use proto_manifest::table::Table;
+use xtask::build::SAMPLE;
+use xtask::paths;
+use xtask::qemu::Boot;
+
+use crate::Story;
+use crate::stage::Stage;
+
+pub(crate) const STORIES: &[Story] = &[Story {
+    name: "create-destroy",
+    about: "200 applications are built, speak and are destroyed, and Xen has every page and port back",
+    tell: create_destroy,
+}];
+
+/// Lives of the sample application.
+const COUNT: u32 = 200;
+
+/// How long they may take, the boot included.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+fn create_destroy(stage: &Stage<'_>) -> Result<()> {
+    let sample = paths::read(&stage.built().image(SAMPLE))?;
+    let mut options = stage.direct_with(|entries| {
+        // Nobody else who comes and goes: what is counted is what the applications leave.
+        let table = entries.get_mut(TABLE).with_context(|| format!("the archive has no `{TABLE}`"))?;
+        let mut alone = Table::decode(table)?;
+        alone.channels.clear();
+        alone.domains.clear();
+        alone.devices.clear();
+        let mut buffer = [0; proto_manifest::table::MAX_BYTES];
+        *table = alone.encode(&mut buffer)?.to_vec();
+        entries.insert(format!("{IMAGES}{SAMPLE}"), sample);
+        Ok(())
+    })?;
+    if let Boot::Direct { dom0_command_line, .. } = &mut options.boot {
+        dom0_command_line.push_str(&format!("cycles={SAMPLE}:{COUNT}:1"));
+    }
+    let mut machine = stage.start(&options)?;
+    let line = machine.wait_for_from("dom0", "cycles:", PATIENCE)?.text;
+    let wanted = format!("{COUNT} lives of {SAMPLE} in ");
+    ensure!(line.contains(&wanted), "{line}");
+    let numbers = |after: &str| -> Result<Vec<u64>> {
+        let (_, rest) = line.split_once(after).with_context(|| format!("no `{after}` in `{line}`"))?;
+        let words = rest.split(|letter: char| !letter.is_ascii_digit()).filter(|word| !word.is_empty());
+        words.take(2).map(|word| Ok(word.parse()?)).collect()
+    };
+    for counted in ["free pages ", "first free port "] {
+        let counts = numbers(counted)?;
+        ensure!(counts.len() == 2 && counts[0] == counts[1], "{counted}before and after differ: {line}");
+    }
+    stage.end(machine)
+}
