@@ -2,7 +2,7 @@
 //!
 //! What is done when is `dom0/supervisor`'s to decide; [`crate::supervision`] calls what is here.
 
-use alloc::{collections::VecDeque, rc::Rc, vec::Vec};
+use alloc::{collections::VecDeque, format, rc::Rc, vec::Vec};
 use core::{
     cell::{Cell, RefCell, RefMut},
     time::Duration,
@@ -12,6 +12,7 @@ use board_support_hyp::{Console, Shared, Xen};
 use board_support_pv::channel::{Channel, ChannelError, Receiver, Sender};
 use board_support_rt::{
     Domain, epitaph,
+    log::STARTS_HEARD,
     timer::{Elapsed, Instant, now, with_deadline},
 };
 use dom0_supervisor::{Event, Input, Life, Reason, ServiceId};
@@ -39,6 +40,9 @@ use crate::{
     control,
     ground::{Bell, Builder, Ground, Leash, Line, Page, Service, map},
 };
+
+/// The most lines of a service's last words that are shown.
+const MAX_LAST_LINES: usize = 64;
 
 /// dom0's end of a service's channel `dom0`.
 type Supervision = Channel<Line, Page, ToService, FromService>;
@@ -248,7 +252,13 @@ impl Services {
         dead.dead.set(true);
         let words = map(id, dead.service.epitaph()).ok().and_then(|page| epitaph::read(page.words()));
         let name = dead.service.name();
-        // The rest of the words is a backtrace, which was on Xen's console.
+        // The rest of the words is a backtrace, which was on Xen's console if the service has a way there.
+        let rest =
+            words.as_deref().filter(|_| !STARTS_HEARD).into_iter().flat_map(|words| words.lines().skip(1));
+        for line in rest.take(MAX_LAST_LINES) {
+            // There is nobody to tell if the console refuses.
+            let _ = Xen.write(format!("({id}) {line}\n").as_bytes());
+        }
         let first = words.as_deref().and_then(|words| words.lines().next());
         let why = match first {
             Some(words) => {
@@ -342,7 +352,7 @@ async fn hear(
     mut receiver: Receiver<'_, Line, Page, FromService>,
 ) -> Result<(), ChannelError> {
     let Desk { name, id, instance, .. } = desk;
-    // Until its log is forwarded, a service writes to Xen's console itself.
+    // Until its log is forwarded, a service writes to Xen's console itself, if it has a way there.
     let opened = now();
     let mut lines = LineLimit::new();
     loop {
@@ -368,7 +378,8 @@ async fn hear(
                 log::info!(target: "dom0", "domain {name}: ready after {} ms", took.as_millis());
             }
             FromService::Log(record) => {
-                if record.at_ns >= opened.as_nanos() && lines.show(now().as_nanos()) {
+                let unheard = !STARTS_HEARD || record.at_ns >= opened.as_nanos();
+                if unheard && lines.show(now().as_nanos()) {
                     // There is nobody to tell if the console refuses.
                     let _ = Xen.write(line::of_service(*id, &record).as_bytes());
                 }

@@ -22,6 +22,9 @@ use log::Metadata;
 
 use crate::timer;
 
+/// Whether a domain that is not dom0 has its lines on Xen's console before somebody forwards them.
+pub const STARTS_HEARD: bool = debug_port::IS_THERE;
+
 /// Most bytes of a line.
 pub const MAX_LINE: usize = 480;
 /// Most lines of the queue.

@@ -7,6 +7,9 @@ use core::arch::asm;
 
 const PORT: u16 = 0xe9;
 
+/// Whether there is one.
+pub const IS_THERE: bool = true;
+
 /// Writes `text`.
 pub fn write(text: &[u8]) {
     // SAFETY:
