@@ -2,7 +2,8 @@
 //!
 //! Answers are never dropped; there is one for each request, and dom0 takes no request while the
 //! queue is not [`Outbox::has_room`]. Log lines and console bytes are dropped when there are too
-//! many, and counted; the counts follow at once when there is room again.
+//! many, and counted; the counts follow at once when there is room again. Each domain and each
+//! console has a share of its own, so that one that floods loses its own lines and not those of others.
 
 use alloc::collections::VecDeque;
 
@@ -10,9 +11,13 @@ use heapless::Vec;
 use proto_svc::device::{AppId, MAX_PIECE, ToControl};
 
 /// Messages, of every kind, from which on no request is taken.
-const MAX_MESSAGES: usize = 64;
+const MAX_MESSAGES: usize = 136;
 /// Messages from which on a log line or console bytes are dropped. Each is about a KiB.
-const MAX_LOSSY: usize = 48;
+const MAX_LOSSY: usize = 120;
+/// Most log lines of one domain: three that flood leave room for all consoles.
+const MAX_OF_ONE_DOMAIN: usize = 32;
+/// Most messages of one console.
+const MAX_OF_ONE_CONSOLE: usize = 6;
 
 /// The queue.
 #[derive(Debug, Default)]
@@ -40,7 +45,11 @@ impl Outbox {
 
     /// Adds a log line, or counts it.
     pub fn push_log(&mut self, message: ToControl) {
-        if self.accepts_lossy() {
+        let of_the_same = |other: &&ToControl| match (&message, other) {
+            (ToControl::Log { domain, .. }, ToControl::Log { domain: other, .. }) => domain == other,
+            _ => false,
+        };
+        if self.accepts_lossy() && self.queue.iter().filter(of_the_same).count() < MAX_OF_ONE_DOMAIN {
             self.queue.push_back(message);
         } else {
             self.lose_lines(1);
@@ -63,8 +72,11 @@ impl Outbox {
             let _ = bytes.extend_from_slice(now);
             rest = later;
         }
+        let of_the_same = |other: &&ToControl| matches!(other, ToControl::ConsoleOutput { app: other, .. } if *other == app);
+        let mut share = self.queue.iter().filter(of_the_same).count();
         for piece in rest.chunks(MAX_PIECE) {
-            if self.accepts_lossy() {
+            if self.accepts_lossy() && share < MAX_OF_ONE_CONSOLE {
+                share += 1;
                 let bytes = Vec::from_slice(piece).unwrap_or_default();
                 self.queue.push_back(ToControl::ConsoleOutput { app, bytes });
             } else {
@@ -111,25 +123,54 @@ mod tests {
 
     const APP: AppId = AppId([1; 16]);
 
-    fn log() -> ToControl {
+    fn log_of(domain: &str) -> ToControl {
         let record = LogRecord { level: Level::Info, at_ns: 1, text: "a line".try_into().unwrap() };
-        ToControl::Log { domain: "net".try_into().unwrap(), record }
+        ToControl::Log { domain: domain.try_into().unwrap(), record }
+    }
+
+    fn log() -> ToControl {
+        log_of("net")
     }
 
     #[test]
     fn lines_are_dropped_and_counted_where_answers_still_fit() {
         let mut outbox = Outbox::new();
-        (0..MAX_LOSSY + 5).for_each(|_| outbox.push_log(log()));
+        let names = ["net", "control", "dom0", "vault"];
+        names.iter().for_each(|name| (0..MAX_OF_ONE_DOMAIN).for_each(|_| outbox.push_log(log_of(name))));
         outbox.push_console(APP, &[0; 1000]);
         let answer = ToControl::State { app: APP, state: AppState::Stopped(StopReason::Crash) };
         outbox.push(answer.clone());
         assert!(outbox.has_room());
-        for _ in 0..MAX_LOSSY {
-            assert_eq!(outbox.pop(), Some(log()));
+        for place in 0..MAX_LOSSY {
+            assert_eq!(outbox.pop(), Some(log_of(names[place / MAX_OF_ONE_DOMAIN])));
         }
         assert_eq!(outbox.pop(), Some(answer));
-        assert_eq!(outbox.pop(), Some(ToControl::Lost { lines: 5, console_bytes: 1000 }));
+        let lines = (names.len() * MAX_OF_ONE_DOMAIN - MAX_LOSSY) as u32;
+        assert_eq!(outbox.pop(), Some(ToControl::Lost { lines, console_bytes: 1000 }));
         assert_eq!(outbox.pop(), None);
+    }
+
+    #[test]
+    fn who_floods_loses_his_own() {
+        let mut outbox = Outbox::new();
+        let other = AppId([2; 16]);
+        (0..1000).for_each(|_| outbox.push_log(log()));
+        (0..1000).for_each(|_| outbox.push_console(APP, &[b'x'; 512]));
+        // As much of each of the others as there would be without the flood.
+        (0..MAX_OF_ONE_DOMAIN).for_each(|_| outbox.push_log(log_of("control")));
+        outbox.push_console(other, &[b'y'; MAX_PIECE * MAX_OF_ONE_CONSOLE]);
+        let (mut lines, mut bytes, mut lost) = (0, 0, None);
+        while let Some(message) = outbox.pop() {
+            match message {
+                ToControl::Log { domain, .. } if domain == "control" => lines += 1,
+                ToControl::ConsoleOutput { app, bytes: some } if app == other => bytes += some.len(),
+                ToControl::Lost { lines, console_bytes } => lost = Some((lines, console_bytes)),
+                _ => {}
+            }
+        }
+        assert_eq!((lines, bytes), (MAX_OF_ONE_DOMAIN, MAX_PIECE * MAX_OF_ONE_CONSOLE));
+        let kept = (MAX_PIECE * MAX_OF_ONE_CONSOLE) as u32;
+        assert_eq!(lost, Some((1000 - MAX_OF_ONE_DOMAIN as u32, 512_000 - kept)));
     }
 
     #[test]
