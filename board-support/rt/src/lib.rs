@@ -62,11 +62,11 @@ mod panic;
 pub mod pci;
 #[cfg(target_os = "none")]
 mod platform;
-#[cfg(any(target_os = "none", all(test, not(loom))))]
-pub mod tasks;
 #[cfg(target_os = "none")]
 #[doc(hidden)]
 pub mod prove;
+#[cfg(any(target_os = "none", all(test, not(loom))))]
+pub mod tasks;
 #[cfg(target_os = "none")]
 pub mod wallclock;
 

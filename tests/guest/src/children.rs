@@ -44,10 +44,14 @@ const ENDINGS: &[(&str, StopReason)] = &[
     ("heap_exhausted", StopReason::Crash),
 ];
 
-pub(crate) async fn check(tally: &mut Tally, boot: &Boot, wiring: &Wiring) {
+/// The channel to dom0 is given back open: a service that closes it counts as broken.
+pub(crate) async fn check(tally: &mut Tally, boot: &Boot, wiring: &Wiring) -> Option<Host> {
     let mut host = match Host::open(boot, wiring).await {
         Ok(host) => host,
-        Err(why) => return tally.case("children_can_be_started", Err(why)).await,
+        Err(why) => {
+            tally.case("children_can_be_started", Err(why)).await;
+            return None;
+        }
     };
     tally.case("children_can_be_started", Ok(())).await;
     for (case, reason) in ENDINGS {
@@ -58,6 +62,7 @@ pub(crate) async fn check(tally: &mut Tally, boot: &Boot, wiring: &Wiring) {
     tally.case("child_has_a_console", host.report("console").await.map(drop)).await;
     tally.case("two_lives_draw_other_numbers", host.entropy().await).await;
     tally.case("too_little_memory_is_refused", host.too_little().await).await;
+    Some(host)
 }
 
 /// How a child lived.
@@ -67,7 +72,7 @@ struct Life {
 }
 
 /// dom0, as who starts applications.
-struct Host {
+pub(crate) struct Host {
     channel: Owned<FromControl, ToControl>,
     image: &'static [u8],
     sha256: [u8; 32],

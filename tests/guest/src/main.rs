@@ -65,8 +65,10 @@ async fn main(boot: board_support_rt::Boot, spawner: board_support_rt::Spawner) 
     pair::check(&mut tally, peers).await;
     space::check(&mut tally, &boot, &wiring).await;
     xen::check(&mut tally).await;
-    children::check(&mut tally, &boot, &wiring).await;
+    let host = children::check(&mut tally, &boot, &wiring).await;
     tally.end();
+    core::future::pending::<()>().await;
+    drop(host);
 }
 
 #[cfg(not(target_os = "none"))]

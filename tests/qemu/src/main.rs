@@ -8,6 +8,7 @@
 
 mod aarch64;
 mod application;
+mod attacker;
 mod bad_app;
 mod bad_controller;
 mod bad_image;
@@ -47,6 +48,7 @@ const STORIES: &[&[Story]] = &[
     boot::STORIES,
     create_destroy::STORIES,
     guest::STORIES,
+    attacker::STORIES,
     bad_image::STORIES,
     application::STORIES,
     bad_app::STORIES,

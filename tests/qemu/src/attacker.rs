@@ -1,0 +1,125 @@
+//! Domains that attack: they are refused, and nobody else is harmed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use xtask::site::{self, Site};
+
+use crate::Story;
+use crate::application::{PATIENCE, app, config, no_violations};
+use crate::built;
+use crate::guest::finished;
+use crate::stage::Stage;
+
+pub(crate) const STORIES: &[Story] = &[
+    Story {
+        name: "attacker",
+        about: "an application asks Xen for what is others', hoards memory, floods and lies on its console; net, control and another application go on",
+        tell: application,
+    },
+    Story {
+        name: "liars",
+        about: "five services lie to dom0 on their channels, while a domain beside them has dom0 build others",
+        tell: liars,
+    },
+];
+
+/// The attacker's name as an application.
+const ATTACKER: &str = "attacker";
+
+fn application(stage: &Stage<'_>) -> Result<()> {
+    let image = built::domain(stage.built().arch, "tests-guest-attacker", "attacker")?;
+    let site = stage.site()?;
+    let controller = &site.controller;
+    let hello = app("args = \"greeting=tick-tock\"");
+    site.offer_sample(stage.built(), &config(&hello))?;
+    controller.put_content("attacker.elf", &image)?;
+    let mut machine = stage.start(&stage.provisioned(&site)?)?;
+    controller.wait_app_state(site::APP, "RUNNING", PATIENCE)?;
+
+    // The victims are there; now the attacker comes.
+    let attacker = app("").replace("\"hello\"", "\"attacker\"").replace("hello.elf", "attacker.elf");
+    controller.set_config(&config(&(hello + &attacker)))?;
+    controller.wait_app_line(ATTACKER, "attacker: ", PATIENCE)?;
+    judge(&site)?;
+
+    // It floods its console for three seconds, then lies on it: dom0 says so, once.
+    machine.wait_for_from("dom0", ": console: ", Duration::from_secs(60))?;
+    let before = ticks(&site)?.last().copied().unwrap_or(0);
+    controller.wait_app_line(site::APP, &format!("tick {}", before + 5), PATIENCE)?;
+    controller.wait_app_state(site::APP, "RUNNING", PATIENCE)?;
+    let ticks = ticks(&site)?;
+    let last = ticks.last().copied().unwrap_or(0);
+    let missing: Vec<u64> = (0..=last).filter(|tick| !ticks.contains(tick)).collect();
+    ensure!(missing.is_empty(), "the flood cost the other application lines: {missing:?}");
+
+    // Whoever made it stop can take it away.
+    controller.set_config(&config(&app("args = \"greeting=tick-tock\"")))?;
+    controller.wait_app_gone(ATTACKER, PATIENCE)?;
+    let lines = machine.lines();
+    let faults = lines.iter().filter(|line| line.who == "dom0" && line.text.contains(": console: ")).count();
+    ensure!(faults == 1, "dom0 told of the fault {faults} times");
+    no_violations(&site)?;
+    stage.end(machine)
+}
+
+/// What the attacker told, as the controller has it.
+fn judge(site: &Site) -> Result<()> {
+    let lines: Vec<String> = site
+        .controller
+        .observe(|seen| seen.app_lines(ATTACKER).map(|line| line.content.trim().to_owned()).collect());
+    let failed: Vec<&String> = lines.iter().filter(|line| line.contains("FAIL ")).collect();
+    ensure!(failed.is_empty(), "the attacker was not refused:\n{failed:#?}");
+    let last = lines.iter().find(|line| line.contains("attacker: ")).context("there is no last line")?;
+    let ok = last.split("attacker: ").nth(1).and_then(|rest| rest.split(' ').next());
+    let ok: usize = ok.and_then(|ok| ok.parse().ok()).with_context(|| format!("no number in `{last}`"))?;
+    ensure!(ok >= CASES && last.ends_with(" 0 failed"), "{last}; at least {CASES} are expected");
+    Ok(())
+}
+
+/// Rows of the attacker's table that every architecture has. One that leaves some out must not pass.
+const CASES: usize = 38;
+
+/// The numbers of the lines of the other application that the controller has.
+fn ticks(site: &Site) -> Result<BTreeSet<u64>> {
+    site.controller.observe(|seen| {
+        let lines = seen.app_lines(site::APP).filter_map(|line| line.content.rsplit_once("tick "));
+        lines.map(|(_, tick)| tick.trim().parse().with_context(|| format!("`{tick}` is no number"))).collect()
+    })
+}
+
+/// What dom0 says of each liar.
+const LIES: [(&str, &str); 5] = [
+    ("lie-version", "version 99"),
+    ("lie-index", "producer index announces"),
+    ("lie-length", "65535"),
+    ("lie-garbage", "no message of this channel"),
+    ("lie-torn", "is ended: "),
+];
+
+fn liars(stage: &Stage<'_>) -> Result<()> {
+    let arch = stage.built().arch;
+    let guest = built::domain(arch, "tests-guest", "guest")?;
+    let attacker = built::domain(arch, "tests-guest-attacker", "attacker")?;
+    let images = BTreeMap::from([("guest".to_owned(), guest.clone()), ("attacker".to_owned(), attacker)]);
+    let entries = built::entries(&format!("liars-{}", arch.name()), &images, &[("guest.elf", &guest)])?;
+    let mut machine = stage.start(&stage.direct_with(|all| {
+        *all = entries;
+        Ok(())
+    })?)?;
+    finished(&mut machine, "guest", Duration::from_secs(400))?;
+    let lines = machine.lines();
+    for (liar, words) in LIES {
+        let told = lines.iter().find(|line| {
+            line.who == "dom0" && line.text.contains(&format!("domain {liar}")) && line.text.contains(words)
+        });
+        println!("     {}", told.with_context(|| format!("dom0 said nothing of {liar} with `{words}`"))?);
+    }
+    let harmed = lines.iter().find(|line| {
+        ["domain guest (", "domain peer (", "dom0 | PANIC"].iter().any(|words| line.text.contains(words))
+    });
+    ensure!(harmed.is_none(), "{}", harmed.map(ToString::to_string).unwrap_or_default());
+    machine.quit();
+    Ok(())
+}
