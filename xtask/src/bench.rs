@@ -344,6 +344,13 @@ fn points(lines: &[Line], seen: &[(&str, Duration)], samples: &mut Samples) {
         for (name, time) in seen {
             samples.add(*name, "ms", milliseconds(time.saturating_sub(dom0)));
         }
+        if let Some(at) = healthy(lines) {
+            samples.add(
+                "dom0's first line to all services ready",
+                "ms",
+                milliseconds(at.saturating_sub(dom0)),
+            );
+        }
     }
     orders::measurements(lines, samples);
 }
@@ -421,6 +428,7 @@ mod tests {
         let expected = [
             ("dom0 builds net", "ms", 61.1),
             ("dom0 create.net", "ms", 12.5),
+            ("dom0's first line to all services ready", "ms", 160.0),
             ("memory of dom0, by Xen's page count", "KiB", 24552.0),
             ("memory of net, by Xen's page count", "KiB", 16384.0),
             ("power-on to Xen", "ms", 50.0),
