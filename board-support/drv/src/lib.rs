@@ -6,6 +6,7 @@
 //! | [`dma`] | copying frames and records to and from memory that a device writes |
 //! | [`nic`] | network cards: what they have in common, and [`nic::e1000e`] |
 //! | [`virtio`] | virtio devices: their transport, their queues, and the card [`virtio::net`] |
+//! | [`watchdog`] | what resets the machine when it is not fed (unsafe: I/O ports) |
 //!
 //! A driver is a machine over two traits: one for the device's registers, which a fake implements in
 //! the tests, and [`dma::DevicePages`] for memory that the device reads and writes. It neither waits nor
@@ -29,3 +30,4 @@ pub mod nic;
 #[cfg(test)]
 mod ram;
 pub mod virtio;
+pub mod watchdog;

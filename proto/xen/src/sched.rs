@@ -10,7 +10,7 @@ pub mod op {
     pub const SHUTDOWN: u64 = 2;
     /// [`super::Poll`].
     pub const POLL: u64 = 3;
-    /// Xen's watchdog.
+    /// [`super::SetWatchdog`].
     pub const WATCHDOG: u64 = 6;
 }
 
@@ -20,6 +20,16 @@ pub mod op {
 pub struct Shutdown {
     /// [`ShutdownReason`].
     pub reason: u32,
+}
+
+/// Arms, feeds or disarms a watchdog.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct SetWatchdog {
+    /// Which; 0 for a new one.
+    pub id: u32,
+    /// Seconds until it fires; 0 to disarm it.
+    pub timeout: u32,
 }
 
 /// Waits for one of several ports.
