@@ -12,11 +12,33 @@ use crate::Story;
 use crate::application::{PATIENCE, app, config, no_violations};
 use crate::stage::Stage;
 
-pub(crate) const STORIES: &[Story] = &[Story {
-    name: "net_killed",
-    about: "net is killed again and again: it and control's connections come back, the application runs on",
-    tell: net_killed,
-}];
+pub(crate) const STORIES: &[Story] = &[
+    Story {
+        name: "net_killed",
+        about: "net is killed again and again: it and control's connections come back, the application runs on",
+        tell: net_killed,
+    },
+    Story {
+        name: "control_killed",
+        about: "control is killed again and again: it adopts what runs, and no line is lost",
+        tell: control_killed,
+    },
+    Story {
+        name: "service_panics",
+        about: "a service that panics leaves its last words to dom0 and to the controller, and comes back",
+        tell: panics,
+    },
+    Story {
+        name: "service_hangs",
+        about: "a service that hangs is found in time, and comes back",
+        tell: hangs,
+    },
+    Story {
+        name: "watchdog",
+        about: "a dom0 that feeds no watchdog is reset with the machine, and the next one says so",
+        tell: watchdog,
+    },
+];
 
 /// How long a round of a drill may take, whatever the machine does beside it.
 const ROUND: Duration = Duration::from_secs(60);
@@ -89,4 +111,61 @@ fn net_killed(stage: &Stage<'_>) -> Result<()> {
     started_once(&machine)?;
     no_violations(&site)?;
     end(machine)
+}
+
+fn control_killed(stage: &Stage<'_>) -> Result<()> {
+    const TIMES: u32 = 4;
+    let site = stage.site()?;
+    let mut machine = start(stage, &site, &format!("control:7000:{TIMES}"))?;
+    site.controller.wait_app_state(site::APP, "RUNNING", PATIENCE)?;
+    for _ in 0..TIMES {
+        machine.wait_for_from("dom0", "measure kill-to-healthy.control", ROUND)?;
+        machine.wait_for_from("control", "runs on", PATIENCE)?;
+    }
+    runs_on(&site, 5)?;
+    started_once(&machine)?;
+    // dom0's own log came through each time, in spite of the lives that had it and could not pass it on.
+    for round in 1..=TIMES {
+        site.controller.wait_device_line(&format!("drill {round}: domain control"), PATIENCE)?;
+    }
+    no_violations(&site)?;
+    end(machine)
+}
+
+fn panics(stage: &Stage<'_>) -> Result<()> {
+    const WORDS: &str = "PANIC at ";
+    let site = stage.site()?;
+    let mut machine = start(stage, &site, "panic:control:8000:1")?;
+    let line = machine.wait_for_from("dom0", "its last words: ", ROUND)?;
+    ensure!(line.text.contains(WORDS) && line.text.contains("dom0 ordered it"), "{line}");
+    machine.wait_for_from("dom0", "measure kill-to-healthy.control", ROUND)?;
+    // The one who died could not tell; the one who came after it does.
+    site.controller.wait_device_line("its last words: PANIC at ", PATIENCE)?;
+    runs_on(&site, 3)?;
+    started_once(&machine)?;
+    end(machine)
+}
+
+fn hangs(stage: &Stage<'_>) -> Result<()> {
+    let site = stage.site()?;
+    let mut machine = start(stage, &site, "hang:net:8000:1")?;
+    machine.wait_for_from("dom0", "domain net is ended: it did not answer", ROUND)?;
+    machine.wait_for_from("dom0", "measure kill-to-healthy.net", ROUND)?;
+    runs_on(&site, 3)?;
+    started_once(&machine)?;
+    no_violations(&site)?;
+    end(machine)
+}
+
+fn watchdog(stage: &Stage<'_>) -> Result<()> {
+    let mut options = stage.direct();
+    options.reboot = true;
+    dom0_words(&mut options, "drill=starve:1000");
+    let mut machine = stage.start(&options)?;
+    machine.wait_for_from("dom0", "watchdog: the hardware resets the machine", ROUND)?;
+    machine.wait_for_from("dom0", "the watchdogs are not fed any more", ROUND)?;
+    machine.wait_for_from("dom0", "boot reason: the watchdog has reset the machine", ROUND)?;
+    machine.wait_for_from("dom0", "domain net: ready", ROUND)?;
+    machine.quit();
+    Ok(())
 }
