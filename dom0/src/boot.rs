@@ -1,12 +1,16 @@
 //! From the ramdisk to running services.
 
 use alloc::{boxed::Box, rc::Rc, vec::Vec};
-use core::{cell::RefCell, fmt};
+use core::{
+    cell::{Cell, RefCell},
+    fmt,
+};
 
 use board_support_hyp::{Xen, version};
 use board_support_rt::{self as rt, Boot, Spawner, heap, pool};
 use dom0_supervisor::Supervisor;
 use dom0_toolstack::{
+    acpi::AcpiError,
     build::Platform,
     interface::{self, InterfaceError},
     pci::Held,
@@ -30,6 +34,7 @@ use crate::{
     supervision,
     transport::Transport,
     wallclock, watch,
+    watchdog::Watchdogs,
 };
 
 /// Why dom0 cannot do its work.
@@ -71,6 +76,8 @@ pub(crate) async fn main(boot: Boot, spawner: Spawner) {
 
 fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> {
     interface::check(&XEN, xen).map_err(BootError::Interface)?;
+    let machine = Machine::find(boot.rsdp()).map(|machine| &*Box::leak(Box::new(machine)));
+    let watchdogs = Watchdogs::arm(machine.as_ref().ok().copied());
     wallclock::set(boot);
     let ramdisk = Ramdisk::open(boot.module(0)).map_err(BootError::Ramdisk)?;
     let provisioning: &'static [u8] = Box::leak(ramdisk.provisioning().into_boxed_slice());
@@ -78,7 +85,7 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
     let table: &'static Table = Box::leak(Box::new(table));
     log::info!(target: "dom0", "board {}: {} services", table.board, table.domains.len());
 
-    let held = hold_devices(table, boot.rsdp());
+    let held = hold_devices(table, machine);
     let mut builder = Builder::new(&XEN, table, archive, held, platform(), provisioning);
     builder.transports = hold_transports(table);
     let room = divide_memory(&table.applications);
@@ -89,6 +96,8 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
         filled: Default::default(),
         emptied: Default::default(),
         services: Services::new(builder),
+        watchdogs,
+        starved: Cell::new(false),
         server: RefCell::new(Server::new(&XEN, table.applications, platform(), room.images)),
         consoles: Consoles::default(),
         gauge: Gauge::default(),
@@ -126,7 +135,10 @@ fn divide_memory(limits: &Applications) -> Room {
 
 /// Finds and holds the devices of the table. One that is not there costs the domain that wants it,
 /// not the system, and so does a machine without configuration space.
-fn hold_devices(table: &'static Table, rsdp: u64) -> &'static [Held<'static, Xen, Machine>] {
+fn hold_devices(
+    table: &'static Table,
+    machine: Result<&'static Machine, AcpiError>,
+) -> &'static [Held<'static, Xen, Machine>] {
     let wanted = table.devices.iter().filter_map(|device| match &device.bus {
         Bus::Pci(pci) => Some((device, pci)),
         Bus::VirtioMmio(_) => None,
@@ -134,8 +146,8 @@ fn hold_devices(table: &'static Table, rsdp: u64) -> &'static [Held<'static, Xen
     if wanted.clone().next().is_none() {
         return &[];
     }
-    let machine = match Machine::find(rsdp) {
-        Ok(machine) => Box::leak(Box::new(machine)),
+    let machine = match machine {
+        Ok(machine) => machine,
         Err(error) => {
             log::error!(target: "dom0", "no PCI device can be handed over: {}", error.told());
             return &[];

@@ -1,6 +1,6 @@
 //! Channel `device`: what control asks for, and what it is told.
 
-use alloc::{rc::Rc, string::String};
+use alloc::{rc::Rc, string::String, vec::Vec};
 
 use board_support_hyp::{Domctl, Xen, domctl::DomainInfo};
 use board_support_pv::channel::{Channel, ChannelError, Receiver, Sender};
@@ -43,14 +43,13 @@ pub(crate) async fn serve(
     }
 }
 
-/// What a control that is there anew has to know.
+/// Tells a control that is there, perhaps anew, what there is.
 fn greet(ground: &Ground) {
-    let machine = ground.machine_report();
-    ground.tell(|outbox| {
-        outbox.forget_answers();
-        outbox.push(machine);
-        ground.server.borrow().tell_states(&mut |state| outbox.push(state));
-    });
+    let mut greeting = Vec::from([ground.machine_report()]);
+    ground.server.borrow().tell_known(&mut |known| greeting.push(known));
+    ground.tell(|outbox| outbox.greet(greeting));
+    // What was asked before is not answered any more: there is room.
+    ground.emptied.signal(());
 }
 
 /// Empties the outbox.
@@ -96,6 +95,11 @@ async fn hear(
             }
             Some(Task::End { app, domain }) => end(ground, app, domain, StopReason::Ordered).await,
             Some(Task::Type { app, bytes }) => ground.consoles.type_at(app, bytes),
+            Some(Task::Taken { app, before }) => {
+                ground.outbox.borrow_mut().taken(app, before);
+                let server = ground.server.borrow();
+                ground.outbox.borrow_mut().forget(|app| server.requests().all().any(|known| known == app));
+            }
             Some(Task::TellUsage) => tell_usage(ground),
             Some(Task::Power(action)) => power(ground, action).await,
         }
@@ -123,11 +127,13 @@ pub(crate) async fn end(ground: &Ground, app: AppId, domain: Application<'static
 }
 
 async fn power(ground: &Ground, action: PowerAction) {
-    let all: alloc::vec::Vec<_> = ground.server.borrow_mut().end_all().collect();
+    let all: Vec<_> = ground.server.borrow_mut().end_all().collect();
     for (app, domain) in all {
         end(ground, app, domain, StopReason::Ordered).await;
     }
     log::info!(target: "dom0", "control asks for {action:?}");
+    // They would go on through the reset, or take a machine that is off for one that hangs.
+    ground.watchdogs.halt();
     rt::shutdown(match action {
         PowerAction::Reboot => rt::Reason::REBOOT,
         PowerAction::Off => rt::Reason::POWEROFF,
@@ -178,7 +184,7 @@ pub(crate) async fn forward_own_log(ground: Rc<Ground>) {
                     at_ns: line.at.as_nanos(),
                     text: clipped(&line.text),
                 };
-                ground.tell(|outbox| outbox.push_log(ToControl::Log { domain: clipped("dom0"), record }));
+                ground.tell(|outbox| outbox.push_log("dom0", &record));
             }
             Item::Lost(count) => ground.tell(|outbox| outbox.lose_lines(count)),
         }

@@ -3,6 +3,7 @@
 //! On dom0's command line:
 //!
 //! - `drill=NAME:MS:COUNT`: dom0 ends it, every MS milliseconds, COUNT times;
+//! - `drill=starve:MS`: after MS milliseconds dom0 feeds the watchdogs no more;
 //! - `drill=panic:NAME:MS:COUNT`, `drill=hang:NAME:MS:COUNT`: it is told to panic, or to hang.
 //!
 //! What it shows is that nothing of the dead one stands in the way of the next: devices, interrupts,
@@ -20,6 +21,11 @@ use crate::ground::{Ground, free_kib};
 
 /// Runs the drill.
 pub(crate) async fn run(ground: Rc<Ground>, order: &'static str) {
+    if let Some(pause_ms) = order.strip_prefix("starve:").and_then(|ms| ms.parse().ok()) {
+        sleep(Duration::from_millis(pause_ms)).await;
+        log::warn!(target: "dom0", "drill: the watchdogs are not fed any more");
+        return ground.starved.set(true);
+    }
     let (how, rest) = match order.split_once(':') {
         Some(("panic", rest)) => (Some(Break::Panic), rest),
         Some(("hang", rest)) => (Some(Break::Hang), rest),
@@ -30,7 +36,7 @@ pub(crate) async fn run(ground: Rc<Ground>, order: &'static str) {
     let mut number = || parts.next().and_then(|part| part.parse().ok());
     let (Some(service), Some(pause_ms), Some(count)) = (ground.services.find(name), number(), number())
     else {
-        log::error!(target: "dom0", "drill={order}: it is drill=[panic:|hang:]NAME:MS:COUNT, with a name of the table [{}]", boot::BAD_OPTION);
+        log::error!(target: "dom0", "drill={order}: it is drill=[panic:|hang:]NAME:MS:COUNT, with a name of the table, or drill=starve:MS [{}]", boot::BAD_OPTION);
         return;
     };
     for round in 1..=count {

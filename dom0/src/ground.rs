@@ -1,7 +1,7 @@
 //! What all of dom0's tasks stand on.
 
 use alloc::rc::Rc;
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 
 use board_support_hyp::{Foreign, Sysctl, Xen};
 use board_support_pv::port::BoundPort;
@@ -11,7 +11,7 @@ use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
 use proto_svc::device::{Machine as MachineReport, ToControl};
 use proto_xen::{DomId, Errno, Gfn, PAGE_SIZE};
 
-use crate::{console::Consoles, machine::Machine, measure::Gauge, services::Services};
+use crate::{console::Consoles, machine::Machine, measure::Gauge, services::Services, watchdog::Watchdogs};
 
 /// Xen has no state of its own, so one value serves all.
 pub(crate) static XEN: Xen = Xen;
@@ -44,6 +44,10 @@ pub(crate) struct Ground {
     pub(crate) emptied: Bell,
     /// The services.
     pub(crate) services: Services,
+    /// What resets the machine unless it is fed.
+    pub(crate) watchdogs: Watchdogs,
+    /// A drill: the watchdogs are not fed any more.
+    pub(crate) starved: Cell<bool>,
     /// The applications.
     pub(crate) server: RefCell<Server<'static, Xen>>,
     /// Their consoles.

@@ -63,7 +63,8 @@ impl Machine {
         self.word(self.ecam.base + place, BUS_BYTES)
     }
 
-    fn register(&self, at: Maddr) -> Option<&'static AtomicU32> {
+    /// The register at a machine address, if it can be mapped.
+    pub(crate) fn register(&self, at: Maddr) -> Option<&'static AtomicU32> {
         self.word(at.0, PAGE)
     }
 }

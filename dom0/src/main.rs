@@ -11,6 +11,7 @@
 //! | [`console`] | consoles of applications |
 //! | [`serial`] | what is typed on the serial console for applications |
 //! | [`watch`] | Xen's event for every death |
+//! | [`watchdog`], [`tco`] | what resets the machine when dom0 does not feed it |
 //! | [`cycles`] | lives of an application over and over, to see that nothing is left of it |
 //! | [`measure`] | what is measured on a running system, on order |
 //! | [`drill`] | ending a service on purpose, to see that it can be built anew |
@@ -47,11 +48,16 @@ mod services;
 #[cfg(target_os = "none")]
 mod supervision;
 #[cfg(target_os = "none")]
+#[cfg_attr(not(target_arch = "x86_64"), path = "no_tco.rs")]
+mod tco;
+#[cfg(target_os = "none")]
 mod transport;
 #[cfg(target_os = "none")]
 mod wallclock;
 #[cfg(target_os = "none")]
 mod watch;
+#[cfg(target_os = "none")]
+mod watchdog;
 
 #[cfg(target_os = "none")]
 board_support_rt::domain!(boot::main);

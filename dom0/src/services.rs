@@ -30,7 +30,6 @@ use proto_manifest::{
     wiring::{ChannelEnd, End},
 };
 use proto_svc::{
-    device::ToControl,
     supervision::{FromService, PeerEnd, ToService},
     text::clipped,
 };
@@ -383,7 +382,7 @@ async fn hear(
                     // There is nobody to tell if the console refuses.
                     let _ = Xen.write(line::of_service(*id, &record).as_bytes());
                 }
-                ground.tell(|outbox| outbox.push_log(ToControl::Log { domain: clipped(name), record }));
+                ground.tell(|outbox| outbox.push_log(name, &record));
             }
             FromService::LogLost { count } => ground.tell(|outbox| outbox.lose_lines(count)),
             // What is said says that it is well; which ping it was matters to who measures only.

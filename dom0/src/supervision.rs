@@ -32,7 +32,8 @@ pub(crate) async fn run(ground: Rc<Ground>, mut supervisor: Supervisor) {
                 }
                 Command::End(service, life) => Services::end(&ground, Instance { service, life }).await,
                 Command::Tell(service, notice) => tell(&ground, service, notice),
-                Command::Feed => {}
+                Command::Feed if ground.starved.get() => {}
+                Command::Feed => ground.watchdogs.feed(),
             }
         }
         if !builds.is_empty() {

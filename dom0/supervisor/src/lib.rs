@@ -107,7 +107,7 @@ impl fmt::Display for Reason {
         match self {
             Self::Panicked => write!(f, "it panicked"),
             Self::Shutdown(code) => write!(f, "it ended with shutdown code {code}"),
-            Self::Hung => write!(f, "it did not answer for {} ms", HUNG_WITHIN.as_millis()),
+            Self::Hung => write!(f, "it did not answer, asked twice"),
             Self::StartTimeout => write!(f, "it was not up {} s after its start", START_LIMIT.as_secs()),
             Self::NotBuilt => write!(f, "it could not be built"),
             Self::Channel => write!(f, "it broke its channel to dom0"),

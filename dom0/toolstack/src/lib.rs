@@ -8,7 +8,7 @@
 //! | [`build`] | from an image to bytes, for x86 and Arm: ELF, memory layout, start info or device tree, CPU state |
 //! | [`domain`], [`memory`] | a domain is created, gets memory and contents, runs, is destroyed |
 //! | [`service`], [`wiring`] | the domains of the table, their channels |
-//! | [`server`], [`request`], [`application`], [`outbox`] | domains that control asks for, within the table's limits |
+//! | [`server`], [`request`], [`application`], [`outbox`], [`journal`] | domains that control asks for, within the table's limits; what it is told, and what is kept until it took it |
 //! | [`pci`], [`acpi`] | handing a PCI function over and taking it back; where configuration space is |
 //! | [`interface`] | whether Xen speaks the versions of its interfaces that we speak |
 //! | [`transport`] | lending a virtio transport and dom0's memory for its DMA |
@@ -43,6 +43,7 @@ mod fake;
 mod hypervisor;
 pub mod image;
 pub mod interface;
+pub mod journal;
 pub mod line;
 pub mod memory;
 pub mod outbox;

@@ -1,30 +1,31 @@
-//! What waits to be told to control: a queue that control can fill, but not overfill.
+//! What waits to be told to control: answers, log records and console bytes, in the order in which they
+//! came. A pure machine.
 //!
-//! Answers are never dropped; there is one for each request, and dom0 takes no request while the
-//! queue is not [`Outbox::has_room`]. Log lines and console bytes are dropped when there are too
-//! many, and counted; the counts follow at once when there is room again. Each domain and each
-//! console has a share of its own, so that one that floods loses its own lines and not those of others.
+//! Answers are never dropped while control is there; there is one for each request, and dom0 takes no
+//! request while there is no [`Outbox::has_room`]. A control that is there anew is greeted first, gets no
+//! answer to what an earlier one asked, and is given everything of the [`Journal`] that was not taken.
 
 use alloc::collections::VecDeque;
 
-use heapless::Vec;
-use proto_svc::device::{AppId, MAX_PIECE, ToControl};
+use proto_svc::{
+    device::{AppId, ToControl},
+    supervision::LogRecord,
+};
 
-/// Messages, of every kind, from which on no request is taken.
-const MAX_MESSAGES: usize = 136;
-/// Messages from which on a log line or console bytes are dropped. Each is about a KiB.
-const MAX_LOSSY: usize = 120;
-/// Most log lines of one domain: three that flood leave room for all consoles.
-const MAX_OF_ONE_DOMAIN: usize = 32;
-/// Most messages of one console.
-const MAX_OF_ONE_CONSOLE: usize = 6;
+use crate::journal::Journal;
+
+/// Answers from which on no request is taken.
+const MAX_ANSWERS: usize = 64;
 
 /// The queue.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    queue: VecDeque<ToControl>,
+    greeting: VecDeque<ToControl>,
+    answers: VecDeque<(u64, ToControl)>,
+    journal: Journal,
+    turn: u64,
+    /// Log records that were lost before they came here.
     lines: u32,
-    console_bytes: u32,
 }
 
 impl Outbox {
@@ -35,25 +36,19 @@ impl Outbox {
 
     /// Whether another request may be taken.
     pub fn has_room(&self) -> bool {
-        self.queue.len() < MAX_MESSAGES
+        self.answers.len() < MAX_ANSWERS
     }
 
     /// Adds an answer.
     pub fn push(&mut self, message: ToControl) {
-        self.queue.push_back(message);
+        let turn = self.turn();
+        self.answers.push_back((turn, message));
     }
 
-    /// Adds a log line, or counts it.
-    pub fn push_log(&mut self, message: ToControl) {
-        let of_the_same = |other: &&ToControl| match (&message, other) {
-            (ToControl::Log { domain, .. }, ToControl::Log { domain: other, .. }) => domain == other,
-            _ => false,
-        };
-        if self.accepts_lossy() && self.queue.iter().filter(of_the_same).count() < MAX_OF_ONE_DOMAIN {
-            self.queue.push_back(message);
-        } else {
-            self.lose_lines(1);
-        }
+    /// Adds a log record.
+    pub fn push_log(&mut self, domain: &str, record: &LogRecord) {
+        let turn = self.turn();
+        self.journal.log(turn, domain, record);
     }
 
     /// Counts lines that were lost before they came here.
@@ -61,54 +56,52 @@ impl Outbox {
         self.lines = self.lines.saturating_add(count);
     }
 
-    /// Adds console bytes, joined with what the same console wrote last, or counts them.
+    /// Adds console bytes.
     pub fn push_console(&mut self, app: AppId, bytes: &[u8]) {
-        let mut rest = bytes;
-        if let Some(ToControl::ConsoleOutput { app: last, bytes }) = self.queue.back_mut()
-            && *last == app
-        {
-            let (now, later) = rest.split_at(rest.len().min(MAX_PIECE - bytes.len()));
-            // Cut to the room that there is.
-            let _ = bytes.extend_from_slice(now);
-            rest = later;
-        }
-        let of_the_same = |other: &&ToControl| matches!(other, ToControl::ConsoleOutput { app: other, .. } if *other == app);
-        let mut share = self.queue.iter().filter(of_the_same).count();
-        for piece in rest.chunks(MAX_PIECE) {
-            if self.accepts_lossy() && share < MAX_OF_ONE_CONSOLE {
-                share += 1;
-                let bytes = Vec::from_slice(piece).unwrap_or_default();
-                self.queue.push_back(ToControl::ConsoleOutput { app, bytes });
-            } else {
-                self.console_bytes = self.console_bytes.saturating_add(piece.len() as u32);
-            }
-        }
+        let turn = self.turn();
+        self.journal.console(turn, app, bytes);
+    }
+
+    /// Control needs nothing of the console of `app`, or of the log, before `before` any more.
+    pub fn taken(&mut self, app: Option<AppId>, before: u64) {
+        self.journal.taken(app, before);
+    }
+
+    /// Forgets how far consoles of applications have come that are not known any more.
+    pub fn forget(&mut self, known: impl Fn(AppId) -> bool) {
+        self.journal.forget(known);
     }
 
     /// Takes the oldest message.
     pub fn pop(&mut self) -> Option<ToControl> {
-        let message = self.queue.pop_front();
-        if self.accepts_lossy() && self.lines + self.console_bytes > 0 {
-            let lost = ToControl::Lost { lines: self.lines, console_bytes: self.console_bytes };
-            self.queue.push_back(lost);
-            (self.lines, self.console_bytes) = (0, 0);
+        if let Some(message) = self.greeting.pop_front() {
+            return Some(message);
         }
-        message.or_else(|| self.queue.pop_front())
+        let lines = core::mem::take(&mut self.lines);
+        if lines > 0 {
+            return Some(ToControl::Lost { lines, console_bytes: 0 });
+        }
+        let answer = self.answers.front().map(|(turn, _)| *turn);
+        match (answer, self.journal.turn()) {
+            (Some(answer), kept) if kept.is_none_or(|kept| answer < kept) => {
+                self.answers.pop_front().map(|(_, message)| message)
+            }
+            (_, Some(_)) => self.journal.give(),
+            (_, None) => self.journal.give_gap(),
+        }
     }
 
-    /// Forgets everything but log lines and consoles, for a control that is there anew.
-    pub fn forget_answers(&mut self) {
-        let lossy = |message: &ToControl| {
-            matches!(
-                message,
-                ToControl::Log { .. } | ToControl::ConsoleOutput { .. } | ToControl::Lost { .. }
-            )
-        };
-        self.queue.retain(lossy);
+    /// Begins anew, for a control that is there anew: with this greeting, without answers to what an earlier
+    /// one asked, and with all that was not taken.
+    pub fn greet(&mut self, greeting: impl IntoIterator<Item = ToControl>) {
+        self.greeting = greeting.into_iter().collect();
+        self.answers.clear();
+        self.journal.rewind();
     }
 
-    fn accepts_lossy(&self) -> bool {
-        self.queue.len() < MAX_LOSSY
+    fn turn(&mut self) -> u64 {
+        self.turn += 1;
+        self.turn
     }
 }
 
@@ -116,89 +109,75 @@ impl Outbox {
 mod tests {
     use proto_svc::{
         device::{AppState, StopReason},
-        supervision::{Level, LogRecord},
+        supervision::Level,
     };
+    use std::vec::Vec;
 
     use super::*;
 
     const APP: AppId = AppId([1; 16]);
 
-    fn log_of(domain: &str) -> ToControl {
-        let record = LogRecord { level: Level::Info, at_ns: 1, text: "a line".try_into().unwrap() };
-        ToControl::Log { domain: domain.try_into().unwrap(), record }
+    fn record(text: &str) -> LogRecord {
+        LogRecord { level: Level::Info, at_ns: 1, text: text.try_into().unwrap() }
     }
 
-    fn log() -> ToControl {
-        log_of("net")
+    fn log(sequence: u64, text: &str) -> ToControl {
+        ToControl::Log { sequence, domain: "net".try_into().unwrap(), record: record(text) }
     }
 
-    #[test]
-    fn lines_are_dropped_and_counted_where_answers_still_fit() {
-        let mut outbox = Outbox::new();
-        let names = ["net", "control", "dom0", "vault"];
-        names.iter().for_each(|name| (0..MAX_OF_ONE_DOMAIN).for_each(|_| outbox.push_log(log_of(name))));
-        outbox.push_console(APP, &[0; 1000]);
-        let answer = ToControl::State { app: APP, state: AppState::Stopped(StopReason::Crash) };
-        outbox.push(answer.clone());
-        assert!(outbox.has_room());
-        for place in 0..MAX_LOSSY {
-            assert_eq!(outbox.pop(), Some(log_of(names[place / MAX_OF_ONE_DOMAIN])));
-        }
-        assert_eq!(outbox.pop(), Some(answer));
-        let lines = (names.len() * MAX_OF_ONE_DOMAIN - MAX_LOSSY) as u32;
-        assert_eq!(outbox.pop(), Some(ToControl::Lost { lines, console_bytes: 1000 }));
-        assert_eq!(outbox.pop(), None);
+    fn stopped() -> ToControl {
+        ToControl::State { app: APP, state: AppState::Stopped(StopReason::Crash) }
+    }
+
+    fn all(outbox: &mut Outbox) -> Vec<ToControl> {
+        core::iter::from_fn(|| outbox.pop()).collect()
     }
 
     #[test]
-    fn who_floods_loses_his_own() {
+    fn everything_comes_in_its_turn() {
         let mut outbox = Outbox::new();
-        let other = AppId([2; 16]);
-        (0..1000).for_each(|_| outbox.push_log(log()));
-        (0..1000).for_each(|_| outbox.push_console(APP, &[b'x'; 512]));
-        // As much of each of the others as there would be without the flood.
-        (0..MAX_OF_ONE_DOMAIN).for_each(|_| outbox.push_log(log_of("control")));
-        outbox.push_console(other, &[b'y'; MAX_PIECE * MAX_OF_ONE_CONSOLE]);
-        let (mut lines, mut bytes, mut lost) = (0, 0, None);
-        while let Some(message) = outbox.pop() {
-            match message {
-                ToControl::Log { domain, .. } if domain == "control" => lines += 1,
-                ToControl::ConsoleOutput { app, bytes: some } if app == other => bytes += some.len(),
-                ToControl::Lost { lines, console_bytes } => lost = Some((lines, console_bytes)),
-                _ => {}
-            }
-        }
-        assert_eq!((lines, bytes), (MAX_OF_ONE_DOMAIN, MAX_PIECE * MAX_OF_ONE_CONSOLE));
-        let kept = (MAX_PIECE * MAX_OF_ONE_CONSOLE) as u32;
-        assert_eq!(lost, Some((1000 - MAX_OF_ONE_DOMAIN as u32, 512_000 - kept)));
+        outbox.push_log("net", &record("one"));
+        outbox.push_console(APP, b"last words\n");
+        outbox.push(stopped());
+        outbox.push_log("net", &record("two"));
+        let bytes = heapless::Vec::from_slice(b"last words\n").unwrap();
+        let console = ToControl::ConsoleOutput { app: APP, offset: 0, bytes };
+        assert_eq!(all(&mut outbox), [log(1, "one"), console, stopped(), log(2, "two")]);
     }
 
     #[test]
-    fn console_bytes_are_joined() {
+    fn a_control_that_is_there_anew_is_greeted_and_given_what_was_not_taken() {
         let mut outbox = Outbox::new();
-        outbox.push_console(APP, b"one ");
-        outbox.push_console(APP, b"line\n");
-        let Some(ToControl::ConsoleOutput { bytes, .. }) = outbox.pop() else { panic!() };
-        assert_eq!(bytes, b"one line\n");
-        outbox.push_console(APP, &[7; 2000]);
-        outbox.push_console(AppId([2; 16]), b"x");
-        let mut lengths = [0; 4];
-        for length in &mut lengths {
-            let Some(ToControl::ConsoleOutput { bytes, .. }) = outbox.pop() else { panic!() };
-            *length = bytes.len();
+        for text in ["one", "two", "three"] {
+            outbox.push_log("net", &record(text));
         }
-        assert_eq!(lengths, [900, 900, 200, 1]);
+        outbox.push(stopped());
+        assert_eq!(all(&mut outbox).len(), 4);
+        outbox.push(stopped());
+        outbox.taken(None, 2);
+        let hello = ToControl::Hello { version: 2 };
+        outbox.greet([hello.clone()]);
+        assert_eq!(all(&mut outbox), [hello, log(2, "two"), log(3, "three")]);
+    }
+
+    #[test]
+    fn lines_that_were_lost_on_the_way_are_told() {
+        let mut outbox = Outbox::new();
+        outbox.push_log("net", &record("one"));
+        outbox.lose_lines(7);
+        assert_eq!(all(&mut outbox), [ToControl::Lost { lines: 7, console_bytes: 0 }, log(1, "one")]);
     }
 
     #[test]
     fn requests_wait_when_answers_are_not_taken() {
         let mut outbox = Outbox::new();
         while outbox.has_room() {
-            outbox.push(ToControl::Hello { version: 1 });
+            outbox.push(stopped());
         }
-        outbox.push_log(log());
-        outbox.forget_answers();
+        outbox.push_log("net", &record("one"));
+        assert!(!outbox.has_room());
+        outbox.greet([]);
         assert!(outbox.has_room());
-        assert_eq!(outbox.pop(), Some(ToControl::Lost { lines: 1, console_bytes: 0 }));
+        assert_eq!(all(&mut outbox), [log(1, "one")]);
     }
 }

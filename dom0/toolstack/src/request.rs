@@ -17,7 +17,7 @@ use alloc::{string::String, vec::Vec};
 use core::fmt;
 
 use proto_manifest::table::{Applications, Domain};
-use proto_svc::device::{AppDefinition, AppId, Refusal};
+use proto_svc::device::{AppDefinition, AppId, Known, MAX_NOTE, Refusal, Running};
 use proto_xen::{DomId, PAGE_SIZE};
 use sha2::{Digest, Sha256};
 
@@ -30,6 +30,9 @@ pub const MAX_APPLICATIONS: usize = 16;
 const OVERHEAD_KIB: u64 = 4096;
 
 const KIB_PER_PAGE: u32 = PAGE_SIZE as u32 / 1024;
+
+/// What control leaves for a later life of its own. Not interpreted.
+pub type Note = heapless::Vec<u8, MAX_NOTE>;
 
 /// A request that is not done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +91,7 @@ struct App<D> {
     definition: AppDefinition,
     image: Vec<u8>,
     hash: Sha256,
+    note: Note,
     state: State<D>,
 }
 
@@ -95,7 +99,7 @@ struct App<D> {
 enum State<D> {
     Defined,
     Staged,
-    Running { id: DomId, domain: D },
+    Running { id: DomId, since_ns: u64, domain: D },
 }
 
 impl<D> Requests<D> {
@@ -130,6 +134,7 @@ impl<D> Requests<D> {
             definition: definition.clone(),
             image: Vec::new(),
             hash: Sha256::new(),
+            note: Note::new(),
             state: State::Defined,
         };
         self.apps.push(app).map_err(|_| {
@@ -241,10 +246,11 @@ impl<D> Requests<D> {
         Ok(Job { definition: &app.definition, image: &app.image, memory_pages, cpus })
     }
 
-    /// Notes that the application runs as `domain`. It was given out by [`Self::order`] just now.
-    pub fn started(&mut self, app: AppId, id: DomId, domain: D) {
+    /// Notes that the application runs as `domain` since `since_ns`. It was given out by [`Self::order`]
+    /// just now.
+    pub fn started(&mut self, app: AppId, id: DomId, since_ns: u64, domain: D) {
         if let Ok(app) = self.find(app) {
-            app.state = State::Running { id, domain };
+            app.state = State::Running { id, since_ns, domain };
         }
     }
 
@@ -256,7 +262,7 @@ impl<D> Requests<D> {
         let app = self.find(app)?;
         let state = core::mem::replace(&mut app.state, State::Staged);
         match state {
-            State::Running { id, domain } => Ok((id, domain)),
+            State::Running { id, domain, .. } => Ok((id, domain)),
             other => {
                 app.state = other;
                 Err(Refused::new(Refusal::WrongState, format_args!("it does not run")))
@@ -287,6 +293,27 @@ impl<D> Requests<D> {
             State::Running { id, .. } => Some((*id, &app.definition)),
             State::Defined | State::Staged => None,
         })
+    }
+
+    /// Keeps a note of an application, in place of an earlier one. It goes when the application is defined
+    /// anew.
+    ///
+    /// # Errors
+    /// [`Refusal::Unknown`].
+    pub fn note(&mut self, app: AppId, note: Note) -> Result<(), Refused> {
+        self.find(app)?.note = note;
+        Ok(())
+    }
+
+    /// Shows what a control that is there anew has to know of each application.
+    pub fn known(&self, mut each: impl FnMut(Known)) {
+        for App { definition, note, state, .. } in &self.apps {
+            let running = match state {
+                State::Running { id, since_ns, .. } => Some(Running { domid: id.0, since_ns: *since_ns }),
+                State::Defined | State::Staged => None,
+            };
+            each(Known { definition: definition.clone(), running, note: note.clone() });
+        }
     }
 
     /// Every application that is defined.

@@ -16,7 +16,7 @@ use crate::{
     application::{Application, Console, Order},
     build::Platform,
     rate::LineLimit,
-    request::{Progress, Refused, Requests},
+    request::{Note, Progress, Refused, Requests},
 };
 
 /// Bytes of a console message.
@@ -50,6 +50,13 @@ pub enum Task<'h, H: Hypervisor> {
         /// What to type.
         bytes: Piece,
     },
+    /// What is kept of this console, or of the log, is not needed any more up to here.
+    Taken {
+        /// Whose console; or the log.
+        app: Option<AppId>,
+        /// The first that is still needed.
+        before: u64,
+    },
     /// Send the usage of all domains, then the machine.
     TellUsage,
     /// End all applications, then the machine.
@@ -62,6 +69,8 @@ pub struct Server<'h, H: Hypervisor> {
     hyp: &'h H,
     platform: Platform,
     requests: Requests<Application<'h, H>>,
+    /// What control left for a later life of its own.
+    note: Note,
     lines: LineLimit,
 }
 
@@ -69,7 +78,8 @@ impl<'h, H: Hypervisor> Server<'h, H> {
     /// A server without applications. `platform` is how domains are started, and `image_room` how
     /// many bytes of images dom0 may hold.
     pub fn new(hyp: &'h H, limits: Applications, platform: Platform, image_room: usize) -> Self {
-        Self { hyp, platform, requests: Requests::new(limits, image_room), lines: LineLimit::new() }
+        let requests = Requests::new(limits, image_room);
+        Self { hyp, platform, requests, note: Note::new(), lines: LineLimit::new() }
     }
 
     /// Does what control asks, at `now_ns` since boot. `free_kib` is the machine's free memory. Answers
@@ -85,7 +95,7 @@ impl<'h, H: Hypervisor> Server<'h, H> {
         if let Some(count) = self.lines.recovered(now_ns) {
             log::warn!("domain control: {count} lines not shown [{}]", svc::LINES_HIDDEN);
         }
-        match self.try_handle(message, free_kib, reply) {
+        match self.try_handle(message, now_ns, free_kib, reply) {
             Ok(task) => task,
             Err(refused) => {
                 let reason = alloc::format!("{}", refused.told());
@@ -101,6 +111,7 @@ impl<'h, H: Hypervisor> Server<'h, H> {
     fn try_handle(
         &mut self,
         message: FromControl,
+        now_ns: u64,
         free_kib: impl FnOnce() -> u64,
         reply: &mut dyn FnMut(ToControl),
     ) -> Result<Option<Task<'h, H>>, Refused> {
@@ -115,7 +126,7 @@ impl<'h, H: Hypervisor> Server<'h, H> {
                 Ok(None)
             }
             FromControl::Start { app } => {
-                let (id, console) = self.start(app, free_kib())?;
+                let (id, console) = self.start(app, now_ns, free_kib())?;
                 reply(ToControl::State { app, state: AppState::Running { domid: id.0 } });
                 Ok(console.map(|console| Task::Serve { app, id, console }))
             }
@@ -131,12 +142,23 @@ impl<'h, H: Hypervisor> Server<'h, H> {
                 Some(_) => Ok(Some(Task::Type { app, bytes })),
                 None => Err(Refused::new(Refusal::WrongState, format_args!("it does not run"))),
             },
+            FromControl::Note { app: Some(app), note } => self.requests.note(app, note).map(|()| None),
+            FromControl::Note { app: None, note } => {
+                self.note = note;
+                Ok(None)
+            }
+            FromControl::Taken { app, before } => Ok(Some(Task::Taken { app, before })),
             FromControl::QueryUsage => Ok(Some(Task::TellUsage)),
             FromControl::Power(action) => Ok(Some(Task::Power(action))),
         }
     }
 
-    fn start(&mut self, app: AppId, free_kib: u64) -> Result<(DomId, Option<Console<'h, H>>), Refused> {
+    fn start(
+        &mut self,
+        app: AppId,
+        now_ns: u64,
+        free_kib: u64,
+    ) -> Result<(DomId, Option<Console<'h, H>>), Refused> {
         let job = self.requests.order(app, free_kib)?;
         let order = Order {
             image: job.image,
@@ -150,7 +172,7 @@ impl<'h, H: Hypervisor> Server<'h, H> {
         let mut domain = Application::build(self.hyp, &order).map_err(refused)?;
         domain.unpause().map_err(refused)?;
         let (id, console) = (domain.id(), domain.console.take());
-        self.requests.started(app, id, domain);
+        self.requests.started(app, id, now_ns, domain);
         Ok((id, console))
     }
 
@@ -172,12 +194,10 @@ impl<'h, H: Hypervisor> Server<'h, H> {
         &self.requests
     }
 
-    /// The states of all applications, for a control that is there anew.
-    pub fn tell_states(&self, reply: &mut dyn FnMut(ToControl)) {
-        for (id, definition) in self.requests.running() {
-            let state = AppState::Running { domid: id.0 };
-            reply(ToControl::State { app: definition.app, state });
-        }
+    /// What a control that is there anew has to know of its earlier lives.
+    pub fn tell_known(&self, reply: &mut dyn FnMut(ToControl)) {
+        self.requests.known(|known| reply(ToControl::Known(known)));
+        reply(ToControl::KnownAll { note: self.note.clone() });
     }
 
     /// What to tell when an application is gone.
@@ -194,8 +214,13 @@ fn subject(message: &FromControl) -> AppId {
         | FromControl::Start { app }
         | FromControl::Stop { app }
         | FromControl::Forget { app }
-        | FromControl::ConsoleInput { app, .. } => *app,
-        FromControl::Hello { .. } | FromControl::QueryUsage | FromControl::Power(_) => AppId([0; 16]),
+        | FromControl::ConsoleInput { app, .. }
+        | FromControl::Note { app: Some(app), .. } => *app,
+        FromControl::Hello { .. }
+        | FromControl::Note { app: None, .. }
+        | FromControl::Taken { .. }
+        | FromControl::QueryUsage
+        | FromControl::Power(_) => AppId([0; 16]),
     }
 }
 

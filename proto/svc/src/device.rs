@@ -5,6 +5,12 @@
 //! those limits. An application's image travels in pieces and is started only if its SHA-256 is the
 //! one that was announced.
 //!
+//! control has many lives, and dom0 and the applications outlast them. dom0 keeps log records and console
+//! bytes until control says that they were [`FromControl::Taken`], and gives them again to a control that is
+//! there anew. It first tells such a control what there is: [`ToControl::Machine`], a
+//! [`ToControl::Known`] for each application, then [`ToControl::KnownAll`]. What else control wants to know
+//! of an earlier life it leaves with dom0 as a note, which dom0 does not interpret.
+//!
 //! States of an application in dom0, with the messages that move it:
 //!
 //! ```text
@@ -24,6 +30,8 @@ pub const MAX_PIECE: usize = 900;
 pub const MAX_NAME: usize = 64;
 /// Bytes of an application's command line.
 pub const MAX_COMMAND_LINE: usize = 512;
+/// Bytes of a note.
+pub const MAX_NOTE: usize = 128;
 /// Bytes of the text that explains a refusal or an end.
 pub const MAX_REASON: usize = 200;
 
@@ -90,6 +98,21 @@ pub enum FromControl {
         app: AppId,
         /// What to type.
         bytes: Vec<u8, MAX_PIECE>,
+    },
+    /// Keep this for a later life of control, in place of what was kept before.
+    Note {
+        /// The instance that it is about, which is defined; or the device.
+        app: Option<AppId>,
+        /// What control likes.
+        note: Vec<u8, MAX_NOTE>,
+    },
+    /// These need not be kept any more: the controller has them, or they are not to be had.
+    Taken {
+        /// The application whose console it was; or the log.
+        app: Option<AppId>,
+        /// Of a console the offset of the first byte that is not taken yet; of the log the sequence number of
+        /// the first record that is not.
+        before: u64,
     },
     /// Asks for a [`ToControl::Usage`] of each domain, and then a [`ToControl::Machine`].
     QueryUsage,
@@ -194,9 +217,28 @@ pub struct Usage {
     pub cpu_ns: u64,
 }
 
+/// An application that was defined in an earlier life of control.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Known {
+    /// What it was defined as.
+    pub definition: AppDefinition,
+    /// How it runs, if it does.
+    pub running: Option<Running>,
+    /// Its note, if one was left.
+    pub note: Vec<u8, MAX_NOTE>,
+}
+
+/// How an application runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Running {
+    /// Its number in Xen, of this start.
+    pub domid: u16,
+    /// Xen's system time of this start, in nanoseconds since power-on.
+    pub since_ns: u64,
+}
+
 /// What dom0 tells control.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "one buffer of the largest size is what a channel has anyway")]
 pub enum ToControl {
     /// First message.
     Hello {
@@ -221,10 +263,19 @@ pub enum ToControl {
         /// One sentence with the values that show it.
         reason: String<MAX_REASON>,
     },
+    /// An application that was defined in an earlier life of control.
+    Known(Known),
+    /// All were told.
+    KnownAll {
+        /// The note of the device, if one was left.
+        note: Vec<u8, MAX_NOTE>,
+    },
     /// Bytes that the application wrote to its console.
     ConsoleOutput {
         /// The instance.
         app: AppId,
+        /// Where they stand among all that it wrote, over all its starts.
+        offset: u64,
         /// What it wrote.
         bytes: Vec<u8, MAX_PIECE>,
     },
@@ -232,6 +283,8 @@ pub enum ToControl {
     Usage(Usage),
     /// A line of the log of dom0 or of a service.
     Log {
+        /// Its number, over all domains, from 1 on. Numbers that are left out are lost records.
+        sequence: u64,
         /// The domain that wrote it.
         domain: String<16>,
         /// The line.
@@ -248,12 +301,12 @@ pub enum ToControl {
 
 impl Message for FromControl {
     const CHANNEL: &'static str = "device";
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
 }
 
 impl Message for ToControl {
     const CHANNEL: &'static str = "device";
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
 }
 
 #[cfg(test)]
@@ -281,7 +334,7 @@ mod tests {
     fn the_largest_messages_fit() {
         let app = AppId([0xff; 16]);
         let bytes = Vec::from_slice(&[0xff; MAX_PIECE]).unwrap();
-        round_trip(FromControl::Define(AppDefinition {
+        let definition = AppDefinition {
             app,
             name: long(),
             memory_kib: u32::MAX,
@@ -289,11 +342,20 @@ mod tests {
             command_line: long(),
             image_length: u32::MAX,
             image_sha256: [0xff; 32],
+        };
+        let note = Vec::from_slice(&[0xff; MAX_NOTE]).unwrap();
+        round_trip(FromControl::Note { app: Some(app), note: note.clone() });
+        round_trip(ToControl::Known(Known {
+            definition: definition.clone(),
+            running: Some(Running { domid: u16::MAX, since_ns: u64::MAX }),
+            note,
         }));
+        round_trip(FromControl::Define(definition));
         round_trip(FromControl::Image { app, offset: u32::MAX, bytes: bytes.clone() });
-        round_trip(ToControl::ConsoleOutput { app, bytes });
+        round_trip(ToControl::ConsoleOutput { app, offset: u64::MAX, bytes });
         round_trip(ToControl::Refused { app, refusal: Refusal::Build, reason: long() });
         round_trip(ToControl::Log {
+            sequence: u64::MAX,
             domain: long(),
             record: LogRecord { level: Level::Debug, at_ns: u64::MAX, text: long::<MAX_LOG_TEXT>() },
         });

@@ -6,6 +6,7 @@ mod apply;
 use alloc::{
     collections::{BTreeMap, VecDeque},
     string::{String, ToString},
+    vec::Vec,
 };
 use core::time::Duration;
 
@@ -20,6 +21,7 @@ use crate::{
     clock::{Instant, Now, Random, earliest},
     config::{Poll, diff::Diff, store::Store},
     http::{FailureKind, Outcome, Request, RequestId},
+    note::DeviceNote,
     onboard::{Onboard, Stage, Step},
     operations::{Maintenance, Operation, Operations, Progress},
     properties::Properties,
@@ -29,7 +31,7 @@ use crate::{
         contents::{ContentCommand, Contents, DownloadError, DownloadId},
         domains::{
             Apps, Surroundings,
-            command::{AppCommand, AppEvent},
+            command::{AppCommand, AppEvent, KnownApp},
         },
         networks::Networks,
         volumes::Volumes,
@@ -49,9 +51,16 @@ const DEFAULT_SPOOL: usize = 512 * 1024;
 /// What a request may take beyond its own limit before it counts as lost in the shell.
 const GRACE: Duration = Duration::from_secs(30);
 
+/// How long an agent that is there anew waits for its configuration before it reports without one.
+const QUIET: Duration = Duration::from_secs(60);
+/// Console bytes that are held until there is a configuration.
+const MAX_HELD: usize = 512 * 1024;
+
 /// What the shell is to do about the device itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeviceCommand {
+    /// Keep this for a later life of the agent: [`Agent::recall`]. At most 128 bytes.
+    Note(Vec<u8>),
     /// Reset the machine. Applications have stopped, or did not in time.
     Reboot,
     /// Ask dom0 for the usage of each domain; answer with [`Agent::on_usage`] for each, and then
@@ -159,6 +168,14 @@ pub struct Agent {
     logs: Logs,
     logs_closed: bool,
     consoles: BTreeMap<Uuid, Console>,
+    /// Console bytes of applications of which no configuration has said whether they are wanted.
+    held: VecDeque<(Uuid, u64, Vec<u8>)>,
+    held_bytes: usize,
+    /// What was left last for a later life.
+    noted: Option<DeviceNote>,
+    /// Until when nothing is reported, unless there is a configuration before: an earlier life had one, and
+    /// what it has reported still holds.
+    quiet_until: Option<Instant>,
     traffic: Traffic,
     uplink: Uplink,
     port: PortConfig,
@@ -206,6 +223,10 @@ impl Agent {
             logs: Logs::new(at, spool),
             logs_closed: false,
             consoles: BTreeMap::new(),
+            held: VecDeque::new(),
+            held_bytes: 0,
+            noted: None,
+            quiet_until: None,
             traffic: Traffic::default(),
             uplink: Uplink::default(),
             port: PortConfig::default(),
@@ -220,6 +241,16 @@ impl Agent {
             facts,
             now,
         })
+    }
+
+    /// Takes what an earlier life of the agent left: before the first [`poll`](Self::poll), once.
+    pub fn recall(&mut self, apps: impl IntoIterator<Item = KnownApp>, note: &[u8]) {
+        apps.into_iter().for_each(|app| self.apps.know(app));
+        if let Some(note) = DeviceNote::decode(note) {
+            self.operations.recall(note);
+            self.noted = Some(note);
+            self.quiet_until = Some(self.now.at().after(QUIET));
+        }
     }
 
     /// Moves every machine as far as it can go. Returns when to call again at the latest, in
@@ -241,7 +272,8 @@ impl Agent {
         if self.metrics.step(at) {
             self.device_commands.push_back(DeviceCommand::QueryUsage);
         }
-        if self.session.uuid().is_some() && (self.dirty || self.reporter.deadline() <= at) {
+        let quiet = self.quiet().is_some_and(|until| until > at);
+        if !quiet && self.session.uuid().is_some() && (self.dirty || self.reporter.deadline() <= at) {
             self.report();
         }
         self.dirty = false;
@@ -333,8 +365,8 @@ impl Agent {
     /// Something happened to an application.
     pub fn on_app_event(&mut self, now: Now, uuid: Uuid, event: AppEvent) {
         self.now = now;
-        if let AppEvent::Console(bytes) = &event {
-            self.on_console(uuid, bytes);
+        if let AppEvent::Console { offset, bytes } = event {
+            self.on_console(uuid, offset, bytes);
             return;
         }
         if let AppEvent::Stopped(_) = &event {
@@ -355,10 +387,17 @@ impl Agent {
         }
     }
 
-    /// A service wrote a log line.
-    pub fn log(&mut self, now: Now, record: &LogRecord) {
+    /// A service wrote a log line. `mark` rises with each of them; [`next_taken`](Self::next_taken) tells when
+    /// those up to it need not be kept any more.
+    pub fn log(&mut self, now: Now, record: &LogRecord, mark: u64) {
         self.now = now;
-        self.logs.device_line(now, record);
+        self.logs.device_line(now, record, mark);
+    }
+
+    /// What need not be kept any more, for the controller has it or is not to have it: of the log the lines up
+    /// to this mark; of an application's console this many of all the bytes that it ever wrote.
+    pub fn next_taken(&mut self) -> Option<(Option<Uuid>, u64)> {
+        self.logs.next_taken()
     }
 
     /// What one domain has used.
@@ -471,7 +510,7 @@ impl Agent {
         }
     }
 
-    fn attest_message(&self, ask: Ask) -> alloc::vec::Vec<u8> {
+    fn attest_message(&self, ask: Ask) -> Vec<u8> {
         match ask {
             Ask::Certs => {
                 let certificate = self.session.credentials().key_exchange_cert.as_deref();
@@ -498,7 +537,7 @@ impl Agent {
         );
         self.apps.step(&around);
         let apps = &self.apps;
-        let gone: alloc::vec::Vec<Uuid> =
+        let gone: Vec<Uuid> =
             self.consoles.keys().filter(|uuid| apps.by_uuid(uuid).is_none()).copied().collect();
         for uuid in gone {
             if let Some(console) = self.consoles.remove(&uuid) {
@@ -581,23 +620,66 @@ impl Agent {
         }
     }
 
-    fn on_console(&mut self, uuid: Uuid, bytes: &[u8]) {
-        let Some(app) = self.apps.by_uuid(&uuid).filter(|app| app.logs_wanted()) else { return };
+    fn on_console(&mut self, uuid: Uuid, offset: u64, bytes: Vec<u8>) {
+        let end = offset.saturating_add(bytes.len() as u64);
+        let Some(app) = self.apps.by_uuid(&uuid) else {
+            if self.apps.is_known(&uuid) {
+                self.hold(uuid, offset, bytes);
+            } else {
+                self.logs.pass_over(uuid, end);
+            }
+            return;
+        };
+        if !app.logs_wanted() {
+            return self.logs.pass_over(uuid, end);
+        }
         let console = self
             .consoles
             .entry(uuid)
             .or_insert_with(|| Console { name: app.name.clone(), lines: Lines::default() });
         console.name.clone_from(&app.name);
         let (now, logs) = (self.now, &mut self.logs);
-        console.lines.push(bytes, |line| logs.app_line(now, uuid, &app.name, app.domid, &line));
+        console
+            .lines
+            .push(offset, &bytes, |line, mark| logs.app_line(now, uuid, &app.name, app.domid, &line, mark));
+        if console.lines.is_empty() {
+            self.logs.pass_over(uuid, end);
+        }
+    }
+
+    /// Holds console bytes until there is a configuration.
+    fn hold(&mut self, uuid: Uuid, offset: u64, bytes: Vec<u8>) {
+        self.held_bytes += bytes.len();
+        self.held.push_back((uuid, offset, bytes));
+        while self.held_bytes > MAX_HELD
+            && let Some((_, _, oldest)) = self.held.pop_front()
+        {
+            log::warn!("application: {} bytes of its console are dropped", oldest.len());
+            self.held_bytes -= oldest.len();
+        }
+    }
+
+    /// There is a configuration: what was held goes where it says.
+    fn release_held(&mut self) {
+        self.held_bytes = 0;
+        for (uuid, offset, bytes) in core::mem::take(&mut self.held) {
+            self.on_console(uuid, offset, bytes);
+        }
     }
 
     fn flush_console(&mut self, uuid: Uuid) {
         let Some(app) = self.apps.by_uuid(&uuid) else { return };
         if let Some(console) = self.consoles.get_mut(&uuid) {
             let (now, logs) = (self.now, &mut self.logs);
-            console.lines.flush(&mut |line| logs.app_line(now, uuid, &app.name, app.domid, &line));
+            console
+                .lines
+                .flush(&mut |line, mark| logs.app_line(now, uuid, &app.name, app.domid, &line, mark));
         }
+    }
+
+    /// Until when nothing is reported.
+    fn quiet(&self) -> Option<Instant> {
+        self.quiet_until.filter(|_| !self.store.has_config())
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -609,7 +691,7 @@ impl Agent {
             self.apps.deadline(),
             self.operations.deadline(),
             self.logs.closing_deadline(),
-            Some(self.reporter.deadline()).filter(|_| onboarded),
+            Some(self.reporter.deadline()).filter(|_| onboarded).max(self.quiet().filter(|_| onboarded)),
         ] {
             first = earliest(first, machine);
         }

@@ -11,6 +11,7 @@
 //! | `config` | when the configuration is asked for, and whether a new one counts |
 //! | `properties`, `operations` | config items; reboot, shutdown, maintenance |
 //! | `reconcile` | contents, volumes, applications: a machine for each |
+//! | `note` | what is left with dom0 for a later life of the agent |
 //! | `retry`, `report` | what the controller is told: info, metrics, logs |
 //!
 //! Nothing here does I/O, reads a clock or draws randomness. Everything that comes from outside is
@@ -31,6 +32,7 @@ mod config;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 mod http;
+mod note;
 mod onboard;
 mod operations;
 mod properties;
@@ -50,7 +52,7 @@ pub use proto_eve::uuid::Uuid;
 pub use provision::{DeviceFacts, ProvisionError, Provisioning};
 pub use reconcile::{
     contents::{ContentCommand, Download, DownloadError, DownloadId},
-    domains::command::{AppCommand, AppDefinition, AppEvent, AppFailure, StopReason},
+    domains::command::{AppCommand, AppDefinition, AppEvent, AppFailure, KnownApp, RunningApp, StopReason},
 };
 pub use report::{
     logs::{LogRecord, Severity},

@@ -10,7 +10,7 @@ use proto_eve::wire::{
     info::MaintenanceModeReason,
 };
 
-use crate::clock::Instant;
+use crate::{clock::Instant, note::DeviceNote};
 
 /// How long applications may take to stop.
 const STOPPING: Duration = Duration::from_secs(300);
@@ -29,6 +29,11 @@ pub(crate) enum Operation {
 pub(crate) struct Counter(Option<u32>);
 
 impl Counter {
+    /// One that has seen `value`.
+    pub(crate) fn at(value: u32) -> Self {
+        Self(Some(value))
+    }
+
     /// Whether `value` asks for action. An absent message makes the counter forget.
     pub(crate) fn observe(&mut self, value: Option<u32>) -> bool {
         let fires = matches!((self.0, value), (Some(old), Some(new)) if old != new);
@@ -87,6 +92,19 @@ impl Operations {
             }
         }
         self.pending.is_some()
+    }
+
+    /// What is to be left for a later life of the agent. A command that is being obeyed is not in it: a later
+    /// life obeys it again.
+    pub(crate) fn note(&self) -> Option<DeviceNote> {
+        let note = DeviceNote { reboot: self.reboot.0, shutdown: self.shutdown.0 };
+        self.pending.is_none().then_some(note)
+    }
+
+    /// Takes what an earlier life of the agent left.
+    pub(crate) fn recall(&mut self, note: DeviceNote) {
+        self.reboot = Counter(note.reboot);
+        self.shutdown = Counter(note.shutdown);
     }
 
     pub(crate) fn reboot_counter(&self) -> u32 {

@@ -3,7 +3,10 @@
 mod hostile;
 mod world;
 
-use proto_eve::wire::info::{AttestationState, Severity, ZDeviceState, ZSwState};
+use proto_eve::wire::{
+    config::{DeviceOpsCmd, InstanceOpsCmd},
+    info::{AttestationState, Severity, ZDeviceState, ZSwState},
+};
 use stubdoms_agent::{
     Agent, AppEvent, AppFailure, DeviceCommand, DownloadError, FailureKind, HttpFailure, LogRecord, Now,
     Provisioning, Response, Stage, StopReason, Uplink,
@@ -44,15 +47,15 @@ fn a_fresh_device_onboards_attests_and_runs_its_application() {
     assert_eq!(world.controller.contents.last().unwrap().state, ZSwState::Delivered as i32);
     assert_eq!(world.controller.volumes.last().unwrap().state, ZSwState::CreatedVolume as i32);
 
-    world.app_event(AppEvent::Console(b"hello, world\nsecond ".to_vec()));
-    world.app_event(AppEvent::Console(b"line\n".to_vec()));
+    world.app_event(AppEvent::Console { offset: 0, bytes: b"hello, world\nsecond ".to_vec() });
+    world.app_event(AppEvent::Console { offset: 20, bytes: b"line\n".to_vec() });
     let record = LogRecord {
         severity: stubdoms_agent::Severity::Info,
         source: "net".into(),
         content: "link is up".into(),
         at: None,
     };
-    world.agent.log(world.now(), &record);
+    world.agent.log(world.now(), &record, 0);
     world.run(100);
     assert_eq!(world.controller.trace.iter().filter(|line| *line == "certs 200").count(), 2);
     let device = world.device_info();
@@ -414,7 +417,7 @@ fn a_controller_that_is_away_gets_the_latest_state_when_it_is_back() {
     world.app_event(AppEvent::Stopped(StopReason::PowerOff));
     world.run(300);
     assert!(running(&world), "the controller knows nothing yet");
-    world.app_event(AppEvent::Console(b"while away\n".to_vec()));
+    world.app_event(AppEvent::Console { offset: 0, bytes: b"while away\n".to_vec() });
     world.run(400);
     world.controller.apps.clear();
     world.controller.up = true;
@@ -542,4 +545,117 @@ fn an_idle_agent_sleeps() {
     // A poll for configuration and metrics each 39 s on average, device info each ten minutes, and
     // a few for log files: nothing else.
     assert!(world.wakeups < 400, "{}", world.wakeups);
+}
+
+/// What the controller has of the application's console.
+fn console(world: &World) -> String {
+    let apps = world.controller.logs.iter().filter(|(action, _)| action != "newlogs");
+    apps.map(|(_, lines)| lines.as_str()).collect()
+}
+
+#[test]
+fn an_agent_that_is_there_anew_adopts_what_runs() {
+    let mut world = World::onboarded();
+    assert!(running(&world));
+    world.app_event(AppEvent::Console { offset: 0, bytes: b"one\ntwo\nhal".to_vec() });
+    world.run(30);
+    assert_eq!(world.taken(), [8], "half a line is not taken");
+    let domid = world.dom0.domid();
+    world.dom0.commands.clear();
+
+    world.reborn();
+    // dom0 gives again what was not taken, before there is a configuration.
+    world.app_event(AppEvent::Console { offset: 8, bytes: b"hal".to_vec() });
+    world.app_event(AppEvent::Console { offset: 11, bytes: b"f a line\nnext\n".to_vec() });
+    world.run(60);
+    assert!(running(&world) && world.agent.has_config());
+    assert_eq!(world.dom0.commands, [""; 0], "it was neither stopped nor started");
+    assert_eq!(world.dom0.domid(), domid);
+    assert!(world.app_info().app_err.is_empty());
+    let console = console(&world);
+    for line in ["one", "two", "half a line", "next"] {
+        let wanted = format!("\"content\":\"{line}\"");
+        assert_eq!(console.matches(&wanted).count(), 1, "{line} in {console}");
+    }
+    assert_eq!(world.taken().last(), Some(&25));
+}
+
+#[test]
+fn an_agent_that_is_there_anew_reports_nothing_older_than_what_was_reported() {
+    let mut world = World::onboarded();
+    world.controller.devices.clear();
+    world.controller.force.insert("config".into(), 503);
+    world.reborn();
+    world.run(30);
+    assert!(world.controller.devices.is_empty(), "without the configuration it knows less than before");
+    // For ever it does not wait.
+    world.run(60);
+    assert!(!world.controller.devices.is_empty());
+    world.controller.devices.clear();
+    world.controller.force.clear();
+    world.reborn();
+    world.run(30);
+    assert!(!world.controller.devices.is_empty() && world.agent.has_config());
+}
+
+#[test]
+fn an_agent_that_is_there_anew_obeys_what_was_ordered_meanwhile() {
+    let mut world = World::onboarded();
+    world.dom0.commands.clear();
+    let command = InstanceOpsCmd { counter: 77, ..InstanceOpsCmd::default() };
+    world.controller.edit(|config| config.apps[0].restart = Some(command));
+    world.reborn();
+    world.run(60);
+    assert_eq!(world.dom0.commands, ["stop", "start"]);
+    // Once, and not again in the next life.
+    world.reborn();
+    world.run(60);
+    assert_eq!(world.dom0.commands, ["stop", "start"]);
+    world.controller.edit(|config| config.apps[0].fixedresources.as_mut().unwrap().memory = 32_768);
+    world.reborn();
+    world.run(60);
+    assert_eq!(world.dom0.commands, ["stop", "start"], "another size needs a restart command");
+    assert!(world.app_info().app_err[0].description.contains("restart command"));
+}
+
+#[test]
+fn an_application_that_is_not_configured_any_more_is_removed_with_the_first_configuration() {
+    let mut world = World::onboarded();
+    world.dom0.commands.clear();
+    world.controller.edit(|config| config.apps.clear());
+    world.controller.up = false;
+    world.reborn();
+    world.app_event(AppEvent::Console { offset: 0, bytes: b"still here\n".to_vec() });
+    world.run(60);
+    assert_eq!(world.dom0.commands, [""; 0], "without a configuration nothing is removed");
+    world.controller.up = true;
+    world.run(200);
+    assert_eq!(world.dom0.commands, ["remove"]);
+    assert_eq!(world.taken(), [11], "nobody wants its console any more");
+}
+
+#[test]
+fn an_application_that_ended_meanwhile_is_started() {
+    let mut world = World::onboarded();
+    world.dom0.commands.clear();
+    world.reborn();
+    world.app_event(AppEvent::Stopped(StopReason::Crash));
+    world.run(60);
+    assert_eq!(world.dom0.commands, ["define", "start"]);
+    assert!(running(&world));
+}
+
+#[test]
+fn a_reboot_is_ordered_once_over_all_lives() {
+    let mut world = World::onboarded();
+    let order = |counter| DeviceOpsCmd { counter, ..DeviceOpsCmd::default() };
+    world.controller.edit(|config| config.reboot = Some(order(3)));
+    world.run(100);
+    world.reborn();
+    world.run(100);
+    assert!(!world.device_commands.contains(&DeviceCommand::Reboot), "the first value is only recorded");
+    // Ordered while nobody looked.
+    world.controller.edit(|config| config.reboot = Some(order(4)));
+    world.reborn();
+    world.run_until("the reboot", |world| world.device_commands.contains(&DeviceCommand::Reboot));
 }

@@ -57,8 +57,8 @@ impl Brain {
         self.0.contents.borrow_mut()
     }
 
-    /// Hands over a line of the log of dom0 or a service.
-    pub(crate) fn log(&self, domain: &str, record: &LogRecord) {
+    /// Hands over a line of the log of dom0 or a service. `mark` is how far the log has come with it.
+    pub(crate) fn log(&self, domain: &str, record: &LogRecord, mark: u64) {
         let severity = match record.level {
             Level::Error => Severity::Error,
             Level::Warn => Severity::Warning,
@@ -71,7 +71,7 @@ impl Brain {
             content: record.text.as_str().to_owned(),
             at: clock::wall_time_at(record.at_ns),
         };
-        self.tell(|agent, now| agent.log(now, &line));
+        self.tell(|agent, now| agent.log(now, &line, mark));
     }
 
     /// Has it logged that something was lost on the way.

@@ -1,22 +1,22 @@
 //! The channel to dom0 by which applications are run: the agent's commands go out, what dom0 says of
 //! applications, consoles, usage and logs comes in.
 
-use alloc::{collections::VecDeque, rc::Rc, string::ToString};
+use alloc::{collections::VecDeque, rc::Rc, string::ToString, vec::Vec};
 use core::cell::RefCell;
 
 use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
-use heapless::Vec;
 use proto_manifest::wiring::Wiring;
 use proto_svc::{
-    device::{self, AppId, FromControl, MAX_PIECE, PowerAction, Refusal, ToControl},
+    device::{self, AppId, FromControl, MAX_NOTE, MAX_PIECE, PowerAction, Refusal, ToControl},
     text::clipped,
 };
 use stubdoms_agent::{
-    AppCommand, AppDefinition, AppEvent, AppFailure, DomainUsage, Machine, StopReason, Uuid,
+    AppCommand, AppDefinition, AppEvent, AppFailure, DomainUsage, KnownApp, Machine, RunningApp, StopReason,
+    Uuid,
 };
 use stubdoms_service::{Owned, open_dom0};
 
-use crate::brain::Brain;
+use crate::{brain::Brain, clock};
 
 /// The channel.
 pub(crate) type Device = Owned<FromControl, ToControl>;
@@ -26,6 +26,10 @@ pub(crate) type Device = Owned<FromControl, ToControl>;
 pub(crate) enum Order {
     /// A command of the agent.
     App(AppCommand),
+    /// Leave this about the device for a later life of this domain.
+    Note(Vec<u8>),
+    /// What dom0 keeps of this console, or of the log, is not needed any more up to this mark.
+    Taken(Option<Uuid>, u64),
     /// Ask for the usage of all domains.
     QueryUsage,
     /// End the machine.
@@ -57,17 +61,32 @@ impl Orders {
     }
 }
 
-/// Opens the channel and waits for what dom0 says of the machine, which comes first.
+/// What dom0 says first.
+pub(crate) struct Greeting {
+    /// The machine.
+    pub(crate) machine: device::Machine,
+    /// Applications of an earlier life of this domain.
+    pub(crate) apps: Vec<KnownApp>,
+    /// What that life left about the device.
+    pub(crate) note: Vec<u8>,
+}
+
+/// Opens the channel and waits until dom0 has said what there is, which comes first.
 ///
 /// # Panics
 /// If dom0 breaks the channel.
-pub(crate) async fn open(wiring: &Wiring) -> (Device, device::Machine) {
+pub(crate) async fn open(wiring: &Wiring) -> (Device, Greeting) {
     let mut channel: Device = open_dom0(wiring).await;
+    let (mut found, mut apps) = (None, Vec::new());
     loop {
         match channel.receive().await {
-            Ok(ToControl::Machine(machine)) => return (channel, machine),
-            // Lines that were written before we were there; they also went to Xen's console.
-            Ok(_) => {}
+            Ok(ToControl::Machine(machine)) => found = Some(machine),
+            Ok(ToControl::Known(known)) => apps.push(known_app(known)),
+            Ok(ToControl::KnownAll { note }) => {
+                let Some(machine) = found else { panic!("channel device: the machine comes first") };
+                return (channel, Greeting { machine, apps, note: note.to_vec() });
+            }
+            Ok(message) => log::warn!("channel device: unexpected {message:?}"),
             Err(error) => panic!("channel device: {error}"),
         }
     }
@@ -104,6 +123,11 @@ pub(crate) async fn serve(mut channel: Device, orders: Rc<Orders>, brain: Brain)
 /// The messages that carry out an order. A definition is followed by its image in pieces.
 async fn for_each_message(order: Order, brain: &Brain, mut send: impl AsyncFnMut(FromControl)) {
     match order {
+        Order::Note(note) => send(FromControl::Note { app: None, note: bounded(&note) }).await,
+        Order::Taken(app, before) => send(FromControl::Taken { app: app.map(id), before }).await,
+        Order::App(AppCommand::Note { app, note }) => {
+            send(FromControl::Note { app: Some(id(app)), note: bounded(&note) }).await;
+        }
         Order::QueryUsage => send(FromControl::QueryUsage).await,
         Order::Power(action) => send(FromControl::Power(action)).await,
         Order::App(AppCommand::Start { app }) => send(FromControl::Start { app: id(app) }).await,
@@ -121,12 +145,33 @@ async fn for_each_message(order: Order, brain: &Brain, mut send: impl AsyncFnMut
             let app = id(definition.app);
             let mut offset = 0;
             for piece in image.chunks(MAX_PIECE) {
-                let bytes = Vec::from_slice(piece).unwrap_or_default();
+                let bytes = heapless::Vec::from_slice(piece).unwrap_or_default();
                 send(FromControl::Image { app, offset, bytes }).await;
                 offset += piece.len() as u32;
             }
         }
     }
+}
+
+fn bounded(note: &[u8]) -> heapless::Vec<u8, MAX_NOTE> {
+    // The agent keeps to the limit.
+    heapless::Vec::from_slice(note).unwrap_or_default()
+}
+
+fn known_app(known: device::Known) -> KnownApp {
+    let device::Known { definition, running, note } = known;
+    let running = running
+        .map(|running| RunningApp { domid: running.domid, since: clock::wall_time_at(running.since_ns) });
+    let definition = AppDefinition {
+        app: uuid(definition.app),
+        name: definition.name.as_str().into(),
+        memory_kib: definition.memory_kib,
+        vcpus: definition.vcpus,
+        command_line: definition.command_line.as_str().into(),
+        image_sha256: definition.image_sha256,
+        image_length: definition.image_length.into(),
+    };
+    KnownApp { definition, running, note: note.to_vec() }
 }
 
 fn describe(definition: &AppDefinition) -> device::AppDefinition {
@@ -144,7 +189,8 @@ fn describe(definition: &AppDefinition) -> device::AppDefinition {
 
 fn take(message: ToControl, brain: &Brain) {
     match message {
-        ToControl::Hello { .. } => {}
+        // Told in the greeting.
+        ToControl::Hello { .. } | ToControl::Known(_) | ToControl::KnownAll { .. } => {}
         ToControl::Machine(machine) => {
             brain.tell(|agent, now| agent.on_machine(now, numbers(&machine)));
         }
@@ -160,8 +206,8 @@ fn take(message: ToControl, brain: &Brain) {
             let event = AppEvent::Failed { failure: failure(refusal), text: reason.to_string() };
             brain.tell(|agent, now| agent.on_app_event(now, uuid(app), event));
         }
-        ToControl::ConsoleOutput { app, bytes } => {
-            let event = AppEvent::Console(bytes.to_vec());
+        ToControl::ConsoleOutput { app, offset, bytes } => {
+            let event = AppEvent::Console { offset, bytes: bytes.to_vec() };
             brain.tell(|agent, now| agent.on_app_event(now, uuid(app), event));
         }
         ToControl::Usage(usage) => {
@@ -173,7 +219,8 @@ fn take(message: ToControl, brain: &Brain) {
             };
             brain.tell(|agent, now| agent.on_usage(now, usage));
         }
-        ToControl::Log { domain, record } => brain.log(&domain, &record),
+        // What dom0 is to keep begins with the record after this one.
+        ToControl::Log { sequence, domain, record } => brain.log(&domain, &record, sequence + 1),
         ToControl::Lost { lines, console_bytes } => brain.lost(lines, console_bytes),
     }
 }

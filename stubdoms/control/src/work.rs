@@ -17,7 +17,7 @@ use stubdoms_service::{peers, read_wiring, ready, supervise};
 use crate::{
     brain::Brain,
     clock, device,
-    device::{Order, Orders},
+    device::{Greeting, Order, Orders},
     fetching::{self, Cancelled},
     link::{self, CountersWanted, Link},
     provision, vif,
@@ -37,13 +37,14 @@ pub(crate) async fn main(boot: Boot, spawner: Spawner) {
     let identity = (files.agent.device_cert.clone(), files.agent.device_key.clone());
     let roots = files.agent.root_certificate.clone();
 
-    let (channel, machine) = device::open(&wiring).await;
+    let (channel, Greeting { machine, apps, note }) = device::open(&wiring).await;
     let mut seed = [0; 8];
     entropy::fill(&mut seed);
-    let agent = match Agent::new(files.agent, facts(&machine), u64::from_le_bytes(seed), clock::now()) {
+    let mut agent = match Agent::new(files.agent, facts(&machine), u64::from_le_bytes(seed), clock::now()) {
         Ok(agent) => agent,
         Err(error) => return useless(error).await,
     };
+    agent.recall(apps, &note);
     let brain = Brain::new(agent);
     let orders = Rc::new(Orders::default());
     spawner.spawn(device::serve(channel, orders.clone(), brain.clone()));
@@ -118,6 +119,7 @@ impl Work {
     }
 
     fn carry_out(&mut self) {
+        self.tell_taken();
         while let Some(request) = self.brain.ask(|agent, _| agent.next_request()) {
             self.spawner.spawn(fetching::request(self.web, request, self.brain.clone()));
         }
@@ -129,12 +131,19 @@ impl Work {
         }
         while let Some(command) = self.brain.ask(|agent, _| agent.next_device_command()) {
             match command {
+                DeviceCommand::Note(note) => self.orders.push(Order::Note(note)),
                 DeviceCommand::Reboot => self.orders.push(Order::Power(PowerAction::Reboot)),
                 DeviceCommand::QueryUsage => {
                     self.counters_wanted.signal(());
                     self.orders.push(Order::QueryUsage);
                 }
             }
+        }
+    }
+
+    fn tell_taken(&mut self) {
+        while let Some((app, mark)) = self.brain.ask(|agent, _| agent.next_taken()) {
+            self.orders.push(Order::Taken(app, mark));
         }
     }
 

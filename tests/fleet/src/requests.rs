@@ -79,7 +79,7 @@ async fn hear(
         match task {
             Some(Task::Serve { app, id, console }) => run(ground, app, id, console),
             Some(Task::End { app, domain }) => end(ground, app, domain, StopReason::Ordered).await,
-            Some(Task::Type { .. } | Task::TellUsage | Task::Power(_)) | None => {}
+            Some(Task::Type { .. } | Task::Taken { .. } | Task::TellUsage | Task::Power(_)) | None => {}
         }
     }
 }
@@ -111,7 +111,7 @@ async fn relay(ground: Rc<Ground>, app: AppId, id: DomId, console: Console<'stat
     // A guest that breaks the protocol has no console any more.
     while let Ok(count) = back.read(&mut buffer).await {
         let bytes = Piece::from_slice(&buffer[..count]).expect("a piece holds that much");
-        push(&ground, ToControl::ConsoleOutput { app, bytes });
+        push(&ground, ToControl::ConsoleOutput { app, offset: 0, bytes });
         yield_now().await;
     }
 }

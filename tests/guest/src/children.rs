@@ -231,7 +231,7 @@ impl Told {
                 // Those that follow are about what the first one left undone.
                 self.refused.get_or_insert_with(|| format!("refused as {refusal:?}: {reason}"));
             }
-            ToControl::ConsoleOutput { app, bytes } if Some(app) == self.app => {
+            ToControl::ConsoleOutput { app, bytes, .. } if Some(app) == self.app => {
                 self.bytes.extend_from_slice(&bytes);
             }
             _ => {}

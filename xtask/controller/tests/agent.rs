@@ -35,6 +35,8 @@ struct Bench {
     begin: Instant,
     running: BTreeMap<Uuid, u64>,
     starts: u32,
+    /// Bytes that applications have said.
+    said: u64,
 }
 
 impl Bench {
@@ -79,7 +81,7 @@ impl Bench {
             ..Uplink::default()
         };
         agent.on_uplink(now, uplink);
-        Self { agent, wire, begin, running: BTreeMap::new(), starts: 0 }
+        Self { agent, wire, begin, running: BTreeMap::new(), starts: 0, said: 0 }
     }
 
     fn now(&self) -> Now {
@@ -131,7 +133,12 @@ impl Bench {
             if self.now().monotonic_ns / 1_000_000_000 > tick {
                 self.running.insert(app, self.now().monotonic_ns / 1_000_000_000);
                 let line = format!("tick {tick}\n").into_bytes();
-                self.agent.on_app_event(self.now(), app, AppEvent::Console(line));
+                self.said += line.len() as u64;
+                self.agent.on_app_event(
+                    self.now(),
+                    app,
+                    AppEvent::Console { offset: self.said, bytes: line.clone() },
+                );
             }
         }
     }
@@ -152,6 +159,7 @@ impl Bench {
                 self.running.remove(&app);
                 (app, AppEvent::Stopped(StopReason::Ordered))
             }
+            AppCommand::Note { .. } => return,
             AppCommand::Remove { app } => {
                 self.running.remove(&app);
                 return;
@@ -173,7 +181,7 @@ impl Bench {
             content: "usage was told".into(),
             at: None,
         };
-        self.agent.log(now, &record);
+        self.agent.log(now, &record, 0);
     }
 
     fn exchange(&self, request: &Request) -> Result<Response, HttpFailure> {

@@ -43,14 +43,14 @@ fn an_application_is_staged_started_stopped_and_started_again() {
     let mut requests = staged(APP);
     let job = requests.order(APP, PLENTY).unwrap();
     assert_eq!((job.image, job.memory_pages), (IMAGE, 8192));
-    requests.started(APP, DomId(5), "first");
+    requests.started(APP, DomId(5), 0, "first");
     assert_eq!(requests.running().map(|(id, _)| id).next(), Some(DomId(5)));
     assert_eq!(kind(requests.order(APP, PLENTY)), Refusal::WrongState);
     assert_eq!(kind(requests.define(&definition(APP))), Refusal::WrongState);
     assert_eq!(requests.stop(APP), Ok((DomId(5), "first")));
     assert_eq!(kind(requests.stop(APP)), Refusal::WrongState);
     requests.order(APP, PLENTY).unwrap();
-    requests.started(APP, DomId(6), "second");
+    requests.started(APP, DomId(6), 0, "second");
     assert_eq!(requests.ended(DomId(5)), None);
     assert_eq!(requests.ended(DomId(6)), Some((APP, "second")));
     assert_eq!(requests.forget(APP), Ok(None));
@@ -86,7 +86,7 @@ fn the_number_of_applications_is_limited() {
 fn memory_of_all_is_limited() {
     let mut requests = staged(APP);
     assert_eq!(kind(requests.order(APP, 32 * 1024)), Refusal::Memory, "nothing left for Xen");
-    requests.started(APP, DomId(5), "first");
+    requests.started(APP, DomId(5), 0, "first");
     let mut large = definition(OTHER);
     large.memory_kib += 4;
     requests.define(&large).unwrap();

@@ -1,6 +1,6 @@
 use std::{boxed::Box, vec::Vec};
 
-use proto_svc::device::AppDefinition;
+use proto_svc::device::{AppDefinition, Known};
 
 use super::*;
 use crate::{
@@ -77,19 +77,52 @@ fn an_application_runs_and_is_stopped() {
         stage.told,
         [
             ToControl::State { app: APP, state: AppState::Staged },
-            ToControl::State { app: APP, state: running.clone() }
+            ToControl::State { app: APP, state: running }
         ]
     );
     assert_eq!(console.page.0, 1023);
-    stage.told.clear();
-    stage.server.tell_states(&mut |state| stage.told.push(state));
-    assert_eq!(stage.told, [ToControl::State { app: APP, state: running }]);
     let bytes = Piece::from_slice(b"hi\n").unwrap();
     assert!(matches!(stage.ask(FromControl::ConsoleInput { app: APP, bytes }), Some(Task::Type { .. })));
     let Some(Task::End { app: APP, domain }) = stage.ask(FromControl::Stop { app: APP }) else { panic!() };
     drop(console);
     drop(domain);
     stage.ground.assert_clean("stopped");
+}
+
+#[test]
+fn a_control_that_is_there_anew_learns_what_there_is() {
+    let mut stage = Stage::new();
+    stage.stage(&small());
+    let note = |text: &[u8]| heapless::Vec::from_slice(text).unwrap();
+    stage.ask(FromControl::Note { app: Some(APP), note: note(b"of the application") });
+    stage.ask(FromControl::Note { app: None, note: note(b"of the device") });
+    let Some(Task::Serve { id, console, .. }) = stage.ask(FromControl::Start { app: APP }) else { panic!() };
+    stage.told.clear();
+    stage.server.tell_known(&mut |known| stage.told.push(known));
+    let [ToControl::Known(known), ToControl::KnownAll { note: of_device }] = &stage.told[..] else {
+        panic!("{:?}", stage.told)
+    };
+    assert_eq!((known.definition.app, &known.note[..]), (APP, &b"of the application"[..]));
+    assert_eq!(known.running.map(|running| running.domid), Some(id.0));
+    assert_eq!(of_device, b"of the device");
+    // Stopped, it is still known; defined anew, it has no note; forgotten, it is not known.
+    drop(console);
+    drop(stage.ask(FromControl::Stop { app: APP }));
+    stage.told.clear();
+    stage.server.tell_known(&mut |known| stage.told.push(known));
+    assert!(
+        matches!(&stage.told[0], ToControl::Known(Known { running: None, note, .. }) if !note.is_empty())
+    );
+    stage.stage(&small());
+    stage.told.clear();
+    stage.server.tell_known(&mut |known| stage.told.push(known));
+    assert!(matches!(&stage.told[0], ToControl::Known(Known { note, .. }) if note.is_empty()));
+    stage.ask(FromControl::Forget { app: APP });
+    stage.told.clear();
+    stage.server.tell_known(&mut |known| stage.told.push(known));
+    assert_eq!(stage.told.len(), 1);
+    stage.ask(FromControl::Note { app: Some(APP), note: note(b"x") });
+    assert!(matches!(stage.told[1], ToControl::Refused { refusal: Refusal::Unknown, .. }));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use proto_errors::agent;
 use proto_eve::{text, wire::config::EdgeDevConfig};
 
-use super::Agent;
+use super::{Agent, DeviceCommand};
 use crate::{config::diff::Part, properties::Tri, report::info::Names, uplink::PortConfig};
 
 const MAX_NAME: usize = 256;
@@ -28,6 +28,10 @@ impl Agent {
             self.apply_items(config);
         }
         let skip = self.operations.observe(now.at(), config);
+        if let Some(note) = self.operations.note().filter(|note| self.noted != Some(*note)) {
+            self.noted = Some(note);
+            self.device_commands.push_back(DeviceCommand::Note(note.encode()));
+        }
         let was = self.maintenance.is_active();
         self.maintenance.requested = match self.properties.tri("maintenance.mode") {
             Tri::Enabled => true,
@@ -72,6 +76,7 @@ impl Agent {
         self.names = names(config);
         if self.diff.changed(Part::Apps, config) {
             self.apps.configure(now, config);
+            self.release_held();
         }
         if self.diff.changed(Part::Unsupported, config) {
             log_unsupported(config);

@@ -136,8 +136,12 @@ fn serve(agent: &mut Agent, at: u64, choice: u8) {
             AppCommand::Start { app } => (app, AppEvent::Running { domid: 5 }),
             AppCommand::Stop { app } => (app, AppEvent::Stopped(StopReason::Ordered)),
             AppCommand::Remove { .. } => continue,
+            AppCommand::Note { note, .. } => {
+                assert!(note.len() <= 128);
+                continue;
+            }
         };
-        agent.on_app_event(now(at), app, AppEvent::Console(b"line\n\xff\n".to_vec()));
+        agent.on_app_event(now(at), app, AppEvent::Console { offset: at, bytes: b"line\n\xff\n".to_vec() });
         agent.on_app_event(now(at), app, event);
     }
     while agent.next_device_command().is_some() {}

@@ -18,6 +18,10 @@
 //! command, are not applied to an application that runs; it reports so. One that does not run takes
 //! both with its next start.
 //!
+//! An agent that is there anew is told what dom0 knows ([`Apps::know`]). What runs and is configured is
+//! adopted: it runs on, as if this agent had started it. What is not configured is removed, but not before
+//! there is a configuration.
+//!
 //! Limits: staging 300 s, booting 60 s, stopping 60 s (then once more, then it is removed by force).
 //! Three attempts to start 5 s apart, then one each `timer.boot.retry`.
 
@@ -42,9 +46,10 @@ use proto_eve::{
     },
 };
 
+pub(crate) use self::wanted::VolumeRef;
 use self::{
-    command::{AppCommand, AppDefinition, AppEvent, AppFailure, StopReason},
-    wanted::{Vm, VolumeRef, Wanted, definition, read},
+    command::{AppCommand, AppDefinition, AppEvent, AppFailure, KnownApp, StopReason},
+    wanted::{Vm, Wanted, definition, read},
 };
 use super::{
     contents::{Contents, Image},
@@ -54,6 +59,7 @@ use super::{
 };
 use crate::{
     clock::{Instant, Now, WallTime, earliest},
+    note::AppNote,
     operations::Counter,
     properties::Properties,
 };
@@ -137,6 +143,8 @@ pub(crate) struct Surroundings<'a> {
 pub(crate) struct Apps {
     apps: BTreeMap<String, App>,
     commands: VecDeque<AppCommand>,
+    /// What dom0 knows from an earlier life, until there is a configuration.
+    known: Vec<KnownApp>,
 }
 
 impl Apps {
@@ -162,8 +170,22 @@ impl Apps {
         self.apps.values().all(|app| !app.is_up())
     }
 
+    /// Takes what dom0 knows of an earlier life of this agent.
+    pub(crate) fn know(&mut self, known: KnownApp) {
+        // dom0 has room for fewer.
+        if self.known.len() < MAX_APPS {
+            self.known.push(known);
+        }
+    }
+
+    /// Whether dom0 knows this application, and there was no configuration yet that could name it.
+    pub(crate) fn is_known(&self, uuid: &Uuid) -> bool {
+        self.known.iter().any(|known| known.definition.app == *uuid)
+    }
+
     /// Takes the list of a configuration: what is not in it is removed.
     pub(crate) fn configure(&mut self, now: Now, config: &EdgeDevConfig) {
+        let mut known = core::mem::take(&mut self.known);
         let profile = config.global_profile.as_str();
         let mut kept: Vec<&str> = Vec::new();
         for instance in config.apps.iter().take(MAX_APPS) {
@@ -179,7 +201,14 @@ impl Apps {
             kept.push(id);
             let wanted = read(instance, profile);
             let app = self.apps.entry(id.into()).or_insert_with(|| App::new(id, wanted.clone()));
+            if let Some(at) = known.iter().position(|known| Some(known.definition.app) == app.uuid) {
+                app.adopt(known.swap_remove(at));
+            }
             app.configure(now, instance, wanted, &mut self.commands);
+        }
+        for KnownApp { definition, .. } in known {
+            log::info!("application {}: it is not in the configuration, and is removed", definition.name);
+            self.commands.push_back(AppCommand::Remove { app: definition.app });
         }
         if config.apps.len() > MAX_APPS {
             log::warn!("applications: only the first {MAX_APPS} are looked at [{}]", agent::CONFIG_LIMIT);
@@ -216,6 +245,10 @@ impl Apps {
         event: AppEvent,
         around: &Surroundings<'_>,
     ) -> Option<[u8; 32]> {
+        let known = self.known.iter_mut().find(|known| known.definition.app == *uuid);
+        if let (Some(known), AppEvent::Stopped(_)) = (known, &event) {
+            known.running = None;
+        }
         let app = self.apps.values_mut().find(|app| app.uuid.as_ref() == Some(uuid))?;
         app.on_event(event, around, &mut self.commands)
     }
@@ -246,6 +279,40 @@ impl App {
             gone: false,
             troubles: Troubles::default(),
         }
+    }
+
+    /// Goes on with a domain of an earlier life of this agent, if it runs.
+    fn adopt(&mut self, known: KnownApp) {
+        let KnownApp { definition: found, running: Some(running), note } = known else { return };
+        log::info!("application {}: domain {} runs on", found.name, running.domid);
+        let image = Image { sha256: found.image_sha256, length: found.image_length };
+        let vm = self.wanted.vm.clone();
+        let same = definition(found.app, &found.name, &vm, image) == found;
+        self.vm_in_use = Some(if same { vm } else { Vm::of(&found) });
+        let note = AppNote::decode(&note);
+        let volume = note.as_ref().and_then(|note| note.volume.clone());
+        self.volumes_in_use =
+            Some(volume.map_or_else(|| self.wanted.volumes.clone(), |volume| Vec::from([volume])));
+        if let Some(AppNote { restart, purge, .. }) = note {
+            self.restart = Counter::at(restart);
+            self.purge = Counter::at(purge);
+        }
+        self.staged = Some(found);
+        self.phase = Phase::Running;
+        self.has_run = true;
+        self.domid = Some(running.domid);
+        self.booted = running.since;
+    }
+
+    /// Has the domain started, with what a later life of this agent has to know of it.
+    fn order_start(&self, commands: &mut VecDeque<AppCommand>) {
+        let Some(app) = self.uuid else { return };
+        // A purge that was ordered and not done yet is to be seen as new.
+        let purge = self.purge.value().wrapping_sub(self.purge_wanted.into());
+        let volume = self.volumes().first().cloned();
+        let note = AppNote { restart: self.restart.value(), purge, volume }.encode();
+        commands.push_back(AppCommand::Note { app, note });
+        commands.push_back(AppCommand::Start { app });
     }
 
     pub(crate) fn uuid(&self) -> Option<Uuid> {
@@ -460,17 +527,17 @@ impl App {
         }
         let definition = definition(uuid, &self.name, &vm, image);
         let since = around.now.at();
+        let volumes = self.volumes().to_vec();
+        self.vm_in_use = Some(vm);
+        self.volumes_in_use = Some(volumes);
         if self.staged.as_ref() == Some(&definition) {
-            commands.push_back(AppCommand::Start { app: uuid });
+            self.order_start(commands);
             self.phase = Phase::Booting { since };
         } else {
             self.staged = Some(definition.clone());
             commands.push_back(AppCommand::Define(definition));
             self.phase = Phase::Staging { since };
         }
-        let volumes = self.volumes().to_vec();
-        self.vm_in_use = Some(vm);
-        self.volumes_in_use = Some(volumes);
     }
 
     fn on_event(
@@ -482,7 +549,7 @@ impl App {
         let since = around.now.at();
         match (self.phase, event) {
             (Phase::Staging { .. }, AppEvent::Staged) => {
-                commands.extend(self.uuid.map(|app| AppCommand::Start { app }));
+                self.order_start(commands);
                 self.phase = Phase::Booting { since };
             }
             (Phase::Booting { .. }, AppEvent::Running { domid }) => {
@@ -508,7 +575,7 @@ impl App {
             }
             (Phase::Running | Phase::Booting { .. }, AppEvent::Stopped(StopReason::Reboot)) => {
                 log::info!("application {}: reboots", self.name);
-                commands.extend(self.uuid.map(|app| AppCommand::Start { app }));
+                self.order_start(commands);
                 self.domid = None;
                 self.phase = Phase::Booting { since };
             }
@@ -530,7 +597,7 @@ impl App {
             // Late news of a state that was left meanwhile; the console is handled by the logs.
             (
                 _,
-                AppEvent::Staged | AppEvent::Running { .. } | AppEvent::Stopped(_) | AppEvent::Console(_),
+                AppEvent::Staged | AppEvent::Running { .. } | AppEvent::Stopped(_) | AppEvent::Console { .. },
             ) => {}
         }
         None

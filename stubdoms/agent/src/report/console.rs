@@ -11,31 +11,48 @@ const MAX_LINE: usize = 2048;
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
     partial: Vec<u8>,
+    /// How many bytes the console has written, as far as they were seen.
+    end: u64,
 }
 
 impl Lines {
-    /// Takes bytes and gives each completed line to `line`. Empty lines are left out.
-    pub(crate) fn push(&mut self, bytes: &[u8], mut line: impl FnMut(String)) {
+    /// Takes bytes, the first of which stands at `offset` of the console, and gives each completed line to
+    /// `line`, with how many bytes the console had written when it was complete. Empty lines are left out.
+    pub(crate) fn push(&mut self, offset: u64, bytes: &[u8], mut line: impl FnMut(String, u64)) {
+        if offset != self.end {
+            // Some are missing: what is there is no beginning of what comes.
+            self.flush(&mut line);
+        }
+        self.end = offset;
         for &byte in bytes {
-            if byte == b'\n' || byte == b'\r' || self.partial.len() >= MAX_LINE {
+            if byte == b'\n' || byte == b'\r' {
+                self.end += 1;
+                self.flush(&mut line);
+                continue;
+            }
+            if self.partial.len() >= MAX_LINE {
                 self.flush(&mut line);
             }
-            if byte != b'\n' && byte != b'\r' {
-                self.partial.push(byte);
-            }
+            self.end += 1;
+            self.partial.push(byte);
         }
     }
 
     /// Gives what is there as a line, as when the domain has ended.
-    pub(crate) fn flush(&mut self, line: &mut impl FnMut(String)) {
+    pub(crate) fn flush(&mut self, line: &mut impl FnMut(String, u64)) {
         if self.partial.is_empty() {
             return;
         }
         let bytes = strip_escapes(&core::mem::take(&mut self.partial));
         let complete = text::from_bytes(&bytes, 2 * MAX_LINE);
         if !complete.trim().is_empty() {
-            line(complete);
+            line(complete, self.end);
         }
+    }
+
+    /// Whether nothing of a line is there.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.partial.is_empty()
     }
 }
 
@@ -61,14 +78,17 @@ mod tests {
     fn lines_are_cut_at_their_ends_and_at_the_limit() {
         let mut lines = Lines::default();
         let mut out = Vec::new();
-        lines.push(b"hel", |line| out.push(line));
-        assert!(out.is_empty());
-        lines.push(b"lo\r\n\r\n\x1b[31mred\x1b[0m \xff\nrest", |line| out.push(line));
-        assert_eq!(out, ["hello", "red \u{fffd}"]);
-        lines.flush(&mut |line| out.push(line));
-        assert_eq!(out[2], "rest");
-        lines.push(&[b'x'; 5000], |line| out.push(line));
-        assert_eq!(out[3].len(), MAX_LINE);
+        lines.push(0, b"hel", |line, end| out.push((line, end)));
+        assert!(out.is_empty() && !lines.is_empty());
+        lines.push(3, b"lo\r\n\r\n\x1b[31mred\x1b[0m \xff\nrest", |line, end| out.push((line, end)));
+        assert_eq!(out, [("hello".into(), 6), ("red \u{fffd}".into(), 24)]);
+        lines.flush(&mut |line, end| out.push((line, end)));
+        assert_eq!(out[2], ("rest".into(), 28));
+        lines.push(28, &[b'x'; 5000], |line, end| out.push((line, end)));
+        assert_eq!((out[3].0.len(), out[3].1), (MAX_LINE, 28 + MAX_LINE as u64));
         assert!(lines.partial.len() <= MAX_LINE);
+        // Bytes are missing: what was there stays a line of its own.
+        lines.push(9000, b"new\n", |line, end| out.push((line, end)));
+        assert_eq!(out[out.len() - 1], ("new".into(), 9004));
     }
 }

@@ -4,6 +4,10 @@
 //! when it is full or old. A buffer holds less than the size that a file is aimed at, so no file is
 //! too large whatever its lines hold. The spool is bounded; the oldest files make room for new ones,
 //! and are counted.
+//!
+//! Who gives a line says with a *mark* how far its stream has come; the marks of a stream rise. A mark is
+//! *taken* when the controller has the line and all before it, or never will have them: then whoever keeps
+//! lines for us need not do so any more.
 
 use alloc::{
     collections::{BTreeMap, VecDeque},
@@ -107,6 +111,8 @@ struct Buffer {
     lines: Vec<u8>,
     since: Option<Instant>,
     files: u64,
+    /// How far the stream has come.
+    mark: u64,
 }
 
 #[derive(Debug)]
@@ -118,6 +124,8 @@ struct File {
     made: u32,
     refusals: u8,
     id: u64,
+    /// How far its stream had come with its last line.
+    mark: u64,
 }
 
 /// What is under way.
@@ -135,6 +143,8 @@ pub(crate) struct Logs {
     capacity: usize,
     next_id: u64,
     msgids: BTreeMap<(Stream, String), u64>,
+    /// Marks that were taken and not told yet.
+    taken: BTreeMap<Stream, u64>,
     /// When the next file may be uploaded.
     next: Instant,
     fast: bool,
@@ -156,6 +166,7 @@ impl Logs {
             capacity,
             next_id: 1,
             msgids: BTreeMap::new(),
+            taken: BTreeMap::new(),
             next: now,
             fast: false,
             threshold: Some(Severity::Info),
@@ -177,17 +188,67 @@ impl Logs {
         self.threshold = Severity::threshold(level);
     }
 
-    pub(crate) fn device_line(&mut self, now: Now, record: &LogRecord) {
-        if self.threshold.is_none_or(|threshold| record.severity > threshold) {
-            return;
+    pub(crate) fn device_line(&mut self, now: Now, record: &LogRecord, mark: u64) {
+        if self.threshold.is_some_and(|threshold| record.severity <= threshold) {
+            let at = record.at.or(now.wall);
+            self.append(now, Stream::Device, "", record.severity, &record.source, "", &record.content, at);
         }
-        let at = record.at.or(now.wall);
-        self.append(now, Stream::Device, "", record.severity, &record.source, "", &record.content, at);
+        self.mark(Stream::Device, mark);
     }
 
-    pub(crate) fn app_line(&mut self, now: Now, app: Uuid, name: &str, domid: Option<u16>, line: &str) {
+    pub(crate) fn app_line(
+        &mut self,
+        now: Now,
+        app: Uuid,
+        name: &str,
+        domid: Option<u16>,
+        line: &str,
+        mark: u64,
+    ) {
         let iid = domid.map_or_else(String::new, |domid| format!("{domid}"));
         self.append(now, Stream::App(app), name, Severity::Info, name, &iid, line, now.wall);
+        self.mark(Stream::App(app), mark);
+    }
+
+    /// The console of an application has come this far, with nothing that is to be uploaded.
+    pub(crate) fn pass_over(&mut self, app: Uuid, mark: u64) {
+        self.mark(Stream::App(app), mark);
+    }
+
+    /// The next mark that was taken: of an application's console, or of the device's log.
+    pub(crate) fn next_taken(&mut self) -> Option<(Option<Uuid>, u64)> {
+        let (stream, mark) = self.taken.pop_first()?;
+        match stream {
+            Stream::Device => Some((None, mark)),
+            Stream::App(app) => Some((Some(app), mark)),
+        }
+    }
+
+    /// Notes how far a stream has come. Without anything that waits it is taken at once.
+    fn mark(&mut self, stream: Stream, mark: u64) {
+        match self.buffers.get_mut(&stream) {
+            Some(buffer) => buffer.mark = buffer.mark.max(mark),
+            None => self.take_mark(stream, mark),
+        }
+        self.settle(stream);
+    }
+
+    /// If nothing of a stream waits, all of it is taken.
+    fn settle(&mut self, stream: Stream) {
+        if self.files.iter().any(|file| file.stream == stream) {
+            return;
+        }
+        let idle = self.buffers.get(&stream).filter(|buffer| buffer.lines.is_empty());
+        if let Some(mark) = idle.map(|buffer| buffer.mark) {
+            self.take_mark(stream, mark);
+        }
+    }
+
+    fn take_mark(&mut self, stream: Stream, mark: u64) {
+        if mark > 0 {
+            let taken = self.taken.entry(stream).or_default();
+            *taken = mark.max(*taken);
+        }
     }
 
     #[expect(clippy::too_many_arguments, reason = "the fields of one line, called twice above")]
@@ -242,6 +303,7 @@ impl Logs {
     /// An application is gone: what it wrote becomes a file now.
     pub(crate) fn end_app(&mut self, now: Now, app: Uuid, name: &str) {
         self.close(now, Stream::App(app), name);
+        self.settle(Stream::App(app));
         self.buffers.remove(&Stream::App(app));
         self.msgids.retain(|(stream, _), _| *stream != Stream::App(app));
     }
@@ -390,7 +452,8 @@ impl Logs {
         buffer.files += 1;
         let data = Compressed::new(&core::mem::take(&mut buffer.lines));
         let made = now.wall.map_or(0, |wall| u32::try_from(wall.seconds).unwrap_or(u32::MAX));
-        let file = File { stream, name: name.into(), data, made, refusals: 0, id: self.next_id };
+        let mark = buffer.mark;
+        let file = File { stream, name: name.into(), data, made, refusals: 0, id: self.next_id, mark };
         self.next_id += 1;
         self.bytes += file.data.size();
         self.files.push_back(file);
@@ -400,13 +463,21 @@ impl Logs {
         {
             self.bytes -= oldest.data.size();
             self.lost_files = self.lost_files.saturating_add(1);
+            self.done(&oldest);
         }
+    }
+
+    /// Nothing more is to be done about a file: the oldest one of its stream.
+    fn done(&mut self, file: &File) {
+        self.take_mark(file.stream, file.mark);
+        self.settle(file.stream);
     }
 
     fn take(&mut self, upload: Upload) -> Option<File> {
         let at = self.files.iter().position(|file| file.id == upload.id)?;
         let file = self.files.remove(at)?;
         self.bytes -= file.data.size();
+        self.done(&file);
         Some(file)
     }
 }
@@ -446,8 +517,8 @@ mod tests {
     fn a_start_is_seen_after_ten_seconds_and_then_by_interval() {
         let mut logs = Logs::new(now(0).at(), 1 << 20);
         let mut random = Random::new(1);
-        logs.device_line(now(0), &record(Severity::Info, "hello"));
-        logs.device_line(now(0), &record(Severity::Debug, "not uploaded"));
+        logs.device_line(now(0), &record(Severity::Info, "hello"), 0);
+        logs.device_line(now(0), &record(Severity::Debug, "not uploaded"), 0);
         assert_eq!(logs.closing_deadline(), Some(now(10).at()));
         assert!(due(&logs, 9).is_none());
         logs.step(now(10), |_| String::new());
@@ -460,7 +531,7 @@ mod tests {
         );
         logs.on_answer(now(10).at(), upload, &ok(), &mut random);
         assert!(logs.is_drained());
-        logs.device_line(now(20), &record(Severity::Warning, "again"));
+        logs.device_line(now(20), &record(Severity::Warning, "again"), 0);
         assert_eq!(logs.closing_deadline(), Some(now(320).at()));
     }
 
@@ -468,8 +539,8 @@ mod tests {
     fn application_lines_go_to_their_own_files() {
         let mut logs = Logs::new(now(0).at(), 1 << 20);
         let app = Uuid([9; 16]);
-        logs.app_line(now(0), app, "hello", Some(7), "one");
-        logs.app_line(now(0), app, "hello", Some(7), "two");
+        logs.app_line(now(0), app, "hello", Some(7), "one", 0);
+        logs.app_line(now(0), app, "hello", Some(7), "two", 0);
         logs.end_app(now(1), app, "hello");
         let (_, endpoint, gzip) = due(&logs, 1).unwrap();
         assert_eq!(endpoint, Endpoint::AppNewlogs(app));
@@ -480,12 +551,54 @@ mod tests {
     }
 
     #[test]
+    fn marks_are_taken_when_the_controller_has_the_lines() {
+        let mut logs = Logs::new(now(0).at(), 1 << 20);
+        let mut random = Random::new(1);
+        let app = Uuid([9; 16]);
+        // What is not uploaded is taken at once, unless something before it waits.
+        logs.device_line(now(0), &record(Severity::Debug, "not uploaded"), 2);
+        assert_eq!(logs.next_taken(), Some((None, 2)));
+        logs.device_line(now(0), &record(Severity::Info, "one"), 3);
+        logs.device_line(now(0), &record(Severity::Debug, "not uploaded"), 4);
+        logs.pass_over(app, 50);
+        assert_eq!(logs.next_taken(), Some((Some(app), 50)));
+        logs.app_line(now(0), app, "hello", None, "two", 60);
+        assert_eq!(logs.next_taken(), None);
+        logs.close_all(now(1), |_| String::new());
+        // More comes while the files wait.
+        logs.device_line(now(1), &record(Severity::Info, "three"), 5);
+        logs.pass_over(app, 70);
+        let (upload, ..) = due(&logs, 1).unwrap();
+        logs.on_answer(now(1).at(), upload, &Outcome::NoAnswer(FailureKind::Timeout), &mut random);
+        assert_eq!(logs.next_taken(), None);
+        logs.on_answer(now(1).at(), upload, &ok(), &mut random);
+        assert_eq!((logs.next_taken(), logs.next_taken()), (Some((None, 4)), None));
+        let (upload, ..) = due(&logs, 1000).unwrap();
+        logs.on_answer(now(1000).at(), upload, &ok(), &mut random);
+        assert_eq!(logs.next_taken(), Some((Some(app), 70)));
+        logs.close_all(now(1001), |_| String::new());
+        let (upload, ..) = due(&logs, 2000).unwrap();
+        logs.on_answer(now(2000).at(), upload, &ok(), &mut random);
+        assert_eq!((logs.next_taken(), logs.next_taken()), (Some((None, 5)), None));
+    }
+
+    #[test]
+    fn a_file_that_is_dropped_need_not_be_kept_by_others() {
+        let mut logs = Logs::new(now(0).at(), 0);
+        for mark in 1..4 {
+            logs.device_line(now(mark), &record(Severity::Info, "hello"), mark);
+            logs.close_all(now(mark), |_| String::new());
+        }
+        assert_eq!((logs.lost_files, logs.next_taken()), (2, Some((None, 2))));
+    }
+
+    #[test]
     fn the_spool_is_bounded_and_losses_are_counted() {
         let mut logs = Logs::new(now(0).at(), 100_000);
         let mut random = Random::new(7);
         for index in 0..3000 {
             let noise: String = (0..20).map(|_| format!("{:x}", random.next())).collect();
-            logs.device_line(now(index), &record(Severity::Info, &noise));
+            logs.device_line(now(index), &record(Severity::Info, &noise), 0);
         }
         assert!(logs.bytes <= 100_000 && logs.lost_files > 0);
         for file in &logs.files {
@@ -497,7 +610,7 @@ mod tests {
     fn refusals_slow_down_or_drop_and_silence_keeps() {
         let mut logs = Logs::new(now(0).at(), 1 << 20);
         let mut random = Random::new(1);
-        logs.device_line(now(0), &record(Severity::Info, "hello"));
+        logs.device_line(now(0), &record(Severity::Info, "hello"), 0);
         logs.close_all(now(0), |_| String::new());
         let (upload, ..) = due(&logs, 0).unwrap();
         logs.on_answer(now(0).at(), upload, &Outcome::NoAnswer(FailureKind::Timeout), &mut random);

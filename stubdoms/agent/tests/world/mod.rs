@@ -315,6 +315,16 @@ pub struct Dom0 {
     pub definition: Option<AppDefinition>,
     pub mute: bool,
     next_domid: u16,
+    runs: bool,
+    note: Vec<u8>,
+    device_note: Vec<u8>,
+}
+
+impl Dom0 {
+    /// The number of the last domain that was started.
+    pub fn domid(&self) -> u16 {
+        self.next_domid
+    }
 }
 
 pub struct World {
@@ -385,6 +395,24 @@ impl World {
         };
         world.uplink(true);
         world
+    }
+
+    /// Another agent in place of this one, which ended without a word. dom0 tells it what there is.
+    pub fn reborn(&mut self) {
+        self.agent = Agent::new(provisioning(), facts(), 43, self.now()).unwrap();
+        let known = self.dom0.definition.clone().map(|definition| {
+            let running = RunningApp { domid: self.dom0.next_domid, since: None };
+            let running = self.dom0.runs.then_some(running);
+            KnownApp { definition, running, note: self.dom0.note.clone() }
+        });
+        self.agent.recall(known, &self.dom0.device_note);
+        self.uplink(true);
+    }
+
+    /// The marks of the application's console that were taken since the last call.
+    pub fn taken(&mut self) -> Vec<u64> {
+        let taken = core::iter::from_fn(|| self.agent.next_taken());
+        taken.filter_map(|(app, mark)| app.map(|_| mark)).collect()
     }
 
     /// A world whose device is onboarded and has the configuration of [`config`].
@@ -475,6 +503,9 @@ impl World {
                         Machine { memory_kib: 524_288, free_kib: 262_144, cpus: 4, app_memory_kib: 0 };
                     self.agent.on_machine(self.now(), machine);
                 }
+                if let DeviceCommand::Note(note) = &command {
+                    self.dom0.device_note.clone_from(note);
+                }
                 self.device_commands.push(command);
             }
             if idle {
@@ -508,18 +539,29 @@ impl World {
                 self.dom0.definition = Some(definition);
                 ("define", app, Some(AppEvent::Staged))
             }
+            AppCommand::Note { note, .. } => {
+                self.dom0.note = note;
+                return;
+            }
             AppCommand::Start { app } => {
                 let event = match self.dom0.failures.pop_front() {
                     Some(failure) => AppEvent::Failed { failure, text: "as told".into() },
                     None => {
                         self.dom0.next_domid += 1;
+                        self.dom0.runs = true;
                         AppEvent::Running { domid: self.dom0.next_domid }
                     }
                 };
                 ("start", app, Some(event))
             }
-            AppCommand::Stop { app } => ("stop", app, Some(AppEvent::Stopped(StopReason::Ordered))),
-            AppCommand::Remove { app } => ("remove", app, None),
+            AppCommand::Stop { app } => {
+                self.dom0.runs = false;
+                ("stop", app, Some(AppEvent::Stopped(StopReason::Ordered)))
+            }
+            AppCommand::Remove { app } => {
+                self.dom0.definition = None;
+                ("remove", app, None)
+            }
         };
         self.dom0.commands.push(name.into());
         if let Some(event) = event.filter(|_| !self.dom0.mute) {

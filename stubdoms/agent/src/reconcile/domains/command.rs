@@ -4,12 +4,21 @@ use alloc::{string::String, vec::Vec};
 
 use proto_eve::uuid::Uuid;
 
+use crate::clock::WallTime;
+
 /// What dom0 is to do about an application.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AppCommand {
     /// Make it known and give its image, from the content that the shell holds. Answered with
     /// [`AppEvent::Staged`] or [`AppEvent::Failed`].
     Define(AppDefinition),
+    /// Keep this for a later life of the agent. No answer is expected.
+    Note {
+        /// The application.
+        app: Uuid,
+        /// At most 128 bytes.
+        note: Vec<u8>,
+    },
     /// Build and start its domain. Answered with [`AppEvent::Running`] or [`AppEvent::Failed`].
     Start {
         /// The application.
@@ -46,6 +55,26 @@ pub struct AppDefinition {
     pub image_length: u64,
 }
 
+/// An application that dom0 knows from an earlier life of the agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownApp {
+    /// What it was defined as.
+    pub definition: AppDefinition,
+    /// How it runs, if it does.
+    pub running: Option<RunningApp>,
+    /// What [`AppCommand::Note`] left.
+    pub note: Vec<u8>,
+}
+
+/// How an application runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunningApp {
+    /// Xen's number of its domain.
+    pub domid: u16,
+    /// When it was started, if the time of day is known.
+    pub since: Option<WallTime>,
+}
+
 /// What dom0 says about an application.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AppEvent {
@@ -66,7 +95,12 @@ pub enum AppEvent {
         text: String,
     },
     /// It wrote to its console.
-    Console(Vec<u8>),
+    Console {
+        /// Where the first byte stands among all that it ever wrote.
+        offset: u64,
+        /// What it wrote.
+        bytes: Vec<u8>,
+    },
 }
 
 /// Why a domain ended.

@@ -49,13 +49,31 @@ pub(crate) struct Wanted {
     pub(crate) disable_logs: bool,
 }
 
+impl Vm {
+    /// What a domain was defined with, as a configuration says it.
+    pub(super) fn of(definition: &AppDefinition) -> Self {
+        let arguments = definition.command_line.strip_prefix(&prefix(definition.app));
+        Self {
+            memory_kib: definition.memory_kib,
+            vcpus: definition.vcpus.into(),
+            // The only one that is ever started.
+            mode: VmMode::Pv as i32,
+            arguments: arguments.unwrap_or_default().trim_start().into(),
+        }
+    }
+}
+
+fn prefix(app: Uuid) -> String {
+    format!("console=hvc0 appuuid={app}")
+}
+
 pub(crate) fn definition(app: Uuid, name: &str, vm: &Vm, image: Image) -> AppDefinition {
     AppDefinition {
         app,
         name: text::bounded(name, MAX_NAME),
         memory_kib: vm.memory_kib,
         vcpus: u16::try_from(vm.vcpus).unwrap_or(u16::MAX),
-        command_line: format!("console=hvc0 appuuid={app} {}", vm.arguments).trim_end().into(),
+        command_line: format!("{} {}", prefix(app), vm.arguments).trim_end().into(),
         image_sha256: image.sha256,
         image_length: image.length,
     }

@@ -1,0 +1,75 @@
+//! What resets the machine when dom0 does not feed it: the hardware's watchdog, which also covers Xen, and
+//! Xen's own, which covers dom0.
+
+use core::time::Duration;
+
+use board_support_hyp::{Xen, sched::Watchdog};
+
+use crate::{
+    machine::Machine,
+    tco::{Tco, find},
+};
+
+/// How long the hardware waits for food.
+const HARDWARE: Duration = Duration::from_secs(12);
+/// How long Xen does, in seconds: longer, so that the hardware leaves its evidence for the next boot.
+const XEN_SECONDS: u32 = 20;
+
+/// The watchdogs that are armed.
+pub(crate) struct Watchdogs {
+    hardware: Option<Tco>,
+    xen: Option<u32>,
+}
+
+impl Watchdogs {
+    /// Says what the hardware's watchdog knows of the last boot, and arms all that there are.
+    pub(crate) fn arm(machine: Option<&'static Machine>) -> Self {
+        let hardware = machine.and_then(find).and_then(|hardware| {
+            if hardware.read_evidence() {
+                log::error!(target: "dom0", "boot reason: the watchdog has reset the machine; dom0 did not feed it");
+            }
+            match hardware.arm(HARDWARE) {
+                Ok(patience) => {
+                    log::info!(target: "dom0", "watchdog: the hardware resets the machine after {} s without food", patience.as_secs());
+                    Some(hardware)
+                }
+                Err(why) => {
+                    log::warn!(target: "dom0", "watchdog: the hardware's is of no use: {why}");
+                    None
+                }
+            }
+        });
+        let xen = match Xen.watchdog(0, XEN_SECONDS) {
+            Ok(id) => Some(id),
+            Err(errno) => {
+                log::warn!(target: "dom0", "watchdog: Xen's is of no use: {errno}");
+                None
+            }
+        };
+        if hardware.is_none() && xen.is_some() {
+            log::info!(target: "dom0", "watchdog: Xen resets the machine after {XEN_SECONDS} s without food");
+        }
+        Self { hardware, xen }
+    }
+
+    /// Gives them another patience.
+    pub(crate) fn feed(&self) {
+        if let Some(hardware) = &self.hardware {
+            hardware.feed();
+        }
+        if let Some(id) = self.xen {
+            // It was armed; what else could be done than to be reset?
+            let _ = Xen.watchdog(id, XEN_SECONDS);
+        }
+    }
+
+    /// Stops them, ahead of an end of the machine that is wanted.
+    pub(crate) fn halt(&self) {
+        if let Some(hardware) = &self.hardware {
+            hardware.halt();
+        }
+        if let Some(id) = self.xen {
+            let _ = Xen.watchdog(id, 0);
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! Log records and console bytes, kept until control says that they were taken. A pure machine.
+//!
+//! Each stream (the log, the console of each application) counts on its own: records, or bytes. What is
+//! kept is bounded by its memory; when that is used up the oldest goes of whoever has most of it, whether
+//! control had it or not: so one that floods loses its own lines, not those of others. What control never had
+//! and cannot have any more is told to it as lost, where it is missing.
+//!
+//! ```text
+//!   oldest                    cursor                 newest
+//!     | was given to control    | is to be given       |
+//!     |  Journal::taken drops   |  Journal::give       |  Journal::log, Journal::console add
+//! ```
+//!
+//! A control that is there anew is given everything again ([`Journal::rewind`]): what is kept was not taken.
+
+use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
+
+use proto_svc::{
+    device::{AppId, MAX_PIECE, ToControl},
+    supervision::LogRecord,
+    text::clipped,
+};
+
+/// Most memory of what is kept, in bytes.
+pub const CAPACITY: usize = 512 * 1024;
+
+/// What an entry takes beside its bytes: itself, and what the heap needs for two pieces.
+const OVERHEAD: usize = size_of::<Entry>() + 64;
+
+/// Whose records or bytes: an application's console, or the log.
+type Stream = Option<AppId>;
+
+#[derive(Debug)]
+struct Entry {
+    stream: Stream,
+    /// Number of the record; offset of the first byte.
+    start: u64,
+    /// When it was added, among all that is told to control.
+    turn: u64,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    Log { domain: Box<str>, level: proto_svc::supervision::Level, at_ns: u64, text: Box<str> },
+    Console(Vec<u8>),
+}
+
+impl Entry {
+    fn end(&self) -> u64 {
+        match &self.what {
+            What::Log { .. } => self.start + 1,
+            What::Console(bytes) => self.start + bytes.len() as u64,
+        }
+    }
+
+    /// Whose share it counts for: an application's, or that of the domain that wrote a log record.
+    fn party(&self) -> Party<'_> {
+        match (&self.what, self.stream) {
+            (What::Log { domain, .. }, _) => Party::Domain(domain),
+            (What::Console(_), app) => Party::Console(app.unwrap_or(AppId([0; 16]))),
+        }
+    }
+
+    fn size(&self) -> usize {
+        OVERHEAD
+            + match &self.what {
+                What::Log { domain, text, .. } => domain.len() + text.len(),
+                What::Console(bytes) => bytes.capacity(),
+            }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Party<'e> {
+    Domain(&'e str),
+    Console(AppId),
+}
+
+/// How far a stream has come.
+#[derive(Debug)]
+struct Progress {
+    stream: Stream,
+    /// The end of what was added.
+    end: u64,
+    /// What lies before needs no longer be kept.
+    taken: u64,
+    /// What lies before was given to this control, or told to it as lost.
+    given: u64,
+}
+
+/// The journal.
+#[derive(Debug)]
+pub struct Journal {
+    entries: VecDeque<Entry>,
+    /// Entries before this one were given.
+    cursor: usize,
+    size: usize,
+    capacity: usize,
+    streams: Vec<Progress>,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self::new(CAPACITY)
+    }
+}
+
+impl Journal {
+    /// An empty one that keeps up to `capacity` bytes.
+    #[must_use]
+    pub const fn new(capacity: usize) -> Self {
+        Self { entries: VecDeque::new(), cursor: 0, size: 0, capacity, streams: Vec::new() }
+    }
+
+    /// Adds a log record. `turn` rises with everything that control is told.
+    pub fn log(&mut self, turn: u64, domain: &str, record: &LogRecord) {
+        // Records are numbered from 1 on.
+        let start = self.progress(None, 1).end;
+        let LogRecord { level, at_ns, text } = record;
+        let what =
+            What::Log { domain: domain.into(), level: *level, at_ns: *at_ns, text: text.as_str().into() };
+        self.add(Entry { stream: None, start, turn, what });
+    }
+
+    /// Adds bytes of a console, joined with what the same console wrote last if that was not given yet.
+    pub fn console(&mut self, turn: u64, app: AppId, bytes: &[u8]) {
+        let start = self.progress(Some(app), 0).end;
+        let mut rest = bytes;
+        if self.cursor < self.entries.len()
+            && let Some(Entry { stream, what: What::Console(last), .. }) = self.entries.back_mut()
+            && *stream == Some(app)
+        {
+            let (now, later) = rest.split_at(rest.len().min(MAX_PIECE - last.len()));
+            let before = last.capacity();
+            last.extend_from_slice(now);
+            self.size += last.capacity() - before;
+            rest = later;
+        }
+        let mut at = start + (bytes.len() - rest.len()) as u64;
+        self.progress(Some(app), 0).end = at;
+        for piece in rest.chunks(MAX_PIECE) {
+            self.add(Entry { stream: Some(app), start: at, turn, what: What::Console(piece.to_vec()) });
+            at += piece.len() as u64;
+        }
+        self.shrink();
+    }
+
+    /// The turn of what [`Self::give`] would give.
+    #[must_use]
+    pub fn turn(&self) -> Option<u64> {
+        self.entries.get(self.cursor).map(|entry| entry.turn)
+    }
+
+    /// Gives the next that control did not have in this life, oldest first; or tells that something is
+    /// missing ahead of it.
+    pub fn give(&mut self) -> Option<ToControl> {
+        let entry = self.entries.get(self.cursor)?;
+        let (stream, start, end) = (entry.stream, entry.start, entry.end());
+        let progress = self.progress(stream, start);
+        let missing = start.saturating_sub(progress.given);
+        if missing > 0 {
+            progress.given = start;
+            return Some(lost(stream, missing));
+        }
+        progress.given = end;
+        let entry = self.entries.get(self.cursor)?;
+        self.cursor += 1;
+        Some(entry.message())
+    }
+
+    /// What was lost at the end of the streams: nothing of it is kept, so no entry shows that it is missing.
+    pub fn give_gap(&mut self) -> Option<ToControl> {
+        let kept = |stream: Stream| self.entries.iter().any(|entry| entry.stream == stream);
+        let gap =
+            self.streams.iter().position(|progress| progress.given < progress.end && !kept(progress.stream));
+        let progress = self.streams.get_mut(gap?)?;
+        let missing = progress.end - progress.given;
+        progress.given = progress.end;
+        Some(lost(progress.stream, missing))
+    }
+
+    /// Control needs nothing of this stream before `before` any more. What it never had counts as not taken.
+    pub fn taken(&mut self, stream: Stream, before: u64) {
+        let Some(progress) = self.streams.iter_mut().find(|progress| progress.stream == stream) else {
+            return;
+        };
+        let before = before.min(progress.given);
+        progress.taken = progress.taken.max(before);
+        let (mut index, mut given) = (0, 0);
+        let (cursor, size) = (self.cursor, &mut self.size);
+        self.entries.retain_mut(|entry| {
+            let old = index < cursor;
+            index += 1;
+            let mut keep = true;
+            if entry.stream == stream && entry.start < before {
+                *size -= entry.size();
+                keep = entry.end() > before;
+                if keep {
+                    entry.cut(before);
+                    *size += entry.size();
+                }
+            }
+            given += usize::from(old && keep);
+            keep
+        });
+        self.cursor = given;
+    }
+
+    /// A control is there anew: everything that was not taken is given again.
+    pub fn rewind(&mut self) {
+        self.cursor = 0;
+        for progress in &mut self.streams {
+            progress.given = progress.taken;
+        }
+    }
+
+    /// Forgets how far the console of an application has come that is not known any more, once nothing of
+    /// it is kept.
+    pub fn forget(&mut self, known: impl Fn(AppId) -> bool) {
+        let Self { streams, entries, .. } = self;
+        streams.retain(|progress| {
+            progress.stream.is_none_or(&known) || entries.iter().any(|entry| entry.stream == progress.stream)
+        });
+    }
+
+    /// Bytes of memory that are used.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    fn progress(&mut self, stream: Stream, first: u64) -> &mut Progress {
+        let place = self.streams.iter().position(|progress| progress.stream == stream);
+        let place = place.unwrap_or_else(|| {
+            self.streams.push(Progress { stream, end: first, taken: first, given: first });
+            self.streams.len() - 1
+        });
+        &mut self.streams[place]
+    }
+
+    fn add(&mut self, entry: Entry) {
+        let end = entry.end();
+        self.progress(entry.stream, entry.start).end = end;
+        self.size += entry.size();
+        self.entries.push_back(entry);
+        self.shrink();
+    }
+
+    fn shrink(&mut self) {
+        if self.size <= self.capacity {
+            return;
+        }
+        // Some room at once, so that not every line of a flood has all entries looked at.
+        let goal = self.capacity - self.capacity / 64;
+        while self.size > goal
+            && let Some(first) = self.oldest_of_largest().and_then(|first| self.entries.get(first))
+        {
+            let (stream, domain) = match &first.what {
+                What::Log { domain, .. } => (None, domain.clone()),
+                What::Console(_) => (first.stream, Box::default()),
+            };
+            let largest = stream.map_or(Party::Domain(&domain), Party::Console);
+            let (mut index, mut before, cursor, size) = (0, 0, self.cursor, &mut self.size);
+            self.entries.retain(|entry| {
+                let drop = *size > goal && entry.party() == largest;
+                if drop {
+                    *size -= entry.size();
+                    before += usize::from(index < cursor);
+                }
+                index += 1;
+                !drop
+            });
+            self.cursor -= before;
+        }
+    }
+
+    /// The oldest entry of whoever has most. Looked at when the memory is used up only; then what floods is
+    /// found among the few parties there are.
+    fn oldest_of_largest(&self) -> Option<usize> {
+        let mut shares: Vec<(Party<'_>, usize, usize)> = Vec::new();
+        for (index, entry) in self.entries.iter().enumerate() {
+            match shares.iter_mut().find(|(party, ..)| *party == entry.party()) {
+                Some((_, _, size)) => *size += entry.size(),
+                None => shares.push((entry.party(), index, entry.size())),
+            }
+        }
+        shares.into_iter().max_by_key(|(_, _, size)| *size).map(|(_, first, _)| first)
+    }
+}
+
+fn lost(stream: Stream, missing: u64) -> ToControl {
+    let missing = u32::try_from(missing).unwrap_or(u32::MAX);
+    match stream {
+        None => ToControl::Lost { lines: missing, console_bytes: 0 },
+        Some(_) => ToControl::Lost { lines: 0, console_bytes: missing },
+    }
+}
+
+impl Entry {
+    /// Drops the bytes before `before`, which lies within.
+    fn cut(&mut self, before: u64) {
+        if let What::Console(bytes) = &mut self.what {
+            // Within the bytes, as the caller has found.
+            bytes.drain(..((before - self.start) as usize).min(bytes.len()));
+            self.start = before;
+        }
+    }
+
+    fn message(&self) -> ToControl {
+        match &self.what {
+            What::Log { domain, level, at_ns, text } => ToControl::Log {
+                sequence: self.start,
+                domain: clipped(domain),
+                record: LogRecord { level: *level, at_ns: *at_ns, text: clipped(text) },
+            },
+            What::Console(bytes) => ToControl::ConsoleOutput {
+                app: self.stream.unwrap_or(AppId([0; 16])),
+                offset: self.start,
+                // No piece is longer.
+                bytes: heapless::Vec::from_slice(bytes).unwrap_or_default(),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! What the agent leaves with dom0 for a later life of its own.
+//!
+//! Control may end at any time, and the applications run on. What an agent that is there anew cannot find
+//! out otherwise is in notes, one for the device and one for each application: counters of commands that
+//! were obeyed, so that each is obeyed once. A note is a line of words, the first of which is its version;
+//! one that cannot be read counts as none.
+
+use alloc::{format, string::String, vec::Vec};
+use core::str::SplitAsciiWhitespace;
+
+use crate::reconcile::domains::VolumeRef;
+
+/// The most bytes that dom0 keeps of one.
+const MAX_NOTE: usize = 128;
+
+const VERSION: &str = "1";
+
+/// Of an application, as of its last start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AppNote {
+    /// Counter of the last restart command.
+    pub(crate) restart: u32,
+    /// Counter of the last purge command.
+    pub(crate) purge: u32,
+    /// The volume that it was started with.
+    pub(crate) volume: Option<VolumeRef>,
+}
+
+/// Of the device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct DeviceNote {
+    /// Counter of the last reboot command, if there was one.
+    pub(crate) reboot: Option<u32>,
+    /// Counter of the last shutdown command, if there was one.
+    pub(crate) shutdown: Option<u32>,
+}
+
+impl AppNote {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let Self { restart, purge, volume } = self;
+        let counters = format!("{VERSION} {restart} {purge}");
+        let whole = match volume {
+            Some(VolumeRef { id, generation }) => format!("{counters} {generation} {id}"),
+            None => counters.clone(),
+        };
+        // An id with a blank in it, or one that is too long, is left out: it is none of a controller's.
+        let sound = Self::decode(whole.as_bytes()).as_ref() == Some(self) && whole.len() <= MAX_NOTE;
+        if sound { whole.into_bytes() } else { counters.into_bytes() }
+    }
+
+    pub(crate) fn decode(note: &[u8]) -> Option<Self> {
+        let mut words = words(note)?;
+        let (restart, purge) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        let volume = match (words.next(), words.next()) {
+            (Some(generation), Some(id)) => {
+                Some(VolumeRef { id: String::from(id), generation: generation.parse().ok()? })
+            }
+            _ => None,
+        };
+        words.next().is_none().then_some(Self { restart, purge, volume })
+    }
+}
+
+impl DeviceNote {
+    pub(crate) fn encode(self) -> Vec<u8> {
+        let word = |counter: Option<u32>| counter.map_or_else(|| "-".into(), |counter| format!("{counter}"));
+        format!("{VERSION} {} {}", word(self.reboot), word(self.shutdown)).into_bytes()
+    }
+
+    pub(crate) fn decode(note: &[u8]) -> Option<Self> {
+        let mut words = words(note)?;
+        let mut counter = || match words.next()? {
+            "-" => Some(None),
+            word => word.parse().ok().map(Some),
+        };
+        Some(Self { reboot: counter()?, shutdown: counter()? })
+    }
+}
+
+fn words(note: &[u8]) -> Option<SplitAsciiWhitespace<'_>> {
+    let mut words = core::str::from_utf8(note).ok()?.split_ascii_whitespace();
+    (words.next()? == VERSION).then_some(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_are_read_as_they_were_written() {
+        let volume = |id: &str| Some(VolumeRef { id: id.into(), generation: -3 });
+        for volume in [None, volume("c0c0c0c0-0000-4000-8000-000000000001")] {
+            let note = AppNote { restart: u32::MAX, purge: 7, volume };
+            assert_eq!(AppNote::decode(&note.encode()), Some(note));
+        }
+        for note in [DeviceNote::default(), DeviceNote { reboot: Some(0), shutdown: Some(u32::MAX) }] {
+            assert_eq!(DeviceNote::decode(&note.encode()), Some(note));
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_left_out() {
+        for id in ["", "with blank", &"x".repeat(200)] {
+            let note =
+                AppNote { restart: 1, purge: 2, volume: Some(VolumeRef { id: id.into(), generation: 1 }) };
+            let encoded = note.encode();
+            assert!(encoded.len() <= MAX_NOTE);
+            assert_eq!(AppNote::decode(&encoded), Some(AppNote { volume: None, ..note }), "{id}");
+        }
+    }
+
+    #[test]
+    fn other_notes_count_as_none() {
+        for note in ["", "2 1 1", "1", "1 x 1", "1 1", "1 1 1 x id", "1 1 1 1 id more"] {
+            assert_eq!(AppNote::decode(note.as_bytes()), None, "{note}");
+        }
+        assert_eq!(DeviceNote::decode(b"1 -"), None);
+        assert_eq!(DeviceNote::decode(b"\xff"), None);
+    }
+}
