@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use proto_errors::{Code, boot, build};
 use proto_manifest::archive::{IMAGES, TABLE};
+use xtask::qemu::Machine;
 
 use crate::Story;
 use crate::stage::{Entries, Stage};
@@ -27,6 +29,13 @@ fn entry<'e>(entries: &'e mut Entries, name: &str) -> Result<&'e mut Vec<u8>> {
     entries.get_mut(name).with_context(|| format!("the archive has no `{name}`"))
 }
 
+/// Waits for dom0's line with this text, which carries this code.
+fn told(machine: &mut Machine, text: &str, code: Code) -> Result<()> {
+    let line = machine.wait_for_from("dom0", text, BOOT)?;
+    ensure!(line.text.contains(&format!("[{code}]")), "no [{code}] in {line}");
+    Ok(())
+}
+
 fn hash(stage: &Stage<'_>) -> Result<()> {
     let options = stage.direct_with(|entries| {
         let image = entry(entries, &format!("{IMAGES}control"))?;
@@ -35,7 +44,7 @@ fn hash(stage: &Stage<'_>) -> Result<()> {
         Ok(())
     })?;
     let mut machine = stage.start(&options)?;
-    machine.wait_for_from("dom0", "domain control: image", BOOT)?;
+    told(&mut machine, "domain control: image", build::WRONG_IMAGE)?;
     // The other one is not touched by it.
     machine.wait_for_from("dom0", "domain net: ready", BOOT)?;
     stage.end(machine)
@@ -61,7 +70,7 @@ fn version(stage: &Stage<'_>) -> Result<()> {
         Ok(())
     })?;
     let mut machine = stage.start(&options)?;
-    machine.wait_for_from("dom0", "table: version 99 is unknown", BOOT)?;
+    told(&mut machine, "table: version 99 is unknown", boot::BAD_TABLE)?;
     Ok(())
 }
 
@@ -69,7 +78,7 @@ fn no_archive(stage: &Stage<'_>) -> Result<()> {
     let options =
         stage.direct_with_ramdisk(b"this is no archive, and it is long enough to hold a header of one")?;
     let mut machine = stage.start(&options)?;
-    machine.wait_for_from("dom0", "archive:", BOOT)?;
+    told(&mut machine, "archive:", boot::BAD_ARCHIVE)?;
     Ok(())
 }
 
@@ -79,7 +88,7 @@ fn no_table(stage: &Stage<'_>) -> Result<()> {
         Ok(())
     })?;
     let mut machine = stage.start(&options)?;
-    machine.wait_for_from("dom0", "archive: it has no entry `table`", BOOT)?;
+    told(&mut machine, "archive: it has no entry `table`", boot::NO_TABLE)?;
     Ok(())
 }
 

@@ -12,6 +12,7 @@ mod attacker;
 mod bad_app;
 mod bad_controller;
 mod bad_image;
+mod bad_machine;
 mod boot;
 mod built;
 mod create_destroy;
@@ -50,6 +51,7 @@ const STORIES: &[&[Story]] = &[
     guest::STORIES,
     attacker::STORIES,
     bad_image::STORIES,
+    bad_machine::STORIES,
     application::STORIES,
     bad_app::STORIES,
     bad_controller::STORIES,

@@ -1,0 +1,138 @@
+//! A machine that lacks what the table counts on, and a dom0 that fails: the console tells it as soon as it is known,
+//! with its code.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use proto_errors::{Code, boot, build, pci, rt};
+use proto_manifest::archive::TABLE;
+use proto_manifest::table::{Bus, Domain, MAX_BYTES, Table};
+use xtask::paths;
+use xtask::qemu::{Boot, Machine, Options};
+
+use crate::Story;
+use crate::stage::{Entries, Stage};
+
+pub(crate) const STORIES: &[Story] = &[
+    Story {
+        name: "bad-machine-iommu",
+        about: "without an IOMMU, Xen says so and starts no dom0",
+        tell: no_iommu,
+    },
+    Story {
+        name: "bad-machine-device",
+        about: "a device that the machine does not have is named, and costs only its domain",
+        tell: no_device,
+    },
+    Story {
+        name: "bad-machine-memory",
+        about: "a domain that wants more memory than is free is named, and costs only itself",
+        tell: no_memory,
+    },
+    Story { name: "bad-machine-ramdisk", about: "an empty ramdisk is named", tell: no_ramdisk },
+    Story {
+        name: "bad-machine-dom0",
+        about: "a panic in dom0's place leaves last words and a backtrace, and Xen starts the machine anew",
+        tell: dom0_panics,
+    },
+];
+
+const BOOT: Duration = Duration::from_secs(60);
+
+/// Waits for dom0's line with this code and text. Nothing that takes time may come before it: it is among dom0's
+/// first `within` lines.
+fn named(machine: &mut Machine, text: &str, code: Code, within: usize) -> Result<()> {
+    let line = machine.wait_for_from("dom0", &format!("[{code}]"), BOOT)?;
+    ensure!(line.text.contains(text), "the line with {code} does not say `{text}`: {line}");
+    let lines = machine.lines();
+    let place = lines.iter().filter(|line| line.who == "dom0").position(|other| *other == line);
+    let place = place.context("the line is not on the console")? + 1;
+    ensure!(place <= within, "the error is line {place} of dom0, and has to be among the first {within}");
+    Ok(())
+}
+
+/// Changes the table of an archive.
+fn edit(entries: &mut Entries, change: impl FnOnce(&mut Table)) -> Result<()> {
+    let bytes = entries.get_mut(TABLE).context("the archive has no table")?;
+    let mut table = Table::decode(bytes).map_err(|error| anyhow!("the table: {error}"))?;
+    change(&mut table);
+    let mut buffer = [0; MAX_BYTES];
+    *bytes = table.encode(&mut buffer).map_err(|error| anyhow!("the changed table: {error}"))?.to_vec();
+    Ok(())
+}
+
+fn xen_words(options: &mut Options, words: &str) {
+    if let Boot::Direct { command_line, .. } = &mut options.boot {
+        command_line.push_str(words);
+    }
+}
+
+fn no_iommu(stage: &Stage<'_>) -> Result<()> {
+    let mut options = stage.direct();
+    xen_words(&mut options, " iommu=off");
+    let mut machine = stage.start(&options)?;
+    machine.wait_for_from("xen", "Panic on CPU 0", BOOT)?;
+    machine.wait_for_from("xen", "Couldn't enable IOMMU", BOOT)?;
+    let lines = machine.lines();
+    ensure!(!lines.iter().any(|line| line.who == "dom0"), "a dom0 without an IOMMU was started");
+    Ok(())
+}
+
+fn no_device(stage: &Stage<'_>) -> Result<()> {
+    let options = stage.direct_with(|entries| {
+        edit(entries, |table| {
+            for device in &mut table.devices {
+                if let Bus::Pci(function) = &mut device.bus {
+                    function.select.device = 0xdead;
+                }
+            }
+        })
+    })?;
+    let mut machine = stage.start(&options)?;
+    // After its greeting and the board.
+    named(&mut machine, "device uplink: no PCI device 8086:dead in this machine", pci::NOT_FOUND, 4)?;
+    machine.wait_for_from("control", "provisioning: server", BOOT)?;
+    machine.quit();
+    Ok(())
+}
+
+fn no_memory(stage: &Stage<'_>) -> Result<()> {
+    let options = stage.direct_with(|entries| {
+        edit(entries, |table| {
+            for domain in table.domains.iter_mut().filter(|domain| domain.name == "control") {
+                domain.memory_mib = Domain::MAX_MEMORY_MIB;
+            }
+        })
+    })?;
+    let mut machine = stage.start(&options)?;
+    named(&mut machine, "domain control: needs 524288 pages of memory, and only", build::MEMORY, 8)?;
+    machine.wait_for_from("dom0", "domain net: ready", BOOT)?;
+    machine.quit();
+    Ok(())
+}
+
+fn no_ramdisk(stage: &Stage<'_>) -> Result<()> {
+    let mut machine = stage.start(&stage.direct_with_ramdisk(b"")?)?;
+    let line = machine.wait_for_from("dom0", "archive: ", BOOT)?;
+    let known = [boot::NO_ARCHIVE, boot::BAD_ARCHIVE];
+    ensure!(known.iter().any(|code| line.text.contains(code.as_str())), "no code in {line}");
+    Ok(())
+}
+
+/// Another domain in dom0's place finds nothing of what it needs: the way of a panic there is the same for all.
+fn dom0_panics(stage: &Stage<'_>) -> Result<()> {
+    let options = stage.direct_with(|_| Ok(()))?;
+    if let Boot::Direct { folder, .. } = &options.boot {
+        paths::write(&folder.join("dom0"), paths::read(&stage.built().image("net"))?)?;
+    }
+    let mut machine = stage.start(&options)?;
+    let words = machine
+        .wait_for_line("dom0's last words", BOOT, |line| line.who == "dom0" && line.text.contains("PANIC"))?;
+    ensure!(words.text.contains(rt::PANIC.as_str()), "no code in {words}");
+    machine.wait_for_line("dom0's backtrace", BOOT, |line| {
+        line.who == "dom0" && line.text.starts_with("bt: 0x")
+    })?;
+    machine
+        .wait_for_line("Xen's reset", BOOT, |line| line.text.contains("Hardware Dom0 crashed: rebooting"))?;
+    Ok(())
+}
