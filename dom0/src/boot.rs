@@ -19,7 +19,7 @@ use dom0_toolstack::{
     server::Server,
     transport::HeldTransport,
 };
-use proto_errors::{Code, Coded, boot as code};
+use proto_errors::{Code, Coded, boot as code, net};
 use proto_manifest::table::{Applications, Bus, Table};
 use proto_xen::PAGE_SIZE;
 
@@ -177,10 +177,12 @@ fn hold_transports(table: &'static Table) -> &'static [HeldTransport<'static, Xe
                 let transport: &'static Transport = Box::leak(Box::new(transport));
                 let (number, name) = (mmio.transport, &device.name);
                 log::info!(target: "dom0", "device {name} is virtio transport {number}");
-                log::warn!(target: "dom0", "device {name}: no IOMMU: its DMA reaches all memory; its driver alone keeps it within {} KiB", u32::from(mmio.pool_pages) * 4);
+                log::warn!(target: "dom0", "device {name}: no IOMMU: its DMA reaches all memory; its driver alone keeps it within {} KiB [{}]", u32::from(mmio.pool_pages) * 4, net::UNCONFINED);
                 all.push(HeldTransport::take(&XEN, device, mmio, transport.pool(), transport));
             }
-            Err(error) => log::error!(target: "dom0", "device {}: {error}", device.name),
+            Err(error) => {
+                log::error!(target: "dom0", "device {}: {}", device.name, error.told())
+            }
         }
     }
     all.leak()
@@ -201,7 +203,7 @@ fn platform() -> Platform {
             match rt::entropy::try_fill(&mut seed) {
                 Ok(()) => Some(seed),
                 Err(error) => {
-                    log::error!(target: "dom0", "a domain gets no random numbers: {error}");
+                    log::error!(target: "dom0", "a domain gets no random numbers: {error} [{}]", code::NO_ENTROPY);
                     None
                 }
             }

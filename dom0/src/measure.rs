@@ -84,7 +84,7 @@ impl Gauge {
 pub(crate) async fn run(ground: Rc<Ground>, orders: &'static str) {
     for order in orders.split('+') {
         if let Err(error) = one(&ground, order).await {
-            log::error!(target: "dom0", "measure={order}: {error}");
+            log::error!(target: "dom0", "measure={order}: {error} [{}]", proto_errors::svc::DRILL);
         }
     }
     log::info!(target: "dom0", "measurements: done");

@@ -14,6 +14,7 @@ use board_support_rt::{
     pool::{Run, allocate_run},
 };
 use dom0_toolstack::transport::Hands;
+use proto_errors::{Code, Coded, build};
 use proto_manifest::table::VirtioMmio;
 use proto_xen::{DomId, Errno, Gaddr, Gfn, Maddr, PAGE_SIZE};
 
@@ -43,6 +44,15 @@ impl fmt::Display for TransportError {
             Self::NoMemory { pages } => write!(f, "dom0 has no {pages} pages in a row for its pool"),
             Self::Refused(errno) => write!(f, "Xen refuses its registers: {errno}"),
             Self::Registers => write!(f, "its registers cannot be mapped"),
+        }
+    }
+}
+
+impl Coded for TransportError {
+    fn code(&self) -> Code {
+        match self {
+            Self::NoMemory { .. } => build::MEMORY,
+            Self::Refused(_) | Self::Registers => build::NO_TRANSPORT,
         }
     }
 }

@@ -32,4 +32,7 @@ area! {
     BAD_OPTION = "E-BOOT-010",
         cause: "A word on dom0's command line is not understood.",
         next: "Write it as the message and `dom0/README.md` show it.";
+    NO_ENTROPY = "E-BOOT-011",
+        cause: "There are no random numbers to seed a domain with.",
+        next: "Use a machine whose processor or firmware gives random numbers.";
 }
