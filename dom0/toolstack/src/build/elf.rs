@@ -7,7 +7,12 @@
 
 use core::fmt;
 
-use ::elf::{ElfBytes, abi, endian::LittleEndian, note::Note};
+use ::elf::{
+    ElfBytes, abi,
+    endian::LittleEndian,
+    file::Class,
+    note::{Note, NoteIterator},
+};
 use heapless::Vec;
 use proto_xen::start_info::NOTE_PHYS32_ENTRY;
 
@@ -270,7 +275,10 @@ fn find_note(
     header: &::elf::segment::ProgramHeader,
     (owner, kind): (&str, u32),
 ) -> Option<u64> {
-    let mut notes = file.segment_data_as_notes(header).ok()?;
+    // By words, whatever alignment the header has: linkers and strip give it that of the segment around it, and
+    // Xen does not look at it either.
+    let bytes = file.segment_data(header).ok()?;
+    let mut notes = NoteIterator::new(LittleEndian, Class::ELF64, 4, bytes);
     notes.find_map(|note| match note {
         Note::Unknown(note) if note.n_type == u64::from(kind) && name_of(note.name) == owner.as_bytes() => {
             number(note.desc)

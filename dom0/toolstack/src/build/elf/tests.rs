@@ -43,7 +43,7 @@ fn elf_with_notes(headers: &[Header], notes: &[(&str, u32, u32)], body: &[u8]) -
     {
         file.extend(kind.to_le_bytes());
         file.extend(5u32.to_le_bytes());
-        for word in [offset, address, address, in_file, in_memory, 4] {
+        for word in [offset, address, address, in_file, in_memory, 16] {
             file.extend(word.to_le_bytes());
         }
     }
