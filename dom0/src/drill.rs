@@ -23,7 +23,7 @@ use crate::ground::{Ground, free_kib};
 pub(crate) async fn run(ground: Rc<Ground>, order: &'static str) {
     if let Some(pause_ms) = order.strip_prefix("starve:").and_then(|ms| ms.parse().ok()) {
         sleep(Duration::from_millis(pause_ms)).await;
-        log::warn!(target: "dom0", "drill: the watchdogs are not fed any more");
+        log::warn!(target: "dom0", "drill: the watchdogs are not fed any more [{}]", proto_errors::svc::DRILL);
         return ground.starved.set(true);
     }
     let (how, rest) = match order.split_once(':') {

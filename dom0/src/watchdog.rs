@@ -26,7 +26,7 @@ impl Watchdogs {
     pub(crate) fn arm(machine: Option<&'static Machine>) -> Self {
         let hardware = machine.and_then(find).and_then(|hardware| {
             if hardware.read_evidence() {
-                log::error!(target: "dom0", "boot reason: the watchdog has reset the machine; dom0 did not feed it");
+                log::error!(target: "dom0", "boot reason: the watchdog has reset the machine; dom0 did not feed it [{}]", proto_errors::svc::WATCHDOG_RESET);
             }
             match hardware.arm(HARDWARE) {
                 Ok(patience) => {
@@ -34,7 +34,7 @@ impl Watchdogs {
                     Some(hardware)
                 }
                 Err(why) => {
-                    log::warn!(target: "dom0", "watchdog: the hardware's is of no use: {why}");
+                    log::warn!(target: "dom0", "watchdog: the hardware's is of no use: {why} [{}]", proto_errors::svc::NO_WATCHDOG);
                     None
                 }
             }
@@ -42,7 +42,7 @@ impl Watchdogs {
         let xen = match Xen.watchdog(0, XEN_SECONDS) {
             Ok(id) => Some(id),
             Err(errno) => {
-                log::warn!(target: "dom0", "watchdog: Xen's is of no use: {errno}");
+                log::warn!(target: "dom0", "watchdog: Xen's is of no use: {errno} [{}]", proto_errors::svc::NO_WATCHDOG);
                 None
             }
         };

@@ -186,7 +186,11 @@ impl Lease<'_> {
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
         if !self.hands.reset() {
-            log::error!("virtio transport {}: the device does not reset", self.transport);
+            log::error!(
+                "virtio transport {}: the device does not reset [{}]",
+                self.transport,
+                proto_errors::build::NOT_UNDONE
+            );
         }
     }
 }
@@ -200,7 +204,11 @@ impl<H: Hypervisor> Drop for PoolLease<'_, H> {
             }
         }
         if left > 0 {
-            log::error!("{}: {left} pages of its device's pool are still mapped", self.domain);
+            log::error!(
+                "{}: {left} pages of its device's pool are still mapped [{}]",
+                self.domain,
+                proto_errors::build::NOT_UNDONE
+            );
         }
     }
 }

@@ -654,7 +654,11 @@ impl Agent {
         while self.held_bytes > MAX_HELD
             && let Some((_, _, oldest)) = self.held.pop_front()
         {
-            log::warn!("application: {} bytes of its console are dropped", oldest.len());
+            log::warn!(
+                "application: {} bytes of its console are dropped [{}]",
+                oldest.len(),
+                code::LOGS_LOST
+            );
             self.held_bytes -= oldest.len();
         }
     }

@@ -86,7 +86,9 @@ pub(crate) async fn open(wiring: &Wiring) -> (Device, Greeting) {
                 let Some(machine) = found else { panic!("channel device: the machine comes first") };
                 return (channel, Greeting { machine, apps, note: note.to_vec() });
             }
-            Ok(message) => log::warn!("channel device: unexpected {message:?}"),
+            Ok(message) => {
+                log::warn!("channel device: unexpected {message:?} [{}]", proto_errors::chan::BAD_MESSAGE)
+            }
             Err(error) => panic!("channel device: {error}"),
         }
     }

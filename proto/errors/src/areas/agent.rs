@@ -48,8 +48,8 @@ area! {
         cause: "Many reports wait for the controller, or it refuses them.",
         next: "Look at the controller's log for why it refuses.";
     LOGS_LOST = "E-AGENT-016",
-        cause: "A file of logs was refused again and again, and is dropped.",
-        next: "Look at the controller's log for why it refuses.";
+        cause: "Logs were dropped: a file was refused again and again, or a console wrote more than is kept.",
+        next: "Look at the controller's log for why it refuses, and at what writes so much.";
     UPLINK_DOWN = "E-AGENT-017",
         cause: "The uplink is down; nothing is sent until it is back.",
         next: "Check cable and switch.";

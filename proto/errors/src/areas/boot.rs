@@ -35,4 +35,7 @@ area! {
     NO_ENTROPY = "E-BOOT-011",
         cause: "There are no random numbers to seed a domain with.",
         next: "Use a machine whose processor or firmware gives random numbers.";
+    NO_CLOCK = "E-BOOT-012",
+        cause: "The machine has no clock that tells the time of day, or it cannot be read.",
+        next: "Certificates cannot be judged until the time is known: use a machine with a clock.";
 }

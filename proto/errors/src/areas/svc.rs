@@ -53,4 +53,10 @@ area! {
     NOT_FED = "E-SVC-017",
         cause: "dom0 does not feed the watchdog, for a service that the system needs is given up.",
         next: "The machine resets by itself; report the last words of that service.";
+    WATCHDOG_RESET = "E-SVC-018",
+        cause: "The watchdog has reset the machine: dom0 stood still, or a service that the system needs was given up.",
+        next: "Look at the console's lines before the reset; report them.";
+    NO_WATCHDOG = "E-SVC-019",
+        cause: "A watchdog of the machine or of Xen cannot be used.",
+        next: "The system goes on without it, and a dom0 that stands still stays so; see the reason in the line.";
 }
