@@ -59,13 +59,16 @@ fn clippy<'a>(name: &str, packages: impl Iterator<Item = &'a Package>, words: &[
 /// Where everything is for the host alone: the tool, the tests, and what build scripts take.
 const HOST_FOLDERS: [&str; 3] = ["xtask/", "tests/", "linker/"];
 
+/// Domains among the tests.
+const GUESTS: &str = "tests/guest/";
+
 /// A package of the workspace.
 #[derive(Debug, PartialEq, Eq)]
 struct Package {
     name: String,
-    /// Compiles for the host: the default members, and what stands in [`HOST_FOLDERS`].
+    /// Compiles for the host: the default members, and what stands in [`HOST_FOLDERS`], but for [`GUESTS`].
     host: bool,
-    /// Compiles for a domain: all that does not stand in [`HOST_FOLDERS`].
+    /// Compiles for a domain: all that does not stand in [`HOST_FOLDERS`], and [`GUESTS`].
     domain: bool,
 }
 
@@ -85,7 +88,7 @@ fn parse_packages(metadata: &Value) -> Option<Vec<Package>> {
     let mut packages = Vec::new();
     for package in metadata["packages"].as_array()? {
         let folder = package["manifest_path"].as_str()?.strip_prefix(root)?.trim_start_matches('/');
-        let tool = HOST_FOLDERS.iter().any(|top| folder.starts_with(top));
+        let tool = HOST_FOLDERS.iter().any(|top| folder.starts_with(top)) && !folder.starts_with(GUESTS);
         packages.push(Package {
             name: package["name"].as_str()?.to_owned(),
             host: default_members.contains(&package["id"]) || tool,
@@ -106,7 +109,7 @@ mod tests {
             "workspace_root": "/r",
             "workspace_default_members": ["proto-io", "xtask"],
             "packages": [package("proto-io", "proto/io"), package("dom0", "dom0"), package("xtask", "xtask"),
-                package("tests-qemu", "tests/qemu")],
+                package("tests-qemu", "tests/qemu"), package("tests-guest", "tests/guest"), package("linker", "linker")],
         });
         let kinds: Vec<_> = parse_packages(&metadata)
             .unwrap()
@@ -118,6 +121,8 @@ mod tests {
             ("dom0", false, true),
             ("xtask", true, false),
             ("tests-qemu", true, false),
+            ("tests-guest", false, true),
+            ("linker", true, false),
         ];
         assert_eq!(kinds, expected.map(|(name, host, domain)| (name.to_owned(), host, domain)));
     }
