@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use clap::{Parser, Subcommand};
-use xtask::{bench, build, controller, demo, explain, graph, image, lint, run, setup, symbolize, test};
+use xtask::{bench, build, controller, demo, explain, fuzz, graph, image, lint, run, setup, symbolize, test};
 
 /// Builds, runs and tests Sarsen. Each subcommand sets up what it needs by itself.
 #[derive(Debug, Parser)]
@@ -33,6 +33,8 @@ enum Command {
     Demo(demo::Options),
     /// Run the host's tests and the stories in QEMU
     Test(test::Options),
+    /// Feed the decoders with libFuzzer's inputs, for as long as one likes
+    Fuzz(fuzz::Options),
     /// Measure start times, memory and sizes
     Bench(bench::Options),
     /// Check formatting and run clippy, for the host and for domains
@@ -54,6 +56,7 @@ fn main() -> std::process::ExitCode {
         Command::Controller(options) => controller::controller(&options),
         Command::Demo(options) => demo::demo(&options),
         Command::Test(options) => test::test(&options),
+        Command::Fuzz(options) => fuzz::fuzz(&options),
         Command::Bench(options) => bench::bench(&options),
         Command::Lint => lint::lint(),
         Command::Fmt => lint::fmt(),

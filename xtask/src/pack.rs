@@ -46,9 +46,9 @@ pub fn pack(file: &[u8]) -> Result<Vec<u8>> {
             (skip.checked_add(header.p_filesz)? <= outer.p_filesz).then_some(at + skip)
         });
         let at = match within {
-            Some(at) if header.p_type == PT_NOTE || header.p_filesz > 0 => at,
             _ if header.p_filesz == 0 => 0,
-            _ => {
+            Some(at) => at,
+            None => {
                 bytes.resize(bytes.len().next_multiple_of(ALIGN), 0);
                 let at = bytes.len() as u64;
                 bytes.extend_from_slice(contents(file, header)?);

@@ -71,10 +71,12 @@ pub enum Host {
     Grub,
     /// The `openssl` command.
     Openssl,
+    /// A C++ compiler.
+    Cxx,
 }
 
 impl Host {
-    /// All of them.
+    /// All but those that one subcommand alone needs.
     pub const ALL: [Self; 4] = [Self::Qemu, Self::QemuArm, Self::Grub, Self::Openssl];
     /// What boots images of both architectures.
     pub const BOOT: [Self; 3] = [Self::Qemu, Self::QemuArm, Self::Grub];
@@ -93,6 +95,7 @@ impl Host {
             Self::QemuArm => "qemu-system-arm",
             Self::Grub => "grub-common",
             Self::Openssl => "openssl",
+            Self::Cxx => "g++",
         }
     }
 
@@ -102,6 +105,7 @@ impl Host {
             Self::QemuArm => "QEMU 10 runs the system on aarch64",
             Self::Grub => "grub-mkimage makes the boot loader's image",
             Self::Openssl => "the tests hold our TLS and signatures against OpenSSL's",
+            Self::Cxx => "libFuzzer is C++",
         }
     }
 
@@ -111,6 +115,7 @@ impl Host {
             Self::QemuArm => is_new_enough(Arch::Aarch64),
             Self::Grub => tool::exists("grub-mkimage"),
             Self::Openssl => tool::exists("openssl"),
+            Self::Cxx => tool::exists("c++"),
         }
     }
 }

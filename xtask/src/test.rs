@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{build, lint, paths, setup, ui};
+use crate::{build, lint, miri, paths, setup, ui};
 
 /// Options of `test`.
 #[derive(Debug, Clone, clap::Args)]
@@ -51,6 +51,9 @@ pub fn test(options: &Options) -> Result<()> {
         setup::xen_headers()?;
         total.add(host_tests(options.filter.as_deref())?);
         total.add(loom_models(options.filter.as_deref())?);
+        if options.filter.is_none() {
+            total.add(under_miri()?);
+        }
     }
     if !options.host {
         setup::host_tools(&setup::Host::BOOT)?;
@@ -85,14 +88,23 @@ fn host_tests(filter: Option<&str>) -> Result<Count> {
     counted("host tests", &mut cargo, &words)
 }
 
-/// The models of rings, events and idle under every reordering. They are compiled with other atomics, so in a target
-/// folder of their own.
+/// The models of rings, events and idle under every reordering. They are compiled with other atomics, so in a
+/// target folder of their own.
 fn loom_models(filter: Option<&str>) -> Result<Count> {
     let mut words = vec!["test", "--release", "--package", "tests-ring"];
     words.extend(filter);
     let mut cargo = Command::new("cargo");
     cargo.args(&words).env("RUSTFLAGS", "--cfg loom").env("CARGO_TARGET_DIR", paths::target().join("loom"));
     counted("models", &mut cargo, &words)
+}
+
+/// Shared memory and the executor, each access checked.
+fn under_miri() -> Result<Count> {
+    let mut total = Count::default();
+    for (package, mut cargo) in miri::commands()? {
+        total.add(counted(&format!("{package} under Miri"), &mut cargo, &["miri", "test", "-p", package])?);
+    }
+    Ok(total)
 }
 
 /// Runs a `cargo test` and counts its results; what it printed is shown if one failed.

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 const SLOT: usize = 12;
 const NEAR_THE_WRAP: u32 = u32::MAX - 100;
 /// Miri takes a thousand times as long, and looks at each access for itself.
-const MANY: u32 = if cfg!(miri) { 300 } else { 2000 };
+const MANY: u32 = if cfg!(miri) { 40 } else { 2000 };
 const STEPS: usize = if cfg!(miri) { 12 } else { 150 };
 
 fn both_ends(start: u32) -> (Box<Words>, Front<SLOT>, Back<SLOT>) {

@@ -8,7 +8,7 @@ use std::vec::Vec;
 
 const NEAR_THE_WRAP: u32 = u32::MAX - 300;
 /// Miri takes a thousand times as long, and looks at each access for itself.
-const ROUNDS: usize = if cfg!(miri) { 60 } else { 2000 };
+const ROUNDS: usize = if cfg!(miri) { 40 } else { 2000 };
 const STEPS: usize = if cfg!(miri) { 12 } else { 200 };
 
 /// Both ends of one direction, standing at `start`.

@@ -97,7 +97,7 @@ pub(super) fn requests(bytes: &[u8]) {
                 if let Ok(job) = requests.order(app, 1 << 20) {
                     assert_eq!(job.image.len(), job.definition.image_length as usize);
                     assert_eq!(dom0_toolstack::image::sha256(job.image), job.definition.image_sha256);
-                    requests.started(app, DomId(next), ());
+                    requests.started(app, DomId(next), 0, ());
                     next += 1;
                 }
             }
