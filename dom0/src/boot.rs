@@ -102,6 +102,7 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
         consoles: Consoles::default(),
         gauge: Gauge::default(),
         app_limit_kib: table.applications.memory_mib.saturating_mul(1024),
+        app_vcpus: table.applications.vcpus,
     });
     spawner.spawn(watch::deaths(ground.clone()));
     spawner.spawn(control::forward_own_log(ground.clone()));

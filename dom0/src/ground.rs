@@ -56,6 +56,8 @@ pub(crate) struct Ground {
     pub(crate) gauge: Gauge,
     /// Memory that the table leaves to applications, in KiB.
     pub(crate) app_limit_kib: u32,
+    /// The most vCPUs that the table leaves to one application.
+    pub(crate) app_vcpus: u8,
 }
 
 impl Ground {
@@ -76,6 +78,7 @@ impl Ground {
             xen: self.xen,
             version: proto_svc::text::clipped(VERSION),
             app_limit_kib: self.app_limit_kib,
+            app_vcpus: self.app_vcpus,
         })
     }
 }

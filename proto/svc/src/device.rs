@@ -200,6 +200,8 @@ pub struct Machine {
     pub version: String<32>,
     /// Memory that the table leaves to applications, in KiB.
     pub app_limit_kib: u32,
+    /// The most vCPUs of one application.
+    pub app_vcpus: u8,
 }
 
 /// What one domain has used.

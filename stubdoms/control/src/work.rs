@@ -79,7 +79,7 @@ fn facts(machine: &Machine) -> DeviceFacts {
         cpus: machine.cpus,
         memory_mib: machine.memory_kib / 1024,
         app_memory_kib: machine.app_limit_kib.into(),
-        app_vcpus: 1,
+        app_vcpus: machine.app_vcpus.into(),
         content_bytes: (heap::usage().limit / CONTENT_SHARE) as u64,
         version: machine.version.as_str().into(),
         // The device runs from the EFI system partition and has no slots yet. The label stays one that

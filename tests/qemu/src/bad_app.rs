@@ -12,7 +12,7 @@ use crate::stage::Stage;
 
 pub(crate) const STORIES: &[Story] = &[Story {
     name: "bad-app",
-    about: "too much memory, content with another hash, content that is cut off or no image: each is reported",
+    about: "too much memory, too many vCPUs, content with another hash, content that is cut off or no image: each is reported",
     tell: errors,
 }];
 
@@ -23,6 +23,10 @@ fn errors(stage: &Stage<'_>) -> Result<()> {
     site.offer_sample(stage.built(), &config(&greedy))?;
     let mut machine = stage.start(&stage.provisioned(&site)?)?;
     controller.wait_app_error(site::APP, "memory", PATIENCE)?;
+
+    // Its image, which our own runtime is in, drives one vCPU.
+    controller.set_config(&config(&app("vcpus = 2")))?;
+    controller.wait_app_error(site::APP, "no more than 1 vCPU", PATIENCE)?;
 
     // The same application within its limits runs.
     controller.set_config(&config(&app("")))?;
