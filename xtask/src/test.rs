@@ -18,6 +18,9 @@ pub struct Options {
     /// Run the stories in QEMU only
     #[arg(long)]
     pub qemu: bool,
+    /// Run the long stories instead, which take hours and are not part of the others
+    #[arg(long, conflicts_with_all = ["host", "qemu"])]
+    pub nightly: bool,
     /// Check formatting and lints first
     #[arg(long)]
     pub lint: bool,
@@ -46,7 +49,7 @@ pub fn test(options: &Options) -> Result<()> {
         lint::lint()?;
     }
     let mut total = Count::default();
-    if !options.qemu {
+    if !options.qemu && !options.nightly {
         setup::host_tools(&[setup::Host::Openssl])?;
         setup::xen_headers()?;
         total.add(host_tests(options.filter.as_deref())?);
@@ -60,7 +63,7 @@ pub fn test(options: &Options) -> Result<()> {
         for arch in build::Arch::ALL {
             setup::stock(arch)?;
         }
-        total.add(stories(options.filter.as_deref())?);
+        total.add(stories(options)?);
     }
     println!("{} passed, {} failed", total.passed, total.failed);
     if let (0, 0, Some(filter)) = (total.passed, total.failed, &options.filter) {
@@ -135,11 +138,12 @@ fn counted(name: &str, cargo: &mut Command, words: &[&str]) -> Result<Count> {
 }
 
 /// The stories stand in a package of their own, which uses this one.
-fn stories(filter: Option<&str>) -> Result<Count> {
-    eprintln!("     $ cargo run --package tests-qemu");
+fn stories(options: &Options) -> Result<Count> {
+    let nightly = options.nightly.then_some("--nightly");
+    eprintln!("     $ cargo run --package tests-qemu -- {}", nightly.unwrap_or_default());
     let mut count = None;
     let mut cargo = Command::new("cargo");
-    cargo.args(["run", "--quiet", "--package", "tests-qemu", "--"]).args(filter);
+    cargo.args(["run", "--quiet", "--package", "tests-qemu", "--"]).args(nightly).args(&options.filter);
     each_line(&mut cargo, |line| match summary(line) {
         Some(result) => count = Some(result),
         None => println!("{line}"),

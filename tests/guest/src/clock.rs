@@ -66,8 +66,10 @@ async fn never_short() -> Verdict {
 async fn past() -> Verdict {
     let from = now();
     sleep_until(timer::Instant::from_nanos(1)).await;
-    // Xen itself takes a deadline that is past, too, and fires at once.
-    vcpu::set_timer(VcpuId(0), 1).map_err(|errno| alloc::format!("{errno}"))?;
+    // Where the timer is Xen's and not the CPU's own, it takes a deadline that is past, too.
+    if board_support_arch::timer::VECTOR.is_none() {
+        vcpu::set_timer(VcpuId(0), 1).map_err(|errno| alloc::format!("{errno}"))?;
+    }
     sleep(Duration::from_millis(1)).await;
     ensure!(now() > from, "time stands still");
     Ok(())

@@ -12,11 +12,25 @@ use crate::Story;
 use crate::built;
 use crate::stage::Stage;
 
-pub(crate) const STORIES: &[Story] = &[Story {
-    name: "guest-checks",
-    about: "a domain checks time, events, grants, memory and protection of the real Xen, one line a case",
-    tell: checks,
+pub(crate) const STORIES: &[Story] = &[
+    Story {
+        name: "guest-checks",
+        about: "a domain checks time, events, grants, memory and protection of the real Xen, one line a case",
+        tell: checks,
+    },
+    Story { name: "guest-checks-aarch64", about: "the same cases on aarch64", tell: checks },
+];
+
+/// Too long for every run.
+pub(crate) const NIGHTLY: &[Story] = &[Story {
+    name: "guest-checks-again",
+    about: "the guest's cases twenty times over: what happens once in a while",
+    tell: again,
 }];
+
+fn again(stage: &Stage<'_>) -> Result<()> {
+    (1..=20).try_for_each(|round| checks(stage).with_context(|| format!("round {round}")))
+}
 
 /// What the guest's children say when they reach past the edges of their memory.
 const FAULTS: [&str; 5] = [

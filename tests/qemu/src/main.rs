@@ -1,7 +1,7 @@
 //! Stories: the whole system in QEMU, told by its console.
 //!
-//! `cargo xtask test` runs them; `cargo run -p tests-qemu -- NAME` runs those whose name contains NAME, and
-//! `--list` names them. A story starts machines on its [`stage::Stage`], says what it waits for, and fails
+//! `cargo xtask test` runs them, `cargo xtask test --nightly` the long ones; `cargo run -p tests-qemu --
+//! [--nightly] [--list] NAME` runs or lists those whose name contains NAME. A story starts machines on its [`stage::Stage`], says what it waits for, and fails
 //! with the reason and the console's tail. The last line is `N passed, N failed`.
 
 #![forbid(unsafe_code)]
@@ -60,15 +60,20 @@ const STORIES: &[&[Story]] = &[
     aarch64::STORIES,
 ];
 
+/// Those that are too long for every run: `--nightly`.
+const NIGHTLY: &[&[Story]] = &[guest::NIGHTLY];
+
 fn main() -> ExitCode {
-    let argument = std::env::args().nth(1);
-    let all = STORIES.iter().copied().flatten();
-    if argument.as_deref() == Some("--list") {
-        all.for_each(|story| println!("{:<24} {}", story.name, story.about));
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let has = |flag: &str| words.iter().any(|word| word == flag);
+    let wanted = words.iter().find(|word| !word.starts_with("--")).map_or("", String::as_str);
+    let lists = if has("--nightly") { NIGHTLY } else { STORIES };
+    let all = lists.iter().copied().flatten();
+    let stories: Vec<&Story> = all.filter(|story| story.name.contains(wanted)).collect();
+    if has("--list") {
+        stories.iter().for_each(|story| println!("{:<24} {}", story.name, story.about));
         return ExitCode::SUCCESS;
     }
-    let wanted = argument.unwrap_or_default();
-    let stories: Vec<&Story> = all.filter(|story| story.name.contains(&wanted)).collect();
     let failed = match stories.is_empty() {
         true => 0,
         false => tell(&stories),
