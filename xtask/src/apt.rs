@@ -1,9 +1,11 @@
 //! Packages from the host's own package mirror: which mirror that is ([`sources`]), which versions we
-//! take ([`pins`]), and how they get into the cache folder ([`fetch`]).
+//! take ([`pins`]), what takes their place when the mirror has moved on ([`successor`]), and how they get into the cache
+//! folder ([`fetch`]).
 
 pub mod fetch;
 pub mod pins;
 pub mod sources;
+pub mod successor;
 
 /// apt.conf(5) text that every private use of apt shares: package lists in `folder/lists`, no sandbox
 /// user (who may not be able to enter the cache folder), nothing fetched that we do not read.

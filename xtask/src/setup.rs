@@ -10,8 +10,9 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use proto_errors::host as code;
 
-use crate::apt::fetch::Archive;
+use crate::apt::fetch::{Archive, Offer};
 use crate::apt::pins::{Pin, Pins};
+use crate::apt::successor;
 use crate::build::Arch;
 use crate::host;
 use crate::paths;
@@ -320,7 +321,7 @@ pub enum Firmware {
 /// The pinned packages of an architecture, fetched when they are not in the cache.
 ///
 /// # Errors
-/// When the archive offers none of the pinned versions, or a checksum differs.
+/// When the archive offers none of the pinned versions and no fix of their series, or a checksum differs.
 pub fn stock(arch: Arch) -> Result<Stock> {
     let pins = pins()?;
     match arch {
@@ -385,10 +386,25 @@ fn pins() -> Result<Pins> {
     Pins::parse(&paths::read_text(&file)?).with_context(|| format!("{}", file.display()))
 }
 
-/// The folder of the first pinned version that is in the cache.
+/// The folder of the first pinned version that is in the cache, or else of one that took its place before.
 fn cached(pins: &Pins, name: &str) -> Result<Option<PathBuf>> {
     let unpacked = paths::cache()?.join("packages");
-    Ok(pins.of(name).map(|pin| unpacked.join(pin.folder())).find(|folder| folder.is_dir()))
+    let pinned = pins.of(name).map(|pin| unpacked.join(pin.folder())).find(|folder| folder.is_dir());
+    if pinned.is_some() {
+        return Ok(pinned);
+    }
+    let kept = successor::kept(&pins.of(name).collect::<Vec<_>>(), &unpacked);
+    Ok(kept.map(|(folder, version)| {
+        eprintln!("     {}", not_pinned(name, &version));
+        folder
+    }))
+}
+
+fn not_pinned(name: &str, version: &str) -> String {
+    format!(
+        "{name} {version} is a fix that boot/packages.toml does not pin: nobody has tried it yet [{}]",
+        code::NOT_PINNED
+    )
 }
 
 /// The folder with the files of a pinned package, fetched when it is not in the cache.
@@ -399,7 +415,7 @@ pub fn package(name: &str) -> Result<PathBuf> {
     package_of(&pins()?, name)
 }
 
-/// The folder of the first pinned version that is in the cache or can be had.
+/// The folder of the first pinned version that is in the cache or can be had, or of what took its place.
 fn package_of(pins: &Pins, name: &str) -> Result<PathBuf> {
     if let Some(folder) = cached(pins, name)? {
         return Ok(folder);
@@ -407,23 +423,51 @@ fn package_of(pins: &Pins, name: &str) -> Result<PathBuf> {
     let step = ui::step(format!("fetch {name}"));
     let architecture = architecture(pins, name);
     let archive = suite(pins, architecture, &step)?;
-    let offers = archive.offers(architecture, name, &step)?;
-    let Some(pin) = pins.of(name).find(|pin| offers.iter().any(|offer| offer.version == pin.version)) else {
-        let list =
-            |versions: Vec<&str>| if versions.is_empty() { "none".to_owned() } else { versions.join(", ") };
-        bail!(
-            "{name}: pinned {}, but the archive's suite {} offers {}; look at the change, then run `cargo xtask setup \
-             --update-pins` and commit boot/packages.toml [{}]",
-            list(pins.of(name).map(|pin| pin.version.as_str()).collect()),
-            pins.suite,
-            list(offers.iter().map(|offer| offer.version.as_str()).collect()),
-            code::PIN_OUTDATED
-        );
+    let accepted: Vec<&Pin> = pins.of(name).collect();
+    let offers = offers(&archive, architecture, &accepted, name, &step)?;
+    let pinned = accepted.iter().find(|pin| offers.iter().any(|offer| offer.version == pin.version));
+    let taken = match pinned {
+        Some(pin) => (*pin).clone(),
+        None => {
+            let Some(successor) = successor::offered(&accepted, &offers) else {
+                bail!(
+                    "{name}: pinned {}, but the archive's suite {} offers {}; look at the change, then run `cargo xtask \
+                     setup --update-pins` and commit boot/packages.toml [{}]",
+                    list(accepted.iter().map(|pin| pin.version.as_str())),
+                    pins.suite,
+                    list(offers.iter().map(|offer| offer.version.as_str())),
+                    code::PIN_OUTDATED
+                );
+            };
+            step.say(not_pinned(name, &successor.version));
+            successor
+        }
     };
-    let folder = paths::cache()?.join("packages").join(pin.folder());
-    archive.unpack(architecture, pin, &folder, &step)?;
-    step.done(&pin.version);
+    let folder = paths::cache()?.join("packages").join(taken.folder());
+    archive.unpack(architecture, &taken, &folder, &step)?;
+    step.done(&taken.version);
     Ok(folder)
+}
+
+/// What the archive offers under a pinned name, or under the name that the pinned package has today.
+fn offers(
+    archive: &Archive,
+    architecture: &str,
+    accepted: &[&Pin],
+    name: &str,
+    step: &Step,
+) -> Result<Vec<Offer>> {
+    let offers = archive.offers(architecture, name, step)?;
+    let followed = accepted.iter().any(|pin| pin.follows.is_some());
+    match offers.first() {
+        Some(newest) if followed => archive.offers(architecture, &newest.depends, step),
+        _ => Ok(offers),
+    }
+}
+
+fn list<'a>(versions: impl Iterator<Item = &'a str>) -> String {
+    let versions: Vec<&str> = versions.collect();
+    if versions.is_empty() { "none".to_owned() } else { versions.join(", ") }
 }
 
 /// Whose index lists the package.
@@ -465,15 +509,10 @@ fn update_pins() -> Result<()> {
     for name in names {
         let architecture = architecture(&pins, &name);
         let archive = suite(&pins, architecture, &step)?;
-        let newest = |name: &str| {
-            let offer = archive.offers(architecture, name, &step)?.into_iter().next();
-            offer.with_context(|| format!("the archive offers no {name} [{}]", code::NOT_OFFERED))
-        };
-        let mut offer = newest(&name)?;
-        let followed = pins.of(&name).any(|pin| pin.follows.is_some());
-        if followed {
-            offer = newest(&offer.depends)?;
-        }
+        let accepted: Vec<&Pin> = pins.of(&name).collect();
+        let followed = accepted.iter().any(|pin| pin.follows.is_some());
+        let offer = offers(&archive, architecture, &accepted, &name, &step)?.into_iter().next();
+        let offer = offer.with_context(|| format!("the archive offers no {name} [{}]", code::NOT_OFFERED))?;
         step.say(format!("{name} {}", offer.version));
         pins.prefer(Pin {
             name: offer.name,

@@ -101,6 +101,13 @@ impl Pin {
     pub fn folder(&self) -> String {
         format!("{}_{}_{}", self.name, self.version.replace(':', "%3a"), self.architecture)
     }
+
+    /// The version of a folder in the cache that holds another version of the same package.
+    pub fn version_in(&self, folder: &str) -> Option<String> {
+        let rest = folder.strip_prefix(self.name.as_str())?.strip_prefix('_')?;
+        let version = rest.strip_suffix(self.architecture.as_str())?.strip_suffix('_')?;
+        Some(version.replace("%3a", ":"))
+    }
 }
 
 #[cfg(test)]
@@ -155,5 +162,8 @@ mod tests {
     #[test]
     fn folder_names_hold_no_colon() {
         assert_eq!(pin("a", "1:2").folder(), "a_1%3a2_amd64");
+        assert_eq!(pin("a", "7").version_in("a_1%3a2_amd64").as_deref(), Some("1:2"));
+        assert_eq!(pin("a", "7").version_in("a_1_arm64"), None);
+        assert_eq!(pin("a", "7").version_in("a-b_1_amd64"), None);
     }
 }

@@ -21,7 +21,7 @@ area! {
         cause: "The key that signs Debian's archive is not on this host.",
         next: "Install the package `debian-archive-keyring`.";
     PIN_OUTDATED = "E-HOST-007",
-        cause: "Debian's archive has another version of a package than `boot/packages.toml` pins.",
+        cause: "Debian's archive has neither a version of a package that `boot/packages.toml` pins nor a fix of the same series.",
         next: "Look at what changed, run `cargo xtask setup --update-pins`, and commit the file.";
     NOT_OFFERED = "E-HOST-008",
         cause: "Debian's archive has no package of a name that is needed.",
@@ -47,4 +47,7 @@ area! {
     FILE = "E-HOST-015",
         cause: "A file or folder cannot be read or written.",
         next: "Check that it exists, whose it is, and whether the disk is full.";
+    NOT_PINNED = "E-HOST-016",
+        cause: "Debian's archive has replaced a pinned package by a fix of the same series, and that was taken: signed by Debian, but not tried with the system.",
+        next: "Nothing, if all works. Otherwise tell the project; `cargo xtask test`, then `cargo xtask setup --update-pins`, make the fix a pinned version.";
 }
