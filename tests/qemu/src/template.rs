@@ -1,59 +1,64 @@
 //! A new service: a copy of `stubdoms/template` under another name, and one entry of the board.
 //!
-//! It happens in a copy of the sources, so that the repository stays as it is. Only the new service is compiled
-//! there, into a folder of its own: see [`build::compile`].
+//! It happens in a copy of the sources, so that the repository stays as it is, with the commands and the entry that the
+//! README shows. Only the new service is compiled there, into a folder of its own: see [`build::compile`]. The boards'
+//! tests are run in the copy too: they must not mind it.
 
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use proto_manifest::archive::{IMAGES, TABLE};
 use proto_manifest::board::Board;
 use proto_manifest::table::MAX_BYTES;
 use sha2::{Digest, Sha256};
-use xtask::{build, pack, paths};
+use xtask::tool::tool;
+use xtask::{build, pack, paths, ui};
 
 use crate::Story;
 use crate::stage::{Entries, Stage};
 
-pub(crate) const STORIES: &[Story] = &[Story {
-    name: "template",
-    about: "a copy of stubdoms/template and one entry of the board are a service that runs",
-    tell: template,
-}];
+pub(crate) const STORIES: &[Story] = &[
+    Story {
+        name: "template",
+        about: "a copy of stubdoms/template and one entry of the board are a service that runs",
+        tell: template,
+    },
+    Story { name: "template-aarch64", about: "the same as on x86_64", tell: template },
+];
 
 /// How the new service is called.
 const NAME: &str = "greeter";
-
-/// The entry, as the README shows it.
-const ENTRY: &str = "
-[domain.greeter]
-order = 3
-memory_mib = 2
-vcpus = 1
-heap_kib = 256
-";
 
 /// An image of a service without drivers and a network stack has at most so many bytes.
 const SMALL: usize = 200 << 10;
 
 fn template(stage: &Stage<'_>) -> Result<()> {
     let readme = paths::read_text(&paths::repository().join("stubdoms/README.md"))?;
-    ensure!(readme.contains(ENTRY.trim()), "stubdoms/README.md does not show the entry:{ENTRY}");
+    let [commands, entry] = blocks(&readme)?;
 
     let sources = paths::create(stage.folder()?.join("sources"))?;
     mirror(&paths::repository(), &sources)?;
-    copy_template(&sources)?;
+    let step = ui::step("copy the template as the README says");
+    tool("sh").args(["-e", "-c", commands]).dir(&sources).run(&step)?;
+    step.done("");
     let image_toml = sources.join("board-support/boards/common/image.toml");
-    paths::write(&image_toml, paths::read_text(&image_toml)? + ENTRY)?;
+    paths::write(&image_toml, format!("{}\n{entry}", paths::read_text(&image_toml)?))?;
 
     let arch = stage.built().arch;
     let target = stage.folder()?.join("target");
+    let step = ui::step("test the boards with the new service");
+    tool("cargo")
+        .args(["test", "--quiet", "-p", "proto-manifest", "the_boards_of_the_repository_compile"])
+        .env("CARGO_TARGET_DIR", &target)
+        .dir(&sources)
+        .run(&step)?;
+    step.done("");
     build::compile(&sources, &target, arch, &[NAME])?;
     let image = pack::pack(&paths::read(&build::linked_in(&target, arch, NAME))?)?;
     ensure!(image.len() <= SMALL, "the image has {} bytes, and {SMALL} are the most", image.len());
-    let board = Board::load(&sources.join("board-support/boards/qemu-x86_64/board.toml"))
-        .map_err(|errors| anyhow!("{errors}"))?;
+    let board = sources.join(format!("board-support/boards/qemu-{}/board.toml", arch.name()));
+    let board = Board::load(&board).map_err(|errors| anyhow!("{errors}"))?;
 
     let options = stage.direct_with(|entries| {
         entries.insert(format!("{IMAGES}{NAME}"), image);
@@ -67,12 +72,15 @@ fn template(stage: &Stage<'_>) -> Result<()> {
     stage.end(machine)
 }
 
-/// The copy, and its name in the one file that has it.
-fn copy_template(sources: &Path) -> Result<()> {
-    let (from, to) = (sources.join("stubdoms/template"), sources.join("stubdoms").join(NAME));
-    mirror(&from, &to)?;
-    let manifest = to.join("Cargo.toml");
-    paths::write(&manifest, paths::read_text(&manifest)?.replace("template", NAME))
+/// The two blocks of the README's section on new services: commands for a shell, and an entry of the board.
+fn blocks(readme: &str) -> Result<[&str; 2]> {
+    let (_, section) = readme.split_once("## A new service").context("no section `A new service`")?;
+    let mut fenced = section.split("```").skip(1).step_by(2);
+    let (Some(commands), Some(entry)) = (fenced.next(), fenced.next()) else {
+        bail!("stubdoms/README.md does not show commands and an entry");
+    };
+    ensure!(entry.contains(&format!("[domain.{NAME}]")), "the second block is no entry of {NAME}: {entry}");
+    Ok([commands.trim_start_matches("sh\n"), entry.trim_start_matches("toml\n")])
 }
 
 fn compile_table(board: &Board, entries: &Entries) -> Result<Vec<u8>> {

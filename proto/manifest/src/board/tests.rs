@@ -65,7 +65,9 @@ fn the_boards_of_the_repository_compile() {
             continue;
         }
         let board = Board::load(&file).unwrap_or_else(|errors| panic!("{errors}"));
-        assert_eq!(board.images(), ["net", "control"], "{}", board.name());
+        // Others may stand beside them: who adds a service adds it here.
+        let images = board.images();
+        assert!(["net", "control"].iter().all(|name| images.contains(name)), "{}: {images:?}", board.name());
         let table = board.compile(|_| Some([1; 32])).unwrap();
         let mut buffer = [0; MAX_BYTES];
         let bytes = table.encode(&mut buffer).unwrap();
