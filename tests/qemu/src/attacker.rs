@@ -116,10 +116,8 @@ fn liars(stage: &Stage<'_>) -> Result<()> {
         });
         println!("     {}", told.with_context(|| format!("dom0 said nothing of {liar} with `{words}`"))?);
     }
-    let harmed = lines.iter().find(|line| {
-        ["domain guest (", "domain peer (", "dom0 | PANIC"].iter().any(|words| line.text.contains(words))
-    });
-    ensure!(harmed.is_none(), "{}", harmed.map(ToString::to_string).unwrap_or_default());
-    machine.quit();
-    Ok(())
+    // Those who lied are ended; the guest's children fault on purpose.
+    let mut expected = vec!["domain lie-".to_owned()];
+    expected.extend((0..=u8::MAX).map(|child| format!("{child:02x}").repeat(4)));
+    stage.end_but(machine, &expected.iter().map(String::as_str).collect::<Vec<_>>())
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Context, Result, anyhow, bail};
 use proto_manifest::archive::{Archive, CONFIG, Writer};
 use xtask::build::{self, Arch, Built};
+use xtask::console::Line;
 use xtask::qemu::{Listener, Machine, Options};
 use xtask::setup::{self, Stock};
 use xtask::site::Site;
@@ -131,14 +132,17 @@ impl<'a> Stage<'a> {
         Machine::start(options, Some(listener))
     }
 
-    /// Ends a machine and fails if a domain died on it that was not told to.
-    pub(crate) fn end(&self, mut machine: Machine) -> Result<()> {
+    /// Ends a machine and fails if a domain died on it, was ended or could not be built.
+    pub(crate) fn end(&self, machine: Machine) -> Result<()> {
+        self.end_but(machine, &[])
+    }
+
+    /// The same, but for lines of these speakers, and those with one of these words: the domains that the story
+    /// is about.
+    pub(crate) fn end_but(&self, mut machine: Machine, wanted: &[&str]) -> Result<()> {
         machine.quit();
-        let words = ["PANIC", "FAULT", "crashed", "watchdog fired", "(XEN) Panic"];
-        let lines = machine.lines();
-        let bad = lines.iter().find(|line| words.iter().any(|word| line.text.contains(word)));
-        match bad {
-            Some(line) => bail!("a domain died: {line}"),
+        match unwanted(&machine.lines(), wanted) {
+            Some(line) => bail!("a domain came to harm: {line}"),
             None => Ok(()),
         }
     }
@@ -147,6 +151,17 @@ impl<'a> Stage<'a> {
     pub(crate) fn folder(&self) -> Result<PathBuf> {
         paths::create(paths::output("stories").join(self.name))
     }
+}
+
+/// What the console says of a domain that comes to harm: its own last words, Xen's, and dom0's.
+const HARM: [&str; 7] =
+    ["PANIC", "FAULT", "crashed", "watchdog fired", "Panic on CPU", "is ended: ", "is given up"];
+
+/// The first line that tells of harm and is not `wanted`, by its speaker or its words.
+fn unwanted<'l>(lines: &'l [Line], wanted: &[&str]) -> Option<&'l Line> {
+    let harm = |line: &Line| HARM.iter().any(|word| line.text.contains(word));
+    let is_wanted = |line: &Line| wanted.iter().any(|word| line.text.contains(word) || line.who == *word);
+    lines.iter().find(|line| harm(line) && !is_wanted(line))
 }
 
 fn read_archive(file: &Path) -> Result<Entries> {
@@ -170,4 +185,30 @@ fn add_files(entries: &mut Entries, folder: &Path) -> Result<()> {
         entries.insert(format!("{CONFIG}{name}"), paths::read(&path)?);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn line(who: &str, text: &str) -> Line {
+        Line { at: Duration::ZERO, who: who.into(), text: text.into() }
+    }
+
+    #[test]
+    fn harm_is_seen_unless_the_story_is_about_it() {
+        let lines = [
+            line("dom0", "domain net: ready after 20 ms"),
+            line("dom0", "domain lie-index is ended: it broke its channel to dom0; it is built anew"),
+            line("dom0", "domain net is ended: it did not answer, asked twice; it is built anew"),
+        ];
+        assert_eq!(unwanted(&lines, &["domain lie-"]), Some(&lines[2]));
+        assert_eq!(unwanted(&lines, &["domain lie-", "domain net"]), None);
+        assert_eq!(unwanted(&lines[..1], &[]), None);
+        assert_eq!(unwanted(&lines, &["dom0"]), None);
+        assert!(unwanted(&[line("net", "PANIC at x.rs:1: it is so [E-RT-001]")], &["domain lie-"]).is_some());
+        assert!(unwanted(&[line("xen", "Panic on CPU 0:")], &[]).is_some());
+    }
 }
