@@ -96,6 +96,7 @@ impl<'h, H: Hypervisor> Shell<'h, H> {
     /// # Errors
     /// [`BuildError::Xen`] with the step that Xen refused, [`BuildError::Memory`].
     pub fn create(hyp: &'h H, platform: Platform, size: Size) -> Result<Self, BuildError> {
+        memory::check_free(hyp, size.memory_pages + paging_pool(size).div_ceil(PAGE_SIZE as u64))?;
         let iommu = if size.devices == Devices::Pci { create_flags::IOMMU } else { 0 };
         let description = CreateDomain {
             flags: create_flags::HVM | create_flags::HAP | iommu,

@@ -15,6 +15,8 @@ use crate::{
 /// A call to Xen while a domain is built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
+    /// Saying how much memory is free.
+    FreeMemory,
     /// Making an empty domain.
     Create,
     /// Setting its number of vCPUs.
@@ -48,6 +50,7 @@ pub enum Step {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::FreeMemory => "to tell how much memory is free",
             Self::Create => "to create it",
             Self::Vcpus => "to set its vCPUs",
             Self::Affinity => "to pin its vCPUs to CPUs",
@@ -78,9 +81,9 @@ pub enum BuildError {
     },
     /// The machine has not enough free memory.
     Memory {
-        /// Pages that the domain was to get.
+        /// Pages that the domain needs, with those for its page tables.
         want: u64,
-        /// Pages that it got before Xen had no more.
+        /// Pages that are free, or that it got before Xen had no more.
         got: u64,
     },
     /// Its image is not the one of the table, or there is none.

@@ -1,6 +1,6 @@
 //! Giving a domain its memory.
 
-use board_support_hyp::Populate;
+use board_support_hyp::{Populate, Sysctl};
 use proto_xen::{DomId, Gfn};
 
 use crate::error::{BuildError, Step};
@@ -9,6 +9,18 @@ use crate::error::{BuildError, Step};
 /// time of single pages.
 const LARGE: u32 = 9;
 const LARGE_PAGES: u64 = 1 << LARGE;
+
+/// Checks that the machine has `pages` free, before any of it is taken: to be told by a call that gets less
+/// takes as long as the pages do that are there, which may be seconds.
+///
+/// # Errors
+/// [`BuildError::Memory`] if it has fewer, [`BuildError::Xen`].
+pub fn check_free(hyp: &impl Sysctl, pages: u64) -> Result<(), BuildError> {
+    let physinfo = hyp.physinfo().map_err(BuildError::at(Step::FreeMemory))?;
+    // What is still to be scrubbed is scrubbed when it is taken.
+    let free = physinfo.free_pages.saturating_add(physinfo.scrub_pages);
+    if free < pages { Err(BuildError::Memory { want: pages, got: free }) } else { Ok(()) }
+}
 
 /// Fills `pages` frames of `domain` from `first` on: large extents first, single pages for the rest and
 /// wherever the machine has no large extent left.

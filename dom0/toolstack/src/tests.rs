@@ -19,6 +19,7 @@ use crate::{
         Platform,
         elf::tests::{for_one_vcpu, small},
     },
+    domain::{Devices, Shell, Size},
     fake::{Call, Domain as Hypervisor, Fault, Ground, Machine, World},
     image::{ImageError, sha256},
     memory,
@@ -199,6 +200,7 @@ fn a_driver_domain_is_built_and_ended_in_this_order() {
         ground.calls(),
         [
             "create flags 0x23",
+            "physinfo",
             "vcpus d1 1",
             "max_mem d1 4096",
             "mempool d1 2097152",
@@ -389,8 +391,8 @@ fn an_application_gets_memory_and_a_console() {
     let application = Application::build(&ground.dom0, &order(&image)).unwrap();
     application.unpause().unwrap();
     let calls = ground.calls();
-    assert_eq!(calls[0], "create flags 0x3", "no IOMMU: it gets no device");
-    assert_eq!(calls[4..6], ["populate d1 1 of order 9", "populate d1 8 of order 0"]);
+    assert_eq!(calls[1], "create flags 0x3", "no IOMMU: it gets no device");
+    assert_eq!(calls[5..7], ["populate d1 1 of order 9", "populate d1 8 of order 0"]);
     assert_eq!((ground.param(DomId(1), 17), ground.param(DomId(1), 31)), (Some(519), Some(3)));
     assert_eq!(ground.read(DomId(1), (518 << 12) + 512, 12), b"greeting=hi\0");
     drop(application);
@@ -410,7 +412,7 @@ fn an_application_has_the_vcpus_and_cpus_that_were_asked_for() {
         Application::build(&ground.dom0, &Order { vcpus: 2, cpus: 0b10, ..order(&image) }).unwrap();
     let id = application.id();
     assert_eq!(
-        ground.calls()[1..4],
+        ground.calls()[2..5],
         ["vcpus d1 2", "affinity d1 vcpu 0 cpus 0x2", "affinity d1 vcpu 1 cpus 0x2"]
     );
     assert_eq!((ground.affinity(id, 0), ground.affinity(id, 1)), (Some(0b10), Some(0b10)));
@@ -456,27 +458,33 @@ fn an_application_that_cannot_be_loaded_costs_nothing() {
 }
 
 #[test]
+fn shell(ground: &Ground, memory_pages: u64) -> Result<Shell<'_, Hypervisor>, BuildError> {
+    let size = Size { memory_pages, vcpus: 1, cpus: 0, devices: Devices::None };
+    Shell::create(&ground.dom0, PLATFORM, size)
+}
+
+#[test]
+fn too_little_memory_is_told_before_any_is_taken() {
+    let ground = Ground::with(Machine { large_extents: 1, single_pages: 500, ..Machine::default() });
+    ground.restart(None);
+    let error = shell(&ground, 1024).map(drop).unwrap_err();
+    assert_eq!(error, BuildError::Memory { want: 1024 + 512, got: 1012 });
+    assert_eq!(ground.calls(), ["physinfo"]);
+}
+
 fn memory_in_pieces_is_taken_when_there_is_no_other() {
     // Xen needs 524 pages for the domain itself and its page tables.
-    let ground =
-        Ground::with(Machine { large_extents: 1, single_pages: 524 + 512 + 524 + 488, ..Machine::default() });
-    let shell = || {
-        crate::domain::Shell::create(
-            &ground.dom0,
-            PLATFORM,
-            crate::domain::Size {
-                memory_pages: 1024,
-                vcpus: 1,
-                cpus: 0,
-                devices: crate::domain::Devices::None,
-            },
-        )
-    };
-    let built = shell().unwrap();
+    let ground = Ground::with(Machine {
+        large_extents: 1,
+        single_pages: 524 + 512 + 524 + 1012,
+        ..Machine::default()
+    });
+    let built = shell(&ground, 1024).unwrap();
     assert_eq!(ground.dom0.next_domain(built.id()).unwrap().unwrap().pages, 1024);
-    let second = shell().map(drop).unwrap_err();
-    assert_eq!(second, BuildError::Memory { want: 1024, got: 488 });
-    assert_eq!(second.to_string(), "needs 1024 pages of memory, and only 488 are free");
+    // Xen's own pages are not known beforehand.
+    let second = shell(&ground, 1024).map(drop).unwrap_err();
+    assert_eq!(second, BuildError::Memory { want: 1024, got: 1012 });
+    assert_eq!(second.to_string(), "needs 1024 pages of memory, and only 1012 are free");
     drop(built);
     ground.restart(Some(Fault::nth(0)));
     let error = memory::fill(&ground.dom0, DomId(1), Gfn(0), 512).unwrap_err();

@@ -118,7 +118,7 @@ fn no_memory(stage: &Stage<'_>) -> Result<()> {
         })
     })?;
     let mut machine = stage.start(&options)?;
-    named(&mut machine, "domain control: needs 524288 pages of memory, and only", build::MEMORY)?;
+    named(&mut machine, "domain control: needs 528640 pages of memory, and only", build::MEMORY)?;
     machine.wait_for_from("dom0", "domain net: ready", BOOT)?;
     machine.quit();
     Ok(())

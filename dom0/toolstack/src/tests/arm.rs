@@ -163,6 +163,7 @@ fn a_driver_domain_is_built_and_ended_in_this_order_on_arm() {
     drop(net);
     let calls = ground.calls();
     let expected = [
+        "physinfo",
         "create flags 0x3",
         "vcpus d1 1",
         "address size d1 64",
