@@ -56,6 +56,7 @@ pub use reconcile::{
 };
 pub use report::{
     logs::{LogRecord, Severity},
+    losses::Losses,
     metrics::{DomainUsage, Machine},
 };
 pub use uplink::{LinkCounters, Uplink};

@@ -3,4 +3,5 @@
 pub(crate) mod console;
 pub(crate) mod info;
 pub(crate) mod logs;
+pub(crate) mod losses;
 pub(crate) mod metrics;

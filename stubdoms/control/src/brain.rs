@@ -7,7 +7,7 @@ use core::cell::{Ref, RefCell, RefMut};
 use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
 use proto_errors::ctl;
 use proto_svc::supervision::{Level, LogRecord};
-use stubdoms_agent::{Agent, Now, Severity};
+use stubdoms_agent::{Agent, Losses, Now, Severity};
 
 use crate::{clock, contents::Contents};
 
@@ -18,6 +18,7 @@ pub(crate) struct Brain(Rc<Inner>);
 struct Inner {
     agent: RefCell<Agent>,
     contents: RefCell<Contents>,
+    losses: RefCell<Losses>,
     changed: Signal<NoopRawMutex, ()>,
 }
 
@@ -26,6 +27,7 @@ impl Brain {
         Self(Rc::new(Inner {
             agent: RefCell::new(agent),
             contents: RefCell::default(),
+            losses: RefCell::default(),
             changed: Signal::new(),
         }))
     }
@@ -74,11 +76,14 @@ impl Brain {
         self.tell(|agent, now| agent.log(now, &line, mark));
     }
 
-    /// Has it logged that something was lost on the way.
+    /// Has it logged that something was lost on the way, if that is to be told.
     pub(crate) fn lost(&self, lines: u32, console_bytes: u32) {
-        log::warn!(
-            "log: dom0 dropped {lines} lines and {console_bytes} bytes of consoles [{}]",
-            ctl::LOG_LOST
-        );
+        let told = self.0.losses.borrow_mut().add(clock::now(), lines, console_bytes);
+        if let Some((lines, console_bytes)) = told {
+            log::warn!(
+                "log: dom0 dropped {lines} lines and {console_bytes} bytes of consoles [{}]",
+                ctl::LOG_LOST
+            );
+        }
     }
 }
