@@ -11,15 +11,13 @@ use core::{
 };
 
 use alloc::vec::Vec;
-use board_support_rt::memory::{DeviceMemory, device_memory, read_firmware};
+use board_support_rt::memory::{DeviceMemory, can_be_device, device_memory, read_firmware};
 use dom0_toolstack::{
-    acpi::{AcpiError, Ecam, find_ecam},
+    acpi::{AcpiError, BUS_BYTES, Ecam, find_ecam},
     pci::ConfigSpace,
 };
 use proto_xen::{Gaddr, Maddr, Sbdf};
 
-/// Bytes of configuration space of one bus.
-const BUS_BYTES: u64 = 1 << 20;
 const PAGE: u64 = 4096;
 
 /// The machine's PCI functions.
@@ -89,6 +87,12 @@ impl ConfigSpace for Machine {
         if let Some(word) = self.config(function, offset) {
             word.store(value, Relaxed);
         }
+    }
+
+    fn can_be_registers(&self, at: Maddr, length: u64) -> bool {
+        let config = self.ecam.span();
+        let end = at.0.saturating_add(length);
+        (end <= config.start || config.end <= at.0) && can_be_device(Gaddr(at.0), length)
     }
 
     fn read_register(&self, at: Maddr) -> u32 {

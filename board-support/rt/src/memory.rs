@@ -156,6 +156,18 @@ pub fn read_firmware(address: Gaddr, into: &mut [u8]) -> bool {
     true
 }
 
+/// Whether `length` bytes from `address` on can be registers of a device: the memory map has no memory there,
+/// be it ours, the firmware's or somebody else's, and the window is elsewhere. What it calls reserved may be
+/// either: dom0's map lists devices there.
+#[must_use]
+pub fn can_be_device(address: Gaddr, length: u64) -> bool {
+    let span = Span::of(address.0, length).outward();
+    let (Some(map), Some(&window)) = (MAP.get(), WINDOW.get()) else { return false };
+    let ours = Span::of(window, platform::BYTES);
+    let touches = |other: Span| other.start < span.end && span.start < other.end;
+    !touches(ours) && map.ranges().all(|range| range.kind == Kind::Reserved || !touches(range.span))
+}
+
 /// Where an address range of a device is mapped, never cached. Reads and writes have the effects
 /// that the device gives them.
 #[derive(Debug)]

@@ -17,6 +17,14 @@ pub struct Ecam {
     pub last_bus: u8,
 }
 
+impl Ecam {
+    /// Addresses of all that is mapped.
+    pub fn span(&self) -> core::ops::Range<u64> {
+        let bus = |number: u64| self.base + number * BUS_BYTES;
+        bus(self.first_bus.into())..bus(u64::from(self.last_bus) + 1)
+    }
+}
+
 /// Why configuration space was not found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AcpiError {
@@ -53,6 +61,8 @@ impl fmt::Display for AcpiError {
 const HEADER: u64 = 36;
 const MCFG_ENTRIES: u64 = 44;
 const MCFG_ENTRY: u64 = 16;
+/// Bytes of configuration space of one bus.
+pub const BUS_BYTES: u64 = 1 << 20;
 /// Longer tables than this are not root tables.
 const MAX_TABLE: u64 = 4096;
 
@@ -107,7 +117,10 @@ fn read_mcfg(at: u64, length: u64, read: Reader<'_>) -> Result<Ecam, AcpiError> 
         read(at + place, &mut entry)?;
         let [.., s0, s1, first_bus, last_bus, _, _, _, _] = entry;
         if [s0, s1] == [0, 0] && first_bus <= last_bus {
-            return Ok(Ecam { base: u64_at(&entry, 0), first_bus, last_bus });
+            let base = u64_at(&entry, 0);
+            // All addresses within it can be added up.
+            let fits = base.is_multiple_of(BUS_BYTES) && base.checked_add(256 * BUS_BYTES).is_some();
+            return if fits { Ok(Ecam { base, first_bus, last_bus }) } else { Err(AcpiError::Length { at }) };
         }
         place += MCFG_ENTRY;
     }
@@ -182,6 +195,7 @@ mod tests {
         assert_eq!(spoil(0x300, 0), AcpiError::NoMcfg);
         assert_eq!(spoil(0x334, 1), AcpiError::NoMcfg);
         assert_eq!(spoil(0x304, 0x30), AcpiError::NoMcfg);
+        assert_eq!(spoil(0x32d, 1), AcpiError::Length { at: 0x300 }, "not where a bus can begin");
         assert_eq!(find(&[0; 16]), Err(AcpiError::Unreadable { at: 0 }));
     }
 }

@@ -80,6 +80,7 @@ impl Coded for PciError {
             Self::NotFound { .. } => pci::NOT_FOUND,
             Self::TooFewVectors { .. } => pci::VECTORS,
             Self::NoSuchBar { .. } => pci::NO_BAR,
+            Self::BadBar { .. } => pci::BAD_BAR,
             Self::TooManyWindows { .. } => pci::WINDOWS,
             Self::Reset { .. } => pci::RESET,
             Self::Xen { .. } => pci::REFUSED,

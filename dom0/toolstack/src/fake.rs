@@ -21,6 +21,10 @@ impl ConfigSpace for World {
         self.config_write32(function, offset, value);
     }
 
+    fn can_be_registers(&self, at: Maddr, _: u64) -> bool {
+        self.is_above_memory(at)
+    }
+
     fn read_register(&self, at: Maddr) -> u32 {
         self.register_read(at)
     }

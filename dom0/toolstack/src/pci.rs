@@ -12,5 +12,5 @@ mod reset;
 
 pub use config::{ConfigSpace, find};
 pub use error::{DeviceStep, PciError};
-pub use function::{Bar, Function, Msix};
+pub use function::{Bar, Function, MAX_WINDOWS, Msix, Window};
 pub use passthrough::{Held, Passthrough};

@@ -20,6 +20,8 @@ pub const AT: Sbdf = Sbdf::new(0, 3, 0);
 pub const REGISTERS: u64 = 0xfeb8_0000;
 /// Address of the BAR with the MSI-X table.
 pub const TABLE_BAR: u64 = 0xfebe_0000;
+/// What is below is memory.
+pub const END_OF_MEMORY: u64 = 0xc000_0000;
 /// Entries of the MSI-X table.
 pub const ENTRIES: u16 = 5;
 
@@ -341,6 +343,12 @@ impl World {
             record.note(|| "reset".into());
             pci.quiet = true;
         }
+    }
+
+    /// Whether an address lies above the machine's memory.
+    #[must_use]
+    pub fn is_above_memory(&self, at: Maddr) -> bool {
+        at.0 >= END_OF_MEMORY
     }
 
     /// Who has the card.

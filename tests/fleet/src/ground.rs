@@ -65,6 +65,10 @@ impl ConfigSpace for Config {
         self.0.config_write32(function, offset, value);
     }
 
+    fn can_be_registers(&self, at: Maddr, _: u64) -> bool {
+        self.0.is_above_memory(at)
+    }
+
     fn read_register(&self, at: Maddr) -> u32 {
         self.0.register_read(at)
     }

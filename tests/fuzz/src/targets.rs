@@ -8,6 +8,7 @@ mod eve;
 mod frames;
 mod input;
 mod manifest;
+mod pci;
 mod rings;
 mod svc;
 mod tool;
@@ -60,6 +61,7 @@ targets! {
     start_info: boot::start_info, boot::start_infos, "a domain: the loader's start info";
     device_tree: boot::device_tree, boot::device_trees, "dom0 on aarch64: the device tree";
     acpi: boot::acpi, boot::tables, "dom0: the firmware's tables";
+    pci_card: pci::card, pci::cards, "dom0: what a PCI card says of its registers and interrupts";
     request_ring_back: rings::request_ring_back, rings::schedules, "a backend: the front rewrites the page";
     request_ring_front: rings::request_ring_front, rings::schedules, "a frontend: the back rewrites the page";
     stream: rings::stream, rings::schedules, "an end of a byte stream: the peer rewrites the page";

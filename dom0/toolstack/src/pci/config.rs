@@ -2,6 +2,7 @@
 //!
 //! Source: PCI Local Bus Specification 3.0, section 6.1.
 
+use heapless::Vec;
 use proto_manifest::table::PciSelect;
 use proto_xen::{Maddr, Sbdf};
 
@@ -15,6 +16,10 @@ pub trait ConfigSpace {
 
     /// Writes the aligned 32-bit word at `offset`.
     fn write32(&self, function: Sbdf, offset: u16, value: u32);
+
+    /// Whether the bytes from `at` on can be registers of a function: there is neither memory nor
+    /// configuration space. What a card says of its addresses is not to be believed.
+    fn can_be_registers(&self, at: Maddr, length: u64) -> bool;
 
     /// Reads a 32-bit register of a function that dom0 or nobody owns; ones where there is none.
     fn read_register(&self, at: Maddr) -> u32;
@@ -48,19 +53,12 @@ const BRIDGE: u8 = 1;
 /// The function that `select` means, of those that can be reached from bus 0.
 pub fn find(config: &impl ConfigSpace, select: &PciSelect) -> Option<Sbdf> {
     let mut to_pass = select.skip;
-    let mut found = None;
-    let mut seen = [false; 256];
-    scan_bus(config, 0, &mut seen, &mut |function| {
-        if !matches(config, function, select) {
-            return false;
-        }
-        if to_pass == 0 {
-            found = Some(function);
-        }
-        to_pass = to_pass.saturating_sub(1);
-        found.is_some()
-    });
-    found
+    functions(config).find(|&function| {
+        let wanted = matches(config, function, select);
+        let passed = wanted && to_pass > 0;
+        to_pass -= u8::from(passed);
+        wanted && !passed
+    })
 }
 
 fn matches(config: &impl ConfigSpace, function: Sbdf, select: &PciSelect) -> bool {
@@ -69,39 +67,47 @@ fn matches(config: &impl ConfigSpace, function: Sbdf, select: &PciSelect) -> boo
     config.read32(function, ID) == id && select.class.is_none_or(class)
 }
 
-/// Shows every function of `bus` and of the buses behind it to `stop`, until that returns true.
-fn scan_bus(
-    config: &impl ConfigSpace,
-    bus: u8,
-    seen: &mut [bool; 256],
-    stop: &mut dyn FnMut(Sbdf) -> bool,
-) -> bool {
-    // Bridges name the bus behind them; a wrong one must not lead us in circles.
-    if core::mem::replace(&mut seen[usize::from(bus)], true) {
-        return false;
-    }
-    for device in 0..32 {
-        let first = Sbdf::new(bus, device, 0);
-        if config.read32(first, ID) == u32::MAX {
-            continue;
-        }
-        let functions = if header(config, first) & MULTI_FUNCTION != 0 { 8 } else { 1 };
-        for function in (0..functions).map(|number| Sbdf::new(bus, device, number)) {
-            if config.read32(function, ID) == u32::MAX {
+/// Every function of bus 0 and of the buses behind its bridges, in the order of their addresses, those
+/// behind a bridge right after it.
+fn functions(config: &impl ConfigSpace) -> impl Iterator<Item = Sbdf> {
+    let mut seen = [false; 256];
+    seen[0] = true;
+    // The buses that lead to where we are, each with its next function. A bus is looked at once, so there is
+    // room for all: bridges name the bus behind them, and a wrong one must lead us neither in circles nor
+    // down the stack.
+    let mut path: Vec<(u8, u16), 256> = Vec::new();
+    let _ = path.push((0, 0));
+    core::iter::from_fn(move || {
+        loop {
+            let (bus, next) = path.last_mut()?;
+            let Some(function) = next_on(config, *bus, next) else {
+                path.pop();
                 continue;
-            }
-            if stop(function) {
-                return true;
-            }
+            };
             if header(config, function) & !MULTI_FUNCTION == BRIDGE {
                 let behind = (config.read32(function, BUSES) >> 8) as u8;
-                if scan_bus(config, behind, seen, stop) {
-                    return true;
+                if !core::mem::replace(&mut seen[usize::from(behind)], true) {
+                    let _ = path.push((behind, 0));
                 }
             }
+            return Some(function);
+        }
+    })
+}
+
+/// The function at `next` of a bus or the first one behind that; `next` is then past it.
+fn next_on(config: &impl ConfigSpace, bus: u8, next: &mut u16) -> Option<Sbdf> {
+    while *next < 32 * 8 {
+        let (device, number) = ((*next >> 3) as u8, (*next & 7) as u8);
+        let function = Sbdf::new(bus, device, number);
+        let exists = config.read32(function, ID) != u32::MAX;
+        let more = if number == 0 { exists && header(config, function) & MULTI_FUNCTION != 0 } else { true };
+        *next = if more { *next + 1 } else { (*next | 7) + 1 };
+        if exists {
+            return Some(function);
         }
     }
-    false
+    None
 }
 
 fn header(config: &impl ConfigSpace, function: Sbdf) -> u8 {

@@ -49,6 +49,14 @@ pub enum PciError {
         /// Which BAR.
         bar: u8,
     },
+    /// A BAR that it tells of is none that a domain can have: smaller than a page, larger than the room for
+    /// registers, or too small for the MSI-X table that lies in it.
+    BadBar {
+        /// The function.
+        function: Sbdf,
+        /// Which BAR.
+        bar: u8,
+    },
     /// Its registers need more windows than a wiring record holds.
     TooManyWindows {
         /// The function.
@@ -101,6 +109,9 @@ impl fmt::Display for PciError {
             }
             Self::NoSuchBar { function, bar } => {
                 write!(f, "PCI device {function} has no memory at BAR {bar}")
+            }
+            Self::BadBar { function, bar } => {
+                write!(f, "PCI device {function} has a BAR {bar} that no domain can have")
             }
             Self::TooManyWindows { function } => {
                 write!(f, "PCI device {function}: its registers are in too many parts")

@@ -1,13 +1,17 @@
 //! What a function is made of: BARs, MSI-X, its PCI Express capability.
 //!
+//! All of it is what the card says of itself, and a card may lie. What cannot be is not listed here, so
+//! that nobody adds up, divides by or maps what a card made up.
+//!
 //! Source: PCI Local Bus Specification 3.0, sections 6.2.5 (BARs), 6.7 (capabilities) and 6.8.2
 //! (MSI-X).
 
 use core::ops::Range;
 
-use proto_xen::{PAGE_SIZE, Sbdf};
+use heapless::Vec;
+use proto_xen::{Gaddr, Maddr, PAGE_SIZE, Sbdf};
 
-use super::config::ConfigSpace;
+use super::{PciError, config::ConfigSpace};
 
 /// Registers of the standard header.
 pub(super) mod register {
@@ -37,16 +41,53 @@ const HAS_CAPABILITIES: u16 = 1 << 4;
 const MSIX: u8 = 0x11;
 const EXPRESS: u8 = 0x10;
 
+/// Bytes of a capability, as far as they are used here.
+const MSIX_BYTES: u16 = 12;
+const EXPRESS_BYTES: u16 = 12;
+
+/// Capabilities lie between these.
+const CAPABILITIES: Range<u16> = 0x40..0x100;
+
 /// Bytes of one entry of an MSI-X table.
 const ENTRY_BYTES: u64 = 16;
 
-/// A memory BAR.
+/// The smallest memory BAR: the bits below tell its kind.
+const MIN_BAR: u64 = 16;
+
+/// One past the highest machine address that there can be.
+const END_OF_ADDRESSES: u64 = 1 << 52;
+
+const PAGE: u64 = PAGE_SIZE as u64;
+
+/// Guest addresses for registers: above all memory of a domain of ours, below its interrupt controller.
+const WINDOWS: Range<u64> = 0xe000_0000..0xfec0_0000;
+
+/// The most windows that a domain is told of.
+pub const MAX_WINDOWS: usize = 4;
+
+/// A memory BAR. Its size is a power of two from 16 bytes on, it lies on a multiple of that, and where it
+/// lies there is no memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bar {
     /// Machine address.
     pub address: u64,
     /// Length in bytes.
     pub size: u64,
+}
+
+/// Registers as a domain gets them: whole pages of a BAR.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Which BAR.
+    pub bar: u8,
+    /// Where in the BAR, in bytes.
+    pub offset: u64,
+    /// Bytes.
+    pub length: u64,
+    /// Where they are in the machine.
+    pub at: Maddr,
+    /// Where they appear in the domain.
+    pub gaddr: Gaddr,
 }
 
 /// The MSI-X capability.
@@ -82,8 +123,8 @@ impl Function {
         Self {
             at,
             bars: probe_bars(config, at),
-            msix: find_capability(config, at, MSIX).map(|offset| read_msix(config, at, offset)),
-            express: find_capability(config, at, EXPRESS),
+            msix: find_capability(config, at, MSIX, MSIX_BYTES).map(|offset| read_msix(config, at, offset)),
+            express: find_capability(config, at, EXPRESS, EXPRESS_BYTES),
         }
     }
 
@@ -93,22 +134,81 @@ impl Function {
     }
 
     /// The parts of BAR `number` that a domain may have: all of it, without the pages of the MSI-X
-    /// table, for a domain that writes there is killed. Byte ranges within the BAR.
+    /// table, for a domain that writes there is killed. Byte ranges within the BAR, whole pages of it: a BAR
+    /// smaller than a page has no part, for others' registers may lie in the same page.
     pub fn open_parts(&self, number: u8) -> impl Iterator<Item = Range<u64>> {
-        let page = PAGE_SIZE as u64;
-        let size = self.bar(number).map_or(0, |bar| bar.size.next_multiple_of(page));
+        let size = self.bar(number).map_or(0, |bar| bar.size & !(PAGE - 1));
         let table = self.msix.filter(|msix| msix.table_bar == number).map(|msix| {
-            let start = u64::from(msix.table_offset);
-            let end = start + u64::from(msix.entries) * ENTRY_BYTES;
-            start & !(page - 1)..end.next_multiple_of(page).min(size)
+            let Range { start, end } = msix.table();
+            (start & !(PAGE - 1)).min(size)..end.next_multiple_of(PAGE).min(size)
         });
         let table = table.unwrap_or(size..size);
         [0..table.start, table.end..size].into_iter().filter(|part| !part.is_empty())
     }
 
+    /// The registers of `bars` as a domain gets them.
+    ///
+    /// # Errors
+    /// [`PciError::NoSuchBar`]; [`PciError::BadBar`] if one is smaller than a page or finds no room in the
+    /// domain; [`PciError::TooManyWindows`].
+    pub fn windows(&self, bars: &[u8]) -> Result<Vec<Window, MAX_WINDOWS>, PciError> {
+        let function = self.at;
+        let mut windows = Vec::new();
+        let mut next = WINDOWS.start;
+        for &number in bars {
+            let bar = self.bar(number).ok_or(PciError::NoSuchBar { function, bar: number })?;
+            let bad = PciError::BadBar { function, bar: number };
+            if bar.size < PAGE {
+                return Err(bad);
+            }
+            // As aligned as the BAR itself, so that offsets stay readable.
+            let base = next.checked_next_multiple_of(bar.size).ok_or(bad)?;
+            next = base.checked_add(bar.size).filter(|&end| end <= WINDOWS.end).ok_or(bad)?;
+            for part in self.open_parts(number) {
+                let window = Window {
+                    bar: number,
+                    offset: part.start,
+                    length: part.end - part.start,
+                    at: Maddr(bar.address + part.start),
+                    gaddr: Gaddr(base + part.start),
+                };
+                windows.push(window).map_err(|_| PciError::TooManyWindows { function })?;
+            }
+        }
+        Ok(windows)
+    }
+
     /// Machine address of the BAR that holds the MSI-X table.
-    pub fn table_base(&self) -> Option<u64> {
-        self.bar(self.msix?.table_bar).map(|bar| bar.address)
+    ///
+    /// # Errors
+    /// [`PciError::NoSuchBar`]; [`PciError::BadBar`] if the table does not lie within it.
+    pub fn table_base(&self, msix: &Msix) -> Result<u64, PciError> {
+        let (function, number) = (self.at, msix.table_bar);
+        let bar = self.bar(number).ok_or(PciError::NoSuchBar { function, bar: number })?;
+        let fits = msix.table().end <= bar.size;
+        if fits { Ok(bar.address) } else { Err(PciError::BadBar { function, bar: number }) }
+    }
+}
+
+impl Msix {
+    /// The table, in bytes of its BAR.
+    fn table(&self) -> Range<u64> {
+        let start = u64::from(self.table_offset);
+        start..start + u64::from(self.entries) * ENTRY_BYTES
+    }
+}
+
+impl Bar {
+    /// What a card says of a BAR, if it can be one: `mask` are the bits that an address may set.
+    fn of(address: u64, mask: u64) -> Option<Self> {
+        let size = (!mask).checked_add(1)?;
+        let end = address.checked_add(size)?;
+        let can_be = size.is_power_of_two()
+            && size >= MIN_BAR
+            && address != 0
+            && address.is_multiple_of(size)
+            && end <= END_OF_ADDRESSES;
+        can_be.then_some(Self { address, size })
     }
 }
 
@@ -142,10 +242,8 @@ fn probe_bar(config: &impl ConfigSpace, at: Sbdf, number: u16) -> (Option<Bar>, 
     } else {
         (0, u64::from(u32::MAX))
     };
-    let mask = mask_high << 32 | mask_low;
-    let address = high << 32 | u64::from(low & !0xf);
-    let exists = mask_low != 0 && address != 0;
-    (exists.then(|| Bar { address, size: (!mask).wrapping_add(1) }), wide)
+    let bar = Bar::of(high << 32 | u64::from(low & !0xf), mask_high << 32 | mask_low);
+    (bar.filter(|bar| config.can_be_registers(Maddr(bar.address), bar.size)), wide)
 }
 
 /// What comes back of all ones: the bits that an address may set.
@@ -156,7 +254,8 @@ fn ones(config: &impl ConfigSpace, at: Sbdf, offset: u16, before: u32) -> u32 {
     mask
 }
 
-fn find_capability(config: &impl ConfigSpace, at: Sbdf, id: u8) -> Option<u16> {
+/// A capability of `length` bytes.
+fn find_capability(config: &impl ConfigSpace, at: Sbdf, id: u8, length: u16) -> Option<u16> {
     if config.read16(at, register::STATUS) & HAS_CAPABILITIES == 0 {
         return None;
     }
@@ -164,11 +263,11 @@ fn find_capability(config: &impl ConfigSpace, at: Sbdf, id: u8) -> Option<u16> {
     // 48 is all that fit; a list that runs in a circle ends there.
     for _ in 0..48 {
         let here = u16::from(offset & 0xfc);
-        if here < 0x40 {
+        if here < CAPABILITIES.start {
             return None;
         }
         if config.read8(at, here) == id {
-            return Some(here);
+            return (here + length <= CAPABILITIES.end).then_some(here);
         }
         offset = config.read8(at, here + 1);
     }

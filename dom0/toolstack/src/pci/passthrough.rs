@@ -19,17 +19,14 @@ use proto_manifest::{
     table::{Device, DeviceKind, Pci},
     wiring::{DeviceGrant, MmioWindow},
 };
-use proto_xen::{DomId, Errno, Gaddr, Mfn, PAGE_SHIFT, PAGE_SIZE, Pirq};
+use proto_xen::{DomId, Errno, PAGE_SHIFT, Pirq};
 
 use super::{
     ConfigSpace, DeviceStep, Function, Msix, PciError, find,
-    function::{command, msix_control, register},
+    function::{MAX_WINDOWS, Window, command, msix_control, register},
     reset::reset,
 };
 use crate::{hypervisor::Hypervisor, undo::undo};
-
-/// Guest address of the first device window: above all memory of a domain of ours, below 4 GiB.
-const FIRST_WINDOW: u64 = 0xe000_0000;
 
 /// The domain's first interrupt vector for devices; a few of the range that it leaves to them.
 const FIRST_VECTOR: u8 = 0x50;
@@ -44,6 +41,7 @@ pub struct Held<'h, H: Hypervisor, C: ConfigSpace> {
     function: Function,
     msix: Msix,
     table_base: u64,
+    windows: Vec<Window, MAX_WINDOWS>,
 }
 
 impl<'h, H: Hypervisor, C: ConfigSpace> Held<'h, H, C> {
@@ -51,23 +49,21 @@ impl<'h, H: Hypervisor, C: ConfigSpace> Held<'h, H, C> {
     /// the hold. Once in dom0's life for each device.
     ///
     /// # Errors
-    /// [`PciError`]: no such function, too few vectors, a BAR that is not there, or what Xen says.
+    /// [`PciError`]: no such function, too few vectors, a BAR that is not there or that no domain can have, or
+    /// what Xen says.
     pub fn take(hyp: &'h H, config: &'h C, device: &Device, pci: &Pci) -> Result<Self, PciError> {
         let select = &pci.select;
         let missing = PciError::NotFound { vendor: select.vendor, device: select.device };
         let at = find(config, select).ok_or(missing)?;
         let function = Function::probe(config, at);
-        for &bar in &pci.bars {
-            function.bar(bar).ok_or(PciError::NoSuchBar { function: at, bar })?;
-        }
+        let windows = function.windows(&pci.bars)?;
         let have = function.msix.map_or(0, |msix| msix.entries);
         let want = pci.vectors;
         let msix = function.msix.filter(|_| u16::from(want) <= have);
         let msix = msix.ok_or(PciError::TooFewVectors { function: at, want, have })?;
-        let table_bar = msix.table_bar;
-        let table_base = function.table_base().ok_or(PciError::NoSuchBar { function: at, bar: table_bar })?;
+        let table_base = function.table_base(&msix)?;
         let (device, pci) = (device.clone(), pci.clone());
-        let held = Self { hyp, config, device, pci, function, msix, table_base };
+        let held = Self { hyp, config, device, pci, function, msix, table_base, windows };
         held.set_command(command::MEMORY | command::NO_INTX, command::BUS_MASTER);
         held.hold()?;
         Ok(held)
@@ -166,28 +162,17 @@ impl<H: Hypervisor, C: ConfigSpace> Passthrough<'_, '_, H, C> {
     }
 
     fn map_registers(&mut self) -> Result<(), PciError> {
-        let Held { hyp, pci, function, .. } = self.held;
+        let Held { hyp, function, windows, .. } = self.held;
         let at = function.at;
-        let mut next = FIRST_WINDOW;
-        for &number in &pci.bars {
-            let bar = function.bar(number).ok_or(PciError::NoSuchBar { function: at, bar: number })?;
-            // As aligned as the BAR itself, so that offsets stay readable.
-            let size = bar.size.next_multiple_of(PAGE_SIZE as u64);
-            let base = next.next_multiple_of(size);
-            next = base + size;
-            for part in function.open_parts(number) {
-                let first = Mfn((bar.address + part.start) >> PAGE_SHIFT);
-                let pages = (part.end - part.start) >> PAGE_SHIFT;
-                let gaddr = Gaddr(base + part.start);
-                let refused = PciError::at(at, DeviceStep::Permit);
-                hyp.iomem_permission(self.domain, first, pages, true).map_err(refused)?;
-                let refused = PciError::at(at, DeviceStep::MapRegisters);
-                hyp.memory_mapping(self.domain, gaddr.frame(), first, pages, true).map_err(refused)?;
-                let len = part.end.min(bar.size) - part.start;
-                let window = MmioWindow { gaddr: gaddr.0, len, bar: number, offset: part.start };
-                let full = PciError::TooManyWindows { function: at };
-                self.grant.mmio.push(window).map_err(|_| full)?;
-            }
+        for window in windows {
+            let (first, pages) = (window.at.frame(), window.length >> PAGE_SHIFT);
+            let refused = PciError::at(at, DeviceStep::Permit);
+            hyp.iomem_permission(self.domain, first, pages, true).map_err(refused)?;
+            let refused = PciError::at(at, DeviceStep::MapRegisters);
+            hyp.memory_mapping(self.domain, window.gaddr.frame(), first, pages, true).map_err(refused)?;
+            let (gaddr, len) = (window.gaddr.0, window.length);
+            let told = MmioWindow { gaddr, len, bar: window.bar, offset: window.offset };
+            self.grant.mmio.push(told).map_err(|_| PciError::TooManyWindows { function: at })?;
         }
         Ok(())
     }

@@ -1,17 +1,21 @@
 //! Functions: finding them, looking at them, holding them.
 
-use std::vec::Vec;
+use std::{cell::RefCell, vec::Vec};
 
 use board_support_hyp::Domctl;
+use proto_manifest::table::PciSelect;
 use proto_xen::{
-    Errno, Sbdf,
+    Errno, Maddr, Sbdf,
     domctl::{CreateDomain, create_flags, emulation},
 };
 
 use super::{hold, nic, pci};
 use crate::{
-    fake::{Call, Fault, Ground, pci::TABLE_BAR},
-    pci::{Bar, DeviceStep, Function, Msix, PciError, find},
+    fake::{
+        Call, Fault, Ground,
+        pci::{END_OF_MEMORY, TABLE_BAR},
+    },
+    pci::{Bar, ConfigSpace, DeviceStep, Function, Msix, PciError, find},
 };
 
 const AT: Sbdf = Sbdf::new(0, 3, 0);
@@ -129,4 +133,157 @@ fn a_function_that_can_be_reset_alone_is_and_finds_its_addresses_again() {
     ground.dom0.destroy_domain(id).unwrap();
     assert_eq!(ground.config()[4..6], before[4..6], "command");
     ground.assert_clean("ended");
+}
+
+/// A card that says of itself what a test wants: configuration space, and what its BARs answer to all ones.
+struct Liar {
+    words: RefCell<[u32; 64]>,
+    masks: [u32; 6],
+}
+
+impl Liar {
+    /// One whose BARs 0 and 1 hold and answer this.
+    fn with(bars: [u32; 2], masks: [u32; 2]) -> Self {
+        let mut words = [0; 64];
+        (words[4], words[5]) = (bars[0], bars[1]);
+        Self { words: RefCell::new(words), masks: [masks[0], masks[1], 0, 0, 0, 0] }
+    }
+
+    fn bar(self) -> Option<Bar> {
+        Function::probe(&self, AT).bars[0]
+    }
+}
+
+impl ConfigSpace for Liar {
+    fn read32(&self, _: Sbdf, offset: u16) -> u32 {
+        self.words.borrow()[usize::from(offset / 4)]
+    }
+
+    fn write16(&self, _: Sbdf, _: u16, _: u16) {}
+
+    fn write32(&self, _: Sbdf, offset: u16, value: u32) {
+        let at = usize::from(offset / 4);
+        let answer = if value == u32::MAX { self.masks[at - 4] } else { value };
+        self.words.borrow_mut()[at] = answer;
+    }
+
+    fn can_be_registers(&self, at: Maddr, _: u64) -> bool {
+        at.0 >= END_OF_MEMORY
+    }
+
+    fn read_register(&self, _: Maddr) -> u32 {
+        u32::MAX
+    }
+
+    fn write_register(&self, _: Maddr, _: u32) {}
+}
+
+#[test]
+fn a_bar_that_cannot_be_is_none() {
+    let wide = |address: u64, mask: u64| {
+        let halves = |value: u64| [value as u32, (value >> 32) as u32];
+        Liar::with(halves(address | 4), halves(mask)).bar()
+    };
+    let narrow = |address: u32, mask: u32| Liar::with([address, 0], [mask, 0]).bar();
+    let at = |address, size| Some(Bar { address, size });
+    assert_eq!(narrow(0xfe00_0000, 0xfff0_0000), at(0xfe00_0000, 0x10_0000));
+    assert_eq!(narrow(0xfe00_0000, 0xffff_fff0), at(0xfe00_0000, 16), "the smallest");
+    assert_eq!(wide(0x10_0000_0000, !0u64 << 32), at(0x10_0000_0000, 1 << 32));
+    // All ones but a few: rounded up to pages that is zero.
+    assert_eq!(wide(0xfe00_0000, 0x10), None);
+    assert_eq!(wide(0xfe00_0000, 0), None);
+    assert_eq!(narrow(0xfe00_0000, 0), None, "no bit of it is an address");
+    assert_eq!(narrow(0xfe00_0000, 0xfff5_0000), None, "no power of two");
+    assert_eq!(narrow(0xfe01_0000, 0xfff0_0000), None, "not on a multiple of its size");
+    assert_eq!(narrow(0xbff0_0000, 0xfff0_0000), None, "there is memory");
+    assert_eq!(wide(1 << 52, !0xf_ffff), None, "there is no such address");
+    assert_eq!(wide(0x8000_0000_0000_0000, 1 << 63), None, "it ends past the last one");
+}
+
+#[test]
+fn registers_that_no_domain_can_have_are_refused() {
+    let ground = Ground::new();
+    let mut function = Function::probe(&ground.world, AT);
+    let bad = Err(PciError::BadBar { function: AT, bar: 0 });
+    let mut windows = |size| {
+        function.bars[0] = Some(Bar { address: 0x10_0000_0000, size });
+        function.windows(&[0]).map(|windows| windows[0].gaddr.0)
+    };
+    assert_eq!(windows(4096), Ok(0xe000_0000));
+    assert_eq!(windows(2048), bad, "others' registers may be in the same page");
+    assert_eq!(windows(256 << 20), Ok(0xe000_0000));
+    assert_eq!(windows(512 << 20), bad, "the domain's interrupt controller is there");
+    assert_eq!(windows(1 << 51), bad);
+    // They lie as aligned as in the machine, one behind the other.
+    function.bars = [Some(Bar { address: 0x10_0000_0000, size: 4096 }); 6];
+    function.bars[1] = Some(Bar { address: 0x20_0000_0000, size: 1 << 20 });
+    let windows = |bars: &[u8]| {
+        function.windows(bars).map(|all| all.iter().map(|window| window.gaddr.0).collect::<Vec<_>>())
+    };
+    assert_eq!(windows(&[0, 1, 2]), Ok([0xe000_0000, 0xe010_0000, 0xe020_0000].to_vec()));
+    assert_eq!(windows(&[0, 1, 2, 4, 5]), Err(PciError::TooManyWindows { function: AT }));
+    assert_eq!(windows(&[6]), Err(PciError::NoSuchBar { function: AT, bar: 6 }));
+}
+
+#[test]
+fn a_table_outside_of_its_bar_opens_nothing_outside() {
+    let ground = Ground::new();
+    let spoil = |offset: u32| {
+        for (at, byte) in (0xa4..).zip((offset | 3).to_le_bytes()) {
+            ground.set_config(at, byte);
+        }
+        let function = Function::probe(&ground.world, AT);
+        let parts: Vec<_> = function.open_parts(3).map(|part| (part.start, part.end)).collect();
+        (parts, hold(&ground, nic()).map(drop))
+    };
+    let bad = Err(PciError::BadBar { function: AT, bar: 3 });
+    assert_eq!(spoil(0x3fb0), ([(0, 0x3000)].to_vec(), Ok(())), "the last that fits");
+    assert_eq!(spoil(0x3fb8), ([(0, 0x3000)].to_vec(), bad));
+    assert_eq!(spoil(0x10_0000), ([(0, 0x4000)].to_vec(), bad), "what is behind the BAR is not its");
+    assert_eq!(spoil(0xffff_fff8), ([(0, 0x4000)].to_vec(), bad));
+}
+
+#[test]
+fn a_capability_that_does_not_fit_is_none() {
+    let ground = Ground::new();
+    ground.set_config(0xc9, 0xf8);
+    ground.set_config(0xf8, 0x11);
+    assert_eq!(Function::probe(&ground.world, AT).msix, None);
+}
+
+/// A bridge on every bus, to the next one, and the last one to itself.
+struct Chain;
+
+impl ConfigSpace for Chain {
+    fn read32(&self, function: Sbdf, offset: u16) -> u32 {
+        match (function.0 as u8, offset) {
+            (0, 0x00) => 0x1234_8086,
+            (0, 0x0c) => 1 << 16,
+            (0, 0x18) => u32::from(function.bus().saturating_add(1)) << 8,
+            (0, _) => 0,
+            _ => u32::MAX,
+        }
+    }
+
+    fn write16(&self, _: Sbdf, _: u16, _: u16) {}
+
+    fn write32(&self, _: Sbdf, _: u16, _: u32) {}
+
+    fn can_be_registers(&self, _: Maddr, _: u64) -> bool {
+        false
+    }
+
+    fn read_register(&self, _: Maddr) -> u32 {
+        u32::MAX
+    }
+
+    fn write_register(&self, _: Maddr, _: u32) {}
+}
+
+#[test]
+fn bridges_lead_to_every_bus_once() {
+    let nth = |skip| find(&Chain, &PciSelect { vendor: 0x8086, device: 0x1234, class: None, skip });
+    assert_eq!(nth(0), Some(Sbdf::new(0, 0, 0)));
+    assert_eq!(nth(255), Some(Sbdf::new(255, 0, 0)));
+    assert_eq!(find(&Chain, &PciSelect { vendor: 0x8086, device: 1, class: None, skip: 0 }), None);
 }

@@ -20,4 +20,7 @@ area! {
     REFUSED = "E-PCI-006",
         cause: "Xen refused to hand the device over; without an IOMMU it refuses always.",
         next: "Switch the IOMMU (VT-d, AMD-Vi) on in the firmware; look at Xen's lines about it.";
+    BAD_BAR = "E-PCI-007",
+        cause: "The device tells of registers that no domain can have: less than a page, more than there is room for, or too few for its MSI-X table.",
+        next: "Leave the BAR out of `bars` if its driver can do without; else use another card.";
 }

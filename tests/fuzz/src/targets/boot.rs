@@ -146,6 +146,7 @@ pub(super) fn acpi(bytes: &[u8]) {
     });
     if let Ok(ecam) = found {
         assert!(ecam.first_bus <= ecam.last_bus);
+        assert!(ecam.base <= ecam.span().start && ecam.span().start < ecam.span().end);
     }
 }
 
