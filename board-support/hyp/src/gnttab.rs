@@ -6,7 +6,7 @@
 use core::{
     fmt,
     ptr::NonNull,
-    sync::atomic::{AtomicU16, AtomicU32, Ordering, fence},
+    sync::atomic::{AtomicU16, AtomicU32, Ordering},
 };
 
 use proto_xen::{
@@ -24,6 +24,8 @@ use crate::{
     shared::{Shared, WORDS_PER_PAGE},
     window::Window,
 };
+
+pub mod order;
 
 /// What the peer may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -266,13 +268,11 @@ impl Grants for Xen {
         let entry = table.entry(reference)?;
         entry.frame.store(frame, Ordering::Relaxed);
         entry.domid.store(to.0, Ordering::Relaxed);
-        // Xen must see frame and domid before the entry becomes valid.
-        fence(Ordering::Release);
         let bits = match access {
             Access::ReadOnly => flags::PERMIT_ACCESS | flags::READONLY,
             Access::ReadWrite => flags::PERMIT_ACCESS,
         };
-        entry.flags.store(bits, Ordering::Release);
+        order::publish(&entry.flags, bits);
         table.mark(reference, true);
         Ok(())
     }
@@ -280,17 +280,7 @@ impl Grants for Xen {
     fn end(&self, reference: Gref) -> Result<(), GrantError> {
         let mut table = TABLE.lock();
         let entry = table.entry(reference)?;
-        let mut seen = entry.flags.load(Ordering::Acquire);
-        loop {
-            if seen & (flags::READING | flags::WRITING) != 0 {
-                return Err(GrantError::StillMapped);
-            }
-            // Xen may set a mapping flag at any instant; only the exchange decides.
-            match entry.flags.compare_exchange(seen, flags::INVALID, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => break,
-                Err(now) => seen = now,
-            }
-        }
+        order::end(&entry.flags).map_err(|_| GrantError::StillMapped)?;
         table.mark(reference, false);
         Ok(())
     }

@@ -31,6 +31,7 @@ pub mod vcpu;
 pub mod version;
 pub mod wait;
 pub mod window;
+pub mod word;
 
 pub use console::Console;
 pub use domctl::Domctl;

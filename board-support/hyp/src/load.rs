@@ -7,7 +7,7 @@
 //!
 //! Source: `memory.h` (XENMEM_acquire_resource), `grant_table.h` (GNTTABOP_copy).
 
-use core::sync::atomic::{Ordering, fence};
+use core::sync::atomic::Ordering;
 
 use proto_xen::{
     DomId, Errno, Gaddr, Gfn, PAGE_SHIFT, PAGE_SIZE,
@@ -158,9 +158,7 @@ impl TheirTable {
         let words = self.page.page(0);
         let at = (RESERVED as usize + index) * 2;
         words[at + 1].store(frame, Ordering::Relaxed);
-        // Xen must see the frame before the entry becomes valid.
-        fence(Ordering::Release);
-        words[at].store(first, Ordering::Release);
+        gnttab::order::publish(&words[at], first);
     }
 }
 

@@ -15,6 +15,8 @@ use core::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
+pub mod order;
+
 /// Words of the page.
 pub const WORDS: usize = 1024;
 /// Most bytes of text.
@@ -42,8 +44,7 @@ impl<'a> Writer<'a> {
 
     /// Makes what was written so far readable. More may follow.
     pub fn publish(&self) {
-        self.page[1].store(self.length as u32, Ordering::Release);
-        self.page[0].store(MAGIC, Ordering::Release);
+        order::publish(&self.page[0], &self.page[1], self.length as u32);
     }
 }
 
@@ -61,10 +62,8 @@ impl fmt::Write for Writer<'_> {
 /// The last words in `page`, if there are any. Characters that would disturb a log are replaced.
 #[must_use]
 pub fn read(page: &[AtomicU32; WORDS]) -> Option<String> {
-    if page[0].load(Ordering::Acquire) != MAGIC {
-        return None;
-    }
-    let length = (page[1].load(Ordering::Acquire) as usize).min(MAX_TEXT);
+    let length = order::find(&page[0], &page[1])?;
+    let length = (length as usize).min(MAX_TEXT);
     let bytes = page[TEXT_AT..].iter().flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes());
     let bytes: alloc::vec::Vec<u8> = bytes.take(length).collect();
     let text = String::from_utf8_lossy(&bytes);

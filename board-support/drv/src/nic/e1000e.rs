@@ -26,11 +26,7 @@
 //! Source: Intel 82574L datasheet, sections 4.6 (initialisation), 7.1, 7.2 (rings), 7.4 (interrupts).
 
 use alloc::vec::Vec;
-use core::{
-    fmt,
-    sync::atomic::{Ordering, fence},
-    time::Duration,
-};
+use core::{fmt, time::Duration};
 
 use board_support_hyp::Shared;
 
@@ -39,6 +35,7 @@ use crate::dma::{self, BusAddress, DevicePages};
 
 mod card;
 mod descriptor;
+pub mod order;
 mod registers;
 
 pub use registers::{Bus, Readable, Registers, Writable};
@@ -366,8 +363,7 @@ impl<B: Bus, P: DevicePages> E1000e<B, P> {
     pub fn flush(&mut self) {
         if self.tx_told != self.tx_next {
             self.tx_told = self.tx_next;
-            publish();
-            self.bus.write(Writable::TransmitTail, u32::from(self.tx_next));
+            order::tell(|| self.bus.write(Writable::TransmitTail, self.tx_next.into()));
         }
     }
 
@@ -425,10 +421,9 @@ impl<B: Bus, P: DevicePages> E1000e<B, P> {
     fn tell_receive(&mut self) {
         if self.rx_taken > 0 {
             self.rx_taken = 0;
-            publish();
             // One descriptor stays ours, as in the other ring.
             let last = (self.rx_next + RX_DESCRIPTORS - 1) % RX_DESCRIPTORS;
-            self.bus.write(Writable::ReceiveTail, u32::from(last));
+            order::tell(|| self.bus.write(Writable::ReceiveTail, last.into()));
         }
     }
 
@@ -456,9 +451,8 @@ impl<B: Bus, P: DevicePages> E1000e<B, P> {
         self.bus.write(Writable::ReceiveBaseHigh, (ring >> 32) as u32);
         self.bus.write(Writable::ReceiveLength, u32::from(RX_DESCRIPTORS) * descriptor::BYTES as u32);
         self.bus.write(Writable::ReceiveHead, 0);
-        publish();
         let mode = ReceiveControl::EN | ReceiveControl::BAM | ReceiveControl::SECRC;
-        self.bus.write(Writable::ReceiveControl, mode.bits());
+        order::tell(|| self.bus.write(Writable::ReceiveControl, mode.bits()));
         self.bus.write(Writable::ReceiveTail, u32::from(RX_DESCRIPTORS) - 1);
     }
 
@@ -484,20 +478,13 @@ impl<B: Bus, P: DevicePages> E1000e<B, P> {
     }
 
     fn acknowledge(&mut self, causes: Cause) {
-        self.bus.write(Writable::Causes, causes.bits());
-        // The ring is looked at after this, not before: else a frame that comes between raises nothing.
-        fence(Ordering::SeqCst);
+        order::acknowledge(|| self.bus.write(Writable::Causes, causes.bits()));
     }
 }
 
 /// Steps from `from` to `to` in a ring of `size`.
 fn distance(from: u16, to: u16, size: u16) -> u16 {
     (to + size - from) % size
-}
-
-/// What was written into memory is there before the device is told to look.
-fn publish() {
-    fence(Ordering::SeqCst);
 }
 
 #[cfg(test)]

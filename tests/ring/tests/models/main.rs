@@ -33,15 +33,38 @@ macro_rules! proved {
 }
 
 mod channel;
+mod e1000e;
+mod epitaph;
 mod events;
+mod grants;
 mod idle;
 mod request_ring;
 mod stream;
 mod virtqueue;
 
+use board_support_hyp::word::Word;
 use loom::sync::Arc;
-use loom::sync::atomic::AtomicU32;
+use loom::sync::atomic::{AtomicU32, Ordering};
 use proto_ring::Words;
+
+/// A word for the half of a model that is ours.
+struct Shared(AtomicU32);
+
+impl Shared {
+    fn new(value: u32) -> Self {
+        Self(AtomicU32::new(value))
+    }
+}
+
+impl Word for Shared {
+    fn load(&self, order: Ordering) -> u32 {
+        self.0.load(order)
+    }
+
+    fn store(&self, value: u32, order: Ordering) {
+        self.0.store(value, order);
+    }
+}
 
 /// A page of zeros that two threads of a model share.
 fn page() -> Arc<Box<Words>> {

@@ -1,32 +1,21 @@
 //! A virtqueue: driver and device at the same time. The device's half is written as the specification asks
 //! of devices (section 2.7), with its own fences.
 
-use board_support_drv::virtio::queue::order::{self, Word};
+use board_support_drv::virtio::queue::order;
+use board_support_hyp::word::Word;
 use loom::sync::Arc;
 use loom::sync::atomic::{
-    AtomicU32,
-    Ordering::{self, Acquire, Relaxed, Release, SeqCst},
+    Ordering::{Acquire, Relaxed, Release, SeqCst},
     fence,
 };
 use loom::thread;
+
+use crate::Shared;
 
 /// Flag of either ring: do not tell me.
 const SILENT: u32 = 1;
 /// Index 1 of either ring, no flag.
 const INDEX_1: u32 = 1 << 16;
-
-/// A word for the driver's half.
-struct Shared(AtomicU32);
-
-impl Word for Shared {
-    fn load(&self, order: Ordering) -> u32 {
-        self.0.load(order)
-    }
-
-    fn store(&self, value: u32, order: Ordering) {
-        self.0.store(value, order);
-    }
-}
 
 /// Flags and index of each ring, and what the index covers.
 struct Rings {
@@ -37,7 +26,7 @@ struct Rings {
 }
 
 fn rings(available: u32, used: u32) -> Arc<Rings> {
-    let word = |value| Shared(AtomicU32::new(value));
+    let word = Shared::new;
     Arc::new(Rings { available: word(available), used: word(used), covered: word(0) })
 }
 

@@ -9,8 +9,9 @@
 //! Source: 82574L datasheet, sections 7.1.4 (receive) and 7.2.10 (transmit).
 
 use bitflags::bitflags;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU32, Ordering};
 
+use super::order;
 use crate::dma::{BusAddress, Words};
 
 /// Bytes of a descriptor.
@@ -72,12 +73,12 @@ bitflags! {
 }
 
 fn put(ring: &Words, index: u16, word: usize, value: u32) {
-    // `index` is below IN_A_PAGE: both rings' counters wrap there.
-    ring[usize::from(index) % usize::from(IN_A_PAGE) * WORDS + word].store(value, Ordering::Relaxed);
+    place(ring, index, word).store(value, Ordering::Relaxed);
 }
 
-fn get(ring: &Words, index: u16, word: usize, order: Ordering) -> u32 {
-    ring[usize::from(index) % usize::from(IN_A_PAGE) * WORDS + word].load(order)
+fn place(ring: &Words, index: u16, word: usize) -> &AtomicU32 {
+    // `index` is below IN_A_PAGE: both rings' counters wrap there.
+    &ring[usize::from(index) % usize::from(IN_A_PAGE) * WORDS + word]
 }
 
 fn put_address(ring: &Words, index: u16, address: BusAddress) {
@@ -94,10 +95,10 @@ pub(super) fn offer(ring: &Words, index: u16, buffer: BusAddress) {
 
 /// What the device received into the buffer of this descriptor, if it is done. Each word is read once.
 pub(super) fn received(ring: &Words, index: u16) -> Option<Received> {
-    // Acquire: what the device wrote before the status (length, frame) is read after it.
-    let [status, errors, ..] = get(ring, index, 3, Ordering::Acquire).to_le_bytes();
+    // First: what the device wrote before the status (length, frame) is read after it.
+    let [status, errors, ..] = order::observe(place(ring, index, 3)).to_le_bytes();
     let status = RxStatus::from_bits_retain(status);
-    let length = get(ring, index, 2, Ordering::Relaxed) & 0xffff;
+    let length = place(ring, index, 2).load(Ordering::Relaxed) & 0xffff;
     status.contains(RxStatus::DD).then(|| Received {
         length: length as usize,
         status,
@@ -115,5 +116,5 @@ pub(super) fn send(ring: &Words, index: u16, frame: BusAddress, length: u16) {
 
 /// Whether the device has sent the frame of this descriptor.
 pub(super) fn is_sent(ring: &Words, index: u16) -> bool {
-    get(ring, index, 3, Ordering::Acquire) & DD != 0
+    order::observe(place(ring, index, 3)) & DD != 0
 }

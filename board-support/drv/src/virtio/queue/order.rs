@@ -1,29 +1,9 @@
 //! The steps of a queue whose order the device relies on, by themselves, so that a model checker can try
 //! them in every order. The models, each with twins that must fail, are `virtqueue` in `tests/ring`.
 
-#[cfg(not(loom))]
-use core::sync::atomic::fence;
-use core::sync::atomic::{AtomicU32, Ordering};
-#[cfg(loom)]
-use loom::sync::atomic::fence;
+use core::sync::atomic::Ordering;
 
-/// A word that driver and device share.
-pub trait Word {
-    /// Reads it.
-    fn load(&self, order: Ordering) -> u32;
-    /// Writes it.
-    fn store(&self, value: u32, order: Ordering);
-}
-
-impl Word for AtomicU32 {
-    fn load(&self, order: Ordering) -> u32 {
-        AtomicU32::load(self, order)
-    }
-
-    fn store(&self, value: u32, order: Ordering) {
-        AtomicU32::store(self, value, order);
-    }
-}
+use board_support_hyp::word::{Word, fence};
 
 /// Writes flags and index of the available ring: descriptors and ring are out before them.
 pub fn publish(available: &impl Word, value: u32) {
