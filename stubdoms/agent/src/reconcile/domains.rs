@@ -345,7 +345,9 @@ impl App {
             Phase::Halting { .. } => ZSwState::Halting,
             Phase::Halted => ZSwState::Halted,
             Phase::Delayed { .. } => ZSwState::StartDelayed,
-            Phase::Retrying { .. } if self.has_run => ZSwState::Halted,
+            // A guest that powered itself off is halted, and is started again in a while. What did not start, or
+            // crashed, has an error, whatever it did before.
+            Phase::Retrying { .. } if self.failure == Some(Problem::PoweredOff) => ZSwState::Halted,
             Phase::Retrying { .. } => ZSwState::Error,
             Phase::Waiting if self.troubles.first_error().is_some() => ZSwState::Error,
             Phase::Waiting => self
@@ -448,7 +450,13 @@ impl App {
             }
             Phase::Retrying { .. } | Phase::Delayed { .. } if !self.should_run(around) => {
                 self.phase = if self.has_run { Phase::Halted } else { Phase::Waiting };
-                self.failure = None;
+                self.forgive();
+            }
+            Phase::Waiting if !self.should_run(around) => {
+                if self.has_run {
+                    self.phase = Phase::Halted;
+                }
+                self.forgive();
             }
             Phase::Halting { since, asked, then } if now.at().since(since) >= STOPPING => {
                 self.failure = Some(Problem::NoConfirmation { of: "its end", seconds: STOPPING.as_secs() });
@@ -645,6 +653,12 @@ impl App {
             around.properties.seconds("timer.boot.retry")
         };
         self.phase = Phase::Retrying { at: around.now.at().after(wait) };
+    }
+
+    /// It is not to run any more: what kept it from starting is of no interest.
+    fn forgive(&mut self) {
+        self.failure = None;
+        self.attempts = 0;
     }
 
     fn halt(&mut self, now: Now, then: Then, commands: &mut VecDeque<AppCommand>) {

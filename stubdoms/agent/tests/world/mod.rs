@@ -24,7 +24,7 @@ use proto_eve::{
             EdgeDevConfig, InstanceOpsCmd, UuiDandVersion, VmConfig, Volume, VolumeContentOrigin, VolumeRef,
         },
         info::{ZInfoApp, ZInfoContentTree, ZInfoDevice, ZInfoMsg, ZInfoVolume, z_info_msg::InfoContent},
-        metrics::ZMetricMsg,
+        metrics::{DeviceMetric, ZMetricMsg, z_metric_msg::MetricContent},
         register::ZRegisterMsg,
         uuid::UuidResponse,
     },
@@ -141,7 +141,7 @@ impl Controller {
         self.served_certs = name.into();
     }
 
-    fn serve(&mut self, request: &Request) -> Result<Response, HttpFailure> {
+    pub fn serve(&mut self, request: &Request) -> Result<Response, HttpFailure> {
         if !self.up {
             return Err(HttpFailure { kind: FailureKind::Refused, text: "connection refused".into() });
         }
@@ -581,6 +581,19 @@ impl World {
 
     pub fn app_state(&self) -> i32 {
         self.controller.apps.last().map_or(0, |app| app.state)
+    }
+
+    /// What the last metrics say of the device.
+    pub fn device_metrics(&self) -> &DeviceMetric {
+        let message = self.controller.metrics.last().expect("metrics");
+        match message.metric_content.as_ref().expect("of the device") {
+            MetricContent::Dm(metric) => metric,
+        }
+    }
+
+    /// Answers whose envelope did not verify, as the last metrics say.
+    pub fn verify_failures(&self) -> u64 {
+        self.device_metrics().zedcloud[0].auth_verify_failure
     }
 
     pub fn device_info(&self) -> &ZInfoDevice {
