@@ -14,7 +14,7 @@ use dom0_toolstack::{
 use embassy_futures::select::{Either, select};
 use proto_errors::svc;
 use proto_svc::{
-    device::{AppId, FromControl, PowerAction, StopReason, ToControl, Usage},
+    device::{AppId, FromControl, StopReason, ToControl, Usage},
     supervision::{Level, LogRecord},
     text::clipped,
 };
@@ -101,7 +101,7 @@ async fn hear(
                 ground.outbox.borrow_mut().forget(|app| server.requests().all().any(|known| known == app));
             }
             Some(Task::TellUsage) => tell_usage(ground),
-            Some(Task::Power(action)) => power(ground, action).await,
+            Some(Task::Reboot) => reboot(ground).await,
         }
     }
 }
@@ -126,18 +126,16 @@ pub(crate) async fn end(ground: &Ground, app: AppId, domain: Application<'static
     ground.tell(|outbox| outbox.push(Server::<Xen>::stopped(app, reason)));
 }
 
-async fn power(ground: &Ground, action: PowerAction) {
+async fn reboot(ground: &Ground) {
     let all: Vec<_> = ground.server.borrow_mut().end_all().collect();
     for (app, domain) in all {
         end(ground, app, domain, StopReason::Ordered).await;
     }
-    log::info!(target: "dom0", "control asks for {action:?}");
+    log::info!(target: "dom0", "control asks for a reboot, and no application runs any more");
     // They would go on through the reset, or take a machine that is off for one that hangs.
+    // They would go on through the reset, and take a slow start of the firmware for one that hangs.
     ground.watchdogs.halt();
-    rt::shutdown(match action {
-        PowerAction::Reboot => rt::Reason::REBOOT,
-        PowerAction::Off => rt::Reason::POWEROFF,
-    });
+    rt::shutdown(rt::Reason::REBOOT);
 }
 
 /// Tells what each domain has used, then how the machine is.

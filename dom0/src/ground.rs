@@ -79,6 +79,8 @@ impl Ground {
             version: proto_svc::text::clipped(VERSION),
             app_limit_kib: self.app_limit_kib,
             app_vcpus: self.app_vcpus,
+            hardware_watchdog: self.watchdogs.has_hardware(),
+            reset_by_watchdog: self.watchdogs.has_reset(),
         })
     }
 }

@@ -19,13 +19,17 @@ const XEN_SECONDS: u32 = 20;
 pub(crate) struct Watchdogs {
     hardware: Option<Tco>,
     xen: Option<u32>,
+    /// Whether the hardware's ended the last life of the machine.
+    has_reset: bool,
 }
 
 impl Watchdogs {
     /// Says what the hardware's watchdog knows of the last boot, and arms all that there are.
     pub(crate) fn arm(machine: Option<&'static Machine>) -> Self {
+        let mut has_reset = false;
         let hardware = machine.and_then(find).and_then(|hardware| {
-            if hardware.read_evidence() {
+            has_reset = hardware.read_evidence();
+            if has_reset {
                 log::error!(target: "dom0", "boot reason: the watchdog has reset the machine; dom0 did not feed it [{}]", proto_errors::svc::WATCHDOG_RESET);
             }
             match hardware.arm(HARDWARE) {
@@ -49,7 +53,17 @@ impl Watchdogs {
         if hardware.is_none() && xen.is_some() {
             log::info!(target: "dom0", "watchdog: Xen resets the machine after {XEN_SECONDS} s without food");
         }
-        Self { hardware, xen }
+        Self { hardware, xen, has_reset }
+    }
+
+    /// Whether the hardware has one that is armed.
+    pub(crate) fn has_hardware(&self) -> bool {
+        self.hardware.is_some()
+    }
+
+    /// Whether the hardware's ended the last life of the machine.
+    pub(crate) fn has_reset(&self) -> bool {
+        self.has_reset
     }
 
     /// Gives them another patience.
@@ -71,5 +85,6 @@ impl Watchdogs {
         if let Some(id) = self.xen {
             let _ = Xen.watchdog(id, 0);
         }
+        log::info!(target: "dom0", "watchdog: stopped, for the machine ends by order");
     }
 }

@@ -6,7 +6,7 @@
 use proto_errors::{Coded, svc};
 use proto_manifest::table::Applications;
 use proto_svc::{
-    device::{AppId, AppState, FromControl, MAX_PIECE, PowerAction, Refusal, StopReason, ToControl},
+    device::{AppId, AppState, FromControl, MAX_PIECE, Refusal, StopReason, ToControl},
     text::clipped,
 };
 use proto_xen::{DomId, sched::ShutdownReason};
@@ -59,8 +59,8 @@ pub enum Task<'h, H: Hypervisor> {
     },
     /// Send the usage of all domains, then the machine.
     TellUsage,
-    /// End all applications, then the machine.
-    Power(PowerAction),
+    /// End all applications, then reset the machine.
+    Reboot,
 }
 
 /// Everything that control has had dom0 do.
@@ -149,7 +149,7 @@ impl<'h, H: Hypervisor> Server<'h, H> {
             }
             FromControl::Taken { app, before } => Ok(Some(Task::Taken { app, before })),
             FromControl::QueryUsage => Ok(Some(Task::TellUsage)),
-            FromControl::Power(action) => Ok(Some(Task::Power(action))),
+            FromControl::Reboot => Ok(Some(Task::Reboot)),
         }
     }
 
@@ -220,7 +220,7 @@ fn subject(message: &FromControl) -> AppId {
         | FromControl::Note { app: None, .. }
         | FromControl::Taken { .. }
         | FromControl::QueryUsage
-        | FromControl::Power(_) => AppId([0; 16]),
+        | FromControl::Reboot => AppId([0; 16]),
     }
 }
 

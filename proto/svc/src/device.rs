@@ -116,17 +116,8 @@ pub enum FromControl {
     },
     /// Asks for a [`ToControl::Usage`] of each domain, and then a [`ToControl::Machine`].
     QueryUsage,
-    /// Resets the machine or powers it off, after the applications were ended.
-    Power(PowerAction),
-}
-
-/// How the machine is to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum PowerAction {
-    /// Reset.
+    /// Resets the machine, after the applications were ended.
     Reboot,
-    /// Power off.
-    Off,
 }
 
 /// Where an application stands.
@@ -202,6 +193,10 @@ pub struct Machine {
     pub app_limit_kib: u32,
     /// The most vCPUs of one application.
     pub app_vcpus: u8,
+    /// Whether the hardware has a watchdog that is armed.
+    pub hardware_watchdog: bool,
+    /// Whether that watchdog has ended the life of the machine before this one.
+    pub reset_by_watchdog: bool,
 }
 
 /// What one domain has used.
@@ -303,12 +298,12 @@ pub enum ToControl {
 
 impl Message for FromControl {
     const CHANNEL: &'static str = "device";
-    const VERSION: u16 = 2;
+    const VERSION: u16 = 3;
 }
 
 impl Message for ToControl {
     const CHANNEL: &'static str = "device";
-    const VERSION: u16 = 2;
+    const VERSION: u16 = 3;
 }
 
 #[cfg(test)]

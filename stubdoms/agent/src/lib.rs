@@ -49,7 +49,7 @@ pub use clock::{Now, WallTime};
 pub use http::{FailureKind, HttpFailure, MAX_BODY, Method, Request, RequestId, Response};
 pub use onboard::Stage;
 pub use proto_eve::uuid::Uuid;
-pub use provision::{DeviceFacts, ProvisionError, Provisioning};
+pub use provision::{BootCause, DeviceFacts, ProvisionError, Provisioning};
 pub use reconcile::{
     contents::{ContentCommand, Download, DownloadError, DownloadId},
     domains::command::{AppCommand, AppDefinition, AppEvent, AppFailure, KnownApp, RunningApp, StopReason},

@@ -5,6 +5,7 @@ use alloc::{string::String, vec::Vec};
 use proto_eve::{
     certs::{CertsError, Roots},
     key::{KeyError, SoftwareKey},
+    wire::info::BootReason,
 };
 
 use crate::clock::WallTime;
@@ -53,22 +54,49 @@ pub struct DeviceFacts {
     pub version: String,
     /// Label of the slot that runs, `IMGA` or `IMGB`.
     pub partition: String,
-    /// Manufacturer of the machine.
+    /// Manufacturer of the machine; empty if it is not known. The controller may know it.
     pub manufacturer: String,
-    /// Name of the machine's model.
+    /// Name of the machine's model; empty if it is not known. The controller may know it.
     pub product: String,
-    /// Name, version and date of the firmware, joined by dashes.
+    /// Name, version and date of the firmware, joined by dashes; empty if they are not known.
     pub firmware: String,
     /// Wall clock at boot.
     pub boot_time: Option<WallTime>,
-    /// Why the machine was started, as `info.BootReason`; 0 when it is not known.
-    pub boot_reason: i32,
-    /// Earlier boots of this device, if they are counted.
-    pub restart_counter: u32,
+    /// Why the machine was started.
+    pub boot_cause: BootCause,
+    /// Whether the hardware has a watchdog that is armed.
+    pub hardware_watchdog: bool,
     /// Whether devices are behind an IOMMU.
     pub io_virtualization: bool,
     /// Label of the network port, until the configuration names it.
     pub port: String,
+}
+
+/// Why the machine was started, as far as there is evidence. Nothing outlives a boot here but what the hardware
+/// keeps, so a reboot that was ordered looks like any other start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BootCause {
+    /// There is no evidence.
+    #[default]
+    Unknown,
+    /// The hardware's watchdog was not fed.
+    Watchdog,
+}
+
+impl BootCause {
+    pub(crate) fn reason(self) -> BootReason {
+        match self {
+            Self::Unknown => BootReason::Unknown,
+            Self::Watchdog => BootReason::WatchdogHung,
+        }
+    }
+
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::Unknown => "not known",
+            Self::Watchdog => "the watchdog has reset the machine; dom0 did not feed it",
+        }
+    }
 }
 
 /// Why the device cannot start to onboard. Each names the file.

@@ -57,6 +57,10 @@ pub(crate) struct PortConfig {
     /// Label by which the configuration names the port.
     pub(crate) label: Option<String>,
     pub(crate) network: String,
+    /// Group of the device behind it, if that is in the configuration and has one.
+    pub(crate) group: Option<String>,
+    /// What the configuration says that the device behind it is for.
+    pub(crate) usage: Option<i32>,
     pub(crate) cost: u32,
     pub(crate) since: Option<Timestamp>,
     /// What of it is not done.
@@ -88,12 +92,23 @@ impl PortConfig {
         } else {
             None
         };
+        let lower = match adapter.lower_layer_name.as_str() {
+            "" => &adapter.name,
+            lower => lower,
+        };
+        let device = config.device_io_list.iter().find(|device| match device.logicallabel.as_str() {
+            "" => device.phylabel == lower,
+            label => label == lower,
+        });
+        let group = device.map(|device| device.assigngrp.as_str()).filter(|group| !group.is_empty());
         let label = text::bounded(&adapter.name, 64);
         if let Some(problem) = problem {
             log::warn!("port {label}: {problem} [{}]", agent::PORT_CONFIG);
         }
         Self {
             network: text::bounded(&adapter.network_uuid, 64),
+            group: group.map(|group| text::bounded(group, 64)),
+            usage: device.map(|device| device.usage),
             cost: adapter.cost,
             // It is echoed, and controllers refuse times outside of their calendar.
             since: config

@@ -2,15 +2,16 @@
 
 mod applications;
 mod hostile;
+mod reports;
 mod world;
 
 use proto_eve::wire::{
-    config::{DeviceOpsCmd, InstanceOpsCmd},
+    config::{DeviceOpsCmd, EdgeDevConfig, InstanceOpsCmd},
     info::{AttestationState, Severity, ZDeviceState, ZSwState},
 };
 use stubdoms_agent::{
-    Agent, AppEvent, AppFailure, DeviceCommand, DownloadError, FailureKind, HttpFailure, LogRecord, Now,
-    Provisioning, Stage, StopReason, Uplink,
+    Agent, AppEvent, AppFailure, BootCause, DeviceCommand, DeviceFacts, DownloadError, FailureKind,
+    HttpFailure, LogRecord, Now, Provisioning, Stage, StopReason, Uplink, WallTime,
 };
 use world::*;
 

@@ -7,7 +7,7 @@ use core::cell::RefCell;
 use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
 use proto_manifest::wiring::Wiring;
 use proto_svc::{
-    device::{self, AppId, FromControl, MAX_NOTE, MAX_PIECE, PowerAction, Refusal, ToControl},
+    device::{self, AppId, FromControl, MAX_NOTE, MAX_PIECE, Refusal, ToControl},
     text::clipped,
 };
 use stubdoms_agent::{
@@ -32,8 +32,8 @@ pub(crate) enum Order {
     Taken(Option<Uuid>, u64),
     /// Ask for the usage of all domains.
     QueryUsage,
-    /// End the machine.
-    Power(PowerAction),
+    /// Reset the machine.
+    Reboot,
 }
 
 /// Orders that wait for the channel.
@@ -131,7 +131,7 @@ async fn for_each_message(order: Order, brain: &Brain, mut send: impl AsyncFnMut
             send(FromControl::Note { app: Some(id(app)), note: bounded(&note) }).await;
         }
         Order::QueryUsage => send(FromControl::QueryUsage).await,
-        Order::Power(action) => send(FromControl::Power(action)).await,
+        Order::Reboot => send(FromControl::Reboot).await,
         Order::App(AppCommand::Start { app }) => send(FromControl::Start { app: id(app) }).await,
         Order::App(AppCommand::Stop { app }) => send(FromControl::Stop { app: id(app) }).await,
         Order::App(AppCommand::Remove { app }) => send(FromControl::Forget { app: id(app) }).await,

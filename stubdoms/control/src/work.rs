@@ -6,12 +6,8 @@ use core::{fmt::Display, future::pending};
 use board_support_rt::{Boot, Spawner, entropy, heap, timer};
 use embassy_futures::select::select;
 use proto_errors::ctl;
-use proto_svc::{
-    Message,
-    device::{Machine, PowerAction},
-    network::FromControl,
-};
-use stubdoms_agent::{Agent, ContentCommand, DeviceCommand, DeviceFacts, DownloadId};
+use proto_svc::{Message, device::Machine, network::FromControl};
+use stubdoms_agent::{Agent, BootCause, ContentCommand, DeviceCommand, DeviceFacts, DownloadId};
 use stubdoms_service::{peers, read_wiring, ready, supervise};
 
 use crate::{
@@ -88,6 +84,8 @@ fn facts(machine: &Machine) -> DeviceFacts {
         partition: "IMGA".into(),
         boot_time: clock::wall_time_at(0),
         io_virtualization: cfg!(target_arch = "x86_64"),
+        boot_cause: if machine.reset_by_watchdog { BootCause::Watchdog } else { BootCause::Unknown },
+        hardware_watchdog: machine.hardware_watchdog,
         port: "eth0".into(),
         ..DeviceFacts::default()
     }
@@ -132,7 +130,7 @@ impl Work {
         while let Some(command) = self.brain.ask(|agent, _| agent.next_device_command()) {
             match command {
                 DeviceCommand::Note(note) => self.orders.push(Order::Note(note)),
-                DeviceCommand::Reboot => self.orders.push(Order::Power(PowerAction::Reboot)),
+                DeviceCommand::Reboot => self.orders.push(Order::Reboot),
                 DeviceCommand::QueryUsage => {
                     self.counters_wanted.signal(());
                     self.orders.push(Order::QueryUsage);

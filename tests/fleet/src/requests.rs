@@ -79,7 +79,7 @@ async fn hear(
         match task {
             Some(Task::Serve { app, id, console }) => run(ground, app, id, console),
             Some(Task::End { app, domain }) => end(ground, app, domain, StopReason::Ordered).await,
-            Some(Task::Type { .. } | Task::Taken { .. } | Task::TellUsage | Task::Power(_)) | None => {}
+            Some(Task::Type { .. } | Task::Taken { .. } | Task::TellUsage | Task::Reboot) | None => {}
         }
     }
 }

@@ -74,6 +74,12 @@ pub struct DeviceInfo {
     pub version: String,
     /// When it booted, milliseconds since 1970.
     pub boot_ms: i64,
+    /// Why: `REBOOT_CMD`, `UNKNOWN` and their like.
+    pub boot_reason: String,
+    /// Whether it has a watchdog in hardware.
+    pub watchdog: bool,
+    /// The counter of its reboot command, as it echoes it.
+    pub reboot_counter: u32,
     /// Addresses of its ports.
     pub addresses: Vec<String>,
     /// Items of the configuration that it could not use: key, reason.

@@ -11,7 +11,7 @@ use proto_eve::wire::certs::ZCert;
 use proto_eve::wire::common::CipherContext;
 use proto_eve::wire::flowlog::{FlowMessage, FlowRecord, ScopeInfo};
 use proto_eve::wire::hardwarehealth::ZHardwareHealth;
-use proto_eve::wire::info::{ZInfoMsg, ZInfoTypes, ZSwState};
+use proto_eve::wire::info::{ZInfoDevice, ZInfoMsg, ZInfoTypes, ZSwState, z_info_msg::InfoContent};
 use proto_eve::wire::metrics::ZMetricMsg;
 use proto_eve::{Message, Timestamp};
 use xtask_controller::{Controller, Handle, Options, Uuid};
@@ -214,14 +214,27 @@ fn accepted_but_remarked_upon() {
     headers(&own);
     assert_eq!(controller.violations().len(), before);
 
-    let mut thin = device.device_info(&Default::default());
-    if let Some(proto_eve::wire::info::z_info_msg::InfoContent::Dinfo(info)) = &mut thin.info_content {
-        info.host_name.clear();
-        info.sec_info = None;
+    let thinner: [(&str, fn(&mut ZInfoDevice)); 11] = [
+        ("HostName is not the device's UUID", |info| info.host_name.clear()),
+        ("shaRootCa", |info| info.sec_info = None),
+        ("minfo is missing", |info| info.minfo = None),
+        ("swList has not both", |info| info.sw_list.truncate(1)),
+        ("assignableAdapters is empty", |info| info.assignable_adapters.clear()),
+        ("last_boot_reason is missing", |info| info.last_boot_reason = 0),
+        ("lastRebootReason is missing", |info| info.last_reboot_reason.clear()),
+        ("lastRebootTime is missing", |info| info.last_reboot_time = None),
+        ("dataSecAtRestInfo is missing", |info| info.data_sec_at_rest_info = None),
+        ("configItemStatus is missing", |info| info.config_item_status = None),
+        ("capabilities is missing", |info| info.capabilities = None),
+    ];
+    for (part, thin) in thinner {
+        let mut message = device.device_info(&Default::default());
+        let Some(InfoContent::Dinfo(info)) = &mut message.info_content else { panic!("device information") };
+        thin(info);
+        assert!(!remark(part), "{part}: too early");
+        assert_eq!(device.post("info", &message).status, 201);
+        assert!(remark(part), "{part}");
     }
-    assert_eq!(device.post("info", &thin).status, 201);
-    assert!(remark("HostName is not the device's UUID"));
-    assert!(remark("shaRootCa"));
     let restarting = device.app_info(APP, "x", ZSwState::Restarting, None);
     assert_eq!(device.post("info", &restarting).status, 201);
     assert!(remark("RESTARTING"));

@@ -15,13 +15,14 @@ use core::time::Duration;
 use proto_eve::{
     Message, Timestamp,
     uuid::Uuid,
+    wire::common::{PhyIoMemberUsage, PhyIoType},
     wire::info::{
         ApiCapability, AttestationInfo, BaseOsStatus, Capabilities, ContentResources, DataSecAtRest,
         DataSecAtRestStatus, DevicePort, DevicePortStatus, Entity, ErrorInfo, HwSecurityModuleStatus,
-        SecurityInfo, Severity, SystemAdapterInfo, UsageInfo, VolumeResources, ZDeviceState, ZInfoApp,
-        ZInfoAppInstance, ZInfoContentTree, ZInfoDevSw, ZInfoDevice, ZInfoDns, ZInfoHardware,
+        IoAddresses, SecurityInfo, Severity, SystemAdapterInfo, UsageInfo, VolumeResources, ZDeviceState,
+        ZInfoApp, ZInfoAppInstance, ZInfoContentTree, ZInfoDevSw, ZInfoDevice, ZInfoDns, ZInfoHardware,
         ZInfoManufacturer, ZInfoMsg, ZInfoNetworkInstance, ZInfoTypes, ZInfoVolume, ZNetworkInstanceState,
-        ZSwState, z_info_msg::InfoContent,
+        ZSwState, ZioBundle, z_info_msg::InfoContent,
     },
 };
 use sha2::{Digest, Sha256};
@@ -286,8 +287,12 @@ fn device(view: &View<'_>) -> ZInfoDevice {
         boot_time: facts.boot_time.map(crate::clock::WallTime::timestamp),
         sw_list: software(view),
         host_name: view.device.to_string(),
-        last_boot_reason: facts.boot_reason,
-        restart_counter: facts.restart_counter,
+        assignable_adapters: vec![uplink_bundle(view)],
+        last_boot_reason: facts.boot_cause.reason() as i32,
+        last_reboot_reason: facts.boot_cause.text().into(),
+        // The machine ended at some time before it started. Boots are not counted, for nothing outlives one.
+        last_reboot_time: facts.boot_time.map(crate::clock::WallTime::timestamp),
+        hardware_watchdog_present: facts.hardware_watchdog,
         system_adapter: Some(system_adapter(view)),
         hsm_status: HwSecurityModuleStatus::Notfound as i32,
         hsm_info: "keys are software keys".into(),
@@ -390,17 +395,37 @@ fn dns(uplink: &Uplink) -> ZInfoDns {
     }
 }
 
+/// The group of the one port that there is, which the system uses itself.
+fn uplink_bundle(view: &View<'_>) -> ZioBundle {
+    let label = port_label(view);
+    let group = view.port.group.clone();
+    ZioBundle {
+        r#type: PhyIoType::PhyIoNetEth as i32,
+        name: group.unwrap_or_else(|| label.clone()),
+        members: vec![label],
+        used_by_base_os: true,
+        io_address_list: (view.uplink.mac != [0; 6])
+            .then(|| IoAddresses { mac_address: mac_text(&view.uplink.mac), vf_info: None })
+            .into_iter()
+            .collect(),
+        usage: view.port.usage.unwrap_or(PhyIoMemberUsage::PhyIoUsageMgmtOnly as i32),
+        ..ZioBundle::default()
+    }
+}
+
+fn port_label(view: &View<'_>) -> String {
+    view.port.label.clone().unwrap_or_else(|| view.facts.port.clone())
+}
+
 /// One port configuration with one port: DHCP, whatever the configuration asks for beyond that.
 fn system_adapter(view: &View<'_>) -> SystemAdapterInfo {
     const DHCP_CLIENT: u32 = 4;
     const VERSION: u32 = 1;
-    const USAGE_MANAGEMENT: i32 = 5;
     let (uplink, port) = (view.uplink, view.port);
     let last_error = port.problem.clone().unwrap_or_default();
-    let name = port.label.clone().unwrap_or_else(|| view.facts.port.clone());
     let device_port = DevicePort {
         ifname: uplink.interface.clone(),
-        name,
+        name: port_label(view),
         is_mgmt: true,
         free: port.cost == 0,
         dhcp_type: DHCP_CLIENT,
@@ -414,7 +439,7 @@ fn system_adapter(view: &View<'_>) -> SystemAdapterInfo {
         dns: Some(dns(uplink)),
         up: uplink.up,
         err: port.problem.clone().map(|problem| plain_error(problem, port.since)),
-        usage: USAGE_MANAGEMENT,
+        usage: PhyIoMemberUsage::PhyIoUsageMgmtOnly as i32,
         network_uuid: port.network.clone(),
         cost: port.cost,
         mtu: uplink.mtu,

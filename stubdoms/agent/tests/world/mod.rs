@@ -379,9 +379,13 @@ impl World {
     }
 
     pub fn with(files: Provisioning) -> Self {
+        Self::of(files, facts())
+    }
+
+    pub fn of(files: Provisioning, facts: DeviceFacts) -> Self {
         let now = Now { monotonic_ns: 0, wall: Some(WallTime { seconds: START, nanos: 0 }) };
         let mut world = Self {
-            agent: Agent::new(files, facts(), 42, now).unwrap(),
+            agent: Agent::new(files, facts, 42, now).unwrap(),
             now_ns: 0,
             controller: Controller::new(),
             dom0: Dom0 { next_domid: 5, ..Dom0::default() },

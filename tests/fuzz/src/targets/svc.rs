@@ -2,7 +2,7 @@
 
 use dom0_toolstack::request::{MAX_APPLICATIONS, Requests};
 use proto_manifest::table::Applications;
-use proto_svc::device::{AppDefinition, AppId, AppState, PowerAction, StopReason};
+use proto_svc::device::{AppDefinition, AppId, AppState, StopReason};
 use proto_svc::{MAX_MESSAGE, Message, decode, device as device_channel, encode, network as network_channel};
 use proto_svc::{supervision as supervision_channel, text::clipped};
 use proto_xen::DomId;
@@ -61,7 +61,7 @@ pub(super) fn devices() -> Vec<Vec<u8>> {
     use device_channel::{FromControl, ToControl};
     let stopped = AppState::Stopped(StopReason::Crash);
     let mut seeds = request_messages();
-    seeds.push(encoded(&FromControl::Power(PowerAction::Reboot)));
+    seeds.push(encoded(&FromControl::Reboot));
     seeds.push(encoded(&ToControl::State { app: APP, state: stopped }));
     seeds
 }

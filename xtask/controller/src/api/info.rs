@@ -1,8 +1,8 @@
 //! `POST info`: the state of the device or of one of its objects.
 
 use proto_eve::wire::info::{
-    self, AttestationState, ErrorInfo, MaintenanceModeReason, ZDeviceState, ZInfoApp, ZInfoDevice, ZInfoMsg,
-    ZInfoTypes, ZSwState, z_info_msg::InfoContent,
+    self, AttestationState, BootReason, ErrorInfo, MaintenanceModeReason, ZDeviceState, ZInfoApp,
+    ZInfoDevice, ZInfoMsg, ZInfoTypes, ZSwState, z_info_msg::InfoContent,
 };
 use uuid::Uuid;
 
@@ -97,6 +97,15 @@ fn check_device(state: &State, device: Uuid, info: &ZInfoDevice, notes: &mut Not
         (info.state != 0, "state is missing"),
         (info.attestation_info.is_some(), "attestation_info is missing"),
         (info.system_adapter.is_some(), "systemAdapter is missing"),
+        (info.minfo.is_some(), "minfo is missing"),
+        (info.sw_list.len() >= 2, "swList has not both partitions"),
+        (!info.assignable_adapters.is_empty(), "assignableAdapters is empty"),
+        (info.last_boot_reason != 0, "last_boot_reason is missing"),
+        (!info.last_reboot_reason.is_empty(), "lastRebootReason is missing"),
+        (info.last_reboot_time.is_some(), "lastRebootTime is missing"),
+        (info.data_sec_at_rest_info.is_some(), "dataSecAtRestInfo is missing"),
+        (info.config_item_status.is_some(), "configItemStatus is missing"),
+        (info.capabilities.is_some(), "capabilities is missing"),
         (info.hsm_status != 0, "HSMStatus is missing"),
         (info.api_capability != 0, "api_capability is missing"),
         (told_root == Some(&root_hash), "sec_info.shaRootCa is not SHA-256 over root-certificate.pem"),
@@ -155,6 +164,14 @@ fn device_gist(info: &ZInfoDevice) -> DeviceInfo {
             .find(|software| software.activated)
             .map_or_else(String::new, |software| software.short_version.clone()),
         boot_ms: info.boot_time.as_ref().and_then(clock::timestamp_ms).unwrap_or(0),
+        boot_reason: name_of(
+            BootReason::try_from(info.last_boot_reason).map(|reason| reason.as_str_name()),
+            info.last_boot_reason,
+        )
+        .trim_start_matches("BOOT_REASON_")
+        .to_owned(),
+        watchdog: info.hardware_watchdog_present,
+        reboot_counter: info.reboot_config_counter,
         addresses: current
             .map(|status| status.ports.iter().flat_map(|port| port.ip_addrs.iter().cloned()).collect())
             .unwrap_or_default(),

@@ -100,7 +100,11 @@ fn device_card(html: &mut Html, device: &DeviceView, version: u64) {
                 html.text(&info.version);
             });
         }
-        row(html, "Booted", |html| moment(html, info.boot_ms));
+        row(html, "Booted", |html| {
+            moment(html, info.boot_ms);
+            html.raw(", reason ").text(&friendly(or_none(&info.boot_reason)));
+            html.raw(if info.watchdog { ", watchdog armed" } else { ", no watchdog" });
+        });
         row(html, "Attestation", |html| {
             html.text(or_none(&info.attestation));
         });

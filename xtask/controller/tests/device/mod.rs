@@ -328,6 +328,14 @@ impl Device {
                     }],
                     ..Default::default()
                 }),
+                minfo: Some(info::ZInfoManufacturer::default()),
+                sw_list: vec![info::ZInfoDevSw::default(), info::ZInfoDevSw::default()],
+                assignable_adapters: vec![info::ZioBundle { used_by_base_os: true, ..Default::default() }],
+                last_boot_reason: info::BootReason::RebootCmd as i32,
+                last_reboot_reason: "ordered".into(),
+                last_reboot_time: Some(now()),
+                data_sec_at_rest_info: Some(info::DataSecAtRest::default()),
+                capabilities: Some(info::Capabilities::default()),
                 hsm_status: 1,
                 api_capability: 22,
                 sec_info: Some(info::SecurityInfo {
