@@ -17,6 +17,7 @@ mod boot;
 mod built;
 mod create_destroy;
 mod guest;
+mod reboot;
 mod restart;
 mod stage;
 mod template;
@@ -57,6 +58,7 @@ const STORIES: &[&[Story]] = &[
     bad_controller::STORIES,
     template::STORIES,
     restart::STORIES,
+    reboot::STORIES,
     aarch64::STORIES,
 ];
 
