@@ -106,7 +106,7 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
     });
     spawner.spawn(watch::deaths(ground.clone()));
     spawner.spawn(control::forward_own_log(ground.clone()));
-    spawner.spawn(supervision::run(ground.clone(), Supervisor::of(table)));
+    spawner.spawn(supervision::run(ground.clone(), Supervisor::of(table, ground.watchdogs.boot())));
     if let Some(whom) = boot.option("serial") {
         spawner.spawn(serial::run(ground.clone(), whom));
     }

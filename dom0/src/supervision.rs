@@ -95,5 +95,8 @@ fn tell(ground: &Ground, service: ServiceId, notice: Notice) {
         Notice::NotFed => {
             log::error!(target: "dom0", "without domain {name} the watchdog is not fed; it resets the machine [{}]", svc::NOT_FED);
         }
+        Notice::NoUse => {
+            log::error!(target: "dom0", "domain {name} is vital and has not worked since the machine was started; it is not reset for that [{}]", svc::NO_RESET);
+        }
     }
 }

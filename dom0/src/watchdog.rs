@@ -4,6 +4,7 @@
 use core::time::Duration;
 
 use board_support_hyp::{Xen, sched::Watchdog};
+use dom0_supervisor::Boot;
 
 use crate::{
     machine::Machine,
@@ -54,6 +55,11 @@ impl Watchdogs {
             log::info!(target: "dom0", "watchdog: Xen resets the machine after {XEN_SECONDS} s without food");
         }
         Self { hardware, xen, has_reset }
+    }
+
+    /// What is known of how the machine came to be started. Xen's watchdog leaves no evidence.
+    pub(crate) fn boot(&self) -> Boot {
+        if self.hardware.is_some() && !self.has_reset { Boot::Fresh } else { Boot::Reset }
     }
 
     /// Whether the hardware has one that is armed.

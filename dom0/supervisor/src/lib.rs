@@ -49,7 +49,7 @@ mod tests;
 use core::{fmt, time::Duration};
 
 pub use history::Next;
-pub use supervisor::{Commands, Event, Input, Supervisor};
+pub use supervisor::{Boot, Commands, Event, Input, Supervisor};
 
 /// Time since power-on.
 pub type Instant = Duration;
@@ -140,4 +140,6 @@ pub enum Notice {
     Recovered(Duration),
     /// The watchdog is not fed from now on: the machine will be reset.
     NotFed,
+    /// It is vital, but a reset did not bring it back before: the machine goes on without it.
+    NoUse,
 }

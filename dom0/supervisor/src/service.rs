@@ -77,11 +77,19 @@ pub struct Service {
     history: History,
     /// When the last instance ended, until the next one does its work.
     dead_since: Option<Instant>,
+    /// An instance has done its work.
+    worked: bool,
 }
 
 impl Default for Service {
     fn default() -> Self {
-        Self { state: State::Waiting, life: Life(0), history: History::new(), dead_since: None }
+        Self {
+            state: State::Waiting,
+            life: Life(0),
+            history: History::new(),
+            dead_since: None,
+            worked: false,
+        }
     }
 }
 
@@ -120,6 +128,12 @@ impl Service {
             State::Ending { next } => next == Next::Restart(Instant::ZERO),
             _ => false,
         }
+    }
+
+    /// Whether an instance of it has done its work since the start of the machine.
+    #[must_use]
+    pub fn has_worked(&self) -> bool {
+        self.worked
     }
 
     /// When time changes something.
@@ -174,8 +188,11 @@ impl Service {
     pub fn ready(&mut self, now: Instant) -> Wishes {
         self.heard(now);
         let mut wishes = Wishes::new();
-        if let (State::Healthy { .. }, Some(since)) = (self.state, self.dead_since.take()) {
-            wish(&mut wishes, Wish::Tell(Notice::Recovered(now.saturating_sub(since))));
+        if let State::Healthy { .. } = self.state {
+            self.worked = true;
+            if let Some(since) = self.dead_since.take() {
+                wish(&mut wishes, Wish::Tell(Notice::Recovered(now.saturating_sub(since))));
+            }
         }
         wishes
     }

@@ -8,7 +8,7 @@ use crate::{
     service::{Service, State, Wish, Wishes},
 };
 
-/// What one step wants done: for each service an end, a build, a ping and two notices at most.
+/// What one step wants done: for each service an end, a build, a ping and three notices at most.
 pub type Commands = Vec<Command, { MAX_DOMAINS * 6 + 2 }>;
 
 /// What happened.
@@ -50,36 +50,54 @@ pub struct Place {
 
 const _: () = assert!(MAX_DOMAINS <= u8::BITS as usize);
 
+/// How the machine came to be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Boot {
+    /// By a person or an order.
+    Fresh,
+    /// The watchdog has reset it, or may have.
+    Reset,
+}
+
 /// The services of one table.
 #[derive(Clone, Debug)]
 pub struct Supervisor {
     services: Vec<(Place, Service), MAX_DOMAINS>,
+    boot: Boot,
     /// When the watchdog was fed last.
     fed: Option<Instant>,
-    told_unfit: bool,
+    told: Told,
+}
+
+/// What people know of vital services that are given up.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    unfit: bool,
+    /// For whom the machine is not reset, one bit each.
+    in_vain: u8,
 }
 
 impl Supervisor {
-    /// All services of the table, none of them built. Each is vital. A service needs those that accept a
-    /// channel which it offers: the one that offers asks, the one that accepts answers.
+    /// All services of the table, none of them built. A service needs those that accept a channel which it
+    /// offers: the one that offers asks, the one that accepts answers.
     #[must_use]
-    pub fn of(table: &Table) -> Self {
-        let places = (0..table.domains.len()).map(|index| {
+    pub fn of(table: &Table, boot: Boot) -> Self {
+        let places = table.domains.iter().enumerate().map(|(index, domain)| {
             let needs = table.channels.iter().filter(|channel| usize::from(channel.offers) == index);
             let needs = needs.fold(0, |needs, channel| match channel.accepts {
                 Party::Domain(peer) if usize::from(peer) < MAX_DOMAINS => needs | 1 << peer,
                 Party::Domain(_) | Party::Dom0 => needs,
             });
-            Place { needs, vital: true }
+            Place { needs, vital: domain.vital }
         });
-        Self::new(places)
+        Self::new(places, boot)
     }
 
     /// Services at these places, at most [`MAX_DOMAINS`].
-    pub fn new(places: impl IntoIterator<Item = Place>) -> Self {
+    pub fn new(places: impl IntoIterator<Item = Place>, boot: Boot) -> Self {
         let services =
             places.into_iter().take(MAX_DOMAINS).map(|place| (place, Service::default())).collect();
-        Self { services, fed: None, told_unfit: false }
+        Self { services, boot, fed: None, told: Told::default() }
     }
 
     /// Takes what happened, and says what is to be done. `now` never goes back.
@@ -116,12 +134,26 @@ impl Supervisor {
         self.services.iter().filter_map(|(_, service)| service.deadline()).chain(feed).min()
     }
 
-    /// Whether the watchdog is to be fed: no vital service is given up. One that is being restarted has a
-    /// limit to that, so that it is healthy or given up before long; a reset meanwhile would end what runs
-    /// beside it.
+    /// Whether the watchdog is to be fed: no vital service is given up, or none for which a reset would be of
+    /// use. One that is being restarted has a limit to that, so that it is healthy or given up before long; a
+    /// reset meanwhile would end what runs beside it.
+    ///
+    /// One that has never done its work since the start of the machine lacks something that a reset may bring
+    /// back, once: if the machine was reset for that already, it is left alone.
     #[must_use]
     pub fn is_fit(&self) -> bool {
-        !self.services.iter().any(|(place, service)| place.vital && service.state() == State::GivenUp)
+        !self.given_up().any(|(_, service)| self.is_reset_for(service))
+    }
+
+    /// The vital services that are given up.
+    fn given_up(&self) -> impl Iterator<Item = (ServiceId, &Service)> {
+        let all = (0..).map(ServiceId).zip(&self.services);
+        let vital = all.filter(|(_, (place, service))| place.vital && service.state() == State::GivenUp);
+        vital.map(|(id, (_, service))| (id, service))
+    }
+
+    fn is_reset_for(&self, service: &Service) -> bool {
+        self.boot == Boot::Fresh || service.has_worked()
     }
 
     /// Where a service stands.
@@ -188,18 +220,21 @@ impl Supervisor {
     }
 
     fn feed(&mut self, now: Instant, commands: &mut Commands) {
-        if !self.is_fit() {
-            if !self.told_unfit {
-                self.told_unfit = true;
-                let unfit =
-                    |(place, service): &(Place, Service)| place.vital && service.state() == State::GivenUp;
-                if let Some(index) = self.services.iter().position(unfit) {
-                    push(commands, Command::Tell(ServiceId(index as u8), Notice::NotFed));
+        let mut told = Told::default();
+        for (id, service) in self.given_up() {
+            if !self.is_reset_for(service) {
+                told.in_vain |= 1 << id.0;
+                if self.told.in_vain & 1 << id.0 == 0 {
+                    push(commands, Command::Tell(id, Notice::NoUse));
                 }
+            } else if !core::mem::replace(&mut told.unfit, true) && !self.told.unfit {
+                push(commands, Command::Tell(id, Notice::NotFed));
             }
+        }
+        self.told = told;
+        if told.unfit {
             return;
         }
-        self.told_unfit = false;
         if self.fed.is_none_or(|fed| now.saturating_sub(fed) >= FEED_EVERY) {
             self.fed = Some(now);
             push(commands, Command::Feed);

@@ -8,8 +8,8 @@ use std::{vec, vec::Vec};
 use proto_manifest::table::MAX_DOMAINS;
 
 use crate::{
-    ANSWER_WITHIN, Command, Event, FEED_EVERY, HUNG_WITHIN, Input, Instant, Life, Next, Notice, PING_EVERY,
-    Reason, SECOND_CHANCE, START_LIMIT, ServiceId, Supervisor,
+    ANSWER_WITHIN, Boot, Command, Event, FEED_EVERY, HUNG_WITHIN, Input, Instant, Life, Next, Notice,
+    PING_EVERY, Reason, SECOND_CHANCE, START_LIMIT, ServiceId, Supervisor,
     history::{FIRST_DELAY, History, LIMIT, LONGEST_DELAY, WINDOW},
     service::{Service, State},
     supervisor::Place,
@@ -24,12 +24,12 @@ fn ms(count: u64) -> Instant {
 
 /// net, and control which needs it.
 fn two() -> Supervisor {
-    Supervisor::new([Place { needs: 0, vital: true }, Place { needs: 1, vital: true }])
+    Supervisor::new([Place { needs: 0, vital: true }, Place { needs: 1, vital: true }], Boot::Fresh)
 }
 
 /// One service that is healthy from 10 ms on.
 fn healthy() -> Supervisor {
-    let mut one = Supervisor::new([Place { needs: 0, vital: true }]);
+    let mut one = Supervisor::new([Place { needs: 0, vital: true }], Boot::Fresh);
     assert_eq!(one.step(ms(0), Input::Tick), [Command::Build(NET, Life(1)), Command::Feed]);
     assert_eq!(one.step(ms(5), Input::Of(NET, Life(1), Event::Built)), []);
     assert_eq!(one.step(ms(10), Input::Of(NET, Life(1), Event::Ready)), []);
@@ -106,7 +106,7 @@ fn a_dom0_that_was_held_up_does_not_blame_the_service() {
 
 #[test]
 fn a_service_that_never_speaks_is_started_again() {
-    let mut one = Supervisor::new([Place { needs: 0, vital: true }]);
+    let mut one = Supervisor::new([Place { needs: 0, vital: true }], Boot::Fresh);
     one.step(ms(0), Input::Tick);
     one.step(ms(5), of(NET, 1, Event::Built));
     assert_eq!(one.service(NET).unwrap().deadline(), Some(ms(5) + START_LIMIT));
@@ -117,14 +117,16 @@ fn a_service_that_never_speaks_is_started_again() {
 
 #[test]
 fn what_is_needed_is_built_first() {
-    let mut two = Supervisor::new([Place { needs: 2, vital: true }, Place { needs: 0, vital: true }]);
+    let mut two =
+        Supervisor::new([Place { needs: 2, vital: true }, Place { needs: 0, vital: true }], Boot::Fresh);
     let commands = two.step(ms(0), Input::Tick);
     assert_eq!(commands, [Command::Build(CONTROL, Life(1)), Command::Build(NET, Life(1)), Command::Feed]);
 }
 
 #[test]
 fn a_circle_of_needs_is_built_in_the_order_of_the_table() {
-    let mut two = Supervisor::new([Place { needs: 2, vital: true }, Place { needs: 1, vital: true }]);
+    let mut two =
+        Supervisor::new([Place { needs: 2, vital: true }, Place { needs: 1, vital: true }], Boot::Fresh);
     let commands = two.step(ms(0), Input::Tick);
     assert_eq!(commands[..2], [Command::Build(NET, Life(1)), Command::Build(CONTROL, Life(1))]);
 }
@@ -239,7 +241,7 @@ fn the_watchdog_is_not_fed_for_a_vital_service_that_is_given_up() {
 
 #[test]
 fn others_are_fed_for_when_one_that_is_not_vital_is_given_up() {
-    let mut one = Supervisor::new([Place::default()]);
+    let mut one = Supervisor::new([Place::default()], Boot::Fresh);
     one.step(ms(0), Input::Tick);
     one.step(ms(0), of(NET, 1, Event::Built));
     let (now, all) = give_up(&mut one);
@@ -288,6 +290,38 @@ fn services_are_asked_together() {
     }
     assert_eq!(wakes, 10);
     assert!(now >= PING_EVERY * 9, "{now:?}");
+}
+
+#[test]
+fn a_reset_that_did_not_help_is_not_tried_again() {
+    // A network card that is not there, on a machine that was reset for that.
+    let mut one = Supervisor::new([Place { needs: 0, vital: true }], Boot::Reset);
+    let (mut now, mut all) = (ms(0), Vec::new());
+    while state(&one, NET) != State::GivenUp {
+        all.extend(one.step(now, Input::Tick));
+        let life = one.service(NET).unwrap().life();
+        all.extend(one.step(now, Input::Of(NET, life, Event::NotBuilt)));
+        now += LONGEST_DELAY;
+    }
+    assert_eq!(all.iter().filter(|c| matches!(c, Command::Build(..))).count(), LIMIT);
+    assert_eq!(all.iter().filter(|c| **c == Command::Tell(NET, Notice::NoUse)).count(), 1);
+    assert!(one.is_fit());
+    assert_eq!(one.step(now + WINDOW, Input::Tick), [Command::Feed]);
+
+    // One that has worked since, and then dies too often, is another matter.
+    let mut one = Supervisor::new([Place { needs: 0, vital: true }], Boot::Reset);
+    one.step(ms(0), Input::Tick);
+    one.step(ms(5), of(NET, 1, Event::Built));
+    one.step(ms(10), of(NET, 1, Event::Ready));
+    let (_, all) = give_up(&mut one);
+    assert!(all.contains(&Command::Tell(NET, Notice::NotFed)) && !one.is_fit(), "{all:?}");
+
+    // And one that is missing is worth one reset.
+    let mut one = Supervisor::new([Place { needs: 0, vital: true }], Boot::Fresh);
+    one.step(ms(0), Input::Tick);
+    one.step(ms(0), of(NET, 1, Event::Built));
+    let (_, all) = give_up(&mut one);
+    assert!(all.contains(&Command::Tell(NET, Notice::NotFed)) && !one.is_fit(), "{all:?}");
 }
 
 #[test]
@@ -433,9 +467,15 @@ fn a_table_gives_who_needs_whom() {
         devices: heapless::Vec::new(),
         applications: Applications { memory_mib: 0, count: 0, vcpus: 1, cpus: 0, image_kib: 0 },
     };
-    let commands = Supervisor::of(&table).step(ms(0), Input::Tick);
+    let commands = Supervisor::of(&table, Boot::Fresh).step(ms(0), Input::Tick);
     assert_eq!(commands[..2], [Command::Build(NET, Life(1)), Command::Build(CONTROL, Life(1))]);
     assert!(table.domains.len() < MAX_DOMAINS);
+    // Who is vital stands in the table.
+    let mut supervisor = Supervisor::of(&table, Boot::Fresh);
+    supervisor.step(ms(0), Input::Tick);
+    supervisor.step(ms(0), of(NET, 1, Event::Built));
+    give_up(&mut supervisor);
+    assert_eq!(supervisor.is_fit(), !table.domains[0].vital);
 }
 
 fn sample_domain() -> proto_manifest::table::Domain {
@@ -449,5 +489,6 @@ fn sample_domain() -> proto_manifest::table::Domain {
         heap_kib: 1,
         provisioning: false,
         devices: heapless::Vec::new(),
+        vital: false,
     }
 }

@@ -78,6 +78,7 @@ fn table() -> Table {
         cpus: 0,
         heap_kib: 1024,
         provisioning,
+        vital: false,
         devices: devices.iter().copied().collect(),
     };
     Table {
@@ -199,8 +200,8 @@ fn a_driver_domain_is_built_and_ended_in_this_order() {
     assert_eq!(
         ground.calls(),
         [
-            "create flags 0x23",
             "physinfo",
+            "create flags 0x23",
             "vcpus d1 1",
             "max_mem d1 4096",
             "mempool d1 2097152",
@@ -457,7 +458,6 @@ fn an_application_that_cannot_be_loaded_costs_nothing() {
     assert_eq!(ground.calls(), [""; 0]);
 }
 
-#[test]
 fn shell(ground: &Ground, memory_pages: u64) -> Result<Shell<'_, Hypervisor>, BuildError> {
     let size = Size { memory_pages, vcpus: 1, cpus: 0, devices: Devices::None };
     Shell::create(&ground.dom0, PLATFORM, size)
@@ -472,6 +472,7 @@ fn too_little_memory_is_told_before_any_is_taken() {
     assert_eq!(ground.calls(), ["physinfo"]);
 }
 
+#[test]
 fn memory_in_pieces_is_taken_when_there_is_no_other() {
     // Xen needs 524 pages for the domain itself and its page tables.
     let ground = Ground::with(Machine {

@@ -28,6 +28,7 @@
 //! cpus = [0]                   # optional: the CPUs that these run on
 //! heap_kib = 12288
 //! provisioning = true          # gets the files of the config partition
+//! vital = true                 # optional: the machine is reset when it cannot be kept running
 //! offers = [{ channel = "device", to = "dom0" }, { channel = "network", to = "net" }]
 //! accepts = []                 # [{ channel = "…", from = "…" }]
 //! devices = []                 # names of [device.NAME]

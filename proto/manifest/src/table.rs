@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// The stamp of a table.
-pub const STAMP: Stamp = Stamp { magic: *b"SaTa", version: 2 };
+pub const STAMP: Stamp = Stamp { magic: *b"SaTa", version: 3 };
 
 /// Room that every table fits into, in bytes.
 pub const MAX_BYTES: usize = 4096;
@@ -75,6 +75,8 @@ pub struct Domain {
     pub heap_kib: u32,
     /// Whether it gets the provisioning files as its second module.
     pub provisioning: bool,
+    /// Whether the machine is reset when it is given up.
+    pub vital: bool,
     /// Indices into [`Table::devices`].
     pub devices: Vec<u8, MAX_DEVICES_OF_ONE>,
 }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use dom0_supervisor::Supervisor;
+use dom0_supervisor::{Boot, Supervisor};
 use dom0_toolstack::{image::sha256, pci::Held, server::Server};
 use proto_manifest::{
     archive::{Archive, Writer},
@@ -40,6 +40,7 @@ fn table(image: &[u8]) -> Table {
         cpus: 0,
         heap_kib: 1024,
         provisioning,
+        vital: true,
         devices: devices.iter().copied().collect(),
     };
     let channel = |text: &str, accepts| Channel {
@@ -106,7 +107,7 @@ impl Stage {
         );
         let ground = Ground::new(dom0, builder, server, spawner.clone(), seed);
         spawner.spawn(DomId::DOM0, dom0::deaths(ground.clone()));
-        spawner.spawn(DomId::DOM0, dom0::supervise(ground.clone(), Supervisor::of(table)));
+        spawner.spawn(DomId::DOM0, dom0::supervise(ground.clone(), Supervisor::of(table, Boot::Fresh)));
         Self { ground, executor, before, world }
     }
 

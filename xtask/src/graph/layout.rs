@@ -212,6 +212,9 @@ fn columns(view: &View<'_>, lanes: &[Lane<'_>]) -> Vec<Column> {
         if domain.image != domain.name {
             lines.push(format!("image {}", domain.image));
         }
+        if domain.vital {
+            lines.push("vital".to_owned());
+        }
         if domain.provisioning {
             lines.push("provisioning files".to_owned());
         }

@@ -25,9 +25,10 @@ fn write(view: &View<'_>, out: &mut String) -> std::fmt::Result {
     writeln!(out, "\ndomains, in the order in which they are built")?;
     for domain in &table.domains {
         let config = if domain.provisioning { ", gets the provisioning files" } else { "" };
+        let vital = if domain.vital { ", vital" } else { "" };
         writeln!(
             out,
-            "  {:<16} image {}, heap of {} KiB{config}",
+            "  {:<16} image {}, heap of {} KiB{vital}{config}",
             domain.name, domain.image, domain.heap_kib
         )?;
     }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proto_manifest::table::MAX_DOMAINS;
 
 use crate::{
-    Command, Event, HUNG_WITHIN, Input, Instant, Life, Next, Notice, Reason, ServiceId, Supervisor,
+    Boot, Command, Event, HUNG_WITHIN, Input, Instant, Life, Next, Notice, Reason, ServiceId, Supervisor,
     history::{LIMIT, LONGEST_DELAY, WINDOW},
     service::State,
     supervisor::Place,
@@ -77,7 +77,7 @@ impl World {
     fn new(needs: [u8; 4]) -> Self {
         let places = needs.map(|needs| Place { needs: needs & 0xf, vital: true });
         Self {
-            supervisor: Supervisor::new(places),
+            supervisor: Supervisor::new(places, Boot::Fresh),
             now: Duration::ZERO,
             todo: Vec::new(),
             instances: BTreeMap::new(),

@@ -59,4 +59,7 @@ area! {
     NO_WATCHDOG = "E-SVC-019",
         cause: "A watchdog of the machine or of Xen cannot be used.",
         next: "The system goes on without it, and a dom0 that stands still stays so; see the reason in the line.";
+    NO_RESET = "E-SVC-020",
+        cause: "A service that the system needs is given up. It has not worked since the machine was started, and a reset has not helped, as far as dom0 knows, so the machine is not reset.",
+        next: "See the lines that tell why it fails, such as a device that is not there; mend that and start the machine anew.";
 }

@@ -210,6 +210,7 @@ impl<'a> Compiler<'a> {
             cpus: cpus?,
             heap_kib: heap?.value,
             provisioning: part.provisioning.as_ref().is_some_and(|flag| flag.value),
+            vital: part.vital.as_ref().is_some_and(|flag| flag.value),
             devices,
         })
     }

@@ -65,6 +65,7 @@ part!(Domain {
     cpus: Vec<Item<u8>>,
     heap_kib: u32,
     provisioning: bool,
+    vital: bool,
     order: u32,
     offers: Vec<Item<Offer>>,
     accepts: Vec<Item<Accept>>,

@@ -79,11 +79,12 @@ fn the_boards_of_the_repository_compile() {
 
 #[test]
 fn files_are_merged_and_compiled() {
-    let board = load(BASE, &std::format!("{BOARD}[domain.net]\nmemory_mib = 20\n")).unwrap();
+    let board = load(BASE, &std::format!("{BOARD}[domain.net]\nmemory_mib = 20\nvital = true\n")).unwrap();
     let table = board.compile(|image| Some([image.len() as u8; 32])).unwrap();
     let [net, control] = &table.domains[..] else { panic!("two domains") };
     assert_eq!((net.name.as_str(), net.memory_mib, net.sha256), ("net", 20, [3; 32]));
     assert_eq!((control.name.as_str(), control.memory_mib, control.provisioning), ("control", 24, true));
+    assert!(net.vital && !control.vital, "only who says so");
     let ends: std::vec::Vec<_> =
         table.channels.iter().map(|c| (c.name.as_str(), c.offers, c.accepts)).collect();
     assert_eq!(ends, [("device", 1, Party::Dom0), ("network", 1, Party::Domain(0))]);

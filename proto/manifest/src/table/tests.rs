@@ -14,6 +14,7 @@ fn domain(text: &str, devices: &[u8]) -> Domain {
         cpus: 0,
         heap_kib: 4096,
         provisioning: false,
+        vital: false,
         devices: devices.iter().copied().collect(),
     }
 }
@@ -97,7 +98,7 @@ fn an_unknown_version_is_named() {
     let error = Table::decode(bytes).unwrap_err();
     assert_eq!(
         std::string::ToString::to_string(&error),
-        "version 77 is unknown, this program reads version 2"
+        "version 77 is unknown, this program reads version 3"
     );
 }
 

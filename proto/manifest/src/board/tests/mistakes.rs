@@ -52,7 +52,7 @@ const CASES: &[Case] = &[
     (
         "an unknown key of a domain",
         &[Base("heap_kib = 4096\ndevices", "heap_kbi = 4096\ndevices")],
-        "base.toml:11: domain.net.heap_kbi: there is no such key; there are `image`, `memory_mib`, `vcpus`, `cpus`, `heap_kib`, `provisioning`, `order`, `offers`, `accepts`, `devices` [E-TABLE-003]",
+        "base.toml:11: domain.net.heap_kbi: there is no such key; there are `image`, `memory_mib`, `vcpus`, `cpus`, `heap_kib`, `provisioning`, `vital`, `order`, `offers`, `accepts`, `devices` [E-TABLE-003]",
     ),
     (
         "an unknown table",
