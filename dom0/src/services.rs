@@ -17,7 +17,8 @@ use board_support_rt::{
 };
 use dom0_supervisor::{Event, Input, Life, Reason, ServiceId};
 use dom0_toolstack::{
-    BuildError, line,
+    BuildError,
+    line::{self, Claims},
     rate::LineLimit,
     service::{Change, Plan},
     wiring::Dom0End,
@@ -211,7 +212,7 @@ impl Services {
         for end in core::mem::take(&mut service.to_dom0) {
             let (leash, held) = Leash::new();
             tasks.push(leash);
-            let desk = Desk { name: name.clone(), id, instance, post: post.clone() };
+            let desk = Desk { name: name.clone(), id, instance, born: now(), post: post.clone() };
             let work = serve(ground.clone(), desk, end);
             ground.spawner.spawn(async move { held.hold(work).await });
         }
@@ -307,6 +308,8 @@ struct Desk {
     name: Name,
     id: DomId,
     instance: Instance,
+    /// When it was let run.
+    born: Instant,
     post: Rc<Post>,
 }
 
@@ -350,9 +353,9 @@ async fn hear(
     desk: &Desk,
     mut receiver: Receiver<'_, Line, Page, FromService>,
 ) -> Result<(), ChannelError> {
-    let Desk { name, id, instance, .. } = desk;
-    // Until its log is forwarded, a service writes to Xen's console itself, if it has a way there.
+    let Desk { name, id, instance, born, .. } = desk;
     let opened = now();
+    let mut claims = Claims::new(born.as_nanos(), opened.as_nanos());
     let mut lines = LineLimit::new();
     loop {
         let message = match lines.due_ns() {
@@ -376,9 +379,10 @@ async fn hear(
                 let took = now() - opened;
                 log::info!(target: "dom0", "domain {name}: ready after {} ms", took.as_millis());
             }
-            FromService::Log(record) => {
-                let unheard = !STARTS_HEARD || record.at_ns >= opened.as_nanos();
-                if unheard && lines.show(now().as_nanos()) {
+            FromService::Log(mut record) => {
+                let heard = claims.was_shown(record.at_ns) && STARTS_HEARD;
+                record.at_ns = claims.time_ns(record.at_ns, now().as_nanos());
+                if !heard && lines.show(now().as_nanos()) {
                     // There is nobody to tell if the console refuses.
                     let _ = Xen.write(line::of_service(*id, &record).as_bytes());
                 }
