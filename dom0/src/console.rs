@@ -11,6 +11,7 @@ use board_support_rt::{
 };
 use dom0_toolstack::{
     application::Console,
+    budget::CONSOLE_BYTES,
     line,
     server::{Piece, Short},
 };
@@ -23,7 +24,10 @@ use proto_errors::svc;
 use proto_svc::device::AppId;
 use proto_xen::DomId;
 
-use crate::ground::{Bell, Ground, Line, Page, map};
+use crate::{
+    ground::{Bell, Ground, Line, Page, map},
+    patience::{Patience, Patient},
+};
 
 /// Pieces that were typed and not read yet. More are dropped, as from a keyboard.
 const MAX_TYPED: usize = 4;
@@ -113,12 +117,18 @@ async fn relay(
     let text = |error: &dyn core::fmt::Display| alloc::format!("{error}");
     let page: Page = map(id, console.page).map_err(|errno| text(&errno))?;
     let line = Line::adopt(Xen, Domain, console.port.into_port()).map_err(|errno| text(&errno))?;
+    let line = Patient::new(line);
+    let (events, budget) = (line.events(), Patience::new(CONSOLE_BYTES));
     let mut back = Back::attach(line, page).map_err(|fault| text(&fault))?;
     let mut buffer = [0; READ_BYTES];
     let mut birth = Some(birth);
     loop {
         // Typing comes before reading: an application that never stops writing can be typed at.
-        let next = select3(desk.closing.wait(), desk.typed.receive(), back.read(&mut buffer)).await;
+        let read = async {
+            budget.wait().await;
+            back.read(&mut buffer).await
+        };
+        let next = select3(desk.closing.wait(), desk.typed.receive(), read).await;
         match next {
             Either3::First(()) => break,
             Either3::Second(bytes) => {
@@ -126,7 +136,10 @@ async fn relay(
                 back.try_write(&bytes).map_err(|fault| text(&fault))?;
             }
             Either3::Third(read) => {
-                put(ground, desk.app, &mut birth, &buffer, read.map_err(|fault| text(&fault))?);
+                let read = read.map_err(|fault| text(&fault))?;
+                budget.spend(read as u64);
+                events.was_of_use();
+                put(ground, desk.app, &mut birth, &buffer, read);
             }
         }
         // There may always be more to read: the other tasks have their turn in between.

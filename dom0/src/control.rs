@@ -7,6 +7,7 @@ use board_support_pv::channel::{Channel, ChannelError, Receiver, Sender};
 use board_support_rt::{self as rt, log::Item, timer::now};
 use dom0_toolstack::{
     application::Application,
+    budget::MESSAGES,
     server::{Server, Short, Task},
     watch,
     wiring::Dom0End,
@@ -22,11 +23,12 @@ use proto_xen::{DomId, PAGE_SIZE};
 
 use crate::{
     console::Birth,
-    ground::{Ground, Line, Page, XEN, free_kib},
+    ground::{Ground, Page, XEN, free_kib},
+    patience::{Patience, Patient},
     services,
 };
 
-type Device = Channel<Line, Page, ToControl, FromControl>;
+type Device = Channel<Patient, Page, ToControl, FromControl>;
 
 /// Serves control for as long as it is there.
 pub(crate) async fn serve(
@@ -35,10 +37,11 @@ pub(crate) async fn serve(
     end: Dom0End<'static, Xen>,
 ) -> Result<(), ChannelError> {
     let (line, page) = services::open(id, end)?;
+    let events = line.events();
     let mut channel = Device::open_upper(line, page).await?;
     greet(ground);
     let (sender, receiver) = channel.split();
-    match select(tell(ground, sender), hear(ground, receiver)).await {
+    match select(tell(ground, sender, &events), hear(ground, receiver, &events)).await {
         Either::First(result) | Either::Second(result) => result,
     }
 }
@@ -53,35 +56,49 @@ fn greet(ground: &Ground) {
 }
 
 /// Empties the outbox.
-async fn tell(ground: &Ground, mut sender: Sender<'_, Line, Page, ToControl>) -> Result<(), ChannelError> {
+async fn tell(
+    ground: &Ground,
+    mut sender: Sender<'_, Patient, Page, ToControl>,
+    events: &Patience,
+) -> Result<(), ChannelError> {
     loop {
         let next = ground.outbox.borrow_mut().pop();
         match next {
             Some(message) => {
                 ground.emptied.signal(());
                 sender.send(&message).await?;
+                events.was_of_use();
             }
             None => ground.filled.wait().await,
         }
     }
 }
 
-/// Takes requests, while there is room for answers.
+/// Takes requests, while there is room for answers and as many as control may make. Pieces of images are
+/// taken as fast as they come, in turn with what others want (a [`Receiver`] sees to that).
 async fn hear(
     ground: &Rc<Ground>,
-    mut receiver: Receiver<'_, Line, Page, FromControl>,
+    mut receiver: Receiver<'_, Patient, Page, FromControl>,
+    events: &Patience,
 ) -> Result<(), ChannelError> {
+    let budget = Patience::new(MESSAGES);
     loop {
+        budget.wait().await;
         while !ground.outbox.borrow().has_room() {
             ground.emptied.wait().await;
         }
         let message = receiver.receive().await?;
+        events.was_of_use();
+        let is_piece = matches!(message, FromControl::Image { .. });
         let mut answer = None;
         let ordered = now();
         let task = ground
             .server
             .borrow_mut()
             .handle(message, ordered.as_nanos(), free_kib, &mut |told| answer = Some(told));
+        if !is_piece || answer.is_some() {
+            budget.spend(1);
+        }
         if let Some(answer) = answer {
             ground.tell(|outbox| outbox.push(answer));
         }

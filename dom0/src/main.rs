@@ -9,6 +9,7 @@
 //! | [`supervision`], [`services`] | the supervisor's shell; the services that run, their channels, their deaths |
 //! | [`control`] | channel `device`: what control asks for and is told |
 //! | [`console`] | consoles of applications |
+//! | [`patience`] | how much of their other ends dom0 takes |
 //! | [`serial`] | what is typed on the serial console for applications |
 //! | [`watch`] | Xen's event for every death |
 //! | [`watchdog`], [`tco`] | what resets the machine when dom0 does not feed it |
@@ -41,6 +42,8 @@ mod ground;
 mod machine;
 #[cfg(target_os = "none")]
 mod measure;
+#[cfg(target_os = "none")]
+mod patience;
 #[cfg(target_os = "none")]
 mod serial;
 #[cfg(target_os = "none")]

@@ -18,6 +18,7 @@ use board_support_rt::{
 use dom0_supervisor::{Event, Input, Life, Reason, ServiceId};
 use dom0_toolstack::{
     BuildError,
+    budget::MESSAGES,
     line::{self, Claims},
     rate::LineLimit,
     service::{Change, Plan},
@@ -31,7 +32,7 @@ use proto_manifest::{
     wiring::{ChannelEnd, End},
 };
 use proto_svc::{
-    supervision::{FromService, PeerEnd, ToService},
+    supervision::{FromService, PeerEnd, Probe, ToService},
     text::clipped,
 };
 use proto_xen::{DomId, sched::ShutdownReason};
@@ -39,13 +40,14 @@ use proto_xen::{DomId, sched::ShutdownReason};
 use crate::{
     control,
     ground::{Bell, Builder, Ground, Leash, Line, Page, Service, map},
+    patience::{Patience, Patient},
 };
 
 /// The most lines of a service's last words that are shown.
 const MAX_LAST_LINES: usize = 64;
 
 /// dom0's end of a service's channel `dom0`.
-type Supervision = Channel<Line, Page, ToService, FromService>;
+type Supervision = Channel<Patient, Page, ToService, FromService>;
 
 /// All services.
 pub(crate) struct Services {
@@ -75,17 +77,25 @@ pub(crate) struct Instance {
     pub(crate) life: Life,
 }
 
-/// What a service is to be told.
-#[derive(Default)]
+/// What a service is to be told, and what it may say.
 struct Post {
     queue: RefCell<VecDeque<ToService>>,
     added: Bell,
+    /// What it may still say.
+    budget: Patience,
+}
+
+impl Default for Post {
+    fn default() -> Self {
+        Self { queue: RefCell::default(), added: Bell::new(), budget: Patience::new(MESSAGES) }
+    }
 }
 
 impl Post {
     /// Adds a message. What was to be said of the same channel, or asked, and was not sent yet is dropped
     /// for it: so there are never more than a few, however long the service does not look.
     fn add(&self, message: ToService) {
+        self.budget.expect(answers(&message));
         let mut queue = self.queue.borrow_mut();
         queue.retain(|earlier| subject(earlier) != subject(&message));
         queue.push_back(message);
@@ -101,6 +111,18 @@ fn subject(message: &ToService) -> (u8, &str) {
         ToService::PeerGone { channel } | ToService::PeerBack { channel, .. } => (2, channel),
         ToService::Break(_) => (3, ""),
         ToService::Probe(_) => (4, ""),
+    }
+}
+
+/// How many messages answer this one.
+fn answers(message: &ToService) -> u32 {
+    match message {
+        ToService::Ping { .. } | ToService::Probe(Probe::Rounds) => 1,
+        ToService::Probe(Probe::Fill { count }) => (*count).into(),
+        ToService::Hello { .. }
+        | ToService::PeerGone { .. }
+        | ToService::PeerBack { .. }
+        | ToService::Break(_) => 0,
     }
 }
 
@@ -330,19 +352,27 @@ async fn serve(ground: Rc<Ground>, desk: Desk, end: Dom0End<'static, Xen>) {
 /// Hears what a service says of itself, and says what it is to be told.
 async fn supervise(ground: &Ground, desk: &Desk, end: Dom0End<'static, Xen>) -> Result<(), ChannelError> {
     let (line, page) = open(desk.id, end)?;
+    let events = line.events();
     let mut channel = Supervision::open_upper(line, page).await?;
     ground.services.tell_of(desk.instance, Event::Heard);
     let (sender, receiver) = channel.split();
-    match select(hear(ground, desk, receiver), post(&desk.post, sender)).await {
+    match select(hear(ground, desk, receiver, &events), post(&desk.post, sender, &events)).await {
         Either::First(result) | Either::Second(result) => result,
     }
 }
 
-async fn post(post: &Post, mut sender: Sender<'_, Line, Page, ToService>) -> Result<(), ChannelError> {
+async fn post(
+    post: &Post,
+    mut sender: Sender<'_, Patient, Page, ToService>,
+    events: &Patience,
+) -> Result<(), ChannelError> {
     loop {
         let next = post.queue.borrow_mut().pop_front();
         match next {
-            Some(message) => sender.send(&message).await?,
+            Some(message) => {
+                sender.send(&message).await?;
+                events.was_of_use();
+            }
             None => post.added.wait().await,
         }
     }
@@ -351,13 +381,16 @@ async fn post(post: &Post, mut sender: Sender<'_, Line, Page, ToService>) -> Res
 async fn hear(
     ground: &Ground,
     desk: &Desk,
-    mut receiver: Receiver<'_, Line, Page, FromService>,
+    mut receiver: Receiver<'_, Patient, Page, FromService>,
+    events: &Patience,
 ) -> Result<(), ChannelError> {
     let Desk { name, id, instance, born, .. } = desk;
     let opened = now();
     let mut claims = Claims::new(born.as_nanos(), opened.as_nanos());
     let mut lines = LineLimit::new();
     loop {
+        // One that says too much is not heard for a moment, and waits for room.
+        desk.post.budget.wait().await;
         let message = match lines.due_ns() {
             None => receiver.receive().await?,
             Some(at) => match with_deadline(Instant::from_nanos(at), receiver.receive()).await {
@@ -368,6 +401,8 @@ async fn hear(
                 }
             },
         };
+        desk.post.budget.spend(1);
+        events.was_of_use();
         tell_hidden(&mut lines, name);
         let event = if message == FromService::Ready { Event::Ready } else { Event::Heard };
         ground.services.tell_of(*instance, event);
@@ -405,8 +440,8 @@ fn tell_hidden(lines: &mut LineLimit, name: &Name) {
 }
 
 /// Port and page of dom0's end of a channel.
-pub(crate) fn open(id: DomId, end: Dom0End<'static, Xen>) -> Result<(Line, Page), ChannelError> {
+pub(crate) fn open(id: DomId, end: Dom0End<'static, Xen>) -> Result<(Patient, Page), ChannelError> {
     let page = map(id, end.page).map_err(ChannelError::Event)?;
     let line = Line::adopt(Xen, Domain, end.port.into_port()).map_err(ChannelError::Event)?;
-    Ok((line, page))
+    Ok((Patient::new(line), page))
 }

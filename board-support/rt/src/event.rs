@@ -1,7 +1,8 @@
 //! Event channels: who waits for which port.
 //!
 //! The upcall clears what is pending, marks it and wakes; tasks do the rest. A port stays masked
-//! until somebody waits for it, so that an event that came before is not lost.
+//! until somebody waits for it, so that an event that came before is not lost; and again from its second
+//! event on that nobody has looked for.
 
 use core::{
     cell::RefCell,
@@ -91,6 +92,12 @@ pub(crate) fn upcall() {
         shared.take_events(|port| match slots.get_mut(port.0 as usize) {
             _ if port.0 == TIMER.load(Ordering::Relaxed) => timer::fired(),
             Some(slot) => {
+                if slot.marked {
+                    // Raised again before anybody looked: the next one can wait until somebody does. A peer
+                    // that raises it all the time costs us no more than our looks.
+                    shared.mask(port);
+                    slot.open = false;
+                }
                 slot.marked = true;
                 if let Some(waker) = slot.waker.take() {
                     waker.wake();

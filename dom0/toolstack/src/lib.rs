@@ -14,7 +14,8 @@
 //! | [`transport`] | lending a virtio transport and dom0's memory for its DMA |
 //! | [`room`] | what of dom0's own memory is for images of applications |
 //! | [`ramdisk`], [`image`] | the archive, the table in it, the hashes of images |
-//! | [`watch`], [`port`], [`line`], [`rate`] | deaths; dom0's own ports; what services log, and how much of it is shown |
+//! | [`watch`] | deaths |
+//! | [`port`], [`line`], [`rate`], [`budget`] | dom0's own ports; what services log, and how much of it is shown; how much a domain may have dom0 take from it |
 //!
 //! What exists outside of dom0 is held by a guard that undoes it when dropped, in reverse order: a
 //! step that fails leaves nothing behind.
@@ -34,6 +35,7 @@ extern crate std;
 
 pub mod acpi;
 pub mod application;
+pub mod budget;
 pub mod build;
 mod codes;
 pub mod domain;

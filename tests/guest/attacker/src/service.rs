@@ -12,11 +12,17 @@ use proto_ring::{
     channel::{UP, initialise},
     stream::Writer,
 };
-use proto_svc::{MAX_MESSAGE, Message, encode, supervision::FromService};
+use proto_svc::{
+    MAX_MESSAGE, Message, encode,
+    supervision::{FromService, Level, LogRecord},
+};
 use proto_xen::{Gaddr, Port};
 
 /// The word of the page that holds the producer of what we write. Source: `proto_ring::channel`.
 const PROD: usize = 64 / 4;
+
+/// How long the flood comes with as many events.
+const STORM: Duration = Duration::from_secs(5);
 
 /// The page, and how much of it is written.
 struct Liar {
@@ -39,6 +45,7 @@ pub(crate) async fn run(boot: &Boot) {
         "lie-index" => liar.jump(),
         "lie-length" => liar.bytes(&[0xff, 0xff, 1, 2, 3]),
         "lie-garbage" => liar.frame(&[0xff; 7]),
+        "lie-flood" => liar.flood().await,
         "lie-torn" => liar.bytes(&[100, 0, 1, 2, 3]),
         other => log::error!("there is no lie called {other}"),
     }
@@ -58,13 +65,16 @@ impl Liar {
 
     /// Whether there was room for the bytes.
     fn write(&mut self, bytes: &[u8]) -> bool {
-        let room = self.writer.room(self.page.words()).unwrap_or(0);
-        if (room as usize) < bytes.len() {
+        if self.room() < bytes.len() {
             return false;
         }
         // There is room, so all of them go.
         let _ = self.writer.stage(self.page.words(), bytes);
         true
+    }
+
+    fn room(&mut self) -> usize {
+        self.writer.room(self.page.words()).unwrap_or(0) as usize
     }
 
     fn bytes(&mut self, bytes: &[u8]) {
@@ -74,11 +84,14 @@ impl Liar {
         self.bell();
     }
 
-    /// A frame of this length, as frames are.
+    /// A frame of this length, as frames are, if there is room for it.
     fn frame(&mut self, payload: &[u8]) {
         let length = (payload.len() as u16).to_le_bytes();
-        self.write(&length);
-        self.bytes(payload);
+        if self.room() >= length.len() + payload.len() {
+            self.write(&length);
+            self.write(payload);
+        }
+        self.bytes(&[]);
     }
 
     /// A message as it should be.
@@ -86,6 +99,20 @@ impl Liar {
         let mut buffer = [0; MAX_MESSAGE];
         // Those that are sent here are short.
         self.frame(encode(message, &mut buffer).unwrap_or_default());
+    }
+
+    /// Logs without end, each line said to be older than the channel. For some seconds it rings all the time
+    /// and lets nobody have the CPU; then only its messages are too many.
+    async fn flood(&mut self) {
+        let text = "this line is one of too many".try_into().unwrap_or_default();
+        let line = FromService::Log(LogRecord { level: Level::Info, at_ns: 0, text });
+        let storm = timer::now() + STORM;
+        loop {
+            self.message(&line);
+            if timer::now() >= storm {
+                timer::sleep(Duration::from_millis(1)).await;
+            }
+        }
     }
 
     /// Says that more was written than the page holds.
