@@ -2,8 +2,8 @@
 //! `measure=pause:SECONDS+idle:SECONDS+channel:NAME:COUNT+create:NAME:MIB:COUNT` on dom0's command line.
 //!
 //! - `pause`: lets pass what comes after a start;
-//! - `idle`: how often dom0 and each service wakes, and what each domain takes of the CPU. One wake-up of a
-//!   service in a second is the supervisor's question;
+//! - `idle`: how often dom0 and each service wakes, and what each domain takes of the CPU. dom0 wakes
+//!   once a second to look at the services, none of which it wakes;
 //! - `channel`: from a message to service NAME to its answer, and bytes of the largest messages that it
 //!   sends as fast as it can, COUNT of each;
 //! - `create`: from nothing until it runs, COUNT times, for a domain of MIB MiB from `images/NAME` of the

@@ -2,13 +2,18 @@
 //!
 //! What is done when is `dom0/supervisor`'s to decide; [`crate::supervision`] calls what is here.
 
-use alloc::{collections::VecDeque, format, rc::Rc, vec::Vec};
+use alloc::{
+    collections::VecDeque,
+    format,
+    rc::{Rc, Weak},
+    vec::Vec,
+};
 use core::{
     cell::{Cell, RefCell, RefMut},
     time::Duration,
 };
 
-use board_support_hyp::{Console, Shared, Xen};
+use board_support_hyp::{Console, Domctl, Shared, Xen, domctl::DomainInfo};
 use board_support_pv::channel::{Channel, ChannelError, Receiver, Sender};
 use board_support_rt::{
     Domain, epitaph,
@@ -21,6 +26,7 @@ use dom0_toolstack::{
     budget::MESSAGES,
     line::{self, Claims},
     rate::LineLimit,
+    rest::{Look, Rest},
     service::{Change, Plan},
     wiring::Dom0End,
 };
@@ -31,6 +37,7 @@ use proto_manifest::{
     table::DOM0_CHANNEL,
     wiring::{ChannelEnd, End},
 };
+use proto_ring::{Words, channel::Side, index::Index};
 use proto_svc::{
     supervision::{FromService, PeerEnd, Probe, ToService},
     text::clipped,
@@ -39,7 +46,7 @@ use proto_xen::{DomId, sched::ShutdownReason};
 
 use crate::{
     control,
-    ground::{Bell, Builder, Ground, Leash, Line, Page, Service, map},
+    ground::{Bell, Builder, Ground, Leash, Line, Page, Service, XEN, map},
     patience::{Patience, Patient},
 };
 
@@ -47,7 +54,7 @@ use crate::{
 const MAX_LAST_LINES: usize = 64;
 
 /// dom0's end of a service's channel `dom0`.
-type Supervision = Channel<Patient, Page, ToService, FromService>;
+type Supervision = Channel<Patient, Lent, ToService, FromService>;
 
 /// All services.
 pub(crate) struct Services {
@@ -77,17 +84,29 @@ pub(crate) struct Instance {
     pub(crate) life: Life,
 }
 
-/// What a service is to be told, and what it may say.
+/// What a service is to be told, and what is known of how it takes it and what it says.
 struct Post {
     queue: RefCell<VecDeque<ToService>>,
     added: Bell,
+    /// The page of its channel, as long as the channel is served.
+    page: RefCell<Weak<Page>>,
+    /// Where it stands when it has taken all that was sent.
+    sent: Cell<Index>,
+    rest: RefCell<Rest>,
     /// What it may still say.
     budget: Patience,
 }
 
 impl Default for Post {
     fn default() -> Self {
-        Self { queue: RefCell::default(), added: Bell::new(), budget: Patience::new(MESSAGES) }
+        Self {
+            queue: RefCell::default(),
+            added: Bell::new(),
+            page: RefCell::default(),
+            sent: Cell::default(),
+            rest: RefCell::default(),
+            budget: Patience::new(MESSAGES),
+        }
     }
 }
 
@@ -100,6 +119,21 @@ impl Post {
         queue.retain(|earlier| subject(earlier) != subject(&message));
         queue.push_back(message);
         self.added.signal(());
+    }
+
+    /// Whether there is something that the service has not taken.
+    fn is_unread(&self) -> bool {
+        let taken = |page: Rc<Page>| Side::Upper.taken_of(page.words()) == self.sent.get();
+        !self.queue.borrow().is_empty() || !self.page.borrow().upgrade().is_some_and(taken)
+    }
+}
+
+/// The page of a channel, which is looked at from outside, too.
+struct Lent(Rc<Page>);
+
+impl Shared for Lent {
+    fn words(&self) -> &Words {
+        self.0.words()
     }
 }
 
@@ -178,6 +212,19 @@ impl Services {
     pub(crate) fn name(&self, service: ServiceId) -> Name {
         let builder = self.builder.borrow();
         builder.table.domains.get(service.index()).map(|domain| domain.name.clone()).unwrap_or_default()
+    }
+
+    /// Whether an instance sleeps and has read all that it was told.
+    pub(crate) fn is_at_rest(&self, instance: Instance) -> bool {
+        let running = self.running.borrow();
+        let Some(running) = running.iter().find(|running| running.instance == instance) else { return false };
+        let id = running.service.id();
+        // One that Xen does not tell of is not at rest.
+        let info = XEN.next_domain(id).ok().flatten().filter(|info| info.domain == id);
+        info.is_some_and(|DomainInfo { cpu_ns, blocked, .. }| {
+            let unread = running.post.is_unread();
+            running.post.rest.borrow_mut().look(Look { cpu_ns, blocked, unread })
+        })
     }
 
     /// Says something to an instance, if it is still there.
@@ -335,6 +382,14 @@ struct Desk {
     post: Rc<Post>,
 }
 
+impl Desk {
+    /// The service said something.
+    fn heard(&self, ground: &Ground, event: Event) {
+        self.post.rest.borrow_mut().heard();
+        ground.services.tell_of(self.instance, event);
+    }
+}
+
 /// Serves one channel of a service to its end. A channel does not end before its service does, unless the
 /// service did something wrong.
 async fn serve(ground: Rc<Ground>, desk: Desk, end: Dom0End<'static, Xen>) {
@@ -352,9 +407,11 @@ async fn serve(ground: Rc<Ground>, desk: Desk, end: Dom0End<'static, Xen>) {
 /// Hears what a service says of itself, and says what it is to be told.
 async fn supervise(ground: &Ground, desk: &Desk, end: Dom0End<'static, Xen>) -> Result<(), ChannelError> {
     let (line, page) = open(desk.id, end)?;
+    let page = Rc::new(page);
+    let _ = desk.post.page.replace(Rc::downgrade(&page));
     let events = line.events();
-    let mut channel = Supervision::open_upper(line, page).await?;
-    ground.services.tell_of(desk.instance, Event::Heard);
+    let mut channel = Supervision::open_upper(line, Lent(page)).await?;
+    desk.heard(ground, Event::Heard);
     let (sender, receiver) = channel.split();
     match select(hear(ground, desk, receiver, &events), post(&desk.post, sender, &events)).await {
         Either::First(result) | Either::Second(result) => result,
@@ -363,10 +420,11 @@ async fn supervise(ground: &Ground, desk: &Desk, end: Dom0End<'static, Xen>) -> 
 
 async fn post(
     post: &Post,
-    mut sender: Sender<'_, Patient, Page, ToService>,
+    mut sender: Sender<'_, Patient, Lent, ToService>,
     events: &Patience,
 ) -> Result<(), ChannelError> {
     loop {
+        post.sent.set(sender.end());
         let next = post.queue.borrow_mut().pop_front();
         match next {
             Some(message) => {
@@ -381,10 +439,10 @@ async fn post(
 async fn hear(
     ground: &Ground,
     desk: &Desk,
-    mut receiver: Receiver<'_, Patient, Page, FromService>,
+    mut receiver: Receiver<'_, Patient, Lent, FromService>,
     events: &Patience,
 ) -> Result<(), ChannelError> {
-    let Desk { name, id, instance, born, .. } = desk;
+    let Desk { name, id, born, .. } = desk;
     let opened = now();
     let mut claims = Claims::new(born.as_nanos(), opened.as_nanos());
     let mut lines = LineLimit::new();
@@ -405,7 +463,7 @@ async fn hear(
         events.was_of_use();
         tell_hidden(&mut lines, name);
         let event = if message == FromService::Ready { Event::Ready } else { Event::Heard };
-        ground.services.tell_of(*instance, event);
+        desk.heard(ground, event);
         match message {
             // Said and checked when the channel was opened.
             FromService::Hello { .. } => {}

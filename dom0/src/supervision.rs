@@ -20,7 +20,14 @@ pub(crate) async fn run(ground: Rc<Ground>, mut supervisor: Supervisor) {
     let mut ping = 0_u32;
     let mut input = Input::Tick;
     loop {
-        let commands = supervisor.step(Duration::from_nanos(now().as_nanos()), input);
+        let at = Duration::from_nanos(now().as_nanos());
+        let looks: Vec<_> = supervisor.to_look_at(at).collect();
+        for (service, life) in looks {
+            if ground.services.is_at_rest(Instance { service, life }) {
+                supervisor.at_rest(at, service, life);
+            }
+        }
+        let commands = supervisor.step(at, input);
         let builds: Vec<Instance> = commands.iter().filter_map(build).collect();
         for command in commands {
             match command {
@@ -92,11 +99,11 @@ fn tell(ground: &Ground, service: ServiceId, notice: Notice) {
         Notice::Recovered(took) => {
             log::info!(target: "dom0", "{}", line::measurement("kill-to-healthy", &name, took));
         }
-        Notice::NotFed => {
-            log::error!(target: "dom0", "without domain {name} the watchdog is not fed; it resets the machine [{}]", svc::NOT_FED);
-        }
         Notice::NoUse => {
             log::error!(target: "dom0", "domain {name} is vital and has not worked since the machine was started; it is not reset for that [{}]", svc::NO_RESET);
+        }
+        Notice::NotFed => {
+            log::error!(target: "dom0", "without domain {name} the watchdog is not fed; it resets the machine [{}]", svc::NOT_FED);
         }
     }
 }

@@ -28,6 +28,8 @@ pub struct DomainInfo {
     pub pages: u64,
     /// CPU time in nanoseconds.
     pub cpu_ns: u64,
+    /// Whether all of its vCPUs wait for an event, and none is there.
+    pub blocked: bool,
 }
 
 impl From<&GetDomainInfo> for DomainInfo {
@@ -39,6 +41,7 @@ impl From<&GetDomainInfo> for DomainInfo {
             shutdown: (raw.flags & info_flags::SHUTDOWN != 0).then_some(reason),
             pages: raw.tot_pages,
             cpu_ns: raw.cpu_time,
+            blocked: raw.flags & info_flags::BLOCKED != 0,
         }
     }
 }

@@ -28,6 +28,7 @@ use core::task::{Context, Poll, Waker};
 use board_support_hyp::Shared;
 use proto_ring::channel::{Readiness, Side, initialise, inspect};
 use proto_ring::frame::{FrameReader, FrameWriter, MAX_PAYLOAD, Sent};
+use proto_ring::index::Index;
 use proto_ring::stream::Notify;
 use proto_ring::{PeerFault, Words};
 use proto_svc::{MAX_MESSAGE, Message, MessageError, decode, encode};
@@ -201,6 +202,13 @@ impl<L: Line, S: Shared, Out: Message> Sender<'_, L, S, Out> {
         let mut buffer = [0; MAX_MESSAGE];
         let payload = encode(message, &mut buffer).map_err(|_| ChannelError::TooLong)?;
         self.core.try_send(payload)
+    }
+
+    /// Where the peer stands when it has taken all that was sent; [`proto_ring::channel::Side::taken_of`]
+    /// tells where it does.
+    #[must_use]
+    pub fn end(&self) -> Index {
+        self.core.writer.borrow().end()
     }
 }
 

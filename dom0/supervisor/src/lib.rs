@@ -2,7 +2,7 @@
 //! watchdog is fed. Pure: [`Supervisor::step`] takes the time and an event, and returns commands.
 //!
 //! ```text
-//!                    built               up                  silent for PING_EVERY
+//!                    built               up             silent for PING_EVERY, not at rest
 //!   Waiting ─► Building ─► Starting ──────────► Healthy ───────────────────────────► Asked
 //!      ▲          │           │ START_LIMIT        ▲  ▲                                │ ANSWER_WITHIN
 //!      │          │           │                    │  └──────── anything heard ────────┤
@@ -22,9 +22,11 @@
 //! | [`service`] | the states above, for one service |
 //! | [`supervisor`] | all of them: order, one timer, the watchdog |
 //!
-//! A service that is silent for a second is asked; half a second later it is asked again, and half a
-//! second after that it counts as hung: [`HUNG_WITHIN`] in all. Whatever a service says counts as an
-//! answer, so that one with something to say is never asked. Instances are told apart by a [`Life`]:
+//! A service that is silent for a second is looked at ([`Supervisor::to_look_at`]). One that sleeps, and has
+//! read what it was told, is at rest ([`Supervisor::at_rest`]): it is neither woken nor asked, and is looked at
+//! again a second later. Any other is asked; 400 ms later it is asked again, and 400 ms after that it counts as
+//! hung: [`HUNG_WITHIN`] in all. Whatever a service says counts as an answer, so that one with something to say
+//! is never asked. What it means to sleep is for who looks to say (`dom0_toolstack::rest`). Instances are told apart by a [`Life`]:
 //! what comes late from an earlier one changes nothing.
 //!
 //! Trust: dom0 alone. What a service says reaches this machine as "it said something"; there is no
@@ -54,7 +56,7 @@ pub use supervisor::{Boot, Commands, Event, Input, Supervisor};
 /// Time since power-on.
 pub type Instant = Duration;
 
-/// How long a service may be silent before it is asked.
+/// How long a service may be silent before it is looked at, and asked unless it is at rest.
 pub const PING_EVERY: Duration = Duration::from_millis(1000);
 /// How long its answer may take before it is asked again.
 pub const ANSWER_WITHIN: Duration = Duration::from_millis(400);

@@ -26,7 +26,7 @@ pub enum State {
     },
     /// Said something lately.
     Healthy {
-        /// When it is asked unless it says something before.
+        /// When it is asked, unless it says something before or is at rest then.
         ask: Instant,
     },
     /// Was asked.
@@ -184,6 +184,20 @@ impl Service {
         }
     }
 
+    /// Whether it would be asked at `now` unless [`Self::at_rest`] comes before.
+    #[must_use]
+    pub fn is_to_be_asked(&self, now: Instant) -> bool {
+        matches!(self.state, State::Healthy { ask } if ask <= now + TOGETHER)
+    }
+
+    /// The instance sleeps, and nothing was said to it that it has not read: it needs not be asked. One that
+    /// was asked has to answer all the same.
+    pub fn at_rest(&mut self, now: Instant) {
+        if self.is_to_be_asked(now) {
+            self.state = State::Healthy { ask: now + PING_EVERY };
+        }
+    }
+
     /// The instance does its work.
     pub fn ready(&mut self, now: Instant) -> Wishes {
         self.heard(now);
@@ -236,7 +250,7 @@ impl Service {
         let mut wishes = Wishes::new();
         match self.state {
             State::Starting { until } if until <= now => return self.died(now, Reason::StartTimeout),
-            State::Healthy { ask } if ask <= now + TOGETHER => {
+            State::Healthy { .. } if self.is_to_be_asked(now) => {
                 wish(&mut wishes, Wish::Ping);
                 self.state = State::Asked { until: now + ANSWER_WITHIN };
             }

@@ -127,6 +127,22 @@ impl Supervisor {
         commands
     }
 
+    /// The instances that [`Self::step`] would ask at `now`. Those that sleep with nothing unread are to be
+    /// named to [`Self::at_rest`] first.
+    pub fn to_look_at(&self, now: Instant) -> impl Iterator<Item = (ServiceId, Life)> {
+        let wakes = self.services.iter().any(|(_, service)| service.is_due(now));
+        let all = (0..).map(ServiceId).zip(&self.services).filter(move |_| wakes);
+        let asked = all.filter(move |(_, (_, service))| service.is_to_be_asked(now));
+        asked.map(|(id, (_, service))| (id, service.life()))
+    }
+
+    /// Notes that an instance is at rest: it is not asked now.
+    pub fn at_rest(&mut self, now: Instant, id: ServiceId, life: Life) {
+        if let Some(service) = self.get(id).filter(|service| service.life() == life) {
+            service.at_rest(now);
+        }
+    }
+
     /// When to step at the latest, with [`Input::Tick`].
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {

@@ -66,6 +66,65 @@ fn a_hung_service_is_ended_in_time() {
     assert_eq!(one.step(hung + ms(61), of(NET, 2, Event::Ready)), [], "told once");
 }
 
+/// A step as the shell makes it, with `resting` at rest. Says whether anybody was looked at, too.
+fn step_with(supervisor: &mut Supervisor, now: Instant, resting: &[ServiceId]) -> (bool, Vec<Command>) {
+    let looks: Vec<_> = supervisor.to_look_at(now).collect();
+    for &(id, life) in looks.iter().filter(|(id, _)| resting.contains(id)) {
+        supervisor.at_rest(now, id, life);
+    }
+    (!looks.is_empty(), supervisor.step(now, Input::Tick).to_vec())
+}
+
+#[test]
+fn services_at_rest_are_never_asked_and_looked_at_together_once_a_second() {
+    let mut two = both();
+    two.step(ms(150), of(CONTROL, 1, Event::Heard));
+    let (mut now, mut looks, mut steps) = (ms(0), 0, 0);
+    while now < ms(60_000) {
+        now = two.deadline().unwrap();
+        let (looked, commands) = step_with(&mut two, now, &[NET, CONTROL]);
+        assert!(commands.is_empty() || commands == [Command::Feed], "{commands:?}");
+        looks += u32::from(looked);
+        steps += 1;
+    }
+    assert!(looks <= 60 && steps <= 60, "{looks} looks, {steps} wake-ups of dom0 in a minute");
+}
+
+#[test]
+fn one_that_stops_resting_is_found_in_time() {
+    let mut two = both();
+    let rested = two.deadline().unwrap();
+    step_with(&mut two, rested, &[NET, CONTROL]);
+    // It hangs from just after the look on.
+    let ended = loop {
+        let now = two.deadline().unwrap();
+        let (_, commands) = step_with(&mut two, now, &[CONTROL]);
+        assert!(!commands.contains(&Command::Ping(CONTROL, Life(1))), "{commands:?}");
+        if commands.contains(&Command::End(NET, Life(1))) {
+            break now;
+        }
+    };
+    assert!(ended - rested < HUNG_WITHIN, "{ended:?}");
+}
+
+#[test]
+fn rest_is_no_answer_and_changes_nothing_before_its_time() {
+    let mut one = healthy();
+    let before = state(&one, NET);
+    assert_eq!(one.to_look_at(ms(500)).count(), 0);
+    one.at_rest(ms(500), NET, Life(1));
+    assert_eq!(state(&one, NET), before);
+    let ask = ms(10) + PING_EVERY;
+    one.at_rest(ask, NET, Life(0));
+    assert_eq!(one.step(ask, Input::Tick), [Command::Ping(NET, Life(1))], "an earlier life rested");
+    for until in [ANSWER_WITHIN, ANSWER_WITHIN + SECOND_CHANCE] {
+        assert_eq!(one.to_look_at(ask + until).count(), 0, "asked already");
+        one.at_rest(ask + until, NET, Life(1));
+        one.step(ask + until, Input::Tick);
+    }
+    assert!(matches!(state(&one, NET), State::Ending { .. }));
+}
+
 #[test]
 fn whatever_is_said_is_an_answer() {
     for silent in [ms(0), PING_EVERY, PING_EVERY + ANSWER_WITHIN] {
@@ -240,6 +299,38 @@ fn the_watchdog_is_not_fed_for_a_vital_service_that_is_given_up() {
 }
 
 #[test]
+fn a_reset_that_did_not_help_is_not_tried_again() {
+    // A network card that is not there, on a machine that was reset for that.
+    let mut one = Supervisor::new([Place { needs: 0, vital: true }], Boot::Reset);
+    let (mut now, mut all) = (ms(0), Vec::new());
+    while state(&one, NET) != State::GivenUp {
+        all.extend(one.step(now, Input::Tick));
+        let life = one.service(NET).unwrap().life();
+        all.extend(one.step(now, Input::Of(NET, life, Event::NotBuilt)));
+        now += LONGEST_DELAY;
+    }
+    assert_eq!(all.iter().filter(|c| matches!(c, Command::Build(..))).count(), LIMIT);
+    assert_eq!(all.iter().filter(|c| **c == Command::Tell(NET, Notice::NoUse)).count(), 1);
+    assert!(one.is_fit());
+    assert_eq!(one.step(now + WINDOW, Input::Tick), [Command::Feed]);
+
+    // One that has worked since, and then dies too often, is another matter.
+    let mut one = Supervisor::new([Place { needs: 0, vital: true }], Boot::Reset);
+    one.step(ms(0), Input::Tick);
+    one.step(ms(5), of(NET, 1, Event::Built));
+    one.step(ms(10), of(NET, 1, Event::Ready));
+    let (_, all) = give_up(&mut one);
+    assert!(all.contains(&Command::Tell(NET, Notice::NotFed)) && !one.is_fit(), "{all:?}");
+
+    // And one that is missing is worth one reset.
+    let mut one = Supervisor::new([Place { needs: 0, vital: true }], Boot::Fresh);
+    one.step(ms(0), Input::Tick);
+    one.step(ms(0), of(NET, 1, Event::Built));
+    let (_, all) = give_up(&mut one);
+    assert!(all.contains(&Command::Tell(NET, Notice::NotFed)) && !one.is_fit(), "{all:?}");
+}
+
+#[test]
 fn others_are_fed_for_when_one_that_is_not_vital_is_given_up() {
     let mut one = Supervisor::new([Place::default()], Boot::Fresh);
     one.step(ms(0), Input::Tick);
@@ -290,38 +381,6 @@ fn services_are_asked_together() {
     }
     assert_eq!(wakes, 10);
     assert!(now >= PING_EVERY * 9, "{now:?}");
-}
-
-#[test]
-fn a_reset_that_did_not_help_is_not_tried_again() {
-    // A network card that is not there, on a machine that was reset for that.
-    let mut one = Supervisor::new([Place { needs: 0, vital: true }], Boot::Reset);
-    let (mut now, mut all) = (ms(0), Vec::new());
-    while state(&one, NET) != State::GivenUp {
-        all.extend(one.step(now, Input::Tick));
-        let life = one.service(NET).unwrap().life();
-        all.extend(one.step(now, Input::Of(NET, life, Event::NotBuilt)));
-        now += LONGEST_DELAY;
-    }
-    assert_eq!(all.iter().filter(|c| matches!(c, Command::Build(..))).count(), LIMIT);
-    assert_eq!(all.iter().filter(|c| **c == Command::Tell(NET, Notice::NoUse)).count(), 1);
-    assert!(one.is_fit());
-    assert_eq!(one.step(now + WINDOW, Input::Tick), [Command::Feed]);
-
-    // One that has worked since, and then dies too often, is another matter.
-    let mut one = Supervisor::new([Place { needs: 0, vital: true }], Boot::Reset);
-    one.step(ms(0), Input::Tick);
-    one.step(ms(5), of(NET, 1, Event::Built));
-    one.step(ms(10), of(NET, 1, Event::Ready));
-    let (_, all) = give_up(&mut one);
-    assert!(all.contains(&Command::Tell(NET, Notice::NotFed)) && !one.is_fit(), "{all:?}");
-
-    // And one that is missing is worth one reset.
-    let mut one = Supervisor::new([Place { needs: 0, vital: true }], Boot::Fresh);
-    one.step(ms(0), Input::Tick);
-    one.step(ms(0), of(NET, 1, Event::Built));
-    let (_, all) = give_up(&mut one);
-    assert!(all.contains(&Command::Tell(NET, Notice::NotFed)) && !one.is_fit(), "{all:?}");
 }
 
 #[test]
@@ -488,6 +547,7 @@ fn sample_domain() -> proto_manifest::table::Domain {
         cpus: 0,
         heap_kib: 1,
         provisioning: false,
+        vital: false,
         devices: heapless::Vec::new(),
         vital: false,
     }

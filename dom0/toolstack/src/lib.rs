@@ -14,7 +14,7 @@
 //! | [`transport`] | lending a virtio transport and dom0's memory for its DMA |
 //! | [`room`] | what of dom0's own memory is for images of applications |
 //! | [`ramdisk`], [`image`] | the archive, the table in it, the hashes of images |
-//! | [`watch`] | deaths |
+//! | [`watch`], [`rest`] | deaths; whether a service sleeps and needs not be asked how it is |
 //! | [`port`], [`line`], [`rate`], [`budget`] | dom0's own ports; what services log, and how much of it is shown; how much a domain may have dom0 take from it |
 //!
 //! What exists outside of dom0 is held by a guard that undoes it when dropped, in reverse order: a
@@ -54,6 +54,7 @@ pub mod port;
 pub mod ramdisk;
 pub mod rate;
 pub mod request;
+pub mod rest;
 pub mod room;
 pub mod server;
 pub mod service;

@@ -18,6 +18,7 @@
 //! magic last; a page without magic is one whose owner has not come that far.
 
 use crate::fault::PeerFault;
+use crate::index::Index;
 use crate::page::{Window, Word, Words, zero};
 use crate::stream::{Direction, Events, Reader, Writer};
 
@@ -72,6 +73,16 @@ impl Side {
             Self::Lower => (Writer::new(UP), Reader::new(DOWN)),
             Self::Upper => (Writer::new(DOWN), Reader::new(UP)),
         }
+    }
+
+    /// How far the peer says that it has taken what this end wrote. Its word: of use to see whether it reads,
+    /// and checked by [`Writer`] before anything is written on the strength of it.
+    pub fn taken_of(self, words: &Words) -> Index {
+        let direction = match self {
+            Self::Lower => UP,
+            Self::Upper => DOWN,
+        };
+        Index::new(direction.cons.observe(words))
     }
 
     fn closed_word(self) -> Word {

@@ -1,6 +1,7 @@
 //! Messages on a stream: a length of 16 bits, little-endian, then that many bytes.
 
 use crate::fault::PeerFault;
+use crate::index::Index;
 use crate::page::Words;
 use crate::stream::{Notify, Reader, Writer};
 
@@ -48,6 +49,12 @@ impl FrameWriter {
         self.writer.stage(words, &length.to_le_bytes())?;
         self.writer.stage(words, payload)?;
         Ok(Sent::Whole(self.writer.publish(words)))
+    }
+
+    /// Where the reader stands when it has taken everything that was sent; compare with
+    /// [`Side::taken_of`](crate::channel::Side::taken_of).
+    pub fn end(&self) -> Index {
+        self.writer.end()
     }
 
     /// Asks to be told when a message of this length fits. `Ok(true)`: it fits already.
@@ -137,8 +144,7 @@ impl FrameReader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::channel::{DOWN, UP};
-    use crate::index::Index;
+    use crate::channel::{DOWN, Side, UP};
     use crate::page::test_page;
     use std::vec;
 
@@ -176,6 +182,23 @@ mod tests {
         assert_eq!((count, notify), (1000, Notify::Yes));
         assert_eq!(writer.await_room(&page, 100), Ok(true));
         assert!(matches!(writer.send(&page, &[2; 100]), Ok(Sent::Whole(_))));
+    }
+
+    #[test]
+    fn what_the_reader_has_not_taken_shows() {
+        let page = test_page();
+        let mut writer = FrameWriter::new(Writer::new(DOWN));
+        let mut reader = FrameReader::new(Reader::new(DOWN));
+        assert_eq!(Side::Upper.taken_of(&page), writer.end());
+        assert!(matches!(writer.send(&page, b"one"), Ok(Sent::Whole(_))));
+        assert!(matches!(writer.send(&page, b"two"), Ok(Sent::Whole(_))));
+        let mut got = [0; MAX_PAYLOAD];
+        for unread in [true, true, false] {
+            assert_eq!(Side::Upper.taken_of(&page) != writer.end(), unread);
+            reader.receive(&page, &mut got).unwrap();
+        }
+        // The other direction is another matter.
+        assert_eq!(Side::Lower.taken_of(&page), Index::new(0));
     }
 
     #[test]

@@ -163,6 +163,11 @@ impl Writer {
         Ok(self.room(words)? >= bytes)
     }
 
+    /// The index behind what was published.
+    pub fn end(&self) -> Index {
+        self.prod
+    }
+
     /// Bytes that the peer has not taken, as far as it has told.
     pub fn outstanding(&self) -> u32 {
         self.prod.since(self.cons)

@@ -171,6 +171,8 @@ pub mod info_flags {
     pub const SHUTDOWN: u32 = 1 << 2;
     /// It is paused.
     pub const PAUSED: u32 = 1 << 3;
+    /// All of its vCPUs wait for an event.
+    pub const BLOCKED: u32 = 1 << 4;
     /// Position of the reason.
     pub const SHUTDOWN_SHIFT: u32 = 16;
 }

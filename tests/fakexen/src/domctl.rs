@@ -142,7 +142,9 @@ impl Domctl for Domain {
             dying: dom.dying,
             shutdown: dom.shutdown,
             pages: dom.frames.len() as u64,
+            // Nothing is scheduled here.
             cpu_ns: 0,
+            blocked: false,
         }))
     }
 

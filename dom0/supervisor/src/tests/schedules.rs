@@ -1,7 +1,7 @@
 //! Random schedules: a shell that does what it is told, with services that die, hang and lie about it.
 
 use core::time::Duration;
-use std::{collections::BTreeMap, vec::Vec};
+use std::{collections::BTreeMap, vec, vec::Vec};
 
 use proptest::prelude::*;
 use proto_manifest::table::MAX_DOMAINS;
@@ -27,6 +27,8 @@ enum Move {
     Die(u8),
     /// From now on it says nothing.
     Hang(u8),
+    /// From now on it sleeps whenever it is looked at, unless it hangs.
+    Rest(u8),
     /// An event of an earlier instance, or of nobody.
     Stale(u8, u8),
     Order(u8),
@@ -45,6 +47,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
             3 => id.clone().prop_map(Move::Ready),
             3 => id.clone().prop_map(Move::Die),
             2 => id.clone().prop_map(Move::Hang),
+            2 => id.clone().prop_map(Move::Rest),
             2 => (id.clone(), any::<u8>()).prop_map(|(id, event)| Move::Stale(id, event)),
             1 => id.clone().prop_map(Move::Order),
             1 => id.prop_map(Move::Fail),
@@ -58,6 +61,14 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
 struct Instance {
     life: Life,
     hung_since: Option<Instant>,
+    /// It has nothing to do.
+    idle: bool,
+}
+
+impl Instance {
+    fn rests(&self) -> bool {
+        self.idle && self.hung_since.is_none()
+    }
 }
 
 struct World {
@@ -162,7 +173,7 @@ impl World {
                 if self.fail.remove(&id.0).is_some() {
                     self.step(Input::Of(id, life, Event::NotBuilt));
                 } else {
-                    self.instances.insert(id, Instance { life, hung_since: None });
+                    self.instances.insert(id, Instance { life, hung_since: None, idle: false });
                     self.step(Input::Of(id, life, Event::Built));
                     if self.polite {
                         self.say(id.0, Event::Heard);
@@ -195,6 +206,12 @@ impl World {
     fn wait(&mut self, end: Instant) {
         while let Some(deadline) = self.supervisor.deadline().filter(|&deadline| deadline <= end) {
             self.now = self.now.max(deadline);
+            let looks: Vec<_> = self.supervisor.to_look_at(self.now).collect();
+            for (id, life) in looks {
+                if self.instances.get(&id).is_some_and(|instance| instance.rests()) {
+                    self.supervisor.at_rest(self.now, id, life);
+                }
+            }
             self.step(Input::Tick);
             // A shell that works: what hangs is found in time.
             while !self.todo.is_empty() {
@@ -231,6 +248,11 @@ impl World {
                 let now = self.now;
                 if let Some(instance) = self.instances.get_mut(&ServiceId(id)) {
                     instance.hung_since.get_or_insert(now);
+                }
+            }
+            Move::Rest(id) => {
+                if let Some(instance) = self.instances.get_mut(&ServiceId(id)) {
+                    instance.idle = true;
                 }
             }
             Move::Stale(id, event) => {
