@@ -35,9 +35,10 @@ pub(crate) fn run(start: impl FnOnce(Spawner)) -> ! {
     let mut tasks = Tasks::new();
     start(tasks.spawner());
     loop {
+        // Ahead of the round: whom it wakes is polled in it, and needs no second one.
+        timer::expire();
         let work = || {
             ROUNDS.fetch_add(1, Ordering::Relaxed);
-            timer::expire();
             tasks.poll();
             timer::arm();
         };
