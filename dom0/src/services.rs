@@ -235,8 +235,8 @@ impl Services {
         }
     }
 
-    /// Builds and starts instances. All are created before the first is filled, for they are told each
-    /// other's numbers.
+    /// Builds and starts instances, then tells them of each other: each knows from its start of those that
+    /// were built before it.
     pub(crate) fn build(ground: &Rc<Ground>, instances: &[Instance]) {
         let mut shells = Vec::new();
         for &instance in instances {
@@ -362,8 +362,10 @@ fn message(change: Change) -> Option<ToService> {
         Change::Gone(channel) => Some(ToService::PeerGone { channel: clipped(&channel) }),
         Change::Back(ChannelEnd { name, end }) => {
             let end = match end {
-                End::Offer { peer, page, gref, port } => PeerEnd::Offer { peer, page, gref, port },
-                End::Accept { peer, gref, remote_port } => PeerEnd::Accept { peer, gref, remote_port },
+                End::Offer { peer, page, gref, port, bind } => {
+                    PeerEnd::Offer { peer, page, gref, port, bind }
+                }
+                End::Accept { peer, gref, port, bind } => PeerEnd::Accept { peer, gref, port, bind },
                 // No peer: it is told of none.
                 End::Dom0 { .. } => return None,
             };

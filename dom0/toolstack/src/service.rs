@@ -1,7 +1,7 @@
 //! Services: the domains of the table.
 //!
-//! Two services may share a channel, and each is told the other's number. So a service is built in
-//! two parts, and at boot all first parts come first:
+//! Two services may share a channel. The one that is built while the other is there makes its port and is told of
+//! it at once; the other is told when that is done ([`Builder::rewire`]). A service is built in two parts:
 //!
 //! ```text
 //!   Builder::prepare -> Plan -> Builder::create -> Shell -> Builder::finish -> Service
@@ -47,6 +47,7 @@ pub struct Builder<'a, H: Hypervisor, C: ConfigSpace> {
     pub platform: Platform,
     /// The archive for domains that get provisioning files.
     pub provisioning: &'a [u8],
+    /// The services that are built, by index.
     ids: [Option<DomId>; MAX_DOMAINS],
     ports: PortBook,
     /// Whose image was found to have its hash. The archive lies in our own memory, and nobody writes it.
@@ -162,11 +163,7 @@ impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
             cpus: plan.domain.cpus,
             devices: self.devices_of(plan.domain),
         };
-        let shell = Shell::create(self.hyp, self.platform, size)?;
-        if let Some(id) = self.ids.get_mut(plan.index) {
-            *id = Some(shell.id());
-        }
-        Ok(shell)
+        Shell::create(self.hyp, self.platform, size)
     }
 
     /// Hands over devices, makes ports, writes everything into the domain. It does not run yet.
@@ -174,12 +171,12 @@ impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
     /// # Errors
     /// [`BuildError`]; the domain is then gone, and nobody is connected to it any more.
     pub fn finish(&mut self, plan: Plan<'a>, shell: Shell<'a, H>) -> Result<Service<'a, H, C>, BuildError> {
-        let id = shell.id();
-        let built = self.furnish(plan, shell);
-        if built.is_err() {
-            self.forget(id);
+        let (index, id) = (plan.index, shell.id());
+        let built = self.furnish(plan, shell)?;
+        if let Some(known) = self.ids.get_mut(index) {
+            *known = Some(id);
         }
-        built
+        Ok(built)
     }
 
     fn furnish(&mut self, plan: Plan<'a>, shell: Shell<'a, H>) -> Result<Service<'a, H, C>, BuildError> {
@@ -210,7 +207,7 @@ impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
                 }
             }
         }
-        let links = wiring::connect(self.hyp, self.table, index, &self.ids, &layout, &mut self.ports)?;
+        let links = wiring::connect(self.hyp, self.table, index, id, &self.ids, &layout, &mut self.ports)?;
         service.to_dom0 = links.to_dom0;
         let to_services = links.ends.iter().filter(|end| !matches!(end.end, End::Dom0 { .. }));
         service.told = to_services.cloned().collect();
@@ -285,11 +282,11 @@ impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
     /// was built or has ended; for all but the peers of that one there is nothing to tell.
     ///
     /// # Errors
-    /// [`BuildError::Xen`] if a port cannot be made, as when the service holds all that it may have;
-    /// nothing counts as told then.
+    /// [`BuildError::TooManyChannels`]; nothing counts as told then.
     pub fn rewire(&mut self, service: &mut Service<'a, H, C>) -> Result<Vec<Change, 8>, BuildError> {
+        let id = service.id();
         let Service { index, epitaph, told, .. } = service;
-        let ends = wiring::peer_ends(self.hyp, self.table, *index, &self.ids, *epitaph, &mut self.ports)?;
+        let ends = wiring::peer_ends(self.table, *index, id, &self.ids, *epitaph, &self.ports)?;
         let gone = told.iter().filter(|old| !ends.iter().any(|new| new.name == old.name));
         let gone = gone.map(|old| Change::Gone(old.name.clone()));
         let back = ends.iter().filter(|new| !told.contains(new)).map(|new| Change::Back(new.clone()));

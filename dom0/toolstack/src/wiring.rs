@@ -48,38 +48,43 @@ pub struct Links<'h, H: Hypervisor> {
     pub to_dom0: Vec<Dom0End<'h, H>, 8>,
 }
 
-/// Ports between services that were made for one end and wait for the other, by channel.
+/// The ports between services, by channel. A port is made in the domain that is built, for a peer that is there
+/// already: if the build fails, or the domain ends before the peer has bound the port, it is gone with the
+/// domain. Made in the peer it would stay there, for nobody to close.
 #[derive(Debug, Default)]
 pub struct PortBook {
-    ports: [Option<Unbound>; MAX_CHANNELS],
+    ports: [Option<Made>; MAX_CHANNELS],
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Unbound {
+struct Made {
     owner: DomId,
     remote: DomId,
     port: Port,
 }
 
 impl PortBook {
-    /// The offerer's port of channel `number`, made at the first call and remembered for the second
-    /// one: that of the other end. A domain that was built anew has another number, and so gets
-    /// another port.
-    fn port<H: Hypervisor>(
+    /// Makes a port of `owner` for channel `number`, which `remote` may bind.
+    fn make<H: Hypervisor>(
         &mut self,
         hyp: &H,
         number: usize,
         owner: DomId,
         remote: DomId,
-    ) -> Result<Port, BuildError> {
+    ) -> Result<(), BuildError> {
         let slot = self.ports.get_mut(number).ok_or(BuildError::TooManyChannels)?;
-        match slot {
-            Some(known) if known.owner == owner && known.remote == remote => Ok(known.port),
-            _ => {
-                let port = hyp.alloc_unbound(owner, remote).map_err(BuildError::at(Step::Port))?;
-                *slot = Some(Unbound { owner, remote, port });
-                Ok(port)
-            }
+        let port = hyp.alloc_unbound(owner, remote).map_err(BuildError::at(Step::Port))?;
+        *slot = Some(Made { owner, remote, port });
+        Ok(())
+    }
+
+    /// The port of channel `number` between these two, and whether it is the peer's.
+    fn find(&self, number: usize, this: DomId, peer: DomId) -> Option<(Port, bool)> {
+        let Made { owner, remote, port } = (*self.ports.get(number)?)?;
+        match (owner, remote) {
+            ends if ends == (this, peer) => Some((port, false)),
+            ends if ends == (peer, this) => Some((port, true)),
+            _ => None,
         }
     }
 }
@@ -89,23 +94,20 @@ pub fn special_pages(table: &Table, index: usize) -> u64 {
     FIRST_OFFER + offered(table, index).count() as u64
 }
 
-/// Makes the ports of the service with this index. `ids` are the domains created so far, by index. A
-/// channel whose peer is not among them is left out: one service that cannot be built takes no other
-/// with it.
+/// Makes the ports of `this`, a new instance of the service with this index. `ids` are the domains that are
+/// built, by index. A channel whose peer is not among them is left out: the peer makes it when it is built.
 ///
 /// # Errors
-/// [`BuildError::NoSuchDomain`] if the service itself is not in `ids`, [`BuildError::TooManyChannels`],
-/// [`BuildError::Xen`].
+/// [`BuildError::TooManyChannels`], [`BuildError::Xen`].
 pub fn connect<'h, H: Hypervisor>(
     hyp: &'h H,
     table: &Table,
     index: usize,
+    this: DomId,
     ids: &[Option<DomId>],
     layout: &Layout,
     book: &mut PortBook,
 ) -> Result<Links<'h, H>, BuildError> {
-    let id_of = |index: usize| ids.get(index).copied().flatten();
-    let this = id_of(index).ok_or(BuildError::NoSuchDomain)?;
     let mut links = Links { ends: Vec::new(), to_dom0: Vec::new() };
     // Eight bytes: always fits.
     let dom0 = Name::try_from(DOM0_CHANNEL).unwrap_or_default();
@@ -115,54 +117,59 @@ pub fn connect<'h, H: Hypervisor>(
         let page = layout.special(page_of(table, number, channel));
         links.connect_to_dom0(hyp, this, channel.name.clone(), page)?;
     }
-    for end in peer_ends(hyp, table, index, ids, layout.special(0), book)? {
+    for (number, channel) in table.channels.iter().enumerate() {
+        if let Some(peer) = peer_of(channel, index).and_then(|peer| id_of(ids, peer)) {
+            book.make(hyp, number, this, peer)?;
+        }
+    }
+    for end in peer_ends(table, index, this, ids, layout.special(0), book)? {
         links.push(end)?;
     }
     Ok(links)
 }
 
-/// The ends of the service with this index towards other services, as things are now. Ports are made
-/// where none were made for these two instances. `first_special` is its page number 0.
+/// The ends of `this`, an instance of the service with this index, towards other services, as things are now.
+/// `first_special` is its page number 0.
 ///
 /// # Errors
-/// As [`connect`].
-pub fn peer_ends<H: Hypervisor>(
-    hyp: &H,
+/// [`BuildError::TooManyChannels`].
+pub fn peer_ends(
     table: &Table,
     index: usize,
+    this: DomId,
     ids: &[Option<DomId>],
     first_special: Gfn,
-    book: &mut PortBook,
+    book: &PortBook,
 ) -> Result<Vec<ChannelEnd, 8>, BuildError> {
-    let id_of = |index: usize| ids.get(index).copied().flatten();
-    let this = id_of(index).ok_or(BuildError::NoSuchDomain)?;
     let mut ends = Vec::new();
     for (number, channel) in table.channels.iter().enumerate() {
-        let offerer = usize::from(channel.offers);
-        let end = match channel.accepts {
-            Party::Domain(peer) if offerer == index => {
-                let Some(peer) = id_of(peer.into()) else { continue };
-                End::Offer {
-                    peer: peer.0,
-                    page: Gfn(first_special.0 + page_of(table, number, channel)).base().0,
-                    gref: gref_of(table, number, channel),
-                    port: book.port(hyp, number, this, peer)?.0,
-                }
-            }
-            Party::Domain(accepter) if usize::from(accepter) == index => {
-                let Some(peer) = id_of(offerer) else { continue };
-                End::Accept {
-                    peer: peer.0,
-                    gref: gref_of(table, number, channel),
-                    remote_port: book.port(hyp, number, peer, this)?.0,
-                }
-            }
-            Party::Domain(_) | Party::Dom0 => continue,
+        let Some(peer) = peer_of(channel, index).and_then(|peer| id_of(ids, peer)) else { continue };
+        let Some((port, bind)) = book.find(number, this, peer) else { continue };
+        let (peer, gref, port) = (peer.0, gref_of(table, number, channel), port.0);
+        let end = if usize::from(channel.offers) == index {
+            let page = Gfn(first_special.0 + page_of(table, number, channel)).base().0;
+            End::Offer { peer, page, gref, port, bind }
+        } else {
+            End::Accept { peer, gref, port, bind }
         };
         let end = ChannelEnd { name: channel.name.clone(), end };
         ends.push(end).map_err(|_| BuildError::TooManyChannels)?;
     }
     Ok(ends)
+}
+
+/// The index of the service at the other end of a channel, for the service with this index.
+fn peer_of(channel: &Channel, index: usize) -> Option<usize> {
+    let offers = usize::from(channel.offers);
+    match channel.accepts {
+        Party::Domain(accepts) if offers == index => Some(accepts.into()),
+        Party::Domain(accepts) if usize::from(accepts) == index => Some(offers),
+        Party::Domain(_) | Party::Dom0 => None,
+    }
+}
+
+fn id_of(ids: &[Option<DomId>], index: usize) -> Option<DomId> {
+    ids.get(index).copied().flatten()
 }
 
 impl<'h, H: Hypervisor> Links<'h, H> {

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The stamp of a wiring record.
-pub const STAMP: Stamp = Stamp { magic: *b"SaWi", version: 2 };
+pub const STAMP: Stamp = Stamp { magic: *b"SaWi", version: 3 };
 
 /// Room that every wiring record fits into, in bytes.
 pub const MAX_BYTES: usize = 2048;
@@ -55,7 +55,7 @@ pub enum End {
         /// Our port, ready to use.
         port: u32,
     },
-    /// We offer the page: we grant it at `gref`, then notify.
+    /// We offer the page: we bind the port if it is the peer's, grant the page at `gref`, then notify.
     Offer {
         /// Domain id of the peer.
         peer: u16,
@@ -63,17 +63,21 @@ pub enum End {
         page: u64,
         /// The grant reference that the peer will map; we fill the entry.
         gref: u32,
-        /// Our port, unbound until the peer binds to it.
+        /// Our port, unbound until the peer binds to it; or the peer's, to be bound with `bind_interdomain`.
         port: u32,
+        /// Whether it is the peer's.
+        bind: bool,
     },
-    /// We map the peer's page and bind to its port.
+    /// We bind the port if it is the peer's, and map the peer's page.
     Accept {
         /// Domain id of the peer.
         peer: u16,
         /// The peer's grant reference; mapping fails until the peer has filled it.
         gref: u32,
-        /// The peer's port, to be bound with `bind_interdomain`.
-        remote_port: u32,
+        /// Our port, unbound until the peer binds to it; or the peer's, to be bound with `bind_interdomain`.
+        port: u32,
+        /// Whether it is the peer's.
+        bind: bool,
     },
 }
 
@@ -186,7 +190,7 @@ mod tests {
         for letter in "abcdefgh".chars() {
             let mut text = Name::try_from("channel-number-").unwrap();
             text.push(letter).unwrap();
-            let end = End::Offer { peer: u16::MAX, page: !4095, gref: u32::MAX, port: u32::MAX };
+            let end = End::Offer { peer: u16::MAX, page: !4095, gref: u32::MAX, port: u32::MAX, bind: true };
             wiring.channels.push(ChannelEnd { name: text, end }).unwrap();
         }
         for _ in 0..4 {
@@ -224,7 +228,7 @@ mod tests {
         let bytes = full().encode(&mut buffer).unwrap();
         bytes[4] = 9;
         let error = Wiring::decode(bytes).unwrap_err();
-        assert_eq!(error, RecordError::Version { found: 9, known: 2 });
+        assert_eq!(error, RecordError::Version { found: 9, known: 3 });
     }
 
     #[test]

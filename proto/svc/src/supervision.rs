@@ -113,7 +113,7 @@ pub enum ToService {
 /// Our end of a channel to another service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PeerEnd {
-    /// We offer the page: we grant it at `gref`, then notify.
+    /// We offer the page: we bind the port if it is the peer's, grant the page at `gref`, then notify.
     Offer {
         /// Domain id of the peer.
         peer: u16,
@@ -121,17 +121,21 @@ pub enum PeerEnd {
         page: u64,
         /// The grant reference that the peer will map; we fill the entry.
         gref: u32,
-        /// Our port, unbound until the peer binds to it.
+        /// Our port, unbound until the peer binds to it; or the peer's, to be bound with `bind_interdomain`.
         port: u32,
+        /// Whether it is the peer's.
+        bind: bool,
     },
-    /// We map the peer's page and bind to its port.
+    /// We bind the port if it is the peer's, and map the peer's page.
     Accept {
         /// Domain id of the peer.
         peer: u16,
         /// The peer's grant reference; mapping fails until the peer has filled it.
         gref: u32,
-        /// The peer's port, to be bound with `bind_interdomain`.
-        remote_port: u32,
+        /// Our port, unbound until the peer binds to it; or the peer's, to be bound with `bind_interdomain`.
+        port: u32,
+        /// Whether it is the peer's.
+        bind: bool,
     },
 }
 
@@ -158,12 +162,12 @@ pub enum Probe {
 
 impl Message for FromService {
     const CHANNEL: &'static str = "dom0";
-    const VERSION: u16 = 3;
+    const VERSION: u16 = 4;
 }
 
 impl Message for ToService {
     const CHANNEL: &'static str = "dom0";
-    const VERSION: u16 = 3;
+    const VERSION: u16 = 4;
 }
 
 #[cfg(test)]

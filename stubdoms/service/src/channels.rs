@@ -77,8 +77,8 @@ pub fn peers(wiring: &Wiring) -> &'static Peers {
     for channel in &wiring.channels {
         let end = match channel.end {
             End::Dom0 { .. } => continue,
-            End::Offer { peer, page, gref, port } => PeerEnd::Offer { peer, page, gref, port },
-            End::Accept { peer, gref, remote_port } => PeerEnd::Accept { peer, gref, remote_port },
+            End::Offer { peer, page, gref, port, bind } => PeerEnd::Offer { peer, page, gref, port, bind },
+            End::Accept { peer, gref, port, bind } => PeerEnd::Accept { peer, gref, port, bind },
         };
         peers.back(&channel.name, end);
     }
@@ -92,7 +92,7 @@ pub async fn offer<Out: Message, In: Message>(
     park: &'static Park<SpecialPage>,
 ) -> (Tie<'static>, Offered<Out, In>) {
     open(peers, Out::CHANNEL, async |end| {
-        let PeerEnd::Offer { peer, page, gref, port } = end else {
+        let PeerEnd::Offer { peer, page, gref, port, bind } = end else {
             wrong(Out::CHANNEL, "the wiring does not let us offer it")
         };
         let page = reserved(Out::CHANNEL, page);
@@ -101,8 +101,9 @@ pub async fn offer<Out: Message, In: Message>(
             park.retry(&Xen);
             timer::sleep(PARKED).await;
         }
+        let line = channel::line(Xen, Domain, DomId(peer), proto_xen::Port(port), bind)?;
         let offer = channel::Offer { peer: DomId(peer), gref: Gref(gref), gfn: page.gfn() };
-        channel::offer(adopt(Out::CHANNEL, port), Xen, park, offer, page).await
+        channel::offer(line, Xen, park, offer, page).await
     })
     .await
 }
@@ -113,11 +114,12 @@ pub async fn accept<Out: Message, In: Message>(
     peers: &'static Peers,
 ) -> (Tie<'static>, (DomId, Accepted<Out, In>)) {
     open(peers, Out::CHANNEL, async |end| {
-        let PeerEnd::Accept { peer, gref, remote_port } = end else {
+        let PeerEnd::Accept { peer, gref, port, bind } = end else {
             wrong(Out::CHANNEL, "the wiring does not let us accept it")
         };
-        let (peer, port) = (DomId(peer), proto_xen::Port(remote_port));
-        let channel = channel::accept(Xen, Domain, Xen, peer, Gref(gref), port).await?;
+        let peer = DomId(peer);
+        let line = channel::line(Xen, Domain, peer, proto_xen::Port(port), bind)?;
+        let channel = channel::accept(line, Xen, peer, Gref(gref)).await?;
         Ok((peer, channel))
     })
     .await

@@ -261,8 +261,10 @@ fn message(change: Change) -> Option<ToService> {
         Change::Gone(channel) => Some(ToService::PeerGone { channel: clipped(&channel) }),
         Change::Back(ChannelEnd { name, end }) => {
             let end = match end {
-                End::Offer { peer, page, gref, port } => PeerEnd::Offer { peer, page, gref, port },
-                End::Accept { peer, gref, remote_port } => PeerEnd::Accept { peer, gref, remote_port },
+                End::Offer { peer, page, gref, port, bind } => {
+                    PeerEnd::Offer { peer, page, gref, port, bind }
+                }
+                End::Accept { peer, gref, port, bind } => PeerEnd::Accept { peer, gref, port, bind },
                 End::Dom0 { .. } => return None,
             };
             Some(ToService::PeerBack { channel: clipped(&name), end })

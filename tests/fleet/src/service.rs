@@ -43,8 +43,10 @@ impl Base {
         for channel in &wiring.channels {
             let end = match channel.end {
                 End::Dom0 { .. } => continue,
-                End::Offer { peer, page, gref, port } => PeerEnd::Offer { peer, page, gref, port },
-                End::Accept { peer, gref, remote_port } => PeerEnd::Accept { peer, gref, remote_port },
+                End::Offer { peer, page, gref, port, bind } => {
+                    PeerEnd::Offer { peer, page, gref, port, bind }
+                }
+                End::Accept { peer, gref, port, bind } => PeerEnd::Accept { peer, gref, port, bind },
             };
             peers.back(&channel.name, end);
         }
@@ -111,7 +113,9 @@ impl Base {
     ) -> (Tie<'static>, DomId, Offered<Out, In>) {
         loop {
             let tie = self.peers.wait(Out::CHANNEL).await;
-            let PeerEnd::Offer { peer, page, gref, port } = tie.end() else { panic!("not ours to offer") };
+            let PeerEnd::Offer { peer, page, gref, port, bind } = tie.end() else {
+                panic!("not ours to offer")
+            };
             let open = async {
                 while !park.is_empty() {
                     park.retry(&self.domain);
@@ -119,7 +123,8 @@ impl Base {
                 }
                 let page = self.page(page);
                 let offer = channel::Offer { peer: DomId(peer), gref: Gref(gref), gfn: page.gfn() };
-                channel::offer(self.adopt(port), self.domain.clone(), park, offer, page).await
+                let line = self.line(peer, port, bind)?;
+                channel::offer(line, self.domain.clone(), park, offer, page).await
             };
             let opened = select(tie.cut(), open).await;
             if let Some(channel) = self.opened(opened, &tie).await {
@@ -135,14 +140,21 @@ impl Base {
     pub async fn accept<Out: Message, In: Message>(&self) -> (Tie<'static>, DomId, Accepted<Out, In>) {
         loop {
             let tie = self.peers.wait(Out::CHANNEL).await;
-            let PeerEnd::Accept { peer, gref, remote_port } = tie.end() else { panic!("not ours to accept") };
-            let xen = || self.domain.clone();
-            let open = channel::accept(xen(), xen(), xen(), DomId(peer), Gref(gref), Port(remote_port));
+            let PeerEnd::Accept { peer, gref, port, bind } = tie.end() else { panic!("not ours to accept") };
+            let open = async {
+                let line = self.line(peer, port, bind)?;
+                channel::accept(line, self.domain.clone(), DomId(peer), Gref(gref)).await
+            };
             let opened = select(tie.cut(), open).await;
             if let Some(channel) = self.opened(opened, &tie).await {
                 return (tie, DomId(peer), channel);
             }
         }
+    }
+
+    fn line(&self, peer: u16, port: u32, bind: bool) -> Result<Line, OpenError> {
+        let xen = || self.domain.clone();
+        channel::line(xen(), xen(), DomId(peer), Port(port), bind)
     }
 
     async fn opened<C>(&self, opened: Either<(), Result<C, OpenError>>, tie: &Tie<'_>) -> Option<C> {

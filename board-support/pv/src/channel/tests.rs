@@ -359,30 +359,32 @@ fn fault_seen_without_sleeping_wakes_the_other_half_too() {
 
 #[test]
 fn accepter_waits_for_an_offerer_that_is_late() {
+    // An unbound port, as dom0 leaves it: with the one that was built later.
+    late_offer(CONTROL);
+    late_offer(NET);
+}
+
+/// The port is one of `owner`.
+fn late_offer(owner: DomId) {
     let stage = Stage::new();
     let control = stage.world.domain(CONTROL);
     let net = stage.world.domain(NET);
-    // An unbound port, as dom0 leaves it.
-    let offered = control.alloc_unbound(DomId::SELF, NET).unwrap();
+    let remote = if owner == NET { CONTROL } else { NET };
+    let port = stage.world.domain(owner).alloc_unbound(DomId::SELF, remote).unwrap();
+    let end = |this: &Domain, peer| line(this.clone(), this.clone(), peer, port, peer == owner).unwrap();
     let opened = RefCell::new(false);
     let done = RefCell::new(None);
     let left = run(vec![
         Box::pin(async {
-            let accepted = accept::<_, _, _, ToControl, FromControl>(
-                net.clone(),
-                net.clone(),
-                net.clone(),
-                CONTROL,
-                GREF,
-                offered,
-            );
+            let line = end(&net, CONTROL);
+            let accepted = accept::<_, _, ToControl, FromControl>(line, net.clone(), CONTROL, GREF);
             let mut upper = accepted.await.unwrap();
             *opened.borrow_mut() = true;
             upper.send(&answer()).await.unwrap();
         }),
         Box::pin(async {
             assert!(!*opened.borrow());
-            let line = BoundPort::adopt(control.clone(), control.clone(), offered).unwrap();
+            let line = end(&control, NET);
             let page = Pages::allocate(&control).unwrap();
             let gfn = control.gfn(&page);
             let offer = offer::<_, _, _, FromControl, ToControl>(

@@ -70,28 +70,23 @@ where
     Channel::open_lower(line, page).await.map_err(OpenError::Channel)
 }
 
-/// Opens the accepting end: binds the port, maps the page as soon as the peer has granted it, then as
-/// [`Channel::open_upper`].
+/// Opens the accepting end: maps the page as soon as the peer has granted it, then as [`Channel::open_upper`].
 ///
 /// # Errors
 /// See [`OpenError`]. A grant that is not there yet is no error: the peer has not come that far, and raises
 /// the port when it has.
-pub async fn accept<E, W, G, Out, In>(
-    events: E,
-    wait: W,
+pub async fn accept<L, G, Out, In>(
+    line: L,
     grants: G,
     peer: DomId,
     gref: Gref,
-    remote_port: Port,
-) -> Result<Channel<BoundPort<E, W>, G::Mapped, Out, In>, OpenError>
+) -> Result<Channel<L, G::Mapped, Out, In>, OpenError>
 where
-    E: EventChannels,
-    W: Wait,
+    L: Line,
     G: Grants,
     Out: Message,
     In: Message,
 {
-    let line = BoundPort::bind(events, wait, peer, remote_port).map_err(OpenError::Port)?;
     let page = loop {
         match grants.map(peer, gref, Access::ReadWrite) {
             Ok(page) => break page,
@@ -100,4 +95,23 @@ where
         }
     };
     Channel::open_upper(line, page).await.map_err(OpenError::Channel)
+}
+
+/// The port of a channel to `peer`: ours, which dom0 made for us, or the peer's, which is bound. Xen raises a
+/// port when it is bound, for what was sent before that is lost.
+///
+/// # Errors
+/// [`OpenError::Port`].
+pub fn line<E: EventChannels, W: Wait>(
+    events: E,
+    wait: W,
+    peer: DomId,
+    port: Port,
+    bind: bool,
+) -> Result<BoundPort<E, W>, OpenError> {
+    let line = match bind {
+        true => BoundPort::bind(events, wait, peer, port),
+        false => BoundPort::adopt(events, wait, port),
+    };
+    line.map_err(OpenError::Port)
 }

@@ -88,8 +88,8 @@ pub(super) fn wirings() -> Vec<Vec<u8>> {
     };
     let ends = [
         ("dom0", End::Dom0 { page: 0x2000, port: 3 }),
-        ("network", End::Offer { peer: 2, page: 0x3000, gref: 8, port: 4 }),
-        ("device", End::Accept { peer: 2, gref: 9, remote_port: 5 }),
+        ("network", End::Offer { peer: 2, page: 0x3000, gref: 8, port: 4, bind: false }),
+        ("device", End::Accept { peer: 2, gref: 9, port: 5, bind: true }),
     ];
     for (text, end) in ends {
         let _ = wiring.channels.push(wiring::ChannelEnd { name: name(text), end });

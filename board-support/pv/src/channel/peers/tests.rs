@@ -26,7 +26,7 @@ type Lower<'p> = Channel<FakeLine, GrantedPage<'p, Domain, Special>, FromControl
 type Upper = Channel<FakeLine, <Domain as Grants>::Mapped, ToControl, FromControl>;
 
 fn offered(peer: DomId, port: Port) -> PeerEnd {
-    PeerEnd::Offer { peer: peer.0, page: 0x1000, gref: GREF.0, port: port.0 }
+    PeerEnd::Offer { peer: peer.0, page: 0x1000, gref: GREF.0, port: port.0, bind: false }
 }
 
 fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
@@ -73,17 +73,18 @@ fn net_is_back(world: &World, peers: &Peers, net: DomId) -> Port {
 }
 
 async fn open<'p>(world: &World, park: &'p Park<Special>, tie: &Tie<'_>) -> Lower<'p> {
-    let PeerEnd::Offer { peer, page, gref, port } = tie.end() else { panic!() };
+    let PeerEnd::Offer { peer, page, gref, port, bind } = tie.end() else { panic!() };
     let control = world.domain(CONTROL);
     let page = control.special_page(Gfn(page / 4096)).unwrap();
-    let line = BoundPort::adopt(control.clone(), control.clone(), Port(port)).unwrap();
+    let line = channel::line(control.clone(), control.clone(), DomId(peer), Port(port), bind).unwrap();
     let offer = Offer { peer: DomId(peer), gref: Gref(gref), gfn: Gfn(1) };
     channel::offer(line, control, park, offer, page).await.unwrap()
 }
 
 async fn accept(world: &World, net: DomId, port: Port) -> Upper {
     let domain = world.domain(net);
-    channel::accept(domain.clone(), domain.clone(), domain, CONTROL, GREF, port).await.unwrap()
+    let line = channel::line(domain.clone(), domain.clone(), CONTROL, port, true).unwrap();
+    channel::accept(line, domain, CONTROL, GREF).await.unwrap()
 }
 
 /// Eight lives of net, one after the other: each time the page is granted anew, is fresh, and carries
