@@ -6,7 +6,7 @@
 
 use core::fmt;
 use core::future::poll_fn;
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, Waker};
 
 use board_support_hyp::{Access, EventChannels, GrantError, Grants, Shared, Wait};
 use proto_io::netif::checksum::Checksum;
@@ -134,6 +134,9 @@ pub struct Back<L: Line, G: Grants> {
     yielded: bool,
     counters: Counters,
     fault: Option<PeerFault>,
+    /// Who waits for work. A fault that is found by who gives a frame is theirs to act on, and the frontend
+    /// need not raise its event ever again.
+    sleeper: Option<Waker>,
 }
 
 impl<E: EventChannels, W: Wait, G: Grants> Back<BoundPort<E, W>, G> {
@@ -163,6 +166,7 @@ impl<E: EventChannels, W: Wait, G: Grants> Back<BoundPort<E, W>, G> {
             yielded: false,
             counters: Counters::default(),
             fault: None,
+            sleeper: None,
         })
     }
 }
@@ -248,8 +252,10 @@ impl<L: Line, G: Grants> Back<L, G> {
         poll_fn(|cx| self.poll_work(cx)).await
     }
 
-    /// As [`wait`](Self::wait), for who waits for several things at once.
+    /// As [`wait`](Self::wait), for who waits for several things at once. A fault that
+    /// [`push_frame`](Self::push_frame) finds wakes them, too.
     pub fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PeerFault>> {
+        self.sleeper = None;
         self.flush();
         if self.budget == 0 && !self.yielded {
             self.yielded = true;
@@ -264,7 +270,10 @@ impl<L: Line, G: Grants> Back<L, G> {
                     self.yielded = false;
                     return Poll::Ready(Ok(()));
                 }
-                Ok(false) if self.line.poll_look(cx).is_pending() => return Poll::Pending,
+                Ok(false) if self.line.poll_look(cx).is_pending() => {
+                    self.sleeper = Some(cx.waker().clone());
+                    return Poll::Pending;
+                }
                 Ok(false) => {}
             }
         }
@@ -342,6 +351,9 @@ impl<L: Line, G: Grants> Back<L, G> {
             (Some(fault), _) => Err(fault),
             (None, Err(fault)) => {
                 self.fault = Some(fault);
+                if let Some(sleeper) = self.sleeper.take() {
+                    sleeper.wake();
+                }
                 Err(fault)
             }
             (None, ok) => ok,

@@ -1,6 +1,9 @@
 //! A frontend that writes its rings by hand.
 
 use super::*;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::Wake;
 
 /// Offset 0 of both rings: `req_prod`.
 const REQ_PROD: Word = Word::at(0);
@@ -177,6 +180,31 @@ fn producer_of_the_rx_ring_is_checked_too() {
     REQ_PROD.store(raw.rx_page.words(), 300);
     let fault = PeerFault::ProducerOutOfRange { pending: 300, room: 256 };
     assert_eq!(back.push_frame(&[0; 60], Checksum::Unchecked), Err(PushError::Peer(fault)));
+}
+
+#[test]
+fn a_fault_that_is_found_while_a_frame_is_given_wakes_who_waits() {
+    struct Woken(AtomicBool);
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Relaxed);
+        }
+    }
+    let (world, park) = (world(), Park::new());
+    let raw = RawFront::new(&world, &park);
+    let mut back = connect(&world, raw.vif()).unwrap();
+    let woken = Arc::new(Woken(AtomicBool::new(false)));
+    let waker = Waker::from(woken.clone());
+    let mut context = Context::from_waker(&waker);
+    // The port is raised once when it is bound.
+    while back.poll_work(&mut context).is_ready() || woken.0.swap(false, Relaxed) {}
+    assert_eq!(back.push_frame(&[0; 60], Checksum::Unchecked), Err(PushError::Busy));
+    assert!(!woken.0.load(Relaxed));
+    REQ_PROD.store(raw.rx_page.words(), 300);
+    let fault = PeerFault::ProducerOutOfRange { pending: 300, room: 256 };
+    assert_eq!(back.push_frame(&[0; 60], Checksum::Unchecked), Err(PushError::Peer(fault)));
+    assert!(woken.0.load(Relaxed), "nobody would close the vif");
+    assert_eq!(back.poll_work(&mut context), Poll::Ready(Err(fault)));
 }
 
 #[test]
