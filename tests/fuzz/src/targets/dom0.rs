@@ -1,0 +1,261 @@
+//! What dom0 reads of a device's configuration space, of a domain that ended, and at what control says of
+//! what it was given.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use board_support_rt::epitaph;
+use dom0_toolstack::journal::CAPACITY;
+use dom0_toolstack::outbox::Outbox;
+use dom0_toolstack::pci::{ConfigSpace, Function, find};
+use dom0_toolstack::typed::{MAX_LINE, Typed, Typing};
+use proto_manifest::table::PciSelect;
+use proto_svc::device::{AppId, ToControl};
+use proto_svc::supervision::{Level, LogRecord};
+use proto_xen::{Maddr, PAGE_SIZE, Sbdf};
+
+use super::input::Input;
+
+/// The page that a domain leaves when it ends.
+pub(super) fn last_words(bytes: &[u8]) {
+    let page = [const { AtomicU32::new(0) }; epitaph::WORDS];
+    for (word, bytes) in page.iter().zip(bytes.chunks(4)) {
+        let mut four = [0; 4];
+        four[..bytes.len()].copy_from_slice(bytes);
+        word.store(u32::from_le_bytes(four), Relaxed);
+    }
+    let Some(text) = epitaph::read(&page) else { return };
+    assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "it would disturb a log");
+    assert!(text.chars().count() <= epitaph::MAX_TEXT);
+    // What was read is written so that it reads the same, as far as it fits.
+    let again = [const { AtomicU32::new(0) }; epitaph::WORDS];
+    let mut writer = epitaph::Writer::new(&again);
+    writer.write_str(&text).expect("it never fails");
+    writer.publish();
+    let again = epitaph::read(&again).expect("it was published");
+    if text.len() <= epitaph::MAX_TEXT {
+        assert_eq!(again, text);
+    } else {
+        assert!(again.trim_end_matches('\u{fffd}').len() <= epitaph::MAX_TEXT);
+    }
+}
+
+pub(super) fn epitaphs() -> Vec<Vec<u8>> {
+    let page = |length: u32, text: &[u8]| [b"SaEp".as_slice(), &length.to_le_bytes(), text].concat();
+    let words = b"PANIC at main.rs:7: \xc3\xa4\n  0x100123\n";
+    vec![
+        page(words.len() as u32, words),
+        page(u32::MAX, b"\x1b[31mred\xff\xfe"),
+        page(3, b"cut off"),
+        words.to_vec(),
+    ]
+}
+
+/// Configuration space that reads as the input says: the same again, until it is written.
+struct Space<'a> {
+    input: RefCell<Input<'a>>,
+    words: RefCell<BTreeMap<(Sbdf, u16), u32>>,
+    reads: Cell<u32>,
+}
+
+impl ConfigSpace for Space<'_> {
+    fn read32(&self, function: Sbdf, offset: u16) -> u32 {
+        self.reads.set(self.reads.get() + 1);
+        let mut input = self.input.borrow_mut();
+        *self.words.borrow_mut().entry((function, offset)).or_insert_with(|| {
+            // Where the input ends, there are no functions any more.
+            if input.is_empty() { u32::MAX } else { input.word() }
+        })
+    }
+
+    fn write16(&self, _: Sbdf, _: u16, _: u16) {}
+
+    /// What is written is not what is read: the device chooses anew.
+    fn write32(&self, function: Sbdf, offset: u16, _: u32) {
+        self.words.borrow_mut().remove(&(function, offset));
+    }
+
+    fn read_register(&self, _: Maddr) -> u32 {
+        self.input.borrow_mut().word()
+    }
+
+    fn write_register(&self, _: Maddr, _: u32) {}
+}
+
+/// A function is looked for and looked at. What a domain may have of it lies within its registers, and
+/// outside of the pages of its interrupt table.
+pub(super) fn pci(bytes: &[u8]) {
+    let space = |bytes| Space {
+        input: RefCell::new(Input::new(bytes)),
+        words: RefCell::default(),
+        reads: Cell::new(0),
+    };
+    let select = PciSelect { vendor: 0x8086, device: 0x10d3, class: Some(0x02_0000), skip: 1 };
+    let buses = space(bytes);
+    let _ = find(&buses, &select);
+    // 256 buses, each looked at once.
+    assert!(buses.reads.get() <= 256 * 32 * 8 * 8, "a search that does not end");
+
+    let function = Function::probe(&space(bytes), Sbdf::new(0, 2, 0));
+    let page = PAGE_SIZE as u64;
+    for number in 0..8 {
+        let parts: Vec<_> = function.open_parts(number).collect();
+        let Some(bar) = function.bar(number) else {
+            assert!(parts.is_empty(), "parts of nothing");
+            continue;
+        };
+        assert!(bar.size.is_power_of_two() && bar.address % bar.size == 0, "{bar:?}");
+        assert!(bar.address.checked_add(bar.size - 1).is_some(), "{bar:?}");
+        for part in parts {
+            assert!(part.start % page == 0 && part.end % page == 0);
+            assert!(part.end <= bar.size.next_multiple_of(page), "{part:?} of {bar:?}");
+            if let Some(msix) = function.msix.filter(|msix| msix.table_bar == number) {
+                let table = u64::from(msix.table_offset);
+                let table = table..table + 16 * u64::from(msix.entries);
+                assert!(part.end <= table.start || table.end <= part.start, "{part:?} has {table:?} in it");
+            }
+        }
+    }
+}
+
+/// The words of a function's header and capabilities, in the order in which they are asked for.
+pub(super) fn functions() -> Vec<Vec<u8>> {
+    let list = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+    // Command; then each BAR, and what it reads as after ones; then status, the list, and MSI-X in it.
+    let command = 0x0010_0006;
+    let capabilities = [0x40, 0x0002_0011, 3, 0];
+    let small = [0xfeb8_0000, 0xfffe_0000];
+    let wide = [0xfebc_0004, 1, 0xffff_c004, u32::MAX];
+    let ports = [0xc001];
+    let (none, lie) = ([0, 0], [0xfeb0_0000, 0x0001_0010]);
+    vec![
+        list(&[[command].as_slice(), &small, &none, &ports, &wide, &none, &capabilities].concat()),
+        list(&[[command].as_slice(), &lie, &small, &none, &none, &none, &none, &capabilities].concat()),
+        list(&[0x10d3_8086, 0x0080_0000, 0x0200_0000, 0x10d3_8086, 0x0200_0000, u32::MAX]),
+        list(&[0x0001_8086, 0x0001_0000, 0x0000_0100, 0x10d3_8086, 0x0200_0000]),
+    ]
+}
+
+/// What a control was given, by stream: the consoles of three applications, then the log.
+struct Given {
+    /// The end of what was given, gaps in front of it included.
+    upto: [u64; 4],
+    /// Records and bytes that were left out, and those that were told as lost.
+    missing: u64,
+    lost: u64,
+    answers: i32,
+}
+
+impl Given {
+    fn new(taken: [u64; 4]) -> Self {
+        Self { upto: taken, missing: 0, lost: 0, answers: 0 }
+    }
+
+    fn take(&mut self, message: ToControl) {
+        let (stream, start, end) = match message {
+            ToControl::Log { sequence, record, .. } => {
+                assert_eq!(record.at_ns, sequence, "another record");
+                (3, sequence, sequence + 1)
+            }
+            ToControl::ConsoleOutput { app, offset, bytes } => {
+                assert!(!bytes.is_empty() && bytes.iter().all(|byte| *byte == app.0[0]), "another console");
+                (usize::from(app.0[0]), offset, offset + bytes.len() as u64)
+            }
+            ToControl::Lost { lines, console_bytes } => {
+                self.lost += u64::from(lines) + u64::from(console_bytes);
+                return;
+            }
+            _ => {
+                self.answers -= 1;
+                return;
+            }
+        };
+        self.missing += start.checked_sub(self.upto[stream]).expect("in order, and nothing twice");
+        self.upto[stream] = end;
+    }
+}
+
+/// What waits for a control that takes things when it likes, says of them what it likes, and is there anew now
+/// and then: each life is given every byte and every record in order; and all that is left out is told, unless
+/// control lied about it.
+pub(super) fn outbox(bytes: &[u8]) {
+    let mut input = Input::new(bytes);
+    let mut outbox = Outbox::new();
+    let (mut end, mut taken) = ([0, 0, 0, 1_u64], [0, 0, 0, 1_u64]);
+    let mut given = Given::new(taken);
+    let mut lied = false;
+    while !input.is_empty() {
+        match input.byte() % 6 {
+            0 => {
+                let text = "x".repeat(usize::from(input.byte()));
+                let text = text.as_str().try_into().expect("short enough");
+                let record = LogRecord { level: Level::Info, at_ns: end[3], text };
+                outbox.push_log("net", &record);
+                end[3] += 1;
+            }
+            1 => {
+                let app = input.byte() % 3;
+                let count = usize::from(input.half());
+                outbox.push_console(AppId([app; 16]), &vec![app; count]);
+                end[usize::from(app)] += count as u64;
+            }
+            2 => {
+                let stream = usize::from(input.byte() % 4);
+                let less = input.byte();
+                lied |= less == 0xff;
+                let upto = given.upto[stream];
+                let before = if less == 0xff { u64::MAX } else { upto.saturating_sub(less.into()) };
+                outbox.taken((stream < 3).then_some(AppId([stream as u8; 16])), before);
+                taken[stream] = taken[stream].max(before.min(upto));
+            }
+            3 => {
+                outbox.greet([]);
+                given = Given::new(taken);
+            }
+            4 => {
+                outbox.push(ToControl::Hello { version: 1 });
+                given.answers += 1;
+            }
+            _ => {
+                (0..input.byte()).map_while(|_| outbox.pop()).for_each(|message| given.take(message));
+                assert!(lied || given.missing <= given.lost, "a gap that was not told");
+            }
+        }
+    }
+    while let Some(message) = outbox.pop() {
+        given.take(message);
+    }
+    assert_eq!(given.answers, 0, "each answer is given");
+    let tail: u64 = end.iter().zip(given.upto).map(|(end, upto)| end - upto).sum();
+    assert!(lied || given.missing + tail == given.lost, "all that is left out is told, and nothing else");
+}
+
+/// Records, console bytes, more of them than are kept, and a control that has several lives.
+pub(super) fn lives() -> Vec<Vec<u8>> {
+    let quiet = [0, 20, 1, 0, 30, 0, 4, 5, 9, 2, 0, 3, 3, 5, 9, 2, 3, 0, 1, 2, 0, 1, 5, 9];
+    let flood = [1, 1, 0xff, 0xff].repeat(CAPACITY / 0xffff + 3);
+    let greedy = [0, 1, 2, 3, 0xff, 2, 0, 0xff, 1, 0, 9, 0, 5, 3, 2, 0, 0xff, 3, 5, 9];
+    vec![quiet.to_vec(), [&flood, quiet.as_slice(), &[5, 0xff]].concat(), greedy.to_vec(), greedy.repeat(9)]
+}
+
+/// What is typed on the serial line.
+pub(super) fn typed(bytes: &[u8]) {
+    let mut typing = Typing::default();
+    for &byte in bytes {
+        if let Some(Typed::To { name, text }) = typing.push(byte) {
+            assert!(!name.is_empty() && !name.contains(' '));
+            assert!(text.len() <= MAX_LINE + 1 && text.ends_with(b"\n"));
+            assert!(text.iter().filter(|byte| byte.is_ascii_control()).count() == 1, "its end");
+        }
+    }
+}
+
+pub(super) fn typings() -> Vec<Vec<u8>> {
+    vec![
+        b"hello good morning\r\n\r\nweb  GET /\rx\n".to_vec(),
+        vec![b'x'; 600],
+        b"\x1b[A\x7fhello\x00 \xff\n".to_vec(),
+    ]
+}
