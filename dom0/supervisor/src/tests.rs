@@ -549,6 +549,5 @@ fn sample_domain() -> proto_manifest::table::Domain {
         provisioning: false,
         vital: false,
         devices: heapless::Vec::new(),
-        vital: false,
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use xtask::site::{self, Site};
+use xtask::{build, paths};
 
 use crate::Story;
 use crate::application::{PATIENCE, app, config, no_violations};
@@ -23,8 +24,14 @@ pub(crate) const STORIES: &[Story] = &[
         about: "six services lie to dom0 on their channels or flood them, while a domain beside them has dom0 build others",
         tell: liars,
     },
+    Story {
+        name: "intruder",
+        about: "a domain in control's place lies to dom0 and net on its channels and its vif; dom0, net and an application go on",
+        tell: intruder,
+    },
     Story { name: "attacker-aarch64", about: "the same application on aarch64", tell: application },
     Story { name: "liars-aarch64", about: "the same services on aarch64", tell: liars },
+    Story { name: "intruder-aarch64", about: "the same domain on aarch64", tell: intruder },
 ];
 
 /// The attacker's name as an application.
@@ -127,4 +134,56 @@ fn liars(stage: &Stage<'_>) -> Result<()> {
     let children = (0..=u8::MAX).map(|child| format!("{child:02x}").repeat(4));
     let expected: Vec<String> = liars.chain(children).collect();
     stage.end_but(machine, &expected.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// Cases of the attacker in control's place. One that leaves some out must not pass.
+const INTRUSIONS: u32 = 113;
+
+/// What dom0 says of what control does, a life each, and what net says in the same life.
+const BROKEN: [(&str, &str); 8] = [
+    ("producer index announces", "producer index announces"),
+    ("producer index announces", "producer index announces"),
+    ("consumer index claims", "consumer index claims"),
+    ("announces 65535 bytes", "announces 65535 bytes"),
+    ("7 bytes are no message", "7 bytes are no message"),
+    ("the peer has closed the channel", "the peer has closed the channel"),
+    ("bytes follow the end", "speaks version 99"),
+    ("bytes are no message", "which is no channel"),
+];
+
+fn intruder(stage: &Stage<'_>) -> Result<()> {
+    let built = stage.built();
+    let attacker = built::domain(built.arch, "tests-guest-attacker", "attacker")?;
+    let image = |name: &str| paths::read(&built.image(name));
+    let images = BTreeMap::from([("net".to_owned(), image("net")?), ("attacker".to_owned(), attacker)]);
+    let neighbour = image(build::SAMPLE)?;
+    let board = format!("intruder-{}", built.arch.name());
+    let entries = built::entries(&board, &images, &[("neighbour.elf", &neighbour)])?;
+    let mut machine = stage.start(&stage.direct_with(|all| {
+        *all = entries;
+        Ok(())
+    })?)?;
+    let ok = finished(&mut machine, "attacker", Duration::from_secs(400))?;
+    let lines = machine.lines();
+    let told = |who: &str, subject: &str| -> Vec<&str> {
+        let told = lines.iter().filter(|line| line.who == who && line.text.contains(subject));
+        told.map(|line| line.text.as_str()).collect()
+    };
+    // Each lie was told of once, by whom it was told to, in the order of the lies.
+    let (by_dom0, by_net) =
+        (told("dom0", "domain control: channel device: "), told("net", "channel network: "));
+    for (who, told, expected) in
+        [("dom0", &by_dom0, BROKEN.map(|(dom0, _)| dom0)), ("net", &by_net, BROKEN.map(|(_, net)| net))]
+    {
+        let right = told.len() == expected.len()
+            && told.iter().zip(expected).all(|(line, words)| line.contains(words));
+        ensure!(right, "{who} told of the lies:\n{told:#?}\ninstead of\n{expected:#?}");
+        told.iter().for_each(|line| println!("     {who}: {line}"));
+    }
+    let ended = lines.iter().find(|line| {
+        line.who == "dom0" && line.text.contains("is ended") && !line.text.contains("domain control")
+    });
+    ensure!(ended.is_none(), "another domain died: {}", ended.map(ToString::to_string).unwrap_or_default());
+    ensure!(ok == INTRUSIONS, "{ok} cases of {INTRUSIONS} were told");
+    stage.end_but(machine, &["domain control "])
 }

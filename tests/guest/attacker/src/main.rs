@@ -3,7 +3,8 @@
 //! As an application ([`application`]) it asks Xen for what belongs to others, from a table with the answers
 //! that are right, and prints `ok NAME` or `FAIL NAME: why` for each row and `attacker: N ok, M failed` at the
 //! end; then it floods its console and lies on its ring. As a service ([`service`]), of which a board can have
-//! several, it lies to dom0 on the channel that every service has, each in the way that its name says.
+//! several, it lies to dom0 on the channel that every service has, each in the way that its name says. As a
+//! service that is called `control` ([`intruder`]) it has what control has, and lies to dom0 and net with it.
 //!
 //! That it is refused is for itself to see. That nobody else is harmed is for the story to see which runs it.
 
@@ -19,6 +20,10 @@ mod application;
 #[cfg(target_os = "none")]
 mod console;
 #[cfg(target_os = "none")]
+mod intruder;
+#[cfg(target_os = "none")]
+mod pen;
+#[cfg(target_os = "none")]
 mod service;
 #[cfg(target_os = "none")]
 mod table;
@@ -27,11 +32,14 @@ mod table;
 board_support_rt::domain!(main);
 
 #[cfg(target_os = "none")]
-async fn main(boot: board_support_rt::Boot, _spawner: board_support_rt::Spawner) {
+async fn main(boot: board_support_rt::Boot, spawner: board_support_rt::Spawner) {
     if boot.module(0).is_none() {
-        application::run().await;
-    } else {
-        service::run(&boot).await;
+        return application::run().await;
+    }
+    let wiring = stubdoms_service::read_wiring(&boot);
+    match wiring.name.as_str() {
+        "control" => intruder::run(&boot, &wiring, spawner).await,
+        _ => service::run(&wiring).await,
     }
 }
 
