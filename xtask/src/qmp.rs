@@ -55,14 +55,11 @@ impl Qmp {
         line.push('\n');
         self.reader.get_mut().write_all(line.as_bytes()).with_context(|| format!("QMP command `{name}`"))?;
         loop {
-            let mut answer = self.read().with_context(|| format!("QMP command `{name}`"))?;
-            if let Some(error) = answer.get("error") {
-                bail!("QMP command `{name}`: {}", error.get("desc").unwrap_or(error));
+            match Said::of(self.read().with_context(|| format!("QMP command `{name}`"))?) {
+                Said::Refused(why) => bail!("QMP command `{name}`: {why}"),
+                Said::Result(result) => return Ok(result),
+                Said::Event(event) => self.events.push(event),
             }
-            if let Some(result) = answer.get_mut("return") {
-                return Ok(result.take());
-            }
-            self.events.push(answer);
         }
     }
 
@@ -76,8 +73,41 @@ impl Qmp {
         if self.reader.read_line(&mut line).context("QEMU does not answer")? == 0 {
             bail!("QEMU closed the control connection");
         }
-        serde_json::from_str(&line).with_context(|| format!("QEMU sent `{}`", line.trim_end()))
+        parse(&line)
     }
+}
+
+/// What an object says that QEMU sent after its greeting.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Said {
+    /// A command's result.
+    Result(Value),
+    /// Why a command is refused.
+    Refused(Value),
+    /// Something that happened.
+    Event(Value),
+}
+
+impl Said {
+    /// Tells them apart.
+    #[must_use]
+    pub fn of(mut object: Value) -> Self {
+        if let Some(error) = object.get("error") {
+            return Self::Refused(error.get("desc").unwrap_or(error).clone());
+        }
+        match object.get_mut("return") {
+            Some(result) => Self::Result(result.take()),
+            None => Self::Event(object),
+        }
+    }
+}
+
+/// Reads a line.
+///
+/// # Errors
+/// When it is no JSON.
+pub fn parse(line: &str) -> Result<Value> {
+    serde_json::from_str(line).with_context(|| format!("QEMU sent `{}`", line.trim_end()))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use core::str::SplitAsciiWhitespace;
 use crate::reconcile::domains::VolumeRef;
 
 /// The most bytes that dom0 keeps of one.
-const MAX_NOTE: usize = 128;
+pub(crate) const MAX_NOTE: usize = 128;
 
 const VERSION: &str = "1";
 

@@ -2,6 +2,7 @@
 
 mod agent;
 mod boot;
+mod console;
 mod controller;
 mod device;
 mod dom0;
@@ -10,6 +11,8 @@ mod eve;
 mod frames;
 mod input;
 mod manifest;
+mod names;
+mod notes;
 mod pci;
 mod rings;
 mod svc;
@@ -68,6 +71,7 @@ targets! {
     request_ring_front: rings::request_ring_front, rings::schedules, "a frontend: the back rewrites the page";
     stream: rings::stream, rings::schedules, "an end of a byte stream: the peer rewrites the page";
     channel_frames: rings::channel_frames, rings::schedules, "an end of a channel: the peer rewrites the page";
+    console_ends: console::ends, console::schedules, "dom0 and applications: the page of a console";
     console_lines: rings::console_lines, rings::texts, "dom0: what an application prints";
     svc_supervision: svc::supervision, svc::supervisions, "dom0 and the services: messages of channel `dom0`";
     svc_device: svc::device, svc::devices, "dom0 and control: messages of channel `device`";
@@ -77,20 +81,19 @@ targets! {
     netif_slots: frames::netif_slots, frames::tx_slots, "both ends of a vif: each kind of slot";
     packet: frames::packet, frames::packets, "net: IPv4 and ARP";
     forward: frames::forward, frames::conversations, "net: frames from the wire and from guests, over time";
+    e1000e_card: board_support_drv::nic::e1000e::fuzz::card, device::cards, "net: an e1000e network card";
     virtio_queue: board_support_drv::virtio::fuzz::queue, device::schedules, "net: a virtio device's used ring";
     virtio_card: board_support_drv::virtio::fuzz::card, device::schedules, "net: a virtio network card";
-    e1000e_card: device::e1000e, device::e1000e_schedules, "net: an e1000e";
     vif_back: ends::vif_back, ends::vif_schedules, "net: a guest's rings, grants and frames";
     vif_front: ends::vif_front, ends::vif_schedules, "control: net's side of its rings";
     channel: ends::channel, ends::channel_schedules, "dom0 and control: all that the other writes of channel `device`";
-    console_back: ends::console_back, ends::console_schedules, "dom0: an application's console page";
     last_words: dom0::last_words, dom0::epitaphs, "dom0: the page that a dead service leaves";
-    pci: dom0::pci, dom0::functions, "dom0: configuration space of devices";
     outbox: dom0::outbox, dom0::lives, "dom0: what control says it has taken";
     typed: dom0::typed, dom0::typings, "dom0: the serial line";
     http_answer: stubdoms_web::fuzz::http_response, web::answers, "control: an HTTP answer, chunked or not";
     exchange: web::exchange, web::answers, "control: a connection's bytes, cut anywhere";
     url: stubdoms_web::fuzz::url, web::urls, "control: URLs, redirects, Content-Range";
+    hosts: names::hosts, names::files, "control: the provisioned hosts file";
     dns_answer: stubdoms_web::fuzz::dns_answer, web::dns_answers, "control: a DNS answer";
     dns_lookup: web::dns_lookup, web::dns_answers, "control: packets from anybody during a lookup";
     tls_server: web::tls_server, web::tls_records, "control: a TLS server's records";
@@ -102,10 +105,14 @@ targets! {
     pem: eve::pem, eve::pems, "control: PEM text, keys and certificates in it";
     agent_config: agent::config, eve::configs, "control: the configuration, applied";
     agent_answers: agent::answers, agent::answer_lists, "control: whatever a server answers";
+    notes: notes::notes, notes::texts, "control: what dom0 kept of an earlier life";
     provisioning: agent::provisioning, agent::files, "control: provisioning files";
     controller_request: controller::request, controller::requests, "the small controller: a device's request";
     controller_config: controller::config, controller::configs, "the small controller: its configuration file";
+    apt_show: tool::apt_show, tool::offers, "the host tool: what the archive offers";
     apt_sources: tool::apt_sources, tool::source_lists, "the host tool: apt's source lists";
     console_speakers: tool::console_speakers, tool::consoles, "the host tool: lines of a machine's console";
+    elf_libraries: tool::elf_libraries, tool::programs, "the host tool: ELF files and the libraries they need";
     elf_pack: tool::elf_pack, manifest::elves, "the host tool: ELF files to pack";
+    qmp: tool::qmp, tool::qmp_lines, "the host tool: QEMU's control socket";
 }

@@ -147,7 +147,8 @@ pub fn check(bytes: &[u8], pin: &Pin) -> Result<()> {
 }
 
 /// Reads `apt-cache show`: paragraphs, one a version.
-fn parse_show(text: &str) -> Vec<Offer> {
+#[must_use]
+pub fn parse_show(text: &str) -> Vec<Offer> {
     let field = |paragraph: &str, name: &str| {
         paragraph.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ").map(str::to_owned))
     };

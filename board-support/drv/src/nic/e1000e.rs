@@ -35,6 +35,8 @@ use crate::dma::{self, BusAddress, DevicePages};
 
 mod card;
 mod descriptor;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod order;
 mod registers;
 

@@ -23,16 +23,16 @@ use crate::{
 };
 
 /// What is left of the input.
-struct Input<'a>(&'a [u8]);
+pub(crate) struct Input<'a>(pub(crate) &'a [u8]);
 
 impl Input<'_> {
-    fn byte(&mut self) -> Option<u8> {
+    pub(crate) fn byte(&mut self) -> Option<u8> {
         let (first, rest) = self.0.split_first()?;
         self.0 = rest;
         Some(*first)
     }
 
-    fn word(&mut self) -> Option<u32> {
+    pub(crate) fn word(&mut self) -> Option<u32> {
         let (first, rest) = self.0.split_first_chunk::<4>()?;
         self.0 = rest;
         Some(u32::from_le_bytes(*first))
@@ -41,8 +41,8 @@ impl Input<'_> {
 
 /// A page that driver and device share.
 #[derive(Clone)]
-struct Page {
-    words: Rc<Words>,
+pub(crate) struct Page {
+    pub(crate) words: Rc<Words>,
     at: Dfn,
 }
 
@@ -119,11 +119,11 @@ pub fn queue(bytes: &[u8]) {
 }
 
 /// Frame of the first page; the rings are there and in the next one.
-const FIRST: u64 = 0x1000;
+pub(crate) const FIRST: u64 = 0x1000;
 
 /// Pages for a card, kept to write into them as the device.
 #[derive(Clone, Default)]
-struct Pages(Rc<RefCell<Vec<Page>>>);
+pub(crate) struct Pages(pub(crate) Rc<RefCell<Vec<Page>>>);
 
 impl Pages {
     /// Every descriptor that was ever used leads to one of the buffers.

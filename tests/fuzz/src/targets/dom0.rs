@@ -1,20 +1,14 @@
-//! What dom0 reads of a device's configuration space, of a domain that ended, and at what control says of
-//! what it was given.
+//! What dom0 reads of a domain that ended, of what control says of what it was given, and of the serial line.
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use board_support_rt::epitaph;
 use dom0_toolstack::journal::CAPACITY;
 use dom0_toolstack::outbox::Outbox;
-use dom0_toolstack::pci::{ConfigSpace, Function, find};
 use dom0_toolstack::typed::{MAX_LINE, Typed, Typing};
-use proto_manifest::table::PciSelect;
 use proto_svc::device::{AppId, ToControl};
 use proto_svc::supervision::{Level, LogRecord};
-use proto_xen::{Maddr, PAGE_SIZE, Sbdf};
 
 use super::input::Input;
 
@@ -50,91 +44,6 @@ pub(super) fn epitaphs() -> Vec<Vec<u8>> {
         page(u32::MAX, b"\x1b[31mred\xff\xfe"),
         page(3, b"cut off"),
         words.to_vec(),
-    ]
-}
-
-/// Configuration space that reads as the input says: the same again, until it is written.
-struct Space<'a> {
-    input: RefCell<Input<'a>>,
-    words: RefCell<BTreeMap<(Sbdf, u16), u32>>,
-    reads: Cell<u32>,
-}
-
-impl ConfigSpace for Space<'_> {
-    fn read32(&self, function: Sbdf, offset: u16) -> u32 {
-        self.reads.set(self.reads.get() + 1);
-        let mut input = self.input.borrow_mut();
-        *self.words.borrow_mut().entry((function, offset)).or_insert_with(|| {
-            // Where the input ends, there are no functions any more.
-            if input.is_empty() { u32::MAX } else { input.word() }
-        })
-    }
-
-    fn write16(&self, _: Sbdf, _: u16, _: u16) {}
-
-    /// What is written is not what is read: the device chooses anew.
-    fn write32(&self, function: Sbdf, offset: u16, _: u32) {
-        self.words.borrow_mut().remove(&(function, offset));
-    }
-
-    fn read_register(&self, _: Maddr) -> u32 {
-        self.input.borrow_mut().word()
-    }
-
-    fn write_register(&self, _: Maddr, _: u32) {}
-}
-
-/// A function is looked for and looked at. What a domain may have of it lies within its registers, and
-/// outside of the pages of its interrupt table.
-pub(super) fn pci(bytes: &[u8]) {
-    let space = |bytes| Space {
-        input: RefCell::new(Input::new(bytes)),
-        words: RefCell::default(),
-        reads: Cell::new(0),
-    };
-    let select = PciSelect { vendor: 0x8086, device: 0x10d3, class: Some(0x02_0000), skip: 1 };
-    let buses = space(bytes);
-    let _ = find(&buses, &select);
-    // 256 buses, each looked at once.
-    assert!(buses.reads.get() <= 256 * 32 * 8 * 8, "a search that does not end");
-
-    let function = Function::probe(&space(bytes), Sbdf::new(0, 2, 0));
-    let page = PAGE_SIZE as u64;
-    for number in 0..8 {
-        let parts: Vec<_> = function.open_parts(number).collect();
-        let Some(bar) = function.bar(number) else {
-            assert!(parts.is_empty(), "parts of nothing");
-            continue;
-        };
-        assert!(bar.size.is_power_of_two() && bar.address % bar.size == 0, "{bar:?}");
-        assert!(bar.address.checked_add(bar.size - 1).is_some(), "{bar:?}");
-        for part in parts {
-            assert!(part.start % page == 0 && part.end % page == 0);
-            assert!(part.end <= bar.size.next_multiple_of(page), "{part:?} of {bar:?}");
-            if let Some(msix) = function.msix.filter(|msix| msix.table_bar == number) {
-                let table = u64::from(msix.table_offset);
-                let table = table..table + 16 * u64::from(msix.entries);
-                assert!(part.end <= table.start || table.end <= part.start, "{part:?} has {table:?} in it");
-            }
-        }
-    }
-}
-
-/// The words of a function's header and capabilities, in the order in which they are asked for.
-pub(super) fn functions() -> Vec<Vec<u8>> {
-    let list = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
-    // Command; then each BAR, and what it reads as after ones; then status, the list, and MSI-X in it.
-    let command = 0x0010_0006;
-    let capabilities = [0x40, 0x0002_0011, 3, 0];
-    let small = [0xfeb8_0000, 0xfffe_0000];
-    let wide = [0xfebc_0004, 1, 0xffff_c004, u32::MAX];
-    let ports = [0xc001];
-    let (none, lie) = ([0, 0], [0xfeb0_0000, 0x0001_0010]);
-    vec![
-        list(&[[command].as_slice(), &small, &none, &ports, &wide, &none, &capabilities].concat()),
-        list(&[[command].as_slice(), &lie, &small, &none, &none, &none, &none, &capabilities].concat()),
-        list(&[0x10d3_8086, 0x0080_0000, 0x0200_0000, 0x10d3_8086, 0x0200_0000, u32::MAX]),
-        list(&[0x0001_8086, 0x0001_0000, 0x0000_0100, 0x10d3_8086, 0x0200_0000]),
     ]
 }
 

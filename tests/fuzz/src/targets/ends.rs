@@ -6,7 +6,6 @@ use core::task::{Context, Poll, Waker};
 
 use board_support_hyp::{Access, Grants, Pages, Shared};
 use board_support_pv::channel::{Channel, ChannelError};
-use board_support_pv::console;
 use board_support_pv::grant::{GrantedPage, Park};
 use board_support_pv::net::Frames;
 use board_support_pv::net::back::{Back, PushError, Vif};
@@ -345,76 +344,4 @@ pub(super) fn channel_schedules() -> Vec<Vec<u8>> {
         seeds.extend([honest, lie, vec![side, 0, 1, 2, 3], vec![side, 9, 2, 1, 0, 5, 3]]);
     }
     seeds
-}
-
-/// dom0's end of a console whose domain writes the page. What is read is at most what was asked for, and a
-/// console with a fault stays one.
-pub(super) fn console_back(bytes: &[u8]) {
-    let mut input = Input::new(bytes);
-    let world = world();
-    let (ours, theirs) = (world.domain(NET), world.domain(GUEST));
-    let ports = world.connect(NET, GUEST);
-    let line = Line::adopt(ours.clone(), ours.clone(), ports.0).expect("a port");
-    let park = Park::<Page>::new();
-    let page = GrantedPage::offer(theirs.clone(), &theirs, &park, NET, Access::ReadWrite).expect("a page");
-    let gref = page.gref();
-    let words = page.words();
-    if input.byte() == 0 {
-        write(words, &mut input);
-    }
-    let mapped = ours.map(GUEST, gref, Access::ReadWrite).expect("granted");
-    let Ok(mut back) = console::back::Back::attach(line, mapped) else { return };
-    let mut raw = proto_ring::stream::Writer::new(proto_io::console::OUT);
-    let mut wrote = Vec::new();
-    let mut read = Vec::new();
-    let mut honest = true;
-    while !input.is_empty() {
-        match input.byte() % 4 {
-            0 => {
-                honest = false;
-                // The four indices, or somewhere in the bytes.
-                let place = usize::from(input.byte());
-                words[(3072 / 4 + place) % words.len()].store(input.word(), Relaxed);
-            }
-            1 => {
-                let piece = input.piece();
-                if let Ok(count) = raw.stage(words, piece) {
-                    wrote.extend_from_slice(&piece[..count]);
-                    let _ = raw.publish(words);
-                }
-            }
-            2 => {
-                let mut into = [0; 100];
-                let room = usize::from(input.byte()) % into.len();
-                match back.try_read(&mut into[..room]) {
-                    Ok(count) => {
-                        assert!(count <= room);
-                        read.extend_from_slice(&into[..count]);
-                    }
-                    Err(_) => assert!(!honest),
-                }
-            }
-            _ => match back.try_write(input.piece()) {
-                Ok(count) => assert!(count <= 1024),
-                Err(_) => assert!(!honest),
-            },
-        }
-        if honest {
-            assert!(wrote.starts_with(&read), "what is read is what was written");
-        }
-    }
-}
-
-/// Pieces that are written and read.
-pub(super) fn console_schedules() -> Vec<Vec<u8>> {
-    let mut honest = vec![1];
-    for turn in 0..40 {
-        honest.push(1);
-        put_piece(&mut honest, &vec![turn; 90]);
-        honest.extend([2, 99, 3]);
-        put_piece(&mut honest, b"typed\n");
-    }
-    let mut lie = honest.clone();
-    lie.extend([0, 3, 0xff, 0xff, 0xff, 0xff, 2, 50, 2, 50]);
-    vec![honest, lie, vec![0, 0x41, 5, 0, 0, 0, 2, 9]]
 }
