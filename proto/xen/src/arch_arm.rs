@@ -29,7 +29,7 @@ pub const EVTCHN_PPI: u32 = 31;
 /// The vCPU takes part: `VGCF_online`.
 pub const VGCF_ONLINE: u32 = 1;
 /// EL1 with its own stack pointer, all exceptions masked: `PSR_GUEST64_INIT`.
-pub const PSR_GUEST64_INIT: u64 = 0x1c5;
+pub const PSR_GUEST64_INIT: u64 = 0x3c5;
 /// MMU and caches off: `SCTLR_GUEST_INIT`.
 pub const SCTLR_GUEST_INIT: u64 = 0x00c5_0078;
 

@@ -171,6 +171,6 @@ mod tests {
     fn a_vcpu_starts_as_linux_expects_it() {
         let state = first_vcpu(0x4000_0000, Gaddr(0x4012_3000));
         assert_eq!((state.pc, state.x0, state.x1_to_x30), (0x4000_0000, 0x4012_3000, [0; 30]));
-        assert_eq!((state.flags, state.cpsr, state.sctlr), (1, 0x1c5, 0x00c5_0078));
+        assert_eq!((state.flags, state.cpsr, state.sctlr), (1, 0x3c5, 0x00c5_0078));
     }
 }
