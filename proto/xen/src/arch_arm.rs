@@ -2,6 +2,9 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+/// What a domain says with `hvc` to mean Xen: `XEN_HYPERCALL_TAG`.
+pub const HYPERCALL_TAG: u16 = 0xea1;
+
 /// Guest address of a domain's RAM: `GUEST_RAM0_BASE`.
 pub const RAM_BASE: u64 = 0x4000_0000;
 /// Guest address at which frames are left for a grant table: `GUEST_GNTTAB_BASE`.

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod arch_arm;
+pub mod cpuid;
 pub mod domctl;
 pub mod errno;
 pub mod event_channel;

@@ -6,11 +6,13 @@
 
 use core::arch::global_asm;
 
+use proto_xen::start_info::NOTE_PHYS32_ENTRY;
+
 global_asm!(
     r#"
 .section .note.Xen, "a", @note
     .balign 4
-    .long 4, 4, 18          /* XEN_ELFNOTE_PHYS32_ENTRY */
+    .long 4, 4, {phys32_entry}
     .asciz "Xen"
     .balign 4
     .long __start32
@@ -99,6 +101,7 @@ __start32:
 .Lboot_pd:   .skip 16384
 .text
 "#,
+    phys32_entry = const NOTE_PHYS32_ENTRY,
     start = sym super::start::from_assembly,
     options(att_syntax)
 );

@@ -2,6 +2,8 @@
 
 use core::arch::asm;
 
+use proto_xen::arch_arm::HYPERCALL_TAG;
+
 /// Whether Xen is below us: the device tree says it, and we are started by nothing else.
 #[must_use]
 pub fn is_present() -> bool {
@@ -23,7 +25,8 @@ pub(super) unsafe fn trap(number: u64, args: [u64; 5]) -> i64 {
     // rest is the caller's.
     unsafe {
         asm!(
-            "hvc #0xEA1",
+            "hvc #{tag}",
+            tag = const HYPERCALL_TAG,
             inlateout("x0") args[0] => result,
             inlateout("x1") args[1] => _,
             inlateout("x2") args[2] => _,

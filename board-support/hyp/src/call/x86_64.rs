@@ -5,6 +5,8 @@ use core::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
+use proto_xen::cpuid;
+
 // The page lies among the code, for it is executed; Xen writes it, not we. Each call has 32 bytes.
 global_asm!(
     ".pushsection .text.hypercall_page, \"ax\", @progbits",
@@ -18,22 +20,17 @@ global_asm!(
 /// First CPUID leaf of Xen; 0 until it was looked for.
 static CPUID_BASE: AtomicU32 = AtomicU32::new(0);
 
-/// First leaf at which a hypervisor may say its name, and the step between them.
-const FIRST_LEAF: u32 = 0x4000_0000;
-const LAST_LEAF: u32 = 0x4001_0000;
-const LEAF_STEP: usize = 0x100;
-
 /// Whether Xen is below us.
 #[must_use]
 pub fn is_present() -> bool {
     find().is_some()
 }
 
-/// Xen's first CPUID leaf. Source: `arch-x86/cpuid.h`: ebx, ecx, edx spell "XenVMMXenVMM".
+/// Xen's first CPUID leaf.
 fn find() -> Option<u32> {
-    (FIRST_LEAF..LAST_LEAF).step_by(LEAF_STEP).find(|&leaf| {
+    (cpuid::FIRST_LEAF..cpuid::END_LEAF).step_by(cpuid::LEAF_STEP).find(|&leaf| {
         let id = __cpuid_count(leaf, 0);
-        (id.ebx, id.ecx, id.edx) == (0x566e_6558, 0x6558_4d4d, 0x4d4d_566e)
+        (id.ebx, id.ecx, id.edx) == (cpuid::SIGNATURE_EBX, cpuid::SIGNATURE_ECX, cpuid::SIGNATURE_EDX)
     })
 }
 
@@ -42,7 +39,7 @@ fn find() -> Option<u32> {
 /// Returns whether Xen was found.
 pub fn init() -> bool {
     let Some(base) = find() else { return false };
-    let msr = __cpuid_count(base + 2, 0).ebx;
+    let msr = __cpuid_count(base + cpuid::HYPERCALL_LEAF, 0).ebx;
     let page: u64;
     // SAFETY: takes an address and touches nothing.
     unsafe {

@@ -6,10 +6,8 @@ use alloc::format;
 use board_support_hyp::{EventChannels, HvmParams, Shared, Xen};
 use board_support_pv::{console::front::Front, port::BoundPort};
 use board_support_rt::{Domain, memory, memory::SpecialPage, timer};
+use proto_io::console::OUT;
 use proto_xen::{DomId, Gfn, Port, hvm::param};
-
-/// The word of the page that holds `out_prod`. Source: `io/console.h`.
-const OUT_PROD: usize = 3084 / 4;
 
 pub(crate) struct Console {
     ring: Front<BoundPort<Xen, Domain>, SpecialPage>,
@@ -46,9 +44,8 @@ impl Console {
 
     /// Says that more was written than the ring holds.
     pub(crate) fn lie(&self) {
-        let word = &self.page.words()[OUT_PROD];
-        let honest = word.load(core::sync::atomic::Ordering::Relaxed);
-        word.store(honest.wrapping_add(100_000), core::sync::atomic::Ordering::Release);
+        let honest = OUT.prod.load(self.page.words());
+        OUT.prod.publish(self.page.words(), honest.wrapping_add(100_000));
         self.ring_the_bell(1);
     }
 
