@@ -29,7 +29,7 @@ pub fn lint() -> Result<()> {
         let target = arch.target();
         clippy(&format!("lints for domains on {}", arch.name()), domains, &["--target", &target])?;
     }
-    Ok(())
+    fuzz_binary()
 }
 
 /// Formats the sources.
@@ -52,6 +52,22 @@ fn clippy<'a>(name: &str, packages: impl Iterator<Item = &'a Package>, words: &[
     let cargo = cargo.args(["--", "-D", "warnings"]).dir(&paths::repository());
     // As in `build`: a variable would replace the flags that domains need.
     cargo.without_env("RUSTFLAGS").without_env("CARGO_ENCODED_RUSTFLAGS").run_loud(&step)?;
+    step.done("");
+    Ok(())
+}
+
+/// The binary with libFuzzer, which nothing but `cargo xtask fuzz` builds. Nothing is linked here, so its
+/// build script is told of a library instead of compiling one, which would need a C++ compiler.
+fn fuzz_binary() -> Result<()> {
+    let step = ui::step("lints of the fuzz targets with libFuzzer");
+    tool("cargo")
+        .args(["clippy", "--quiet", "-p", "tests-fuzz", "--features", "libfuzzer", "--bin", "fuzz"])
+        .args(["--", "-D", "warnings"])
+        .env("CUSTOM_LIBFUZZER_PATH", "/nowhere/libFuzzer.a")
+        .without_env("RUSTFLAGS")
+        .without_env("CARGO_ENCODED_RUSTFLAGS")
+        .dir(&paths::repository())
+        .run_loud(&step)?;
     step.done("");
     Ok(())
 }
