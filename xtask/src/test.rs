@@ -26,6 +26,19 @@ pub struct Options {
     pub lint: bool,
 }
 
+/// The files of models in `tests/ring`.
+const MODELS: &[&str] = &[
+    "channel::",
+    "e1000e::",
+    "epitaph::",
+    "events::",
+    "grants::",
+    "idle::",
+    "request_ring::",
+    "stream::",
+    "virtqueue::",
+];
+
 /// How many tests ended how.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Count {
@@ -88,7 +101,7 @@ fn host_tests(filter: Option<&str>) -> Result<Count> {
     words.extend(filter);
     let mut cargo = Command::new("cargo");
     cargo.args(&words);
-    counted("host tests", &mut cargo, &words)
+    Ok(counted("host tests", &mut cargo, &words)?.count)
 }
 
 /// The models of rings, events and idle under every reordering. They are compiled with other atomics, so in a
@@ -98,30 +111,62 @@ fn loom_models(filter: Option<&str>) -> Result<Count> {
     words.extend(filter);
     let mut cargo = Command::new("cargo");
     cargo.args(&words).env("RUSTFLAGS", "--cfg loom").env("CARGO_TARGET_DIR", paths::target().join("loom"));
-    counted("models", &mut cargo, &words)
+    let ran = counted("models", &mut cargo, &words)?;
+    // Without `--cfg loom` nothing of them is compiled, and nothing fails.
+    if filter.is_none() {
+        ran.demand("models", MODELS)?;
+    }
+    Ok(ran.count)
 }
 
 /// Shared memory and the executor, each access checked.
 fn under_miri() -> Result<Count> {
     let mut total = Count::default();
-    for (package, mut cargo) in miri::commands()? {
-        total.add(counted(&format!("{package} under Miri"), &mut cargo, &["miri", "test", "-p", package])?);
+    for mut run in miri::runs()? {
+        let name = format!("{} under Miri", run.package);
+        let ran = counted(&name, &mut run.command, &["miri", "test", "-p", run.package])?;
+        // Tests are chosen by parts of their paths: a module that was renamed would match nothing.
+        ran.demand(&name, run.tests)?;
+        total.add(ran.count);
     }
     Ok(total)
 }
 
+/// What a `cargo test` did.
+#[derive(Debug, Default)]
+struct Ran {
+    count: Count,
+    /// Paths of the tests that passed.
+    passed: Vec<String>,
+}
+
+impl Ran {
+    /// Fails unless a test passed whose path begins so, for each of these, or something failed that says more.
+    fn demand(&self, name: &str, paths: &[&str]) -> Result<()> {
+        let absent = |path: &&&str| !self.passed.iter().any(|test| test.starts_with(**path));
+        match paths.iter().find(absent) {
+            Some(path) if self.count.failed == 0 => {
+                bail!("{name}: no test of `{path}` ran; is it elsewhere now?")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Runs a `cargo test` and counts its results; what it printed is shown if one failed.
-fn counted(name: &str, cargo: &mut Command, words: &[&str]) -> Result<Count> {
+fn counted(name: &str, cargo: &mut Command, words: &[&str]) -> Result<Ran> {
     let step = ui::step(name);
     step.say(format!("$ cargo {}", words.join(" ")));
     let mut output: Vec<String> = Vec::new();
-    let mut count = Count::default();
+    let mut ran = Ran::default();
     let status = each_line(cargo.stderr(Stdio::piped()), |line| {
         if let Some(result) = cargo_result(line) {
-            count.add(result);
+            ran.count.add(result);
         }
+        ran.passed.extend(passed(line).map(str::to_owned));
         output.push(line.to_owned());
     })?;
+    let count = ran.count;
     if count.failed > 0 || !status {
         for line in &output {
             println!("{line}");
@@ -134,7 +179,7 @@ fn counted(name: &str, cargo: &mut Command, words: &[&str]) -> Result<Count> {
         0 => step.done(format!("{} passed", count.passed)),
         _ => drop(step),
     }
-    Ok(count)
+    Ok(ran)
 }
 
 /// The stories stand in a package of their own, which uses this one.
@@ -184,6 +229,12 @@ fn cargo_result(line: &str) -> Option<Count> {
     Some(Count { passed: number("passed")?, failed: number("failed")? })
 }
 
+/// `test queue::tests::it_works ... ok`, also `… - should panic ... ok`
+fn passed(line: &str) -> Option<&str> {
+    let test = line.strip_prefix("test ")?.strip_suffix(" ... ok")?;
+    Some(test.split(' ').next().unwrap_or(test))
+}
+
 /// `3 passed, 1 failed`
 fn summary(line: &str) -> Option<Count> {
     let (passed, failed) = line.strip_suffix(" failed")?.split_once(" passed, ")?;
@@ -201,5 +252,18 @@ mod tests {
         assert_eq!(cargo_result("test a::b ... ok"), None);
         assert_eq!(summary("3 passed, 0 failed"), Some(Count { passed: 3, failed: 0 }));
         assert_eq!(summary("boot-direct: it failed"), None);
+    }
+    #[test]
+    fn a_module_of_which_nothing_ran_is_a_failure() {
+        assert_eq!(passed("test ring::tests::wraps ... ok"), Some("ring::tests::wraps"));
+        assert_eq!(passed("test ring::twin - should panic ... ok"), Some("ring::twin"));
+        assert_eq!(passed("test ring::tests::wraps ... FAILED"), None);
+        assert_eq!(passed("test ring::tests::slow ... ignored"), None);
+        let mut ran = Ran { count: Count { passed: 1, failed: 0 }, passed: vec!["a::ring::wraps".into()] };
+        assert!(ran.demand("part", &["a::"]).is_ok());
+        assert!(ran.demand("part", &["a::", "ring::"]).is_err(), "within another name is not enough");
+        assert!(Ran::default().demand("part", &["a::"]).is_err());
+        ran.count.failed = 1;
+        assert!(ran.demand("part", &["ring::"]).is_ok(), "what failed is told already");
     }
 }
