@@ -88,6 +88,8 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
     let held = hold_devices(table, machine);
     let mut builder = Builder::new(&XEN, table, archive, held, platform(), provisioning);
     builder.transports = hold_transports(table);
+    // PCI functions are assigned by way of the IOMMU or not at all; nothing is between a transport and memory.
+    let confined = builder.transports.is_empty();
     let room = divide_memory(&table.applications);
     let ground = Rc::new(Ground {
         spawner,
@@ -103,6 +105,7 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
         gauge: Gauge::default(),
         app_limit_kib: table.applications.memory_mib.saturating_mul(1024),
         app_vcpus: table.applications.vcpus,
+        confined,
     });
     spawner.spawn(watch::deaths(ground.clone()));
     spawner.spawn(control::forward_own_log(ground.clone()));

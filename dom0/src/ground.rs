@@ -58,6 +58,8 @@ pub(crate) struct Ground {
     pub(crate) app_limit_kib: u32,
     /// The most vCPUs that the table leaves to one application.
     pub(crate) app_vcpus: u8,
+    /// Whether an IOMMU confines each device of the driver domains.
+    pub(crate) confined: bool,
 }
 
 impl Ground {
@@ -81,6 +83,7 @@ impl Ground {
             app_vcpus: self.app_vcpus,
             hardware_watchdog: self.watchdogs.has_hardware(),
             reset_by_watchdog: self.watchdogs.has_reset(),
+            confined: self.confined,
         })
     }
 }

@@ -197,6 +197,8 @@ pub struct Machine {
     pub hardware_watchdog: bool,
     /// Whether that watchdog has ended the life of the machine before this one.
     pub reset_by_watchdog: bool,
+    /// Whether an IOMMU keeps every device that a driver domain has within that domain's memory.
+    pub confined: bool,
 }
 
 /// What one domain has used.
@@ -350,6 +352,16 @@ mod tests {
         round_trip(FromControl::Define(definition));
         round_trip(FromControl::Image { app, offset: u32::MAX, bytes: bytes.clone() });
         round_trip(ToControl::ConsoleOutput { app, offset: u64::MAX, bytes });
+        round_trip(ToControl::Machine(Machine {
+            memory_kib: u64::MAX,
+            free_kib: u64::MAX,
+            cpus: u32::MAX,
+            xen: (u16::MAX, u16::MAX),
+            version: long(),
+            app_limit_kib: u32::MAX,
+            app_vcpus: u8::MAX,
+            confined: true,
+        }));
         round_trip(ToControl::Refused { app, refusal: Refusal::Build, reason: long() });
         round_trip(ToControl::Log {
             sequence: u64::MAX,

@@ -83,9 +83,9 @@ fn facts(machine: &Machine) -> DeviceFacts {
         // partition first and the other one second, and each bundle of logs names its image.
         partition: "IMGA".into(),
         boot_time: clock::wall_time_at(0),
-        io_virtualization: cfg!(target_arch = "x86_64"),
         boot_cause: if machine.reset_by_watchdog { BootCause::Watchdog } else { BootCause::Unknown },
         hardware_watchdog: machine.hardware_watchdog,
+        io_virtualization: machine.confined,
         port: "eth0".into(),
         ..DeviceFacts::default()
     }
