@@ -48,30 +48,59 @@ type Target = (String, String);
 /// # Errors
 /// When a target fails on an input, which is named then; when there is no such target.
 pub fn fuzz(options: &Options) -> Result<()> {
-    let all = targets()?;
+    let mut all = targets()?;
     if options.list {
         all.iter().for_each(|(name, about)| println!("{name:<20} {about}"));
         return Ok(());
     }
-    let wanted: Vec<&Target> =
-        all.iter().filter(|(name, _)| options.target.as_ref().is_none_or(|wanted| wanted == name)).collect();
-    if wanted.is_empty() {
+    all.retain(|(name, _)| options.target.as_ref().is_none_or(|wanted| wanted == name));
+    if all.is_empty() {
         bail!("there is no such target; `cargo xtask fuzz --list` names them");
     }
-    let program = build()?;
-    let mut failed = Vec::new();
-    for (name, about) in wanted {
-        eprintln!("target {name}: {about}");
-        let place = Place::of(name)?;
-        match place.run(&program, options.seconds) {
-            Ok(()) if options.keep => place.keep(&program)?,
-            Ok(()) => {}
-            // The others have a right to their time.
-            Err(error) => failed.push(format!("{error:#}")),
-        }
-    }
+    let Outcome { failed, .. } = run(&all, options.seconds, options.keep)?;
     ensure!(failed.is_empty(), "{}", failed.join("\n"));
     Ok(())
+}
+
+/// What came of targets that ran.
+pub(crate) struct Outcome {
+    /// How many found nothing.
+    pub(crate) passed: u32,
+    /// What the others failed on.
+    pub(crate) failed: Vec<String>,
+}
+
+/// Runs each target with this in its name for so many seconds.
+///
+/// # Errors
+/// When they cannot be built.
+pub(crate) fn each(filter: Option<&str>, seconds: u32) -> Result<Outcome> {
+    let mut all = targets()?;
+    all.retain(|(name, _)| filter.is_none_or(|filter| name.contains(filter)));
+    match all.is_empty() {
+        true => Ok(Outcome { passed: 0, failed: Vec::new() }),
+        false => run(&all, seconds, false),
+    }
+}
+
+fn run(targets: &[Target], seconds: u32, keep: bool) -> Result<Outcome> {
+    let program = build()?;
+    let mut outcome = Outcome { passed: 0, failed: Vec::new() };
+    for (name, about) in targets {
+        eprintln!("target {name}: {about}");
+        let place = Place::of(name)?;
+        match place.run(&program, seconds) {
+            Ok(()) => {
+                outcome.passed += 1;
+                if keep {
+                    place.keep(&program)?;
+                }
+            }
+            // The others have a right to their time.
+            Err(error) => outcome.failed.push(format!("{error:#}")),
+        }
+    }
+    Ok(outcome)
 }
 
 fn targets() -> Result<Vec<Target>> {

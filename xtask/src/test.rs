@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{build, lint, miri, paths, setup, ui};
+use crate::{build, fuzz, lint, miri, paths, setup, ui};
 
 /// Options of `test`.
 #[derive(Debug, Clone, clap::Args)]
@@ -18,7 +18,7 @@ pub struct Options {
     /// Run the stories in QEMU only
     #[arg(long)]
     pub qemu: bool,
-    /// Run the long stories instead, which take hours and are not part of the others
+    /// Run what is too long for every run instead: it takes hours and is not part of the others
     #[arg(long, conflicts_with_all = ["host", "qemu"])]
     pub nightly: bool,
     /// Check formatting and lints first
@@ -71,6 +71,10 @@ pub fn test(options: &Options) -> Result<()> {
             total.add(under_miri()?);
         }
     }
+    if options.nightly {
+        total.add(many_fleets(options.filter.as_deref())?);
+        total.add(long_fuzzing(options.filter.as_deref())?);
+    }
     if !options.host {
         setup::host_tools(&setup::Host::BOOT)?;
         for arch in build::Arch::ALL {
@@ -102,6 +106,27 @@ fn host_tests(filter: Option<&str>) -> Result<Count> {
     let mut cargo = Command::new("cargo");
     cargo.args(&words);
     Ok(counted("host tests", &mut cargo, &words)?.count)
+}
+
+/// The fleet's stories with so many seeds each that a night is needed.
+fn many_fleets(filter: Option<&str>) -> Result<Count> {
+    const SEEDS: &str = "5000";
+    let mut words = vec!["test", "--release", "--package", "tests-fleet"];
+    words.extend(filter);
+    let mut cargo = Command::new("cargo");
+    cargo.args(&words).env("FAKEXEN_SEEDS", SEEDS);
+    let ran = counted(&format!("fleet, {SEEDS} seeds a story"), &mut cargo, &words)?;
+    if filter.is_none() && ran.count == Count::default() {
+        bail!("no story of the fleet ran");
+    }
+    Ok(ran.count)
+}
+
+/// Each fuzz target for a minute.
+fn long_fuzzing(filter: Option<&str>) -> Result<Count> {
+    let fuzz::Outcome { passed, failed } = fuzz::each(filter, 60)?;
+    failed.iter().for_each(|what| println!("{what}"));
+    Ok(Count { passed, failed: failed.len() as u32 })
 }
 
 /// The models of rings, events and idle under every reordering. They are compiled with other atomics, so in a
