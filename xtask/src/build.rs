@@ -8,11 +8,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
+use proto_errors::host as code;
 use proto_manifest::archive::{CONFIG, IMAGES, TABLE, Writer};
 use proto_manifest::board::{Board, BoardErrors, Machine};
 use proto_manifest::table::{Bus, Device, MAX_BYTES};
 use sha2::{Digest, Sha256};
 
+use crate::coded::OrCode;
 use crate::tool::tool;
 use crate::{pack, paths, ui};
 
@@ -146,6 +148,10 @@ pub fn subcommand(options: &Options) -> Result<()> {
 /// # Errors
 /// When a domain does not compile, the board contradicts itself, or a provisioning file has a bad name.
 pub fn build(options: &Options) -> Result<Built> {
+    make(options).or_code(code::BUILD)
+}
+
+fn make(options: &Options) -> Result<Built> {
     let board = load(options)?;
     let arch = options.arch;
     let built = layout_of(&board, arch)?;

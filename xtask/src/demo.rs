@@ -11,8 +11,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use proto_errors::host as code;
 use xtask_controller::Observed;
 
+use crate::coded::OrCode;
 use crate::console::Line;
 use crate::interrupt::Interrupt;
 use crate::qemu::{Listener, Machine, Options as MachineOptions};
@@ -116,7 +118,7 @@ fn prepare(options: &Options, stock: &Stock, site: &Site, folder: &Path) -> Resu
         return Ok(MachineOptions::direct(&built, stock));
     }
     let image = folder.join("disk.img");
-    image::make(&built, stock, Some(&site.config()), &image)?;
+    image::make(&built, stock, Some(&site.config()), &image).or_code(code::IMAGE)?;
     Ok(MachineOptions::disk(image, &built, stock))
 }
 
@@ -158,7 +160,8 @@ fn reach_all(machine: &mut Machine, site: &Site, interrupt: &Interrupt, limit: D
             if let Some(reason) = reason {
                 drop(step);
                 bail!(
-                    "{name}: {reason}\n  the controller's last events:\n{}  the device's console:\n{}",
+                    "{name}: {reason} [{}]\n  the controller's last events:\n{}  the device's console:\n{}",
+                    code::DEMO,
                     events(site),
                     machine.tail()
                 );
@@ -193,7 +196,7 @@ fn stay(machine: &mut Machine, interrupt: &Interrupt) -> Result<()> {
     println!("Ctrl-C ends it.");
     while !interrupt.pressed() {
         if let Some(reason) = machine.trouble() {
-            bail!("the device ended: {reason}\n{}", machine.tail());
+            bail!("the device ended: {reason} [{}]\n{}", code::MACHINE, machine.tail());
         }
         std::thread::sleep(Duration::from_millis(100));
     }

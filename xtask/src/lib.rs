@@ -9,6 +9,7 @@
 pub mod apt;
 pub mod bench;
 pub mod build;
+pub mod coded;
 pub mod console;
 pub mod controller;
 pub mod demo;

@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 
 use clap::{Parser, Subcommand};
+use proto_errors::host as code;
+use xtask::coded::OrCode;
 use xtask::{bench, build, controller, demo, explain, fuzz, graph, image, lint, run, setup, symbolize, test};
 
 /// Builds, runs and tests Sarsen. Each subcommand sets up what it needs by itself.
@@ -48,21 +50,21 @@ enum Command {
 fn main() -> std::process::ExitCode {
     let result = match Arguments::parse().command {
         Command::Setup(options) => setup::setup(&options),
-        Command::Build(options) => build::subcommand(&options),
-        Command::Image(options) => image::image(&options),
-        Command::Explain(options) => explain::explain(&options),
-        Command::Graph(options) => graph::graph(&options),
-        Command::Run(options) => run::run(&options),
-        Command::Controller(options) => controller::controller(&options),
-        Command::Demo(options) => demo::demo(&options),
-        Command::Test(options) => test::test(&options),
-        Command::Fuzz(options) => fuzz::fuzz(&options),
-        Command::Bench(options) => bench::bench(&options),
-        Command::Lint => lint::lint(),
-        Command::Fmt => lint::fmt(),
-        Command::Symbolize(options) => symbolize::symbolize(&options),
+        Command::Build(options) => build::subcommand(&options).or_code(code::BUILD),
+        Command::Image(options) => image::image(&options).or_code(code::IMAGE),
+        Command::Explain(options) => explain::explain(&options).or_code(code::NOT_THERE),
+        Command::Graph(options) => graph::graph(&options).or_code(code::NOT_THERE),
+        Command::Run(options) => run::run(&options).or_code(code::MACHINE),
+        Command::Controller(options) => controller::controller(&options).or_code(code::CONTROLLER),
+        Command::Demo(options) => demo::demo(&options).or_code(code::DEMO),
+        Command::Test(options) => test::test(&options).or_code(code::TESTS),
+        Command::Fuzz(options) => fuzz::fuzz(&options).or_code(code::FUZZ),
+        Command::Bench(options) => bench::bench(&options).or_code(code::BENCH),
+        Command::Lint => lint::lint().or_code(code::LINT),
+        Command::Fmt => lint::fmt().or_code(code::LINT),
+        Command::Symbolize(options) => symbolize::symbolize(&options).or_code(code::NOT_THERE),
     };
-    match result {
+    match result.or_code(code::UNEXPECTED) {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -17,6 +17,7 @@ use proto_errors::host as code;
 use serde_json::{Value, json};
 
 use crate::build::{Arch, Built};
+use crate::coded::OrCode;
 use crate::console::{Line, Speakers};
 use crate::device_tree::{self, Handover, Module};
 use crate::qmp::Qmp;
@@ -223,17 +224,18 @@ impl Machine {
                     drop(state);
                     // What follows the line tells more.
                     std::thread::sleep(Duration::from_millis(500));
-                    bail!("waited for {what}: {reason}: {}\n{}", line.text, self.tail());
+                    bail!("waited for {what}: {reason}: {} [{}]\n{}", line.text, code::MACHINE, self.tail());
                 }
             }
             if state.ended {
                 drop(state);
-                bail!("waited for {what}: QEMU ended\n{}", self.tail());
+                bail!("waited for {what}: QEMU ended [{}]\n{}", code::MACHINE, self.tail());
             }
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 drop(state);
-                bail!("waited for {what}: not seen within {} s\n{}", timeout.as_secs_f64(), self.tail());
+                let seconds = timeout.as_secs_f64();
+                bail!("waited for {what}: not seen within {seconds} s [{}]\n{}", code::MACHINE, self.tail());
             }
             state = self.log.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -278,7 +280,8 @@ impl Machine {
     /// # Errors
     /// When QEMU refuses it or has gone.
     pub fn qmp(&mut self, name: &str, arguments: Value) -> Result<Value> {
-        self.qmp.as_mut().context("QEMU's control connection is closed")?.command(name, arguments)
+        let qmp = self.qmp.as_mut().context("QEMU's control connection is closed");
+        qmp.and_then(|qmp| qmp.command(name, arguments)).or_code(code::QEMU_SILENT)
     }
 
     /// Pulls the network cable, or puts it back.

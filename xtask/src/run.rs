@@ -9,7 +9,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use proto_errors::host;
 
+use crate::coded::OrCode;
 use crate::console::Line;
 use crate::interrupt::Interrupt;
 use crate::qemu::{Boot, Listener, Machine, Options as MachineOptions};
@@ -76,7 +78,7 @@ pub fn run(options: &Options) -> Result<()> {
         (Some(image), false) => MachineOptions::disk(image.clone(), &built, &stock),
         (None, false) => {
             let image = image::default_output(&built);
-            image::make(&built, &stock, options.build.config.as_deref(), &image)?;
+            image::make(&built, &stock, options.build.config.as_deref(), &image).or_code(host::IMAGE)?;
             MachineOptions::disk(image, &built, &stock)
         }
     };

@@ -6,9 +6,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use proto_errors::host as code;
 use xtask_controller::{Bundle, Controller, EventSink, Handle, Options};
 
 use crate::build::{self, Built};
+use crate::coded::OrCode;
 use crate::paths;
 
 /// Name of the provisioned device.
@@ -70,8 +72,10 @@ impl Site {
         let state = paths::create(folder.join("controller"))?;
         let mut options = Options::new(state);
         adjust(&mut options);
-        let controller = Controller::start(options).context("cannot start the controller")?;
-        let bundle = controller.provision(DEVICE).context("cannot provision the device")?;
+        let started = Controller::start(options).context("cannot start the controller");
+        let controller = started.or_code(code::CONTROLLER)?;
+        let bundle = controller.provision(DEVICE).context("cannot provision the device");
+        let bundle = bundle.or_code(code::CONTROLLER)?;
         let site = Self { controller, bundle, folder: folder.to_owned() };
         site.bundle.write_to(&site.config())?;
         Ok(site)
@@ -93,7 +97,7 @@ impl Site {
     /// When the image is missing or the configuration is wrong.
     pub fn offer_sample(&self, built: &Built, config: &str) -> Result<()> {
         self.controller.put_content(CONTENT, &paths::read(&built.image(build::SAMPLE))?)?;
-        self.controller.set_config(config).context("the controller's configuration")?;
-        Ok(())
+        let taken = self.controller.set_config(config).context("the controller's configuration");
+        taken.map(drop).or_code(code::CONTROLLER)
     }
 }

@@ -157,9 +157,74 @@ fn every_error_and_warning_of_a_domain_has_a_code() {
             continue;
         }
         for call in complaints(&text) {
-            assert!(call.contains("[{}]") || call.contains("told("), "{path}: no code in {call}");
+            let coded = call.contains("[{}]") && names_a_code(&areas_of(&text), call);
+            assert!(coded || call.contains("told("), "{path}: no code in {call}");
             seen += 1;
         }
     }
     assert!(seen > 50, "only {seen} lines were found");
+}
+
+/// Whether a constant of an area stands in the text, or the code of an error that has one.
+fn names_a_code(areas: &BTreeMap<String, String>, text: &str) -> bool {
+    let constant = |name: &str, area: &str| {
+        let area = proto_errors::areas::ALL.iter().find(|all| all.module == area);
+        area.is_some_and(|area| {
+            area.entries.iter().any(|entry| uses(text, &format!("{name}::{}", entry.name)))
+        })
+    };
+    text.contains(".code()")
+        || areas.iter().any(|(name, area)| constant(name, area))
+        || proto_errors::areas::ALL
+            .iter()
+            .any(|area| constant(&format!("proto_errors::{}", area.module), area.module))
+}
+
+/// What stands behind each text with `[{}]` in it, to the bracket that closes the call.
+fn arguments_of_coded_texts(text: &str) -> Vec<&str> {
+    let end_of_text = |text: &str| {
+        let mut escaped = false;
+        text.bytes().position(|byte| {
+            let ends = byte == b'"' && !escaped;
+            escaped = byte == b'\\' && !escaped;
+            ends
+        })
+    };
+    text.match_indices("[{}]")
+        .filter_map(|(at, _)| {
+            let rest = &text[at..];
+            let arguments = &rest[end_of_text(rest)? + 1..];
+            Some(&arguments[..to_closing(arguments)])
+        })
+        .collect()
+}
+
+#[test]
+fn every_code_of_the_host_tool_is_a_constant_of_an_area() {
+    let mut seen = 0;
+    for (path, text) in files("xtask", &["rs"]) {
+        for arguments in arguments_of_coded_texts(&text) {
+            assert!(
+                names_a_code(&areas_of(&text), arguments),
+                "{path}: no constant of an area for `[{{}}]` in {arguments}"
+            );
+            seen += 1;
+        }
+    }
+    assert!(seen > 20, "only {seen} texts were found");
+}
+
+/// A subcommand whose errors may lack a code would end with a line that has none.
+#[test]
+fn every_subcommand_ends_with_a_code() {
+    let main = fs::read_to_string(root().join("xtask/src/main.rs")).unwrap();
+    assert!(main.contains("match result.or_code("), "the last code is given elsewhere now?");
+}
+
+#[test]
+fn what_is_no_code_is_found() {
+    let text = "use proto_errors::{host as code};\nbail!(\"a \\\" [{}]\", code::FILE); bail!(\"b [{}]\", code::NONE(1));";
+    let found: Vec<bool> =
+        arguments_of_coded_texts(text).iter().map(|behind| names_a_code(&areas_of(text), behind)).collect();
+    assert_eq!(found, [true, false]);
 }

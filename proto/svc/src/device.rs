@@ -360,6 +360,8 @@ mod tests {
             version: long(),
             app_limit_kib: u32::MAX,
             app_vcpus: u8::MAX,
+            hardware_watchdog: true,
+            reset_by_watchdog: true,
             confined: true,
         }));
         round_trip(ToControl::Refused { app, refusal: Refusal::Build, reason: long() });

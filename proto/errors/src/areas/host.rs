@@ -47,7 +47,43 @@ area! {
     FILE = "E-HOST-015",
         cause: "A file or folder cannot be read or written.",
         next: "Check that it exists, whose it is, and whether the disk is full.";
-    NOT_PINNED = "E-HOST-016",
+    BUILD = "E-HOST-016",
+        cause: "The domains, the table or the archive cannot be built.",
+        next: "Mend what the message names; `cargo xtask build` alone does the same again.";
+    IMAGE = "E-HOST-017",
+        cause: "The disk image cannot be made.",
+        next: "Mend what the message names; `cargo xtask image` alone does the same again.";
+    MACHINE = "E-HOST-018",
+        cause: "The machine in QEMU did not do what was waited for, or ended before.",
+        next: "Read the console above; codes in it tell what the system itself complains of.";
+    QEMU_SILENT = "E-HOST-019",
+        cause: "QEMU's control socket does not answer, or refuses a command.",
+        next: "See whether QEMU still runs; a busy host may need the command once more.";
+    CONTROLLER = "E-HOST-020",
+        cause: "The small controller does not start, or does not take a configuration.",
+        next: "Mend the file, folder or address that the message names.";
+    DEMO = "E-HOST-021",
+        cause: "A step of the demonstration did not happen.",
+        next: "Read the controller's events and the console with the message; `--console` shows all of it.";
+    TESTS = "E-HOST-022",
+        cause: "Tests or stories failed, or none ran where some should have.",
+        next: "Read the failures above; `cargo xtask test NAME` runs those of that name alone.";
+    FUZZ = "E-HOST-023",
+        cause: "A fuzz target failed on an input, or none ran.",
+        next: "Copy the input that is named to `tests/fuzz/corpus`, where it stays a test, and mend the decoder.";
+    LINT = "E-HOST-024",
+        cause: "The sources are not formatted, or clippy has something to say.",
+        next: "Run `cargo xtask fmt`, and mend what clippy says.";
+    BENCH = "E-HOST-025",
+        cause: "A measurement could not be made, or missed its bound.",
+        next: "See which one the message names. A busy host makes others late: measure again when it is quiet.";
+    NOT_THERE = "E-HOST-026",
+        cause: "What was asked for is not there.",
+        next: "Compare the name with those that the message or the subcommand's `--help` lists.";
+    UNEXPECTED = "E-HOST-027",
+        cause: "The host lacks something that the tool did not expect to lack.",
+        next: "Mend what the message names. If that is no help, it is an error of the tool: report it.";
+    NOT_PINNED = "E-HOST-028",
         cause: "Debian's archive has replaced a pinned package by a fix of the same series, and that was taken: signed by Debian, but not tried with the system.",
         next: "Nothing, if all works. Otherwise tell the project; `cargo xtask test`, then `cargo xtask setup --update-pins`, make the fix a pinned version.";
 }
