@@ -5,14 +5,14 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use proto_xen::{
     DomId, Errno, Gfn, PAGE_SIZE,
     hypercall::Hypercall,
-    memory::{AddToPhysmapBatch, RemoveFromPhysmap, op, space},
+    memory::{AcquireResource, AddToPhysmapBatch, RemoveFromPhysmap, op, resource, space},
 };
 
 use crate::{
-    Xen, call,
-    load::{self, Piece},
+    Xen, call, gnttab,
+    load::{self, CopyOut, Piece},
     shared::{Shared, WORDS_PER_PAGE},
-    window::Window,
+    window::{Left, Window},
 };
 
 /// Most pages of one mapping.
@@ -30,13 +30,28 @@ pub trait Foreign {
     /// `ENOSPC` if no window is free.
     fn map(&self, domain: DomId, first: Gfn, count: usize) -> Result<Self::Mapped, Errno>;
 
+    /// Maps the first page of `domain`'s grant table. While the domain does not run, what is written there
+    /// is what it grants.
+    ///
+    /// # Errors
+    /// What Xen says: `ESRCH` if there is no such domain; `ENOSPC` if no window is free.
+    fn map_grant_table(&self, domain: DomId) -> Result<Self::Mapped, Errno>;
+
+    /// Has Xen copy bytes of ours to pages that `domain` grants to us, at most [`load::MAX_COPIES`] at a time.
+    /// Each has a status of its own.
+    ///
+    /// # Errors
+    /// What Xen says of all of them together. `EINVAL` if there are too many, or if one crosses the end of a
+    /// page, ours or theirs.
+    fn copy_out(&self, domain: DomId, copies: &mut [CopyOut<'_>]) -> Result<(), Errno>;
+
     /// Writes pieces, in their order, into a domain that does not run yet.
     ///
     /// # Errors
-    /// What Xen says: `EFAULT` or `EINVAL` if a frame holds no memory, `ESRCH` if there is no such domain;
-    /// `ENOSPC` if no window is free. Some of the pieces may have been written.
+    /// As [`map_grant_table`](Self::map_grant_table) and [`copy_out`](Self::copy_out); `EFAULT` if a frame holds
+    /// no memory. Some of the pieces may have been written.
     fn load(&self, domain: DomId, pieces: &[Piece<'_>]) -> Result<(), Errno> {
-        load::by_mapping(self, domain, pieces)
+        load::by_copy(self, domain, pieces)
     }
 }
 
@@ -114,27 +129,47 @@ impl Foreign for Xen {
         Ok(mapped)
     }
 
-    fn load(&self, domain: DomId, pieces: &[Piece<'_>]) -> Result<(), Errno> {
-        load::by_copy(domain, pieces)
+    fn map_grant_table(&self, domain: DomId) -> Result<MappedForeign, Errno> {
+        let mapped = MappedForeign { window: Window::allocate(1).ok_or(Errno::ENOSPC)? };
+        let mut frame = mapped.window.first().0;
+        let mut argument = AcquireResource {
+            domid: domain.0,
+            kind: resource::GRANT_TABLE,
+            id: resource::SHARED,
+            nr_frames: 1,
+            padding: 0,
+            frame: 0,
+            frame_list: core::ptr::from_mut(&mut frame) as u64,
+        };
+        // SAFETY: the operation takes an `AcquireResource`, with a list of one frame that lives until it
+        // returns; the page appears in a window that is ours and empty.
+        unsafe { call::with(Hypercall::MemoryOp, op::ACQUIRE_RESOURCE, &mut argument) }?;
+        Ok(mapped)
+    }
+
+    fn copy_out(&self, domain: DomId, copies: &mut [CopyOut<'_>]) -> Result<(), Errno> {
+        gnttab::copy_out(domain, copies)
     }
 }
 
-impl MappedForeign {
-    /// Pages that appeared in a window by another way than [`Foreign::map`].
-    pub(crate) const fn of(window: Window) -> Self {
-        Self { window }
+/// Takes all pages out of a window. False if Xen refused one of them.
+pub(crate) fn unmap(window: &Window) -> bool {
+    let mut all = true;
+    for index in 0..window.pages() {
+        let gpfn = window.first().0 + index as u64;
+        let mut argument = RemoveFromPhysmap { domid: DomId::SELF.0, padding: [0; 3], gpfn };
+        // SAFETY: the operation takes a `RemoveFromPhysmap`; the page leaves a window that nobody refers to
+        // any more.
+        let removed = unsafe { call::with(Hypercall::MemoryOp, op::REMOVE_FROM_PHYSMAP, &mut argument) };
+        // A frame that was not mapped yet, or was removed before, answers that there is nothing.
+        all &= matches!(removed, Ok(_) | Err(Errno::ENOENT));
     }
+    all
 }
 
 impl Drop for MappedForeign {
     fn drop(&mut self) {
-        for index in 0..self.window.pages() {
-            let gpfn = self.window.first().0 + index as u64;
-            let mut argument = RemoveFromPhysmap { domid: DomId::SELF.0, padding: [0; 3], gpfn };
-            // SAFETY: the operation takes a `RemoveFromPhysmap`; the page leaves a window that nobody
-            // refers to any more. Frames that were not mapped yet answer with an error.
-            let _ = unsafe { call::with(Hypercall::MemoryOp, op::REMOVE_FROM_PHYSMAP, &mut argument) };
-        }
+        self.window.vacate(Left::Foreign);
     }
 }
 

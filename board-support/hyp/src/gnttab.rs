@@ -10,7 +10,7 @@ use core::{
 };
 
 use proto_xen::{
-    Dfn, DomId, Errno, Gfn, Gref, PAGE_SHIFT,
+    Dfn, DomId, Errno, Gfn, Gref, PAGE_SHIFT, PAGE_SIZE,
     grant_table::{
         self, Copy, CopyEnd, ENTRIES_PER_FRAME, GrantStatus, MapGrantRef, RESERVED, UnmapGrantRef,
         copy_flags, flags, map_flags, op,
@@ -21,8 +21,9 @@ use spin::Mutex;
 
 use crate::{
     Xen, call,
+    load::{CopyOut, MAX_COPIES},
     shared::{Shared, WORDS_PER_PAGE},
-    window::Window,
+    window::{Left, Window},
 };
 
 pub mod order;
@@ -215,15 +216,24 @@ impl Shared for MappedGrant {
 
 impl Drop for MappedGrant {
     fn drop(&mut self) {
-        let mut argument = UnmapGrantRef {
-            host_addr: self.window.base().0,
-            handle: self.handle,
-            ..UnmapGrantRef::default()
-        };
-        // SAFETY: the operation takes `UnmapGrantRef`s, here one; the page leaves a window that
-        // nobody refers to any more, for `words` borrows from `self`.
-        let _ = unsafe { grant_op(op::UNMAP_GRANT_REF, &mut argument) };
+        self.window.vacate(Left::Grant(self.handle));
     }
+}
+
+/// Takes a granted page out of its window. False if Xen refuses.
+pub(crate) fn unmap(window: &Window, handle: u32) -> bool {
+    let mut argument = UnmapGrantRef { host_addr: window.base().0, handle, ..UnmapGrantRef::default() };
+    // SAFETY: the operation takes `UnmapGrantRef`s, here one; the page leaves a window that nobody refers to
+    // any more.
+    let done = unsafe { grant_op(op::UNMAP_GRANT_REF, &mut argument) };
+    done.is_ok() && GrantStatus(argument.status) == GrantStatus::OKAY
+}
+
+/// References that are in use, but for those that Xen keeps.
+#[must_use]
+pub fn references_in_use() -> usize {
+    let used = TABLE.lock().used.iter().map(|word| word.count_ones() as usize).sum::<usize>();
+    used.saturating_sub(RESERVED as usize)
 }
 
 /// A grant table operation on one structure.
@@ -236,14 +246,44 @@ unsafe fn grant_op<T>(op: u64, argument: &mut T) -> Result<u64, Errno> {
     Errno::check(unsafe { call::raw(Hypercall::GrantTableOp, [op, address, 1, 0, 0]) })
 }
 
-/// Copies between pages, each with a result of its own in `status`.
-///
-/// # Safety
-/// Each end that is a frame of ours lies within memory of ours that may be read or written so.
-pub(crate) unsafe fn copy(copies: &mut [Copy]) -> Result<(), Errno> {
-    let (address, count) = (copies.as_mut_ptr() as u64, copies.len() as u64);
-    // SAFETY: `count` structures at `address`, ours for the call; the rest is the caller's.
-    Errno::check(unsafe { call::raw(Hypercall::GrantTableOp, [op::COPY, address, count, 0, 0]) }).map(drop)
+/// As [`Foreign::copy_out`](crate::Foreign::copy_out).
+pub(crate) fn copy_out(domain: DomId, copies: &mut [CopyOut<'_>]) -> Result<(), Errno> {
+    let mut arguments = [Copy::default(); MAX_COPIES];
+    let arguments = arguments.get_mut(..copies.len()).ok_or(Errno::EINVAL)?;
+    for (argument, copy) in arguments.iter_mut().zip(&*copies) {
+        if !copy.is_within_pages() {
+            return Err(Errno::EINVAL);
+        }
+        let from = copy.bytes.as_ptr() as u64;
+        *argument = Copy {
+            // Our memory is mapped one to one, so an address names its frame.
+            source: CopyEnd {
+                reference: from >> PAGE_SHIFT,
+                domid: DomId::SELF.0,
+                offset: (from as usize % PAGE_SIZE) as u16,
+                padding: 0,
+            },
+            dest: CopyEnd {
+                reference: copy.reference.0.into(),
+                domid: domain.0,
+                offset: copy.offset,
+                padding: 0,
+            },
+            // At most a page.
+            length: copy.bytes.len() as u16,
+            flags: copy_flags::DEST_GREF,
+            status: GrantStatus::OKAY.0,
+            padding: 0,
+        };
+    }
+    let (address, count) = (arguments.as_mut_ptr() as u64, arguments.len() as u64);
+    // SAFETY: `count` structures at `address`, ours for the call. Every source lies within one page of ours
+    // (checked above) and is borrowed; the destinations are another domain's.
+    Errno::check(unsafe { call::raw(Hypercall::GrantTableOp, [op::COPY, address, count, 0, 0]) })?;
+    for (argument, copy) in arguments.iter().zip(copies) {
+        copy.status = GrantStatus(argument.status);
+    }
+    Ok(())
 }
 
 impl Grants for Xen {

@@ -6,7 +6,7 @@
 //! answers every call with `ENOSYS`.
 //!
 //! Unsafe lives here for three dangers: the trap ([`call`]), memory that another domain may write
-//! ([`shared`], [`gnttab`], [`foreign`], [`load`]), and the frames at which such memory appears ([`window`]).
+//! ([`shared`], [`gnttab`], [`foreign`]), and the frames at which such memory appears ([`window`]).
 //!
 //! Trust: Xen. What Xen returns about other domains is taken as Xen says it; what other domains
 //! wrote is only handed out as atomics or copies.
@@ -39,7 +39,7 @@ pub use evtchn::EventChannels;
 pub use foreign::{Foreign, ForeignPages};
 pub use gnttab::{Access, CopyError, DeviceGrants, GrantError, Grants};
 pub use hvm::HvmParams;
-pub use load::Piece;
+pub use load::{CopyOut, Piece};
 pub use memory::{Memory, Populate};
 pub use physdev::Physdev;
 pub use platform::Machine;

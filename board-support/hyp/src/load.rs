@@ -10,18 +10,11 @@
 use core::sync::atomic::Ordering;
 
 use proto_xen::{
-    DomId, Errno, Gaddr, Gfn, PAGE_SHIFT, PAGE_SIZE,
-    grant_table::{Copy, CopyEnd, GrantStatus, RESERVED, copy_flags, flags},
-    hypercall::Hypercall,
-    memory::{AcquireResource, op, resource},
+    DomId, Errno, Gaddr, Gfn, Gref, PAGE_SIZE,
+    grant_table::{GrantStatus, RESERVED, flags},
 };
 
-use crate::{
-    call,
-    foreign::{Foreign, ForeignPages, MAX_PAGES, MappedForeign},
-    gnttab,
-    window::Window,
-};
+use crate::foreign::{Foreign, ForeignPages};
 
 /// Bytes for a domain, and zeros behind them.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +25,32 @@ pub struct Piece<'a> {
     pub bytes: &'a [u8],
     /// Length with the zeros, in bytes. One below that of `bytes` asks for no zeros.
     pub length: u64,
+}
+
+/// Bytes of ours for a page that another domain grants to us.
+#[derive(Clone, Copy, Debug)]
+pub struct CopyOut<'a> {
+    /// The bytes, which lie within one page of ours.
+    pub bytes: &'a [u8],
+    /// By which reference the page is granted.
+    pub reference: Gref,
+    /// Where in that page they go.
+    pub offset: u16,
+    /// What Xen says of it.
+    pub status: GrantStatus,
+}
+
+impl CopyOut<'_> {
+    const NOTHING: Self = Self { bytes: &[], reference: Gref(0), offset: 0, status: GrantStatus::OKAY };
+
+    /// Whether it crosses the end of no page, ours or theirs.
+    #[must_use]
+    pub fn is_within_pages(&self) -> bool {
+        let fits = |offset: usize| self.bytes.len() <= PAGE_SIZE - offset;
+        usize::from(self.offset) < PAGE_SIZE
+            && fits(self.offset.into())
+            && fits(self.bytes.as_ptr() as usize % PAGE_SIZE)
+    }
 }
 
 /// What is written in a row.
@@ -81,7 +100,7 @@ fn parts<'a>(pieces: &'a [Piece<'a>]) -> impl Iterator<Item = Part<'a>> {
     })
 }
 
-impl Source<'_> {
+impl<'a> Source<'a> {
     fn length(self) -> usize {
         match self {
             Self::Bytes(bytes) => bytes.len(),
@@ -90,122 +109,62 @@ impl Source<'_> {
     }
 
     /// Where they lie in our memory.
-    fn address(self) -> u64 {
+    fn bytes(self) -> &'a [u8] {
         match self {
-            Self::Bytes(bytes) => bytes.as_ptr() as u64,
-            Self::Zeros(_) => ZEROS.0.as_ptr() as u64,
+            Self::Bytes(bytes) => bytes,
+            Self::Zeros(count) => &ZEROS.0[..count],
         }
     }
-}
-
-/// Writes pieces through mappings: for an implementation to which a mapping costs little.
-///
-/// # Errors
-/// As [`Foreign::map`].
-pub fn by_mapping<F: Foreign + ?Sized>(hyp: &F, domain: DomId, pieces: &[Piece<'_>]) -> Result<(), Errno> {
-    for piece in pieces {
-        let length = piece.length.max(piece.bytes.len() as u64);
-        let mut parts = parts(core::slice::from_ref(piece)).peekable();
-        let last = Gaddr(piece.at.0 + length).0.div_ceil(PAGE_SIZE as u64);
-        let mut first = piece.at.frame();
-        while first.0 < last {
-            // At most `MAX_PAGES`.
-            let count = (last - first.0).min(MAX_PAGES as u64) as usize;
-            let mapped = hyp.map(domain, first, count)?;
-            let end = first.plus(count as u64);
-            while let Some(part) = parts.next_if(|part| part.frame < end) {
-                let offset = (part.frame.0 - first.0) as usize * PAGE_SIZE + part.offset;
-                match part.source {
-                    Source::Bytes(bytes) => mapped.write(offset, bytes),
-                    Source::Zeros(count) => mapped.write(offset, &ZEROS.0[..count]),
-                }
-            }
-            first = end;
-        }
-    }
-    Ok(())
 }
 
 /// Copies of one hypercall, each by a grant of its own.
-const BATCH: usize = 64;
+pub const MAX_COPIES: usize = 64;
 
 /// The first page of the grant table of a domain that does not run, in our memory.
-struct TheirTable {
-    page: MappedForeign,
-}
+struct TheirTable<M: ForeignPages>(M);
 
-impl TheirTable {
-    fn map(domain: DomId) -> Result<Self, Errno> {
-        let window = Window::allocate(1).ok_or(Errno::ENOSPC)?;
-        let mut frame = window.first().0;
-        let mut argument = AcquireResource {
-            domid: domain.0,
-            kind: resource::GRANT_TABLE,
-            id: resource::SHARED,
-            nr_frames: 1,
-            padding: 0,
-            frame: 0,
-            frame_list: core::ptr::from_mut(&mut frame) as u64,
-        };
-        // SAFETY: the operation takes an `AcquireResource`, with a list of one frame that lives until it
-        // returns; the page appears in a window that is ours and empty.
-        unsafe { call::with(Hypercall::MemoryOp, op::ACQUIRE_RESOURCE, &mut argument) }?;
-        Ok(Self { page: MappedForeign::of(window) })
-    }
-
+impl<M: ForeignPages> TheirTable<M> {
     /// The two words of an entry: flags and domid, then the frame.
     fn set(&self, index: usize, (first, frame): (u32, u32)) {
-        let words = self.page.page(0);
+        let words = self.0.page(0);
         let at = (RESERVED as usize + index) * 2;
         words[at + 1].store(frame, Ordering::Relaxed);
         gnttab::order::publish(&words[at], first);
     }
 }
 
-impl Drop for TheirTable {
+impl<M: ForeignPages> Drop for TheirTable<M> {
     fn drop(&mut self) {
-        (0..BATCH).for_each(|index| self.set(index, (flags::INVALID.into(), 0)));
+        (0..MAX_COPIES).for_each(|index| self.set(index, (flags::INVALID.into(), 0)));
     }
 }
 
 /// Writes pieces by grant copy. `EFAULT` if a frame of theirs holds no memory.
-pub(crate) fn by_copy(domain: DomId, pieces: &[Piece<'_>]) -> Result<(), Errno> {
-    let table = TheirTable::map(domain)?;
+pub(crate) fn by_copy<F: Foreign + ?Sized>(
+    hyp: &F,
+    domain: DomId,
+    pieces: &[Piece<'_>],
+) -> Result<(), Errno> {
+    let table = TheirTable(hyp.map_grant_table(domain)?);
     let permit = u32::from(flags::PERMIT_ACCESS) | u32::from(DomId::DOM0.0) << 16;
     let mut parts = parts(pieces).peekable();
     while parts.peek().is_some() {
-        let mut copies = [Copy::default(); BATCH];
+        let mut copies = [CopyOut::NOTHING; MAX_COPIES];
         let mut count = 0;
-        for (index, part) in parts.by_ref().take(BATCH).enumerate() {
+        for (index, part) in parts.by_ref().take(MAX_COPIES).enumerate() {
             let frame = u32::try_from(part.frame.0).map_err(|_| Errno::ERANGE)?;
             table.set(index, (permit, frame));
-            let from = part.source.address();
-            copies[index] = Copy {
-                // Our memory is mapped one to one, so an address names its frame.
-                source: CopyEnd {
-                    reference: from >> PAGE_SHIFT,
-                    domid: DomId::SELF.0,
-                    offset: (from as usize % PAGE_SIZE) as u16,
-                    padding: 0,
-                },
-                dest: CopyEnd {
-                    reference: (RESERVED as usize + index) as u64,
-                    domid: domain.0,
-                    offset: part.offset as u16,
-                    padding: 0,
-                },
-                // At most a page.
-                length: part.source.length() as u16,
-                flags: copy_flags::DEST_GREF,
-                status: GrantStatus::OKAY.0,
-                padding: 0,
+            copies[index] = CopyOut {
+                bytes: part.source.bytes(),
+                reference: Gref(RESERVED + index as u32),
+                // Within a page.
+                offset: part.offset as u16,
+                status: GrantStatus::OKAY,
             };
             count = index + 1;
         }
-        // SAFETY: every source lies within bytes that the caller lends for the call, or the page of zeros;
-        // the destinations are pages of a domain that does not run.
-        unsafe { gnttab::copy(&mut copies[..count]) }?;
-        if copies[..count].iter().any(|copy| GrantStatus(copy.status) != GrantStatus::OKAY) {
+        hyp.copy_out(domain, &mut copies[..count])?;
+        if copies[..count].iter().any(|copy| copy.status != GrantStatus::OKAY) {
             return Err(Errno::EFAULT);
         }
     }
@@ -226,7 +185,7 @@ mod tests {
         for part in parts(pieces) {
             let length = part.source.length();
             assert!(length > 0 && part.offset + length <= PAGE_SIZE, "within one page of theirs");
-            let ours = part.source.address() as usize;
+            let ours = part.source.bytes().as_ptr() as usize;
             assert_eq!(ours / PAGE_SIZE, (ours + length - 1) / PAGE_SIZE, "within one page of ours");
             let at = part.frame.0 as usize * PAGE_SIZE + part.offset;
             match part.source {
@@ -255,6 +214,17 @@ mod tests {
             let piece = Piece { at: Gaddr(at as u64), bytes, length };
             assert_eq!(written(&[piece]), expected, "{at:#x}: {count} of {length}");
         }
+    }
+
+    #[test]
+    fn a_copy_stays_within_a_page_on_both_sides() {
+        let page = &ZEROS.0;
+        let within = |bytes, offset| CopyOut { bytes, offset, ..CopyOut::NOTHING }.is_within_pages();
+        assert!(within(page, 0) && within(&page[4095..], 4095));
+        assert!(!within(page, 1) && !within(&page[..1], 4096));
+        let text: Vec<u8> = vec![0; 2 * PAGE_SIZE];
+        let our_end = PAGE_SIZE - text.as_ptr() as usize % PAGE_SIZE;
+        assert!(within(&text[our_end - 1..our_end], 0) && !within(&text[our_end - 1..=our_end], 0));
     }
 
     #[test]

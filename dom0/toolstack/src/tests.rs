@@ -224,11 +224,9 @@ fn a_driver_domain_is_built_and_ended_in_this_order() {
             "command 0x0406",
             "alloc_unbound d1 for d0",
             "bind_interdomain d1",
-            "map d1 0x3fe+0x2",
-            "map d1 0x100+0x1",
-            "map d1 0x102+0x2",
-            "map d1 0x3fc+0x1",
-            "map d1 0x3fd+0x1",
+            "acquire the grants of d1",
+            "copy to d1",
+            "unmap of d1",
             "context d1",
             "unpause d1",
             "pause d1",
@@ -254,13 +252,17 @@ fn with_each_call_failing(ground: &Ground, what: &str, mut work: impl FnMut() ->
         ground.restart(Some(Fault::nth(after)));
         let worked = work();
         let failed = ground.failed_call();
+        // What Xen refused to unmap is kept until the next mapping.
+        let unmapping = failed.as_ref().is_some_and(|call| call.starts_with("unmap of"));
+        assert!(ground.left_mapped(DomId::DOM0) <= usize::from(unmapping), "{what}: {failed:?}");
+        ground.retry_unmapping();
         ground.assert_clean(&std::format!("{what}: {failed:?}"));
         let Some(call) = failed else {
             assert!(worked, "{what}: it fails by itself");
             break;
         };
         // Undoing goes on whatever happens, and says nothing of it.
-        let undoing = ["pause", "close", "unbind", "unmap_pirq", "deassign", "destroy"];
+        let undoing = ["pause", "close", "unbind", "unmap", "deassign", "destroy"];
         assert_eq!(worked, undoing.iter().any(|word| call.starts_with(word)), "{what}: {call}");
         failures += 1;
     }
@@ -271,7 +273,7 @@ fn with_each_call_failing(ground: &Ground, what: &str, mut work: impl FnMut() ->
 fn a_failure_at_any_call_leaves_nothing() {
     let (ground, mut builder) = usual();
     let failures = with_each_call_failing(ground, "services", || boot(&mut builder).is_ok());
-    assert!(failures > 50, "{failures}");
+    assert!(failures > 40, "{failures}");
     // One alone, as after its death.
     let (ground, mut builder) = usual();
     let failures = with_each_call_failing(ground, "net", || {

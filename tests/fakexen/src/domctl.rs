@@ -130,6 +130,7 @@ impl Domctl for Domain {
         let dom = state.domain_mut(domain)?;
         assert!(dom.context.is_some(), "{domain} is let run without a CPU state");
         assert!(dom.vcpus, "{domain} is let run without a vCPU");
+        assert!(dom.grants_nothing(), "{domain} is let run with grants in its table that dom0 wrote");
         dom.pauses = dom.pauses.checked_sub(1).ok_or(Errno::EINVAL)?;
         dom.refresh();
         Ok(())
@@ -379,12 +380,12 @@ impl Sysctl for Domain {
 
 impl Interfaces for Domain {
     fn speaks_domctl(&self, version: u32) -> Result<bool, Errno> {
-        let state = self.state();
-        if self.id() == DomId::DOM0 { Ok(version == state.machine.domctl_version) } else { Err(Errno::EPERM) }
+        let state = self.privileged(Call::Version, || format!("domctl version {version:#x}"))?;
+        Ok(version == state.machine.domctl_version)
     }
 
     fn speaks_sysctl(&self, version: u32) -> Result<bool, Errno> {
-        let state = self.state();
-        if self.id() == DomId::DOM0 { Ok(version == state.machine.sysctl_version) } else { Err(Errno::EPERM) }
+        let state = self.privileged(Call::Version, || format!("sysctl version {version:#x}"))?;
+        Ok(version == state.machine.sysctl_version)
     }
 }

@@ -43,10 +43,16 @@ pub enum Call {
     Unbind,
     /// `XEN_SYSCTL_physinfo`.
     Physinfo,
+    /// A domctl or sysctl of some version, to see whether Xen speaks it.
+    Version,
     /// `XENMEM_populate_physmap`.
     Populate,
     /// `XENMEM_add_to_physmap_batch` of foreign pages.
     MapForeign,
+    /// `XENMEM_remove_from_physmap` of a foreign page.
+    UnmapForeign,
+    /// `XENMEM_acquire_resource` of a grant table.
+    AcquireResource,
     /// `HVMOP_set_param`.
     SetParam,
     /// `HVMOP_get_param`.
@@ -69,6 +75,8 @@ pub enum Call {
     UnmapPirq,
     /// `GNTTABOP_map_grant_ref`.
     MapGrant,
+    /// `GNTTABOP_unmap_grant_ref`.
+    UnmapGrant,
     /// `GNTTABOP_copy`.
     CopyGrant,
     /// `CONSOLEIO_write`.
@@ -130,6 +138,11 @@ impl Record {
     /// Forgets everything, and records from now on.
     pub(crate) fn restart(&mut self, fault: Option<Fault>) {
         *self = Self { texts: Some(Vec::new()), fault, hit: None };
+    }
+
+    /// Has a call fail, without a record: for runs that make very many.
+    pub(crate) fn fail(&mut self, fault: Fault) {
+        *self = Self { texts: None, fault: Some(fault), hit: None };
     }
 
     /// Notes something that is no call, such as a write to a device.

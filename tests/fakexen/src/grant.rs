@@ -1,17 +1,18 @@
 //! Grants, of version 1.
 
-use board_support_hyp::{Access, CopyError, DeviceGrants, GrantError, Grants, Shared};
+use board_support_hyp::{Access, CopyError, CopyOut, DeviceGrants, GrantError, Grants, Shared};
 use core::sync::atomic::Ordering;
 use proto_xen::{
     Dfn, DomId, Gfn, Gref,
-    grant_table::{ENTRIES_PER_FRAME, GrantStatus, RESERVED},
+    grant_table::{ENTRIES_PER_FRAME, GrantStatus, RESERVED, flags},
 };
 use std::{fmt, rc::Rc};
 
 use crate::{
     fault::Call,
+    foreign::Left,
     page::{Frame, View, Words},
-    world::{Domain, State, World},
+    world::{Dom, Domain, State, World},
 };
 
 /// What Xen answers for a reference that is unused, another's, or only for reading.
@@ -94,8 +95,11 @@ impl Drop for MappedGrant {
     fn drop(&mut self) {
         let domain = self.view.viewer();
         if domain.runs() && !std::thread::panicking() {
-            let unmapped = domain.unmap_behind(self.handle);
-            assert_eq!(unmapped, Ok(()), "{} unmaps handle {} twice", domain.id(), self.handle);
+            match domain.unmap_by_call(self.handle) {
+                Ok(()) => {}
+                Err(GrantError::Call(_)) => domain.park(Left::Grant(self.handle)),
+                Err(_) => panic!("{} unmaps handle {} twice", domain.id(), self.handle),
+            }
         }
     }
 }
@@ -107,6 +111,24 @@ impl Domain {
     /// `GNTST_bad_handle` if nothing of that number is mapped.
     pub fn unmap_behind(&self, handle: u32) -> Result<(), GrantStatus> {
         self.state().unmap_grant(self.id(), handle)
+    }
+
+    /// Unmaps a grant by a call.
+    pub(crate) fn unmap_by_call(&self, handle: u32) -> Result<(), GrantError> {
+        let text = || format!("unmap_grant {handle}");
+        let mut state = self.call(Call::UnmapGrant, text).map_err(GrantError::Call)?;
+        state.unmap_grant(self.id(), handle).map_err(GrantError::Status)
+    }
+
+    /// Copies bytes of ours to a page that we are granted.
+    pub(crate) fn copy_one(&self, state: &State, granter: DomId, copy: &CopyOut<'_>) -> GrantStatus {
+        match self.granted(state, granter, copy.reference, Access::ReadWrite) {
+            Ok(frame) => {
+                write_bytes(frame.words(), copy.offset.into(), copy.bytes);
+                GrantStatus::OKAY
+            }
+            Err(status) => status,
+        }
     }
 
     fn granted(
@@ -122,8 +144,11 @@ impl Domain {
             return Err(GrantStatus::BAD_GREF);
         }
         // Xen tells no difference between a reference that is unused, another's, or only for reading.
-        let entry = dom.grants.get(&reference.0).ok_or(GENERAL_ERROR)?;
-        let (to, gfn, allowed) = entry.offer.ok_or(GENERAL_ERROR)?;
+        let offered = match dom.grants.get(&reference.0) {
+            Some(entry) => entry.offer,
+            None => dom.written_grant(reference),
+        };
+        let (to, gfn, allowed) = offered.ok_or(GENERAL_ERROR)?;
         if to != self.id() || (access == Access::ReadWrite && allowed == Access::ReadOnly) {
             return Err(GENERAL_ERROR);
         }
@@ -149,6 +174,26 @@ impl Domain {
     fn table_index(state: &State, id: DomId, reference: Gref) -> Result<u32, GrantError> {
         let entries = state.domains.get(&id).map_or(0, |dom| dom.grant_frames * ENTRIES_PER_FRAME);
         if (RESERVED..entries).contains(&reference.0) { Ok(reference.0) } else { Err(GrantError::OutOfRange) }
+    }
+}
+
+impl Dom {
+    /// What dom0 wrote into the first page of the table before the domain ran.
+    fn written_grant(&self, reference: Gref) -> Option<(DomId, Gfn, Access)> {
+        let words = self.grant_table.as_ref()?.words();
+        let word = |index: usize| words.get(index).map(|word| word.load(Ordering::Acquire));
+        let at = reference.0 as usize * 2;
+        let (first, frame) = (word(at)?, word(at + 1)?);
+        let (marks, to) = (first as u16, DomId((first >> 16) as u16));
+        assert!(marks == 0 || reference.0 >= RESERVED, "reference {} is one that Xen keeps", reference.0);
+        // The two low bits say what an entry is.
+        let access = if marks & flags::READONLY == 0 { Access::ReadWrite } else { Access::ReadOnly };
+        (marks & 3 == flags::PERMIT_ACCESS).then_some((to, Gfn(frame.into()), access))
+    }
+
+    /// Whether a page that dom0 wrote as the table grants nothing.
+    pub(crate) fn grants_nothing(&self) -> bool {
+        (0..ENTRIES_PER_FRAME).all(|reference| self.written_grant(Gref(reference)).is_none())
     }
 }
 
@@ -222,6 +267,7 @@ impl Grants for Domain {
     }
 
     fn map(&self, granter: DomId, reference: Gref, access: Access) -> Result<MappedGrant, GrantError> {
+        self.retry_unmapping();
         let text = || format!("map_grant {granter} reference {}", reference.0);
         let mut state = self.call(Call::MapGrant, text).map_err(GrantError::Call)?;
         let frame = self.granted(&state, granter, reference, access).map_err(GrantError::Status)?;
@@ -236,7 +282,7 @@ impl Grants for Domain {
         frame.mapped.set(frame.mapped.get() + 1);
         dom.maptrack.insert(handle, MapTrack { granter, reference: reference.0, frame: frame.clone() });
         let entry = state.domains.get_mut(&granter).and_then(|dom| dom.grants.get_mut(&reference.0));
-        entry.expect("looked at above").mapped += 1;
+        entry.expect("only dom0 writes tables of others, and it maps nothing by them").mapped += 1;
         drop(state);
         Ok(MappedGrant { view: View::new(frame, self.clone()), handle })
     }

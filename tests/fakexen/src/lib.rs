@@ -23,7 +23,9 @@
 //! - a mapping that is used after it was undone;
 //! - a domain that is destroyed with a device or with interrupts of one;
 //! - a device that changes hands without a reset, or whose MSI-X table a domain could write;
-//! - a domain that is let run without a CPU state, or that is given the same frame twice.
+//! - a domain that is let run without a CPU state, or with grants that dom0 wrote into its table, or that is
+//!   given the same frame twice; a grant table that dom0 maps while its domain runs;
+//! - a copy that crosses the end of a page.
 //!
 //! A domain that does not run does nothing: what its code still holds when a test drops it (ports, mapped
 //! pages, channels) has no effect, as when a real domain dies in the middle of a sentence. Its pages stay as

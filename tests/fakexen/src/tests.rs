@@ -1,8 +1,8 @@
 //! What the fake answers, and what it does not let pass.
 
 use board_support_hyp::{
-    Access, Clock, Domctl, EventChannels, Foreign, GrantError, Grants, HvmParams, Interfaces, Pages,
-    Populate, Shared, Sysctl, Wait, wait,
+    Access, Clock, CopyOut, Domctl, EventChannels, Foreign, ForeignPages, GrantError, Grants, HvmParams,
+    Interfaces, Pages, Piece, Populate, Shared, Sysctl, Wait, wait,
 };
 use core::{
     cell::Cell,
@@ -126,6 +126,79 @@ fn what_is_mapped_keeps_a_dead_domain() {
     assert!(!world.exists(ALICE) && is_raised(&dom0, deaths));
     drop(page);
     assert_eq!(world.census().mapped_foreign, 0);
+}
+
+/// A domain of two pages that does not run, and can.
+fn unborn(world: &World) -> DomId {
+    let dom0 = world.dom0();
+    let id = dom0.create_domain(&description()).unwrap();
+    dom0.set_max_vcpus(id, 1).unwrap();
+    dom0.set_max_mem(id, 8).unwrap();
+    assert_eq!(dom0.populate(id, &[Gfn(3), Gfn(4)], 0), Ok(2));
+    // A header and an end.
+    dom0.set_hvm_context(id, &[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+    id
+}
+
+#[test]
+fn dom0_writes_into_a_domain_by_grants_that_it_writes_itself() {
+    let world = World::new();
+    let (dom0, before) = (world.dom0(), world.census());
+    let id = unborn(&world);
+    let text: Vec<u8> = (0..5000).map(|byte| byte as u8).collect();
+    let pieces = [Piece { at: Gfn(3).base(), bytes: &text, length: 6000 }];
+    world.restart(None);
+    dom0.load(id, &pieces).unwrap();
+    assert_eq!(world.calls(), ["acquire the grants of d1", "copy to d1", "unmap of d1"]);
+    assert_eq!(world.read(id, 3 << 12, 5000), text);
+    assert_eq!(world.read(id, (3 << 12) + 5000, 1001), [vec![0; 1000], vec![0xdd]].concat());
+    let nothing = [Piece { at: Gfn(5).base(), bytes: &text[..1], length: 1 }];
+    assert_eq!(dom0.load(id, &nothing), Err(Errno::EFAULT), "there is no memory");
+    assert_eq!(dom0.load(DomId(9), &pieces), Err(Errno::ESRCH));
+    let mut copy =
+        [CopyOut { bytes: &text[..1], reference: proto_xen::Gref(8), offset: 0, status: GrantStatus::OKAY }];
+    dom0.copy_out(id, &mut copy).unwrap();
+    assert_eq!(copy[0].status, grant::GENERAL_ERROR, "the grants are taken back");
+    dom0.unpause(id).unwrap();
+    must_panic("while it runs", || drop(dom0.map_grant_table(id)));
+    dom0.destroy_domain(id).unwrap();
+    assert_eq!(world.census(), before);
+}
+
+#[test]
+fn grants_that_dom0_leaves_in_a_table_are_seen() {
+    let world = World::new();
+    let id = unborn(&world);
+    let dom0 = world.dom0();
+    let table = dom0.map_grant_table(id).unwrap();
+    // Reference 8, for dom0, for reading and writing.
+    table.page(0)[16].store(1, Relaxed);
+    drop(table);
+    must_panic("with grants in its table", || dom0.unpause(id).unwrap());
+}
+
+#[test]
+fn what_cannot_be_unmapped_is_kept_and_tried_again() {
+    let (world, alice, bob) = two();
+    let (dom0, before) = (world.dom0(), world.census());
+    let page = Pages::allocate(&alice).unwrap();
+    let gref = Grants::allocate(&alice).unwrap();
+    alice.offer(gref, BOB, alice.gfn(&page), Access::ReadWrite).unwrap();
+    let mapped = Grants::map(&bob, ALICE, gref, Access::ReadWrite).unwrap();
+    world.restart(Some(Fault::nth(0).of(Call::UnmapGrant)));
+    drop(mapped);
+    assert_eq!((world.left_mapped(BOB), alice.end(gref)), (1, Err(GrantError::StillMapped)));
+    // The next mapping tries again first.
+    assert!(Grants::map(&bob, ALICE, Gref(9), Access::ReadOnly).is_err());
+    assert_eq!((world.left_mapped(BOB), alice.end(gref)), (0, Ok(())));
+    drop(page);
+
+    let foreign = Foreign::map(&dom0, ALICE, Gfn(0), 3).unwrap();
+    world.restart(Some(Fault::nth(1).of(Call::UnmapForeign)));
+    drop(foreign);
+    assert_eq!((world.left_mapped(DomId::DOM0), world.census().mapped_foreign), (1, 1));
+    world.retry_unmapping();
+    assert_eq!((world.left_mapped(DomId::DOM0), world.census()), (0, before));
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::{
     console::ConsoleState,
     event::PortState,
     fault::{Call, Fault, Record},
+    foreign::LeftMapped,
     grant::{Entry, MapTrack, read_bytes},
     memory::FreeMemory,
     page::Frame,
@@ -111,6 +112,10 @@ pub(crate) struct Dom {
     pub(crate) ports: BTreeMap<Port, PortState>,
     pub(crate) grant_frames: u32,
     pub(crate) grants: BTreeMap<u32, Entry>,
+    /// The first page of its grant table, once dom0 has asked for it.
+    pub(crate) grant_table: Option<Rc<Frame>>,
+    /// What it could not unmap.
+    pub(crate) left_mapped: LeftMapped,
     pub(crate) max_maptrack: usize,
     pub(crate) maptrack: BTreeMap<u32, MapTrack>,
     pub(crate) next_handle: u32,
@@ -146,6 +151,8 @@ impl Dom {
             ports: BTreeMap::new(),
             grant_frames: 4,
             grants: BTreeMap::new(),
+            grant_table: None,
+            left_mapped: LeftMapped::new(),
             max_maptrack: 2048,
             maptrack: BTreeMap::new(),
             next_handle: 0,
@@ -173,7 +180,8 @@ impl State {
         let mapped = dom.frames.iter().filter(|(_, frame)| frame.mapped.get() > 0);
         let keep = mapped.map(|(&gfn, frame)| (gfn, frame.clone())).collect();
         let freed = core::mem::replace(&mut dom.frames, keep);
-        let gone = dom.frames.is_empty();
+        let gone =
+            dom.frames.is_empty() && dom.grant_table.as_ref().is_none_or(|page| page.mapped.get() == 0);
         for frame in freed.into_values().filter(|frame| frame.mapped.get() == 0) {
             self.take_frame(frame);
         }
@@ -286,6 +294,11 @@ impl World {
         self.state_mut().record.restart(fault);
     }
 
+    /// Has one of the calls that follow fail, and records none of them: for runs that make very many.
+    pub fn fail(&self, fault: Fault) {
+        self.state_mut().record.fail(fault);
+    }
+
     /// The calls since [`Self::restart`], a line each. Writes to the network card's command, MSI-X control and
     /// reset are among them.
     #[must_use]
@@ -293,7 +306,7 @@ impl World {
         self.state().record.texts.clone().unwrap_or_default()
     }
 
-    /// The call that failed on purpose since [`Self::restart`], if it came to that.
+    /// The call that failed on purpose since [`Self::restart`] or [`Self::fail`], if it came to that.
     #[must_use]
     pub fn failed_call(&self) -> Option<String> {
         self.state().record.hit.clone()
