@@ -27,6 +27,9 @@ pub async fn look<L: Line>(line: &L) {
     poll_fn(|cx| line.poll_look(cx)).await;
 }
 
+/// How often closing a port is tried. Xen may be short of something for a moment; a port that stays is lost.
+const ATTEMPTS: usize = 3;
+
 /// A port of this domain, closed when dropped.
 #[derive(Debug)]
 pub struct BoundPort<E: EventChannels, W: Wait> {
@@ -82,7 +85,27 @@ impl<E: EventChannels, W: Wait> Line for BoundPort<E, W> {
 
 impl<E: EventChannels, W: Wait> Drop for BoundPort<E, W> {
     fn drop(&mut self) {
-        // The only way to fail is a port that is closed already.
-        let _ = self.events.close(self.port);
+        // One that is closed already is an invalid argument.
+        let _ = (0..ATTEMPTS).any(|_| matches!(self.events.close(self.port), Ok(()) | Err(Errno::EINVAL)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tests_fakexen::{Call, Fault, World};
+
+    use super::*;
+
+    #[test]
+    fn a_port_that_cannot_be_closed_at_once_is_closed() {
+        let (one, other) = (DomId(1), DomId(2));
+        let world = World::with_domains(&[one, other]);
+        let domain = world.domain(one);
+        for call in [Call::Close, Call::Unmask] {
+            world.restart(Some(Fault::nth(0).of(call)));
+            drop(BoundPort::allocate(domain.clone(), domain.clone(), other));
+            assert!(world.failed_call().is_some(), "{call:?}");
+            assert_eq!(world.ports_in_use(), 0, "{call:?}");
+        }
     }
 }
