@@ -1,19 +1,23 @@
 //! Cycles: an application is built, let run and ended, some times over.
 //!
 //! `cycles=NAME:COUNT:VCPUS` on dom0's command line, with `images/NAME` of the archive as its image. What it
-//! shows is that nothing of a domain is left when it is gone: no page of memory, no port. The vCPUs are pinned
-//! to the machine's first CPU.
+//! shows is that nothing of a domain is left when it is gone: no page of memory, no port, no grant reference
+//! and no mapping of dom0's. Before each life comes a creation that must fail, each time another way, for what
+//! was half made must go as well. The vCPUs are pinned to the machine's first CPU.
 
 use alloc::{format, rc::Rc, string::String};
 use core::{fmt::Display, time::Duration};
 
-use board_support_hyp::{EventChannels, Sysctl};
+use board_support_hyp::{EventChannels, Sysctl, gnttab, window};
 use board_support_pv::console::back::Back;
 use board_support_rt::{
     Domain,
     timer::{now, sleep, with_deadline},
 };
-use dom0_toolstack::application::{Application, Order};
+use dom0_toolstack::{
+    application::{Application, Order},
+    build::layout::MAX_COMMAND_LINE,
+};
 use proto_errors::{boot, svc};
 use proto_xen::{DomId, Errno};
 
@@ -35,6 +39,10 @@ struct Count {
     free_pages: u64,
     /// The lowest free port of dom0.
     port: u32,
+    /// Grant references of dom0 that are in use.
+    references: usize,
+    /// Pages of others that dom0 has mapped.
+    mapped: usize,
 }
 
 impl Count {
@@ -42,7 +50,12 @@ impl Count {
         let port = XEN.alloc_unbound(DomId::SELF, DomId::DOM0)?;
         XEN.close(port)?;
         let physinfo = XEN.physinfo()?;
-        Ok(Self { free_pages: physinfo.free_pages + physinfo.scrub_pages, port: port.0 })
+        Ok(Self {
+            free_pages: physinfo.free_pages + physinfo.scrub_pages,
+            port: port.0,
+            references: gnttab::references_in_use(),
+            mapped: window::usage().pages,
+        })
     }
 }
 
@@ -71,8 +84,10 @@ async fn all(ground: &Ground, name: &str, count: u32, vcpus: u32) -> Result<Stri
     let order = Order { image, memory_pages: MEMORY_PAGES, vcpus, cpus: 1, command_line: "", platform };
     let before = Count::take().map_err(text)?;
     let mut last = DomId(0);
+    let mut refused = 0;
     let started = now();
-    for _ in 0..count {
+    for life in 0..count {
+        refused += must_fail(life, &order)?;
         let id = once(&order).await?;
         if id <= last {
             return Err(format!("domain number {} comes after {}", id.0, last.0));
@@ -89,13 +104,42 @@ async fn all(ground: &Ground, name: &str, count: u32, vcpus: u32) -> Result<Stri
         after = Count::take().map_err(text)?;
     }
     Ok(format!(
-        "{count} lives of {name} in {} ms; free pages {} before and {} after, first free port {} and {}",
+        "{count} lives of {name} in {} ms, {refused} creations refused; free pages {} before and {} after, first \
+         free port {} and {}, grant references {} and {}, mapped pages {} and {}",
         took.as_millis(),
         before.free_pages,
         after.free_pages,
         before.port,
-        after.port
+        after.port,
+        before.references,
+        after.references,
+        before.mapped,
+        after.mapped
     ))
+}
+
+/// One creation in so many asks for more memory than there is: all that is free is taken for it.
+const GREEDY: u32 = 40;
+
+/// Tries to build what cannot be built, and tells how often.
+fn must_fail(life: u32, order: &Order<'_>) -> Result<u32, String> {
+    let fail = |what: &str, order: &Order<'_>| match Application::build(&XEN, order) {
+        Ok(_) => Err(format!("a domain was built with {what}")),
+        Err(_) => Ok(1),
+    };
+    let long = "x".repeat(MAX_COMMAND_LINE + 1);
+    // The first is refused before anything is made; the others with less and more of the domain made.
+    let refused = match life % 3 {
+        0 => fail("half an image", &Order { image: &order.image[..order.image.len() / 2], ..*order }),
+        1 => fail("a CPU that is not there", &Order { cpus: 1 << 63, ..*order }),
+        _ => fail("too long a command line", &Order { command_line: &long, ..*order }),
+    }?;
+    if !life.is_multiple_of(GREEDY) {
+        return Ok(refused);
+    }
+    let physinfo = XEN.physinfo().map_err(text)?;
+    let memory_pages = physinfo.free_pages + physinfo.scrub_pages;
+    Ok(refused + fail("more memory than there is", &Order { memory_pages, ..*order })?)
 }
 
 /// One life: from nothing to the first byte on the console, and to nothing again.

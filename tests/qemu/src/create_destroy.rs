@@ -1,4 +1,4 @@
-//! Domains that come and go leave nothing in Xen.
+//! Domains that come and go, or that cannot be built, leave nothing in Xen and in dom0.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::stage::Stage;
 
 pub(crate) const STORIES: &[Story] = &[Story {
     name: "create-destroy",
-    about: "200 applications are built, speak and are destroyed, and Xen has every page and port back",
+    about: "200 applications live, as many cannot be built, and Xen has every page and port back, dom0 its grants and mappings",
     tell: create_destroy,
 }];
 
@@ -50,7 +50,10 @@ fn create_destroy(stage: &Stage<'_>) -> Result<()> {
         let words = rest.split(|letter: char| !letter.is_ascii_digit()).filter(|word| !word.is_empty());
         words.take(2).map(|word| Ok(word.parse()?)).collect()
     };
-    for counted in ["free pages ", "first free port "] {
+    // One before each life, and some that want all memory.
+    let refused = numbers(" ms, ")?;
+    ensure!(refused.first().is_some_and(|&refused| refused > COUNT.into()), "{line}");
+    for counted in ["free pages ", "first free port ", "grant references ", "mapped pages "] {
         let counts = numbers(counted)?;
         ensure!(counts.len() == 2 && counts[0] == counts[1], "{counted}before and after differ: {line}");
     }
