@@ -1,9 +1,10 @@
 //! Xen's event for every death.
 
 use alloc::{rc::Rc, vec::Vec};
+use core::time::Duration;
 
 use board_support_hyp::EventChannels;
-use board_support_rt::event;
+use board_support_rt::{event, timer::sleep};
 use dom0_toolstack::{
     server::stop_reason,
     watch::{self, Death},
@@ -15,6 +16,9 @@ use crate::{
     control,
     ground::{Ground, XEN},
 };
+
+/// How soon domains are looked at again that could not be looked at: no event comes a second time for a death.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// Looks for what has died, for ever.
 pub(crate) async fn deaths(ground: Rc<Ground>) {
@@ -28,13 +32,17 @@ pub(crate) async fn deaths(ground: Rc<Ground>) {
     loop {
         // One event may stand for several deaths, and comes again when a domain is gone for good.
         let mut dead = Vec::new();
-        if let Err(errno) = watch::deaths(&XEN, |death| dead.push(death)) {
+        let looked = watch::deaths(&XEN, |death| dead.push(death));
+        if let Err(errno) = looked {
             log::error!(target: "dom0", "domains cannot be looked at: {errno} [{}]", svc::DEATHS_UNSEEN);
         }
         for death in dead {
             bury(&ground, death).await;
         }
-        event::wait(port).await;
+        match looked {
+            Ok(()) => event::wait(port).await,
+            Err(_) => sleep(AGAIN).await,
+        }
     }
 }
 
