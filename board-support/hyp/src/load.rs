@@ -14,7 +14,10 @@ use proto_xen::{
     grant_table::{GrantStatus, RESERVED, flags},
 };
 
-use crate::foreign::{Foreign, ForeignPages};
+use crate::{
+    foreign::{Foreign, ForeignPages},
+    gnttab,
+};
 
 /// Bytes for a domain, and zeros behind them.
 #[derive(Clone, Copy, Debug)]

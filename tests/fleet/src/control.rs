@@ -22,7 +22,8 @@ use stubdoms_net_core::{Mac, vif::GATEWAY_MAC};
 use tests_fakexen::page::{PoolPage, SpecialPage};
 
 use crate::{
-    ground::{Line, Offered, Spawner, sleep_ms, within},
+    controller::Hearing,
+    ground::{Line, Offered, Owned, Spawner, sleep_ms, sleep_until, within},
     hostile,
     service::Base,
     wire::{ECHO, ROUTER, echoed, udp},
@@ -103,56 +104,98 @@ async fn echo(base: &Base, net: DomId, front: &mut Vif, address: Ipv4Addr) {
             }
         }
         base.seen.echoes.borrow_mut().push((base.domain.id().0, net.0));
+        base.write_line();
         sleep_ms(&base.domain, 20).await;
     }
 }
 
-/// Has dom0 run the application, hears its console, has it end; for ever.
+type Device = Owned<device::FromControl, device::ToControl>;
+
+/// Goes on with the application that an earlier control has left running; has dom0 run it, hears its console,
+/// has it end; for ever.
 async fn applications(base: Base) {
-    let mut channel = base.open_dom0::<device::FromControl, device::ToControl>().await;
+    let mut channel: Device = base.open_dom0().await;
+    let mut hearing = Hearing::default();
     let image = Rc::new(hostile::image());
-    // What an earlier control has left is stopped first.
-    let _ = channel.send(&device::FromControl::Forget { app: APP }).await;
+    let mut runs = greeted(&base, &mut channel).await;
+    *base.seen.adopted.borrow_mut() += u32::from(runs);
     loop {
-        let definition = AppDefinition {
-            app: APP,
-            name: "hostile".try_into().expect("it is short"),
-            memory_kib: APP_MEMORY_KIB,
-            vcpus: 1,
-            command_line: heapless::String::new(),
-            image_length: image.len() as u32,
-            image_sha256: sha256(&image),
-        };
-        let mut requests = vec![device::FromControl::Define(definition)];
-        for (number, piece) in image.chunks(PIECE).enumerate() {
-            let bytes = heapless::Vec::from_slice(piece).expect("a piece fits");
-            requests.push(device::FromControl::Image { app: APP, offset: (number * PIECE) as u32, bytes });
+        if !runs {
+            start(&base, &mut channel, &image).await;
         }
-        requests.push(device::FromControl::Start { app: APP });
-        for request in requests {
-            channel.send(&request).await.expect("dom0 keeps its channel");
-        }
-        let life = select(hear(&base, &mut channel), sleep_ms(&base.domain, 400)).await;
-        if let Either::Second(()) = life {
-            channel.send(&device::FromControl::Stop { app: APP }).await.expect("dom0 keeps its channel");
-            within(&base.domain, 5000, hear(&base, &mut channel)).await;
+        runs = false;
+        let until = |ms: u64| base.domain.now_ns() + ms * 1_000_000;
+        if !hear(&base, &mut channel, &mut hearing, until(400)).await {
+            let sent = channel.send(&device::FromControl::Stop { app: APP }).await;
+            base.must(sent).await;
+            hear(&base, &mut channel, &mut hearing, until(5000)).await;
         }
     }
 }
 
-/// Hears of the application until it has ended.
-async fn hear(base: &Base, channel: &mut crate::ground::Owned<device::FromControl, device::ToControl>) {
+/// Hears what there is, which dom0 says first, and tells whether the application runs.
+async fn greeted(base: &Base, channel: &mut Device) -> bool {
+    let machine = channel.receive().await;
+    let machine = base.must(machine).await;
+    assert!(matches!(machine, device::ToControl::Machine(_)), "dom0 greets with {machine:?}");
+    let mut runs = false;
     loop {
-        match channel.receive().await.expect("dom0 keeps its channel") {
-            device::ToControl::State { state: AppState::Running { .. }, .. } => {
-                *base.seen.started.borrow_mut() += 1
+        let told = channel.receive().await;
+        match base.must(told).await {
+            device::ToControl::Known(known) => {
+                assert_eq!((known.definition.app, runs), (APP, false));
+                runs = known.running.is_some();
             }
-            device::ToControl::State { state: AppState::Stopped(_), .. } => {
-                *base.seen.ended.borrow_mut() += 1;
-                return;
+            device::ToControl::KnownAll { .. } => return runs,
+            other => panic!("{other:?} within dom0's greeting"),
+        }
+    }
+}
+
+/// Has dom0 start the application.
+async fn start(base: &Base, channel: &mut Device, image: &[u8]) {
+    let definition = AppDefinition {
+        app: APP,
+        name: "hostile".try_into().expect("it is short"),
+        memory_kib: APP_MEMORY_KIB,
+        vcpus: 1,
+        command_line: heapless::String::new(),
+        image_length: image.len() as u32,
+        image_sha256: sha256(image),
+    };
+    let mut requests = vec![device::FromControl::Define(definition)];
+    for (number, piece) in image.chunks(PIECE).enumerate() {
+        let bytes = heapless::Vec::from_slice(piece).expect("a piece fits");
+        requests.push(device::FromControl::Image { app: APP, offset: (number * PIECE) as u32, bytes });
+    }
+    requests.push(device::FromControl::Start { app: APP });
+    for request in requests {
+        let sent = channel.send(&request).await;
+        base.must(sent).await;
+    }
+}
+
+/// Hears what dom0 tells, until the application has ended or it is `until_ns`. True if it has ended.
+async fn hear(base: &Base, channel: &mut Device, hearing: &mut Hearing, until_ns: u64) -> bool {
+    loop {
+        let told = match select(channel.receive(), sleep_until(&base.domain, until_ns)).await {
+            Either::First(told) => base.must(told).await,
+            Either::Second(()) => return false,
+        };
+        let taken = hearing.hear(&mut base.seen.controller.borrow_mut(), &told);
+        if let Some(taken) = taken {
+            let sent = channel.send(&taken).await;
+            base.must(sent).await;
+        }
+        if let device::ToControl::State { state, .. } = told {
+            match state {
+                AppState::Running { .. } => *base.seen.started.borrow_mut() += 1,
+                AppState::Stopped(_) => {
+                    *base.seen.ended.borrow_mut() += 1;
+                    return true;
+                }
+                _ => {}
             }
-            device::ToControl::ConsoleOutput { bytes, .. } => *base.seen.console.borrow_mut() += bytes.len(),
-            _ => {}
         }
     }
 }

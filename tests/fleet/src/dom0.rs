@@ -10,14 +10,15 @@ use std::{
 use board_support_hyp::{Clock, EventChannels, Foreign, wait};
 use board_support_pv::channel::ChannelError;
 use dom0_supervisor::{Command, Event, Input, Life, Reason, ServiceId, Supervisor};
-use dom0_toolstack::{server::Server, server::stop_reason, service::Change, watch, wiring::Dom0End};
+use dom0_toolstack::{
+    outbox::Outbox, server::Server, server::stop_reason, service::Change, watch, wiring::Dom0End,
+};
 use embassy_futures::select::{Either, select};
 use proto_manifest::{
     table::DOM0_CHANNEL,
     wiring::{ChannelEnd, End, Wiring},
 };
 use proto_svc::{
-    device::ToControl,
     supervision::{FromService, PeerEnd, ToService},
     text::clipped,
 };
@@ -26,7 +27,7 @@ use tests_fakexen::{Domain, World};
 
 use crate::{
     control,
-    ground::{Bell, Builder, Leash, Line, OfDom0, Seen, Service, Spawner, sleep_until},
+    ground::{Bell, Builder, Leash, Line, OfDom0, Seen, Service, Spawner, sleep_ms, sleep_until},
     net, requests,
     service::Base,
     wire::Card,
@@ -52,9 +53,11 @@ pub struct Ground {
     /// The applications.
     pub server: RefCell<Server<'static, Domain>>,
     /// What waits to be told to control.
-    pub outbox: RefCell<VecDeque<ToControl>>,
+    pub outbox: RefCell<Outbox>,
     /// Something was put into the outbox.
     pub filled: Bell,
+    /// Something was taken out of it.
+    pub emptied: Bell,
     /// The consoles that are served.
     pub consoles: requests::Consoles,
     /// Chooses what hostile applications do.
@@ -104,6 +107,7 @@ impl Ground {
             server: RefCell::new(server),
             outbox: RefCell::default(),
             filled: Bell::new(),
+            emptied: Bell::new(),
             consoles: requests::Consoles::default(),
             seeds: Cell::new(seed),
             builder: RefCell::new(builder),
@@ -112,6 +116,12 @@ impl Ground {
             told: Bell::new(),
             stopped: Cell::new(false),
         })
+    }
+
+    /// Changes the outbox, and has it looked at.
+    pub fn inform(&self, put: impl FnOnce(&mut Outbox)) {
+        put(&mut self.outbox.borrow_mut());
+        self.filled.signal(());
     }
 
     /// The number of a service that runs.
@@ -178,7 +188,8 @@ impl Ground {
         for end in core::mem::take(&mut service.to_dom0) {
             let leash = Leash::new();
             tasks.push(leash.clone());
-            let work = serve(self.clone(), instance, id, post.clone(), end);
+            let desk = Desk { name: service.name().to_string(), id, instance, post: post.clone() };
+            let work = serve(self.clone(), desk, end);
             self.spawner.spawn(DomId::DOM0, async move { leash.hold(work).await });
         }
         let unpaused = service.unpause();
@@ -319,7 +330,7 @@ pub async fn deaths(ground: Rc<Ground>) {
     let mut dead_services = Vec::new();
     loop {
         let mut dead = Vec::new();
-        watch::deaths(ground.dom0, |death| dead.push(death)).expect("dom0 may look");
+        let looked = watch::deaths(ground.dom0, |death| dead.push(death));
         for death in dead {
             let application = ground.server.borrow_mut().ended(death.domain);
             if let Some((app, domain)) = application {
@@ -335,42 +346,60 @@ pub async fn deaths(ground: Rc<Ground>) {
                 ground.tell_of(instance, Event::Died(Reason::Shutdown(death.reason.0)));
             }
         }
-        wait::event(ground.dom0, port).await;
+        match looked {
+            Ok(()) => wait::event(ground.dom0, port).await,
+            // No event comes a second time for a death.
+            Err(_) => sleep_ms(ground.dom0, 500).await,
+        }
     }
 }
 
-/// Serves one channel of a service to its end.
-async fn serve(
-    ground: Rc<Ground>,
-    instance: Instance,
+/// Whose channel is served.
+struct Desk {
+    name: String,
     id: DomId,
+    instance: Instance,
     post: Rc<Post>,
-    end: Dom0End<'static, Domain>,
-) {
+}
+
+/// Serves one channel of a service to its end.
+async fn serve(ground: Rc<Ground>, desk: Desk, end: Dom0End<'static, Domain>) {
     let result = match end.name.as_str() {
-        DOM0_CHANNEL => watch_service(&ground, instance, id, &post, end).await,
-        _ => requests::serve(&ground, id, end).await,
+        DOM0_CHANNEL => watch_service(&ground, &desk, end).await,
+        _ => requests::serve(&ground, desk.id, end).await,
     };
     if result.is_err() {
-        ground.tell_of(instance, Event::Died(Reason::Channel));
+        ground.tell_of(desk.instance, Event::Died(Reason::Channel));
     }
 }
 
 async fn watch_service(
     ground: &Ground,
-    instance: Instance,
-    id: DomId,
-    post: &Post,
+    desk: &Desk,
     end: Dom0End<'static, Domain>,
 ) -> Result<(), ChannelError> {
-    let (line, page) = open(ground, id, end)?;
+    let Desk { name, id, instance, post } = desk;
+    let (line, page) = open(ground, *id, end)?;
     let mut channel = OfDom0::<ToService, FromService>::open_upper(line, page).await?;
-    ground.tell_of(instance, Event::Heard);
+    ground.tell_of(*instance, Event::Heard);
     let (mut sender, mut receiver) = channel.split();
     let hear = async {
         loop {
-            let ready = receiver.receive().await? == FromService::Ready;
-            ground.tell_of(instance, if ready { Event::Ready } else { Event::Heard });
+            let message = receiver.receive().await?;
+            let ready = message == FromService::Ready;
+            ground.tell_of(*instance, if ready { Event::Ready } else { Event::Heard });
+            match message {
+                FromService::Log(record) => {
+                    *ground.seen.records.borrow_mut() += 1;
+                    ground.inform(|outbox| outbox.push_log(name, &record));
+                }
+                FromService::LogLost { count } => ground.inform(|outbox| outbox.lose_lines(count)),
+                FromService::Hello { .. }
+                | FromService::Ready
+                | FromService::Pong { .. }
+                | FromService::Rounds { .. }
+                | FromService::Filler { .. } => {}
+            }
         }
     };
     let speak = async {

@@ -2,6 +2,7 @@
 
 use std::{cell::RefCell, future::poll_fn, rc::Rc};
 
+use crate::controller::Controller;
 use board_support_hyp::Clock;
 use board_support_pv::{channel::Channel, grant::GrantedPage, port::BoundPort};
 use dom0_toolstack::{pci::ConfigSpace, service};
@@ -38,8 +39,12 @@ pub struct Seen {
     pub started: RefCell<u32>,
     /// Applications that control saw end.
     pub ended: RefCell<u32>,
-    /// Bytes of consoles that control got.
-    pub console: RefCell<usize>,
+    /// What the controller has got, by whatever control.
+    pub controller: RefCell<Controller>,
+    /// Log records of services that dom0 has got.
+    pub records: RefCell<usize>,
+    /// Applications that a control found running when it came, and went on with.
+    pub adopted: RefCell<u32>,
     /// Things that the hostile application tried and was refused.
     pub refused: RefCell<u32>,
     /// Services that were built.

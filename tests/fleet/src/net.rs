@@ -143,6 +143,7 @@ pub async fn main(base: Base, spawner: Spawner, card: Rc<Card>) {
     base.ready.signal(());
     loop {
         let (tie, control, mut channel) = base.accept::<ToControl, FromControl>().await;
+        base.write_line();
         select(tie.cut(), serve(&node, control, &mut channel)).await;
         node.disconnect();
         drop(channel);

@@ -9,14 +9,14 @@ use board_support_pv::{
 };
 use dom0_toolstack::{
     application::{Application, Console},
-    server::{Piece, Server, Task},
+    server::{Server, Task},
     wiring::Dom0End,
 };
 use embassy_futures::{
     select::{Either, select},
     yield_now,
 };
-use proto_svc::device::{AppId, FromControl, StopReason, ToControl};
+use proto_svc::device::{AppId, FromControl, Machine, StopReason, ToControl};
 use proto_xen::DomId;
 use tests_fakexen::{Domain, foreign::MappedForeign};
 
@@ -25,9 +25,6 @@ use crate::{
     ground::{Leash, Line, OfDom0},
     hostile,
 };
-
-/// What waits for control at most; console output beyond it is lost.
-const OUTBOX: usize = 64;
 
 /// The consoles that are served.
 #[derive(Default)]
@@ -44,11 +41,36 @@ pub async fn serve(
 ) -> Result<(), ChannelError> {
     let (line, page) = open(ground, id, end)?;
     let mut channel = OfDom0::<ToControl, FromControl>::open_upper(line, page).await?;
-    ground.outbox.borrow_mut().clear();
+    greet(ground);
     let (sender, receiver) = channel.split();
     match select(tell(ground, sender), hear(ground, receiver)).await {
         Either::First(result) | Either::Second(result) => result,
     }
+}
+
+/// Tells a control that is there, perhaps anew, what there is.
+fn greet(ground: &Ground) {
+    let mut greeting = vec![machine(ground)];
+    ground.server.borrow().tell_known(&mut |known| greeting.push(known));
+    ground.inform(|outbox| outbox.greet(greeting));
+    // What was asked before is not answered any more: there is room.
+    ground.emptied.signal(());
+}
+
+fn machine(ground: &Ground) -> ToControl {
+    let physinfo = ground.dom0.physinfo().unwrap_or_default();
+    ToControl::Machine(Machine {
+        memory_kib: physinfo.total_pages * 4,
+        free_kib: physinfo.free_pages * 4,
+        cpus: physinfo.nr_cpus,
+        xen: (4, 20),
+        version: heapless::String::new(),
+        app_limit_kib: 0,
+        app_vcpus: 1,
+        hardware_watchdog: false,
+        reset_by_watchdog: false,
+        confined: true,
+    })
 }
 
 async fn tell(
@@ -56,9 +78,12 @@ async fn tell(
     mut sender: Sender<'_, Line, MappedForeign, ToControl>,
 ) -> Result<(), ChannelError> {
     loop {
-        let next = ground.outbox.borrow_mut().pop_front();
+        let next = ground.outbox.borrow_mut().pop();
         match next {
-            Some(message) => sender.send(&message).await?,
+            Some(message) => {
+                ground.emptied.signal(());
+                sender.send(&message).await?;
+            }
             None => ground.filled.wait().await,
         }
     }
@@ -69,27 +94,30 @@ async fn hear(
     mut receiver: Receiver<'_, Line, MappedForeign, FromControl>,
 ) -> Result<(), ChannelError> {
     loop {
+        while !ground.outbox.borrow().has_room() {
+            ground.emptied.wait().await;
+        }
         let message = receiver.receive().await?;
         let free_kib = || ground.dom0.physinfo().map_or(0, |physinfo| physinfo.free_pages * 4);
-        let mut answers = Vec::new();
+        let mut answer = None;
         let now = ground.dom0.now_ns();
-        let task =
-            ground.server.borrow_mut().handle(message, now, free_kib, &mut |answer| answers.push(answer));
-        answers.into_iter().for_each(|answer| push(ground, answer));
+        let task = ground.server.borrow_mut().handle(message, now, free_kib, &mut |told| answer = Some(told));
+        if let Some(answer) = answer {
+            ground.inform(|outbox| outbox.push(answer));
+        }
         match task {
             Some(Task::Serve { app, id, console }) => run(ground, app, id, console),
             Some(Task::End { app, domain }) => end(ground, app, domain, StopReason::Ordered).await,
-            Some(Task::Type { .. } | Task::Taken { .. } | Task::TellUsage | Task::Reboot) | None => {}
+            Some(Task::Taken { app, before }) => {
+                let server = ground.server.borrow();
+                let mut outbox = ground.outbox.borrow_mut();
+                outbox.taken(app, before);
+                outbox.forget(|app| server.requests().all().any(|known| known == app));
+            }
+            // Nothing that this control asks for.
+            Some(Task::Type { .. } | Task::TellUsage | Task::Reboot) | None => {}
         }
     }
-}
-
-fn push(ground: &Ground, message: ToControl) {
-    let mut outbox = ground.outbox.borrow_mut();
-    if outbox.len() < OUTBOX || !matches!(message, ToControl::ConsoleOutput { .. }) {
-        outbox.push_back(message);
-    }
-    ground.filled.signal(());
 }
 
 /// Serves the console of an application that runs now, and starts what would be its own code.
@@ -110,8 +138,7 @@ async fn relay(ground: Rc<Ground>, app: AppId, id: DomId, console: Console<'stat
     let mut buffer = [0; 512];
     // A guest that breaks the protocol has no console any more.
     while let Ok(count) = back.read(&mut buffer).await {
-        let bytes = Piece::from_slice(&buffer[..count]).expect("a piece holds that much");
-        push(&ground, ToControl::ConsoleOutput { app, offset: 0, bytes });
+        ground.inform(|outbox| outbox.push_console(app, &buffer[..count]));
         yield_now().await;
     }
 }
@@ -125,5 +152,5 @@ pub async fn end(ground: &Ground, app: AppId, domain: Application<'static, Domai
         leash.pull().await;
     }
     drop(domain);
-    push(ground, Server::<Domain>::stopped(app, reason));
+    ground.inform(|outbox| outbox.push(Server::<Domain>::stopped(app, reason)));
 }

@@ -1,7 +1,13 @@
 //! What every service does first: its wiring, its channels, its word to dom0. As `stubdoms/service`.
 
-use std::rc::Rc;
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    fmt::Debug,
+    rc::Rc,
+};
 
+use board_support_hyp::Clock;
 use board_support_pv::{
     channel::{
         self, OpenError,
@@ -9,13 +15,14 @@ use board_support_pv::{
     },
     grant::Park,
 };
-use embassy_futures::select::{Either, select};
+use embassy_futures::select::{Either, Either3, select, select3};
 use proto_manifest::wiring::{End, Wiring};
 use proto_svc::{
     Message,
-    supervision::{FromService, PeerEnd, ToService},
+    supervision::{FromService, Level, LogRecord, PeerEnd, ToService},
+    text::clipped,
 };
-use proto_xen::{DomId, Gaddr, Gref, Port};
+use proto_xen::{DomId, Gaddr, Gref, Port, sched::ShutdownReason};
 use tests_fakexen::{Domain, page::SpecialPage};
 
 use crate::ground::{Accepted, Bell, Line, Offered, Owned, Seen, sleep_ms};
@@ -31,8 +38,17 @@ pub struct Base {
     pub peers: &'static Peers,
     /// Rung when it does its work.
     pub ready: Rc<Bell>,
+    /// Its log, as far as dom0 was not told.
+    log: Rc<Log>,
     /// What the story looks at.
     pub seen: Rc<Seen>,
+}
+
+#[derive(Default)]
+struct Log {
+    lines: RefCell<VecDeque<LogRecord>>,
+    written: Cell<u64>,
+    added: Bell,
 }
 
 impl Base {
@@ -50,16 +66,45 @@ impl Base {
             };
             peers.back(&channel.name, end);
         }
-        Self { domain, wiring: Rc::new(wiring), peers, ready: Rc::default(), seen }
+        Self { domain, wiring: Rc::new(wiring), peers, ready: Rc::default(), log: Rc::default(), seen }
+    }
+
+    /// Writes a line to its log: who it is, and how many lines it has written before.
+    pub fn write_line(&self) {
+        let text = format!("{} {}", self.domain.id(), self.log.written.get());
+        self.log.written.set(self.log.written.get() + 1);
+        let record = LogRecord { level: Level::Info, at_ns: self.domain.now_ns(), text: clipped(&text) };
+        self.log.lines.borrow_mut().push_back(record);
+        self.log.added.signal(());
+    }
+
+    async fn next_line(&self) -> LogRecord {
+        loop {
+            if let Some(record) = self.log.lines.borrow_mut().pop_front() {
+                return record;
+            }
+            self.log.added.wait().await;
+        }
+    }
+
+    /// What is there, or else the end of the domain: as a panic on the device.
+    pub async fn must<T, E: Debug>(&self, result: Result<T, E>) -> T {
+        match result {
+            Ok(value) => value,
+            Err(_) => {
+                self.domain.world().crash(self.domain.id(), ShutdownReason::CRASH);
+                std::future::pending().await
+            }
+        }
     }
 
     fn page(&self, at: u64) -> SpecialPage {
         self.domain.special_page(Gaddr(at).frame()).expect("the wiring names pages of ours")
     }
 
-    fn adopt(&self, port: u32) -> Line {
-        Line::adopt(self.domain.clone(), self.domain.clone(), Port(port))
-            .expect("the wiring names ports of ours")
+    async fn adopt(&self, port: u32) -> Line {
+        let line = Line::adopt(self.domain.clone(), self.domain.clone(), Port(port));
+        self.must(line).await
     }
 
     /// Opens a channel to dom0.
@@ -70,36 +115,40 @@ impl Base {
         let Some(End::Dom0 { page, port }) = self.wiring.channel(Out::CHANNEL) else {
             panic!("the wiring has no channel {}", Out::CHANNEL)
         };
-        Owned::open_lower(self.adopt(port), self.page(page)).await.expect("dom0 greets as it should")
+        let opened = Owned::open_lower(self.adopt(port).await, self.page(page)).await;
+        self.must(opened).await
     }
 
     /// Serves channel `dom0` for ever.
-    ///
-    /// # Panics
-    /// If dom0 breaks it.
     pub async fn supervise(self) {
         let mut channel = self.open_dom0::<FromService, ToService>().await;
+        self.write_line();
         loop {
-            let answer = match select(channel.receive(), self.ready.wait()).await {
-                Either::First(told) => match told.expect("dom0 keeps its channel") {
+            let next = select3(channel.receive(), self.ready.wait(), self.next_line()).await;
+            let answer = match next {
+                Either3::First(told) => match self.must(told).await {
                     ToService::Ping { number } => FromService::Pong { number },
                     ToService::PeerGone { channel } => {
                         self.peers.gone(&channel);
+                        self.write_line();
                         continue;
                     }
                     ToService::PeerBack { channel, end } => {
                         self.peers.back(&channel, end);
+                        self.write_line();
                         continue;
                     }
                     ToService::Hello { .. } | ToService::Break(_) | ToService::Probe(_) => continue,
                 },
-                Either::Second(()) => FromService::Ready,
+                Either3::Second(()) => FromService::Ready,
+                Either3::Third(record) => FromService::Log(record),
             };
             if self.seen.hung.borrow().contains(&self.domain.id().0) {
                 // It runs, and says nothing any more.
                 std::future::pending::<()>().await;
             }
-            channel.send(&answer).await.expect("dom0 keeps its channel");
+            let sent = channel.send(&answer).await;
+            self.must(sent).await;
         }
     }
 

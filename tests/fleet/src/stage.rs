@@ -141,6 +141,7 @@ impl Stage {
         });
         self.until("everything ends", |_| over.get());
         self.executor.drop_dead();
+        self.world.retry_unmapping();
         let mut left = self.world.census();
         // dom0 keeps the port by which it hears of deaths.
         assert_eq!(left.ports.remove(&DomId::DOM0), Some(1), "{left:?}");

@@ -1,0 +1,150 @@
+//! What the controller has got through control: it outlasts every control. What it is given is checked
+//! against dom0's promises: each stream is whole and in its order, and what is given again is the same.
+
+use std::collections::BTreeMap;
+
+use proto_svc::device::{FromControl, ToControl};
+
+/// Records, or pieces, after which they are said to be taken.
+const TAKE_EVERY: u32 = 3;
+
+/// What the controller has.
+#[derive(Debug, Default)]
+pub struct Controller {
+    /// The log, from record 1 on: who wrote it, and the line.
+    pub log: Vec<(String, String)>,
+    /// How many lines came of each instance of a service, by its name and number.
+    lines: BTreeMap<String, u64>,
+    /// The application's console; 0 for bytes that were lost, which it never writes.
+    pub console: Vec<u8>,
+}
+
+/// What one control was given in its life.
+#[derive(Debug, Default)]
+pub struct Hearing {
+    /// The record that must come next, once there was one.
+    record: Option<u64>,
+    /// The byte of the console that must come next, once there was one.
+    byte: Option<u64>,
+    /// Bytes that were told to be lost since the last piece.
+    lost: u64,
+    /// Records and pieces.
+    heard: u32,
+}
+
+impl Hearing {
+    /// Hears a message, and says what dom0 need not keep any more, now and then.
+    ///
+    /// # Panics
+    /// If it is not what dom0 has promised.
+    pub fn hear(&mut self, controller: &mut Controller, message: &ToControl) -> Option<FromControl> {
+        let taken = match message {
+            ToControl::Log { sequence, domain, record } => {
+                self.log(controller, *sequence, domain, &record.text);
+                FromControl::Taken { app: None, before: sequence + 1 }
+            }
+            ToControl::ConsoleOutput { app, offset, bytes } => {
+                self.console(controller, *offset, bytes);
+                FromControl::Taken { app: Some(*app), before: offset + bytes.len() as u64 }
+            }
+            ToControl::Lost { lines, console_bytes } => {
+                assert_eq!(*lines, 0, "a console that floods has log lines lost");
+                self.lost += u64::from(*console_bytes);
+                return None;
+            }
+            _ => return None,
+        };
+        self.heard += 1;
+        self.heard.is_multiple_of(TAKE_EVERY).then_some(taken)
+    }
+
+    fn log(&mut self, controller: &mut Controller, sequence: u64, domain: &str, text: &str) {
+        let next = controller.log.len() as u64 + 1;
+        match self.record {
+            Some(record) => assert_eq!(sequence, record, "records come one after the other"),
+            None => {
+                assert!((1..=next).contains(&sequence), "it begins with {sequence}, and {next} is missing")
+            }
+        }
+        self.record = Some(sequence + 1);
+        if sequence < next {
+            let known = &controller.log[sequence as usize - 1];
+            assert_eq!((known.0.as_str(), known.1.as_str()), (domain, text), "record {sequence}");
+            return;
+        }
+        // Each instance counts its lines, so that none is missing that dom0 was told.
+        let (writer, number) = text.split_once(' ').expect("lines are `WRITER NUMBER`");
+        let lines = controller.lines.entry(writer.to_owned()).or_default();
+        assert_eq!(number.parse(), Ok(*lines), "{domain}: {text}");
+        *lines += 1;
+        controller.log.push((domain.to_owned(), text.to_owned()));
+    }
+
+    fn console(&mut self, controller: &mut Controller, offset: u64, bytes: &[u8]) {
+        let have = controller.console.len() as u64;
+        let lost = core::mem::take(&mut self.lost);
+        match self.byte {
+            Some(byte) => assert_eq!(offset, byte + lost, "{lost} bytes were told to be lost"),
+            None => assert!(offset <= have + lost, "it begins with {offset} of {have}; {lost} were lost"),
+        }
+        self.byte = Some(offset + bytes.len() as u64);
+        if offset > have {
+            controller.console.resize(offset as usize, 0);
+        }
+        let (at, end) = (offset as usize, controller.console.len());
+        let known = &controller.console[at..end.min(at + bytes.len())];
+        let (again, new) = bytes.split_at(known.len());
+        let same = known.iter().zip(again).all(|(known, again)| *known == 0 || known == again);
+        assert!(same, "bytes from {offset} on differ from what they were");
+        controller.console.extend_from_slice(new);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use proto_svc::{
+        device::AppId,
+        supervision::{Level, LogRecord},
+    };
+
+    use super::*;
+
+    fn log(sequence: u64, text: &str) -> ToControl {
+        let record = LogRecord { level: Level::Info, at_ns: 0, text: text.try_into().unwrap() };
+        ToControl::Log { sequence, domain: "net".try_into().unwrap(), record }
+    }
+
+    fn console(offset: u64, bytes: &[u8]) -> ToControl {
+        let bytes = heapless::Vec::from_slice(bytes).unwrap();
+        ToControl::ConsoleOutput { app: AppId([1; 16]), offset, bytes }
+    }
+
+    fn is_fine(lives: &[&[ToControl]]) -> bool {
+        catch_unwind(AssertUnwindSafe(|| {
+            let mut controller = Controller::default();
+            for messages in lives {
+                let mut hearing = Hearing::default();
+                messages.iter().for_each(|message| drop(hearing.hear(&mut controller, message)));
+            }
+        }))
+        .is_ok()
+    }
+
+    #[test]
+    fn what_is_missing_doubled_or_changed_is_seen() {
+        assert!(is_fine(&[&[log(1, "d1 0"), log(2, "d2 0"), log(3, "d1 1")], &[log(2, "d2 0")]]));
+        assert!(!is_fine(&[&[log(1, "d1 0"), log(3, "d1 1")]]), "a record is missing");
+        assert!(!is_fine(&[&[log(1, "d1 0"), log(1, "d1 0")]]), "a record is there twice");
+        assert!(!is_fine(&[&[log(1, "d1 0")], &[log(3, "d1 1")]]), "one is missing after a restart");
+        assert!(!is_fine(&[&[log(1, "d1 0")], &[log(1, "d1 7")]]), "it is another one");
+        assert!(!is_fine(&[&[log(1, "d1 0"), log(2, "d1 2")]]), "dom0 lost one");
+        let lost = |console_bytes| ToControl::Lost { lines: 0, console_bytes };
+        assert!(is_fine(&[&[console(0, b"abc"), console(3, b"d")], &[console(1, b"bcde")]]));
+        assert!(is_fine(&[&[console(0, b"abc"), lost(2), console(5, b"f")], &[console(2, b"cdef")]]));
+        assert!(!is_fine(&[&[console(0, b"abc"), console(4, b"e")]]), "a byte is missing");
+        assert!(!is_fine(&[&[console(0, b"abc")], &[console(2, b"x")]]), "a byte is another one");
+        assert!(!is_fine(&[&[ToControl::Lost { lines: 1, console_bytes: 0 }]]));
+    }
+}
