@@ -26,6 +26,7 @@ use crate::{
     operations::{Maintenance, Operation, Operations, Progress},
     properties::Properties,
     provision::{Credentials, DeviceFacts, ProvisionError, Provisioning},
+    reach::Reach,
     reconcile::{
         base_os::BaseOs,
         contents::{ContentCommand, Contents, DownloadError, DownloadId},
@@ -118,14 +119,6 @@ struct Flight {
     sent: Instant,
     lost: Instant,
     bytes: usize,
-}
-
-/// Whether the controller answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reach {
-    Unknown,
-    Reached,
-    Lost { since: Instant, kind: FailureKind },
 }
 
 struct Console {
@@ -230,7 +223,7 @@ impl Agent {
             traffic: Traffic::default(),
             uplink: Uplink::default(),
             port: PortConfig::default(),
-            reach: Reach::Unknown,
+            reach: Reach::new(),
             config_refused: None,
             flights: BTreeMap::new(),
             next_id: 1,
@@ -334,6 +327,7 @@ impl Agent {
             self.queue.kick(now.at(), &mut self.random);
             self.contents.hurry(now);
         } else if was && !is {
+            self.reach.port_down(now, "the port has no link, or no address");
             log::warn!(
                 "uplink {}: down; nothing is sent until it is back [{}]",
                 self.uplink.interface,
@@ -580,6 +574,9 @@ impl Agent {
     }
 
     fn report(&mut self) {
+        if self.reporter.deadline() <= self.now.at() {
+            self.reach.refresh();
+        }
         let Some(device) = self.session.uuid() else { return };
         let view = info::View {
             facts: &self.facts,
@@ -595,6 +592,7 @@ impl Agent {
             configured: self.store.has_config(),
             uplink: &self.uplink,
             port: &self.port,
+            reach: &self.reach,
             contents: &self.contents,
             volumes: &self.volumes,
             apps: &self.apps,

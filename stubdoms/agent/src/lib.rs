@@ -37,6 +37,7 @@ mod onboard;
 mod operations;
 mod properties;
 mod provision;
+mod reach;
 mod reconcile;
 mod report;
 mod retry;

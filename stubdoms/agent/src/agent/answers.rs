@@ -5,12 +5,13 @@ use alloc::vec::Vec;
 use proto_errors::{Coded, agent as code};
 use proto_eve::{attest, config, endpoint::StatusClass, uuid};
 
-use super::{Agent, Purpose, Reach, action};
+use super::{Agent, Purpose, action};
 use crate::{
     attest::Ask,
     clock::Now,
     config::store::Verdict,
     http::{FailureKind, HttpFailure, Outcome, RequestId, Response},
+    reach::Change,
 };
 
 impl Agent {
@@ -19,13 +20,20 @@ impl Agent {
         self.now = now;
         let Some(flight) = self.flights.remove(&id) else { return };
         let received = result.as_ref().ok().map(|response| response.body.len());
-        self.note_reach(&result);
+        self.note_reach(action(flight.endpoint), &result);
         let outcome = self.session.judge(flight.endpoint, result);
         let success = matches!(outcome, Outcome::Success { .. });
         let took = now.at().since(flight.sent);
         self.traffic.ended(now, action(flight.endpoint), flight.bytes, received, took, success);
-        if let Outcome::Unusable(_) = &outcome {
-            log::warn!("controller: {}: {}", action(flight.endpoint), outcome.told());
+        let unusable = match &outcome {
+            Outcome::Unusable(why) => Some(*why),
+            Outcome::Success { .. } | Outcome::Status { .. } | Outcome::NoAnswer(_) => None,
+        };
+        if self.reach.on_use(action(flight.endpoint), unusable) {
+            match unusable {
+                Some(_) => log::warn!("controller: {}: {}", action(flight.endpoint), outcome.told()),
+                None => log::info!("controller: {}: its answers can be used again", action(flight.endpoint)),
+            }
         }
         if outcome.wants_certs() {
             self.certs.refetch(now.at());
@@ -199,28 +207,27 @@ impl Agent {
     }
 
     /// Whether the controller answers, whatever it says.
-    fn note_reach(&mut self, result: &Result<Response, HttpFailure>) {
-        let at = self.now.at();
+    fn note_reach(&mut self, path: &'static str, result: &Result<Response, HttpFailure>) {
+        let change = match result {
+            Ok(_) => self.reach.on_answer(self.now, path),
+            Err(failure) => self.reach.on_failure(self.now, path, failure),
+        };
         let server = &self.session.credentials().server;
-        match (result, self.reach) {
-            (Ok(_), Reach::Reached) => {}
-            (Ok(_), Reach::Unknown) => self.reach = Reach::Reached,
-            (Ok(_), Reach::Lost { since, .. }) => {
-                log::info!("controller {server}: reached again after {} s", at.since(since).as_secs());
-                self.reach = Reach::Reached;
-                self.queue.kick(at, &mut self.random);
+        match (change, result) {
+            (Change::Same, _) => return,
+            (Change::Back { after }, _) => {
+                log::info!("controller {server}: reached again after {} s", after.as_secs());
+                self.queue.kick(self.now.at(), &mut self.random);
             }
-            (Err(failure), Reach::Lost { kind, .. }) if kind == failure.kind => {}
-            (Err(failure), reach) => {
-                log::warn!(
-                    "controller {server}: {}: {}; trying on [{}]",
-                    failure.kind,
-                    failure.text,
-                    code::UNREACHABLE
-                );
-                let since = if let Reach::Lost { since, .. } = reach { since } else { at };
-                self.reach = Reach::Lost { since, kind: failure.kind };
-            }
+            (Change::Mended, _) => log::info!("controller {server}: {path} is answered again"),
+            (_, Err(failure)) => log::warn!(
+                "controller {server}: {}: {}; trying on [{}]",
+                failure.kind,
+                failure.text,
+                code::UNREACHABLE
+            ),
+            (Change::Reached | Change::Lost | Change::Broken, Ok(_)) => {}
         }
+        self.dirty = true;
     }
 }

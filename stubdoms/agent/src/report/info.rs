@@ -29,11 +29,12 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     attest::Attest,
-    clock::{Instant, Now, Random},
+    clock::{Instant, Now, Random, WallTime},
     onboard::Stage,
     operations::{Maintenance, Operation, Operations},
     properties::Properties,
     provision::{Credentials, DeviceFacts},
+    reach::Reach,
     reconcile::{
         base_os::BaseOs,
         contents::{Content, Contents},
@@ -71,6 +72,7 @@ pub(crate) struct View<'a> {
     pub(crate) configured: bool,
     pub(crate) uplink: &'a Uplink,
     pub(crate) port: &'a PortConfig,
+    pub(crate) reach: &'a Reach,
     pub(crate) contents: &'a Contents,
     pub(crate) volumes: &'a Volumes,
     pub(crate) apps: &'a Apps,
@@ -246,7 +248,7 @@ fn app(app: &App, view: &View<'_>) -> ZInfoApp {
         app_id: app.id.clone(),
         app_version: app.version.clone(),
         app_name: app.name.clone(),
-        boot_time: app.booted.filter(|_| app.is_running()).map(crate::clock::WallTime::timestamp),
+        boot_time: app.booted.filter(|_| app.is_running()).map(WallTime::timestamp),
         app_err: errors(&app.troubles, Entity::AppInstance, &app.id, &app.name),
         state: app.state(view.volumes, view.contents) as i32,
         volume_refs: app.volumes().iter().map(|volume| volume.id.clone()).collect(),
@@ -284,14 +286,14 @@ fn device(view: &View<'_>) -> ZInfoDevice {
             ..ZInfoManufacturer::default()
         }),
         dns: Some(dns(view.uplink)),
-        boot_time: facts.boot_time.map(crate::clock::WallTime::timestamp),
+        boot_time: facts.boot_time.map(WallTime::timestamp),
         sw_list: software(view),
         host_name: view.device.to_string(),
         assignable_adapters: vec![uplink_bundle(view)],
         last_boot_reason: facts.boot_cause.reason() as i32,
         last_reboot_reason: facts.boot_cause.text().into(),
         // The machine ended at some time before it started. Boots are not counted, for nothing outlives one.
-        last_reboot_time: facts.boot_time.map(crate::clock::WallTime::timestamp),
+        last_reboot_time: facts.boot_time.map(WallTime::timestamp),
         hardware_watchdog_present: facts.hardware_watchdog,
         system_adapter: Some(system_adapter(view)),
         hsm_status: HwSecurityModuleStatus::Notfound as i32,
@@ -421,8 +423,9 @@ fn port_label(view: &View<'_>) -> String {
 fn system_adapter(view: &View<'_>) -> SystemAdapterInfo {
     const DHCP_CLIENT: u32 = 4;
     const VERSION: u32 = 1;
-    let (uplink, port) = (view.uplink, view.port);
-    let last_error = port.problem.clone().unwrap_or_default();
+    let (uplink, port, reach) = (view.uplink, view.port, view.reach);
+    let last_error = port.problem.clone().unwrap_or_else(|| reach.error().into());
+    let tested = |time: Option<WallTime>| time.map(WallTime::timestamp);
     let device_port = DevicePort {
         ifname: uplink.interface.clone(),
         name: port_label(view),
@@ -438,7 +441,7 @@ fn system_adapter(view: &View<'_>) -> SystemAdapterInfo {
         default_routers: uplink.gateways.clone(),
         dns: Some(dns(uplink)),
         up: uplink.up,
-        err: port.problem.clone().map(|problem| plain_error(problem, port.since)),
+        err: port_error(port, reach),
         usage: PhyIoMemberUsage::PhyIoUsageMgmtOnly as i32,
         network_uuid: port.network.clone(),
         cost: port.cost,
@@ -451,11 +454,25 @@ fn system_adapter(view: &View<'_>) -> SystemAdapterInfo {
             version: VERSION,
             key: if port.label.is_some() { "zedagent".into() } else { "lastresort".into() },
             time_priority: port.since,
+            last_failed: tested(reach.last_failed()),
+            last_succeeded: tested(reach.last_succeeded()),
             ports: vec![device_port],
             last_error,
             ..DevicePortStatus::default()
         }],
     }
+}
+
+/// What is wrong with the port. One without a description says that it works.
+fn port_error(port: &PortConfig, reach: &Reach) -> Option<ErrorInfo> {
+    if let Some(problem) = &port.problem {
+        return Some(plain_error(problem.clone(), port.since));
+    }
+    if !reach.error().is_empty() {
+        return Some(plain_error(reach.error().into(), reach.last_failed().map(WallTime::timestamp)));
+    }
+    let timestamp = Some(reach.last_succeeded()?.timestamp());
+    Some(ErrorInfo { timestamp, ..ErrorInfo::default() })
 }
 
 fn plain_error(description: String, timestamp: Option<Timestamp>) -> ErrorInfo {
