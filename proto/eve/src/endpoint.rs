@@ -12,8 +12,6 @@ pub const CONTENT_TYPE: &str = "application/x-proto-binary";
 /// A message's destination at the controller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoint {
-    /// Connectivity probe.
-    Ping,
     /// The controller's certificates.
     Certs,
     /// Makes the device known, signed by the onboarding key.
@@ -32,10 +30,6 @@ pub enum Endpoint {
     Newlogs,
     /// An application's log files.
     AppNewlogs(Uuid),
-    /// Flow records.
-    Flowlog,
-    /// Health of memory and disks.
-    HardwareHealth,
 }
 
 /// HTTP method.
@@ -70,12 +64,11 @@ pub enum Answer {
 }
 
 impl Endpoint {
-    /// Path of the request. The device's UUID stands in it if it is known, except for the four
+    /// Path of the request. The device's UUID stands in it if it is known, except for the three
     /// endpoints that never carry it.
     #[must_use]
     pub fn path(self, device: Option<&Uuid>) -> String {
         let action = match self {
-            Self::Ping => "ping",
             Self::Certs => "certs",
             Self::Register => "register",
             Self::Uuid => "uuid",
@@ -85,8 +78,6 @@ impl Endpoint {
             Self::Metrics => "metrics",
             Self::Newlogs => "newlogs",
             Self::AppNewlogs(app) => return format!("{}apps/instanceid/{app}/newlogs", base(device)),
-            Self::Flowlog => "flowlog",
-            Self::HardwareHealth => "hardwarehealth",
         };
         let device = if self.carries_device() { device } else { None };
         format!("{}{action}", base(device))
@@ -96,7 +87,7 @@ impl Endpoint {
     #[must_use]
     pub fn method(self) -> Method {
         match self {
-            Self::Ping | Self::Certs => Method::Get,
+            Self::Certs => Method::Get,
             _ => Method::Post,
         }
     }
@@ -112,7 +103,7 @@ impl Endpoint {
     }
 
     fn carries_device(self) -> bool {
-        !matches!(self, Self::Ping | Self::Certs | Self::Register | Self::Uuid)
+        !matches!(self, Self::Certs | Self::Register | Self::Uuid)
     }
 }
 
@@ -175,7 +166,6 @@ mod tests {
         let uuid = Uuid::parse("5a5a5a5a-0000-4000-8000-0123456789AB").unwrap();
         let app = Uuid([7; 16]);
         for (endpoint, with, without) in [
-            (Endpoint::Ping, "ping", "ping"),
             (Endpoint::Certs, "certs", "certs"),
             (Endpoint::Register, "register", "register"),
             (Endpoint::Uuid, "uuid", "uuid"),

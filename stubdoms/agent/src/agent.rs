@@ -747,7 +747,6 @@ fn app_name(apps: &Apps, uuid: &Uuid) -> String {
 /// Last part of an endpoint's path, for counters and log lines.
 fn action(endpoint: Endpoint) -> &'static str {
     match endpoint {
-        Endpoint::Ping => "ping",
         Endpoint::Certs => "certs",
         Endpoint::Register => "register",
         Endpoint::Uuid => "uuid",
@@ -757,8 +756,6 @@ fn action(endpoint: Endpoint) -> &'static str {
         Endpoint::Metrics => "metrics",
         Endpoint::Newlogs => "newlogs",
         Endpoint::AppNewlogs(_) => "apps/newlogs",
-        Endpoint::Flowlog => "flowlog",
-        Endpoint::HardwareHealth => "hardwarehealth",
     }
 }
 

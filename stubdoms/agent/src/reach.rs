@@ -146,7 +146,8 @@ impl Reach {
             (State::Reached, Some(_)) => Change::Broken,
             (State::Unknown | State::Reached | State::Lost { .. }, _) => Change::Lost,
         };
-        let alone = known.is_some_and(|known| known.alone) || (known.is_some() && self.state == State::Reached);
+        let alone =
+            known.is_some_and(|known| known.alone) || (known.is_some() && self.state == State::Reached);
         self.failing.insert(path, Failing { kind, alone });
         if change == Change::Lost {
             self.state = State::Lost { since, by: path, kind };
@@ -230,7 +231,10 @@ mod tests {
         let mut reach = Reach::new();
         reach.on_answer(at(1), "config");
         reach.port_down(at(5), "no link");
-        assert_eq!((reach.last_succeeded(), reach.last_failed(), reach.error()), (wall(1), wall(5), "no link"));
+        assert_eq!(
+            (reach.last_succeeded(), reach.last_failed(), reach.error()),
+            (wall(1), wall(5), "no link")
+        );
         assert_eq!(reach.on_answer(at(9), "config"), Change::Reached);
         assert_eq!((reach.last_succeeded(), reach.last_failed(), reach.error()), (wall(9), wall(5), ""));
         // What is reported moves only when it is reported anyway.

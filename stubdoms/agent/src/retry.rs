@@ -4,7 +4,8 @@
 //! Items are keyed; a new one with the same key replaces the old. One is sent at a time, by priority
 //! and then by age. An item that the controller refuses for now backs off on its own, 1 min doubling
 //! to 15 min, and moves to the tail; one that it will never take is dropped. No answer at all stops
-//! the whole queue, with the same waits.
+//! the whole queue, with the same waits. An item that is sent for its period alone, and says what was said
+//! before, is dropped on any failure: the next period has another.
 
 use alloc::{string::String, vec::Vec};
 use core::time::Duration;
@@ -21,7 +22,7 @@ const FIRST: Duration = Duration::from_secs(60);
 const LAST: Duration = Duration::from_secs(15 * 60);
 const NOISE: Duration = Duration::from_secs(60);
 /// Items at most: one for each object that a configuration may hold, and some.
-pub(crate) const MAX_ITEMS: usize = 512;
+pub(crate) const MAX_ITEMS: usize = 640;
 /// Bytes of all items at most.
 pub(crate) const MAX_BYTES: usize = 1024 * 1024;
 
@@ -34,6 +35,17 @@ pub(crate) enum Key {
     Network(String),
     Volume(String),
     Content(String),
+    /// By its SHA-256 in hexadecimal digits.
+    Blob(String),
+}
+
+/// What becomes of an item that fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnFailure {
+    /// It is kept until it arrives.
+    Keep,
+    /// It is dropped. One that replaces an item to be kept is kept.
+    Discard,
 }
 
 impl Key {
@@ -41,7 +53,7 @@ impl Key {
         match self {
             Self::App(_) => 0,
             Self::Hardware => 1,
-            Self::Device | Self::Network(_) | Self::Volume(_) | Self::Content(_) => 2,
+            Self::Device | Self::Network(_) | Self::Volume(_) | Self::Content(_) | Self::Blob(_) => 2,
         }
     }
 }
@@ -54,7 +66,7 @@ struct Item {
     generation: u64,
     not_before: Instant,
     ticker: Ticker,
-    discard_on_failure: bool,
+    on_failure: OnFailure,
 }
 
 #[derive(Debug)]
@@ -95,9 +107,11 @@ impl Deferred {
     }
 
     /// Enqueues the latest state of an object, and has the queue looked at now.
-    pub(crate) fn put(&mut self, now: Instant, key: Key, body: Vec<u8>, discard_on_failure: bool) {
+    pub(crate) fn put(&mut self, now: Instant, key: Key, body: Vec<u8>, on_failure: OnFailure) {
         self.generation += 1;
         let old = self.items.iter().position(|item| item.key == key);
+        let waits = old.and_then(|at| self.items.get(at)).map(|item| item.on_failure);
+        let on_failure = if waits == Some(OnFailure::Keep) { OnFailure::Keep } else { on_failure };
         let freed = old.and_then(|at| self.items.get(at)).map_or(0, |item| item.body.len());
         if self.bytes - freed + body.len() > MAX_BYTES || (old.is_none() && self.items.len() >= MAX_ITEMS) {
             self.dropped += 1;
@@ -111,14 +125,8 @@ impl Deferred {
         self.bytes = self.bytes - freed + body.len();
         self.stopped_until = self.stopped_until.min(now);
         let generation = self.generation;
-        let item = Item {
-            key,
-            body,
-            generation,
-            not_before: now,
-            ticker: Ticker::new(FIRST, LAST),
-            discard_on_failure,
-        };
+        let item =
+            Item { key, body, generation, not_before: now, ticker: Ticker::new(FIRST, LAST), on_failure };
         match old.and_then(|at| self.items.get_mut(at)) {
             Some(slot) => *slot = item,
             None => self.items.push(item),
@@ -171,7 +179,7 @@ impl Deferred {
         let keep = match outcome {
             Outcome::Success { .. } | Outcome::Unusable(_) => false,
             Outcome::NoAnswer(_) => {
-                if !item.discard_on_failure {
+                if item.on_failure == OnFailure::Keep {
                     self.bytes += item.body.len();
                     self.items.insert(at, item);
                 }
@@ -181,7 +189,10 @@ impl Deferred {
                 matches!(class, StatusClass::Retry | StatusClass::Forbidden | StatusClass::Unavailable)
             }
         };
-        if keep && !item.discard_on_failure {
+        if item.on_failure == OnFailure::Discard {
+            return;
+        }
+        if keep {
             self.refusals += 1;
             if self.refusals.is_multiple_of(20) {
                 log::warn!(
@@ -221,10 +232,10 @@ mod tests {
     #[test]
     fn the_latest_state_of_each_object_is_sent_apps_first() {
         let mut queue = Deferred::new();
-        queue.put(at(0), Key::Device, vec![1], false);
-        queue.put(at(0), Key::App("a".into()), vec![2], false);
-        queue.put(at(0), Key::Hardware, vec![3], false);
-        queue.put(at(0), Key::App("a".into()), vec![4], false);
+        queue.put(at(0), Key::Device, vec![1], OnFailure::Keep);
+        queue.put(at(0), Key::App("a".into()), vec![2], OnFailure::Keep);
+        queue.put(at(0), Key::Hardware, vec![3], OnFailure::Keep);
+        queue.put(at(0), Key::App("a".into()), vec![4], OnFailure::Keep);
         let mut random = Random::new(1);
         for expected in [4, 3, 1] {
             assert_eq!(body(&queue, 0), Some(vec![expected]));
@@ -238,8 +249,8 @@ mod tests {
     fn a_refused_item_backs_off_alone_and_a_hopeless_one_is_dropped() {
         let mut queue = Deferred::new();
         let mut random = Random::new(1);
-        queue.put(at(0), Key::App("a".into()), vec![1], false);
-        queue.put(at(0), Key::Device, vec![2], false);
+        queue.put(at(0), Key::App("a".into()), vec![1], OnFailure::Keep);
+        queue.put(at(0), Key::Device, vec![2], OnFailure::Keep);
         let sent = queue.due(at(0)).unwrap().0;
         queue.on_answer(at(0), &sent, &status(500), &mut random);
         assert_eq!(body(&queue, 0), Some(vec![2]));
@@ -259,8 +270,8 @@ mod tests {
     fn no_answer_stops_the_queue_until_it_is_kicked() {
         let mut queue = Deferred::new();
         let mut random = Random::new(1);
-        queue.put(at(0), Key::Device, vec![1], false);
-        queue.put(at(0), Key::Hardware, vec![2], true);
+        queue.put(at(0), Key::Device, vec![1], OnFailure::Keep);
+        queue.put(at(0), Key::Hardware, vec![2], OnFailure::Discard);
         let sent = queue.due(at(0)).unwrap().0;
         queue.on_answer(at(0), &sent, &Outcome::NoAnswer(FailureKind::Timeout), &mut random);
         // The item that is discarded on failure is gone, the other waits with the queue.
@@ -271,12 +282,32 @@ mod tests {
     }
 
     #[test]
+    fn what_is_sent_for_its_period_is_dropped_on_any_failure_but_takes_nothing_with_it() {
+        let mut random = Random::new(1);
+        let mut gone = |first: Option<OnFailure>, outcome: &Outcome| {
+            let mut queue = Deferred::new();
+            first.map(|first| queue.put(at(0), Key::Device, vec![1], first));
+            queue.put(at(0), Key::Device, vec![2], OnFailure::Discard);
+            let sent = queue.due(at(0)).unwrap().0;
+            queue.on_answer(at(0), &sent, outcome, &mut random);
+            assert_eq!(queue.bytes, queue.len());
+            queue.len() == 0
+        };
+        for outcome in [status(500), status(403), status(413), Outcome::NoAnswer(FailureKind::Timeout)] {
+            assert!(gone(None, &outcome), "{outcome}");
+            assert!(gone(Some(OnFailure::Discard), &outcome), "{outcome}");
+            // A change that was not delivered yet has to arrive, unless it never will.
+            assert_eq!(gone(Some(OnFailure::Keep), &outcome), outcome == status(413), "{outcome}");
+        }
+    }
+
+    #[test]
     fn the_answer_to_an_old_body_does_not_remove_the_new_one() {
         let mut queue = Deferred::new();
         let mut random = Random::new(1);
-        queue.put(at(0), Key::Device, vec![1], false);
+        queue.put(at(0), Key::Device, vec![1], OnFailure::Keep);
         let sent = queue.due(at(0)).unwrap().0;
-        queue.put(at(0), Key::Device, vec![2], false);
+        queue.put(at(0), Key::Device, vec![2], OnFailure::Keep);
         queue.on_answer(at(0), &sent, &Outcome::Success { status: 201, payload: vec![] }, &mut random);
         assert_eq!(body(&queue, 0), Some(vec![2]));
     }
@@ -285,10 +316,10 @@ mod tests {
     fn room_is_bounded() {
         let mut queue = Deferred::new();
         for index in 0..MAX_ITEMS + 3 {
-            queue.put(at(0), Key::App(alloc::format!("{index}")), vec![0; 10], false);
+            queue.put(at(0), Key::App(alloc::format!("{index}")), vec![0; 10], OnFailure::Keep);
         }
         assert_eq!((queue.len(), queue.dropped), (MAX_ITEMS, 3));
-        queue.put(at(0), Key::App("0".into()), vec![0; MAX_BYTES], false);
+        queue.put(at(0), Key::App("0".into()), vec![0; MAX_BYTES], OnFailure::Keep);
         assert_eq!(queue.dropped, 4);
     }
 }

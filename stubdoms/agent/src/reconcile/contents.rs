@@ -8,8 +8,14 @@
 //! ```
 //!
 //! Downloads run one at a time. A content whose description changes in what is downloaded starts
-//! anew. The shell verifies SHA-256 while it receives, so the states between DOWNLOAD_STARTED and
-//! DELIVERED are passed in one step.
+//! anew.
+//!
+//! Of the states between DOWNLOAD_STARTED and DELIVERED there is one here: VERIFYING, when all bytes have come
+//! and the shell has yet to say whether they are the right ones. It hashes what it receives and holds it in
+//! memory under its hash, so DOWNLOADED and VERIFIED are not states in which anything stays, and nothing is
+//! loaded or created from it.
+//!
+//! The bytes of a content are a blob, named by their SHA-256. Contents that are made of the same bytes share it.
 
 use alloc::{
     collections::{BTreeMap, VecDeque},
@@ -143,10 +149,16 @@ impl Content {
     pub(crate) fn state(&self) -> (ZSwState, u32) {
         match &self.state {
             State::Delivered { .. } => (ZSwState::Delivered, 100),
+            State::Downloading { percent: 100, .. } => (ZSwState::Verifying, 100),
             State::Downloading { percent, .. } => (ZSwState::DownloadStarted, *percent),
             State::Waiting { .. } if self.troubles.first_error().is_some() => (ZSwState::Error, 0),
             State::Waiting { .. } => (ZSwState::Initial, 0),
         }
+    }
+
+    /// The SHA-256 of its bytes, if it has a right one.
+    pub(crate) fn blob(&self) -> Option<[u8; 32]> {
+        self.spec.as_ref().ok().map(|spec| spec.sha256)
     }
 
     pub(crate) fn image(&self) -> Option<Image> {
@@ -333,8 +345,10 @@ impl Contents {
             *moved = now.at();
         }
         let whole = total.unwrap_or(limit).max(1);
-        let reached = u32::try_from(received.saturating_mul(100) / whole).unwrap_or(100).min(99);
-        if reached >= percent.saturating_add(10) {
+        let complete = total.is_some_and(|total| received >= total);
+        let reached = u32::try_from(received.saturating_mul(100) / whole).unwrap_or(100);
+        let reached = if complete { 100 } else { reached.min(99) };
+        if reached >= percent.saturating_add(10) || (complete && *percent < 100) {
             *percent = reached;
             return true;
         }

@@ -20,9 +20,9 @@ use proto_eve::{
         ApiCapability, AttestationInfo, BaseOsStatus, Capabilities, ContentResources, DataSecAtRest,
         DataSecAtRestStatus, DevicePort, DevicePortStatus, Entity, ErrorInfo, HwSecurityModuleStatus,
         IoAddresses, SecurityInfo, Severity, SystemAdapterInfo, UsageInfo, VolumeResources, ZDeviceState,
-        ZInfoApp, ZInfoAppInstance, ZInfoContentTree, ZInfoDevSw, ZInfoDevice, ZInfoDns, ZInfoHardware,
-        ZInfoManufacturer, ZInfoMsg, ZInfoNetworkInstance, ZInfoTypes, ZInfoVolume, ZNetworkInstanceState,
-        ZSwState, ZioBundle, z_info_msg::InfoContent,
+        ZInfoApp, ZInfoAppInstance, ZInfoBlob, ZInfoBlobList, ZInfoContentTree, ZInfoDevSw, ZInfoDevice,
+        ZInfoDns, ZInfoHardware, ZInfoManufacturer, ZInfoMsg, ZInfoNetworkInstance, ZInfoTypes, ZInfoVolume,
+        ZNetworkInstanceState, ZSwState, ZioBundle, z_info_msg::InfoContent,
     },
 };
 use sha2::{Digest, Sha256};
@@ -43,7 +43,7 @@ use crate::{
         problem::Troubles,
         volumes::{Volume, Volumes},
     },
-    retry::{Deferred, Key},
+    retry::{Deferred, Key, OnFailure},
     uplink::{PortConfig, Uplink, mac_text},
 };
 
@@ -104,10 +104,10 @@ impl Reporter {
 
     /// Enqueues what changed.
     pub(crate) fn refresh(&mut self, now: Now, view: &View<'_>, queue: &mut Deferred, random: &mut Random) {
-        if self.next <= now.at() {
+        let periodic = self.next <= now.at();
+        if periodic {
             let period = view.properties.seconds("timer.deviceinfo.interval").max(Duration::from_secs(30));
             self.next = now.at().after(random.share(period, 800, 1200));
-            self.reported.remove(&Key::Device);
         }
         let mut present: BTreeMap<Key, (ZInfoTypes, InfoContent)> = BTreeMap::new();
         present.insert(Key::Device, (ZInfoTypes::ZiDevice, InfoContent::Dinfo(device(view))));
@@ -115,6 +115,10 @@ impl Reporter {
         for item in view.contents.iter() {
             let content = InfoContent::Cinfo(content_tree(item));
             present.insert(Key::Content(item.id.clone()), (ZInfoTypes::ZiContentTree, content));
+        }
+        for (sha256, blob) in blobs(view.contents) {
+            let content = InfoContent::Binfo(ZInfoBlobList { blob: vec![blob] });
+            present.insert(Key::Blob(sha256), (ZInfoTypes::ZiBlobList, content));
         }
         for item in view.volumes.iter() {
             let content = InfoContent::Vinfo(volume(item, view));
@@ -132,14 +136,16 @@ impl Reporter {
         for key in gone {
             self.reported.remove(&key);
             if let Some((kind, content)) = deletion(&key) {
-                enqueue(now, queue, key, message(view, kind, content));
+                enqueue(now, queue, key, message(view, kind, content), OnFailure::Keep);
             }
         }
         for (key, (kind, content)) in present {
             let message = message(view, kind, content);
             let hash: [u8; 32] = Sha256::digest(message.encode_to_vec()).into();
             if self.reported.insert(key.clone(), hash) != Some(hash) {
-                enqueue(now, queue, key, message);
+                enqueue(now, queue, key, message, OnFailure::Keep);
+            } else if periodic && key == Key::Device {
+                enqueue(now, queue, key, message, OnFailure::Discard);
             }
         }
     }
@@ -154,9 +160,9 @@ fn message(view: &View<'_>, kind: ZInfoTypes, content: InfoContent) -> ZInfoMsg 
     }
 }
 
-fn enqueue(now: Now, queue: &mut Deferred, key: Key, mut message: ZInfoMsg) {
+fn enqueue(now: Now, queue: &mut Deferred, key: Key, mut message: ZInfoMsg, on_failure: OnFailure) {
     message.at_time_stamp = now.timestamp();
-    queue.put(now.at(), key, message.encode_to_vec(), false);
+    queue.put(now.at(), key, message.encode_to_vec(), on_failure);
 }
 
 /// The message that signals the end of an object.
@@ -177,6 +183,10 @@ fn deletion(key: &Key) -> Option<(ZInfoTypes, InfoContent)> {
         Key::Network(id) => {
             let network = ZInfoNetworkInstance { network_id: id.clone(), ..ZInfoNetworkInstance::default() };
             Some((ZInfoTypes::ZiNetworkInstance, InfoContent::Niinfo(network)))
+        }
+        Key::Blob(sha256) => {
+            let blob = ZInfoBlob { sha256: sha256.clone(), ..ZInfoBlob::default() };
+            Some((ZInfoTypes::ZiBlobList, InfoContent::Binfo(ZInfoBlobList { blob: vec![blob] })))
         }
         Key::Device | Key::Hardware => None,
     }
@@ -204,6 +214,38 @@ fn content_tree(content: &Content) -> ZInfoContentTree {
         component_sha_list: vec![content.sha256.clone()],
         generation_count: content.generation,
     }
+}
+
+/// The blobs that contents are made of, by their SHA-256. Of one that several contents share, the one that is
+/// furthest speaks.
+fn blobs(contents: &Contents) -> BTreeMap<String, ZInfoBlob> {
+    let mut blobs: BTreeMap<String, ZInfoBlob> = BTreeMap::new();
+    for content in contents.iter() {
+        let Some(sha256) = content.blob().map(hex::encode) else { continue };
+        let (state, progress_percentage) = content.state();
+        let trouble = content.troubles.first();
+        let of_this = ZInfoBlob {
+            sha256: sha256.clone(),
+            resources: Some(ContentResources {
+                cur_size_bytes: content.image().map_or(0, |image| image.length),
+            }),
+            usage: Some(UsageInfo { ref_count: 1, ..UsageInfo::default() }),
+            state: state as i32,
+            progress_percentage,
+            err: trouble.map(|trouble| trouble.info(Entity::ContentBlob, &sha256, &content.name)),
+        };
+        match blobs.get_mut(&sha256) {
+            None => drop(blobs.insert(sha256, of_this)),
+            Some(known) => {
+                let users = known.usage.as_ref().map_or(0, |usage| usage.ref_count) + 1;
+                if of_this.progress_percentage > known.progress_percentage {
+                    *known = of_this;
+                }
+                known.usage = Some(UsageInfo { ref_count: users, ..UsageInfo::default() });
+            }
+        }
+    }
+    blobs
 }
 
 fn volume(volume: &Volume, view: &View<'_>) -> ZInfoVolume {

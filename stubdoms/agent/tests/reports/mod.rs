@@ -3,7 +3,7 @@
 use proto_eve::wire::{
     common::{Ipspec, PhyIoMemberUsage, PhyIoType},
     config::{NetworkConfig, PhysicalIo, SystemAdapter},
-    info::BootReason,
+    info::{BootReason, ZInfoBlob},
 };
 
 use super::*;
@@ -69,4 +69,85 @@ fn the_uplink_is_an_adapter_that_the_system_uses() {
         world.controller.edit(with_uplink);
         world.run(60);
     }
+}
+
+#[test]
+fn a_blob_is_reported_on_its_way_shared_and_gone() {
+    let mut world = World::new();
+    world.store_is_mute = true;
+    world.controller.set_config(config());
+    world.run(30);
+    let sha256 = config().content_info[0].sha256.clone();
+    let id = world.downloads[0].id;
+    for (received, state, percent) in [
+        (0, ZSwState::DownloadStarted, 0),
+        (40, ZSwState::DownloadStarted, 40),
+        (99, ZSwState::DownloadStarted, 99),
+        (100, ZSwState::Verifying, 100),
+    ] {
+        world.agent.on_download_progress(world.now(), id, received, Some(100));
+        world.run(1);
+        let blob = world.controller.blobs.last().unwrap();
+        assert_eq!((&blob.sha256, blob.state, blob.progress_percentage), (&sha256, state as i32, percent));
+        assert_eq!(world.controller.contents.last().unwrap().state, state as i32);
+    }
+    world.agent.on_download_done(world.now(), id, Ok(100));
+    world.run(30);
+    assert!(running(&world));
+    let blob = world.controller.blobs.last().unwrap();
+    assert_eq!((blob.state, blob.progress_percentage), (ZSwState::Delivered as i32, 100));
+    assert_eq!(blob.resources.as_ref().unwrap().cur_size_bytes, 100);
+    assert_eq!((blob.usage.as_ref().unwrap().ref_count, blob.err.is_none()), (1, true));
+
+    // Another content of the same bytes, in capital letters: one blob still.
+    world.controller.edit(|config| {
+        let mut second = config.content_info[0].clone();
+        second.uuid = "e0e0e0e0-0000-4000-8000-000000000002".into();
+        second.sha256 = second.sha256.to_uppercase();
+        config.content_info.push(second);
+    });
+    world.run(30);
+    let blob = world.controller.blobs.last().unwrap();
+    assert_eq!((&blob.sha256, blob.state), (&sha256, ZSwState::Delivered as i32));
+    assert_eq!(blob.usage.as_ref().unwrap().ref_count, 2);
+
+    world.controller.edit(|config| {
+        config.apps.clear();
+        config.volumes.clear();
+        config.content_info.clear();
+    });
+    world.run(60);
+    let gone = ZInfoBlob { sha256, ..ZInfoBlob::default() };
+    assert_eq!(world.controller.blobs.last(), Some(&gone));
+}
+
+#[test]
+fn a_blob_that_is_not_what_its_hash_says_has_an_error() {
+    let mut world = World::new();
+    world.store = Ok(b"something else".to_vec());
+    world.controller.set_config(config());
+    world.run(60);
+    let blob = world.controller.blobs.last().unwrap();
+    assert_eq!(blob.state, ERROR);
+    assert!(blob.err.as_ref().unwrap().description.contains("SHA-256"), "{:?}", blob.err);
+}
+
+#[test]
+fn periodic_device_info_is_not_repeated_but_changes_are() {
+    let mut world = World::onboarded();
+    world.run(60);
+    world.controller.devices.clear();
+    world.controller.force.insert("info".into(), 500);
+    // A period passes, and then another.
+    world.run(1500);
+    world.controller.force.clear();
+    world.controller.trace.clear();
+    world.run(600);
+    assert_eq!(world.controller.devices.len(), 1, "one of this period, none of those that were refused");
+    world.controller.force.insert("info".into(), 500);
+    world.controller.edit(|config| config.device_name = "renamed".into());
+    world.run(1500);
+    world.controller.force.clear();
+    world.run(900);
+    assert_eq!(world.device_info().device_name, "renamed");
 }

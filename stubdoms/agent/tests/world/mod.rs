@@ -23,7 +23,10 @@ use proto_eve::{
             AppInstanceConfig, ConfigItem, ConfigRequest, ConfigResponse, ContentTree, DatastoreConfig,
             EdgeDevConfig, InstanceOpsCmd, UuiDandVersion, VmConfig, Volume, VolumeContentOrigin, VolumeRef,
         },
-        info::{ZInfoApp, ZInfoContentTree, ZInfoDevice, ZInfoMsg, ZInfoVolume, z_info_msg::InfoContent},
+        info::{
+            ZInfoApp, ZInfoBlob, ZInfoContentTree, ZInfoDevice, ZInfoMsg, ZInfoNetworkInstance, ZInfoVolume,
+            z_info_msg::InfoContent,
+        },
         metrics::{DeviceMetric, ZMetricMsg, z_metric_msg::MetricContent},
         register::ZRegisterMsg,
         uuid::UuidResponse,
@@ -92,6 +95,8 @@ pub struct Controller {
     pub devices: Vec<ZInfoDevice>,
     pub apps: Vec<ZInfoApp>,
     pub contents: Vec<ZInfoContentTree>,
+    pub blobs: Vec<ZInfoBlob>,
+    pub networks: Vec<ZInfoNetworkInstance>,
     pub volumes: Vec<ZInfoVolume>,
     pub metrics: Vec<ZMetricMsg>,
     pub logs: Vec<(String, String)>,
@@ -119,6 +124,8 @@ impl Controller {
             devices: Vec::new(),
             apps: Vec::new(),
             contents: Vec::new(),
+            blobs: Vec::new(),
+            networks: Vec::new(),
             volumes: Vec::new(),
             metrics: Vec::new(),
             logs: Vec::new(),
@@ -280,7 +287,12 @@ impl Controller {
             (3, InfoContent::Ainfo(app)) => self.apps.push(app),
             (7, InfoContent::Vinfo(volume)) => self.volumes.push(volume),
             (8, InfoContent::Cinfo(content)) => self.contents.push(content),
-            (6, InfoContent::Niinfo(_)) | (11, InfoContent::Hwinfo(_)) => {}
+            (6, InfoContent::Niinfo(network)) => self.networks.push(network),
+            (9, InfoContent::Binfo(list)) => {
+                assert_eq!(list.blob.len(), 1);
+                self.blobs.extend(list.blob);
+            }
+            (11, InfoContent::Hwinfo(_)) => {}
             (kind, content) => panic!("type {kind} with {content:?}"),
         }
     }
@@ -334,6 +346,8 @@ pub struct World {
     pub dom0: Dom0,
     /// What the content store answers.
     pub store: Result<Vec<u8>, DownloadError>,
+    /// The store sends nothing, and the test tells how downloads go on.
+    pub store_is_mute: bool,
     pub downloads: Vec<Download>,
     pub released: Vec<[u8; 32]>,
     pub device_commands: Vec<DeviceCommand>,
@@ -390,6 +404,7 @@ impl World {
             controller: Controller::new(),
             dom0: Dom0 { next_domid: 5, ..Dom0::default() },
             store: Ok(IMAGE.to_vec()),
+            store_is_mute: false,
             downloads: Vec::new(),
             released: Vec::new(),
             device_commands: Vec::new(),
@@ -521,6 +536,7 @@ impl World {
 
     fn content(&mut self, command: ContentCommand) {
         match command {
+            ContentCommand::Fetch(download) if self.store_is_mute => self.downloads.push(download),
             ContentCommand::Fetch(download) => {
                 let result = match &self.store {
                     Ok(bytes) if download.sha256 == Sha256::digest(bytes)[..] => Ok(bytes.len() as u64),
