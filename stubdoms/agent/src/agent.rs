@@ -44,7 +44,7 @@ use crate::{
         metrics::{self, DomainUsage, Machine, Metrics, Traffic},
     },
     retry::{Deferred, Sent},
-    session::{Message, Session},
+    session::{Limits, Message, Session},
     uplink::{PortConfig, Uplink},
 };
 
@@ -198,7 +198,7 @@ impl Agent {
             certs: CertsKeeper::new(at),
             attest: Attest::new(credentials.key_exchange_cert.is_some()),
             attest_error_since: None,
-            config: Poll::default(),
+            config: Poll::new(at),
             store: Store::default(),
             diff: Diff::default(),
             properties: Properties::default(),
@@ -478,21 +478,18 @@ impl Agent {
         let now = self.now.at();
         let id = RequestId(self.next_id);
         self.next_id += 1;
-        let timeout = match self.properties.int("timer.send.timeout") {
-            0 => Duration::from_secs(120),
-            seconds => Duration::from_secs(seconds.into()),
-        };
+        let limits = Limits::of(&self.properties);
         match &purpose {
             Purpose::Certs => self.certs.sent(now),
             Purpose::Attest(ask) => self.attest.sent(*ask),
             Purpose::Metrics => self.metrics.sent(now, &mut self.random),
             Purpose::Register | Purpose::Uuid | Purpose::Config | Purpose::Info(_) | Purpose::Logs(_) => {}
         }
-        match self.session.request(id, endpoint, message, timeout, &mut self.random) {
+        match self.session.request(id, endpoint, message, limits, &mut self.random) {
             Ok(request) => {
                 let bytes = request.body.len();
                 self.traffic.sent(action(endpoint), bytes);
-                let lost = now.after(timeout + GRACE);
+                let lost = now.after(limits.timeout + GRACE);
                 self.flights.insert(id, Flight { purpose, endpoint, sent: now, lost, bytes });
                 Some(request)
             }
@@ -553,6 +550,16 @@ impl Agent {
     }
 
     fn operate(&mut self) {
+        if self.no_config_deadline().is_some_and(|deadline| deadline <= self.now.at()) {
+            let patience = self.properties.seconds("timer.reboot.no.network").as_secs();
+            log::warn!(
+                "device: no configuration from the controller for {patience} s; it reboots [{}]",
+                code::NO_CONFIG
+            );
+            self.operations.give_up(self.now.at());
+            self.dirty = true;
+            self.reconcile();
+        }
         let stopped = self.apps.all_stopped();
         let quiet = !self.is_busy(Slot::Info) && !self.is_busy(Slot::Logs);
         let drained = quiet && !self.dirty && self.queue.len() == 0 && self.logs.is_drained();
@@ -679,6 +686,13 @@ impl Agent {
         }
     }
 
+    /// When the device reboots unless the controller answers what its configuration is. It counts in time since
+    /// boot, or since this agent is there.
+    fn no_config_deadline(&self) -> Option<Instant> {
+        let patience = self.properties.seconds("timer.reboot.no.network");
+        self.operations.pending().is_none().then(|| self.config.confirmed().after(patience))
+    }
+
     /// Until when nothing is reported.
     fn quiet(&self) -> Option<Instant> {
         self.quiet_until.filter(|_| !self.store.has_config())
@@ -692,6 +706,7 @@ impl Agent {
             self.contents.deadline(&self.properties),
             self.apps.deadline(),
             self.operations.deadline(),
+            self.no_config_deadline(),
             self.logs.closing_deadline(),
             Some(self.reporter.deadline()).filter(|_| onboarded).max(self.quiet().filter(|_| onboarded)),
         ] {

@@ -11,12 +11,27 @@ use crate::clock::{Instant, Random};
 const ATTESTATION: Duration = Duration::from_secs(10);
 
 /// When the configuration is asked for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Poll {
     next: Option<Instant>,
+    /// When the controller last said what the configuration is, or this began.
+    confirmed: Instant,
 }
 
 impl Poll {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { next: None, confirmed: now }
+    }
+
+    /// The controller gave a configuration that was accepted, or said that it is the same.
+    pub(crate) fn confirm(&mut self, now: Instant) {
+        self.confirmed = now;
+    }
+
+    pub(crate) fn confirmed(&self) -> Instant {
+        self.confirmed
+    }
+
     /// The UUID is known.
     pub(crate) fn begin(&mut self, now: Instant) {
         self.next = Some(now.after(ATTESTATION));

@@ -25,6 +25,8 @@ pub struct Request {
     pub body: Vec<u8>,
     /// How long the whole exchange may take.
     pub timeout: Duration,
+    /// How long a connection to one address may take.
+    pub dial: Duration,
 }
 
 /// An answer, whatever its status.

@@ -94,6 +94,13 @@ impl Operations {
         self.pending.is_some()
     }
 
+    /// Reboots for want of a controller.
+    pub(crate) fn give_up(&mut self, now: Instant) {
+        self.pending = Some((Operation::Reboot, now));
+        self.stopped = None;
+        self.done = false;
+    }
+
     /// What is to be left for a later life of the agent. A command that is being obeyed is not in it: a later
     /// life obeys it again.
     pub(crate) fn note(&self) -> Option<DeviceNote> {

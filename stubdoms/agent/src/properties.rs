@@ -146,6 +146,14 @@ impl Properties {
         Duration::from_secs(self.int(name).into())
     }
 
+    /// A number of seconds, of which 0 stands for `usual`.
+    pub(crate) fn seconds_or(&self, name: &str, usual: u64) -> Duration {
+        match self.int(name) {
+            0 => Duration::from_secs(usual),
+            seconds => Duration::from_secs(seconds.into()),
+        }
+    }
+
     pub(crate) fn bool(&self, name: &str) -> bool {
         match (self.values.get(name), kind(name)) {
             (Some(Value::Bool(value)), _) => *value,

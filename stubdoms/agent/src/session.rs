@@ -2,6 +2,8 @@
 
 use alloc::{format, string::String, vec, vec::Vec};
 
+use core::time::Duration;
+
 use proto_eve::{
     auth,
     certs::{CertsError, ControllerCerts},
@@ -14,6 +16,7 @@ use proto_eve::{
 use crate::{
     clock::{Now, Random},
     http::{HttpFailure, MAX_BODY, Outcome, Request, RequestId, Response, Unusable},
+    properties::Properties,
     provision::Credentials,
 };
 
@@ -26,6 +29,24 @@ pub(crate) enum Message {
     Payload(Vec<u8>),
     /// Registration, signed by the onboarding key.
     Registration,
+}
+
+/// How long an exchange may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// All of it.
+    pub(crate) timeout: Duration,
+    /// A connection to one address.
+    pub(crate) dial: Duration,
+}
+
+impl Limits {
+    pub(crate) fn of(properties: &Properties) -> Self {
+        Self {
+            timeout: properties.seconds_or("timer.send.timeout", 120),
+            dial: properties.seconds_or("timer.dial.timeout", 10),
+        }
+    }
 }
 
 pub(crate) struct Session {
@@ -73,7 +94,7 @@ impl Session {
         id: RequestId,
         endpoint: Endpoint,
         message: Message,
-        timeout: core::time::Duration,
+        limits: Limits,
         random: &mut Random,
     ) -> Result<Request, KeyError> {
         let body = match message {
@@ -90,7 +111,8 @@ impl Session {
             headers.extend(serial_header("X-Soft-Serial", &self.credentials.soft_serial));
         }
         let url = format!("https://{}{}", self.credentials.server, endpoint.path(self.uuid.as_ref()));
-        Ok(Request { id, method: endpoint.method(), url, headers, body, timeout })
+        let Limits { timeout, dial } = limits;
+        Ok(Request { id, method: endpoint.method(), url, headers, body, timeout, dial })
     }
 
     fn registration(&self) -> Result<Vec<u8>, KeyError> {

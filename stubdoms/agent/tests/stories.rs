@@ -3,6 +3,7 @@
 mod applications;
 mod hostile;
 mod reports;
+mod timers;
 mod world;
 
 use proto_eve::wire::{

@@ -38,7 +38,8 @@ async fn exchange(web: &Web, request: Request) -> Result<Response, HttpFailure> 
         Method::Post => http::Method::Post,
     };
     let url = parse(&request.url)?;
-    let mut built = http::Request::new(method, url).within(request.timeout).body(request.body);
+    let mut built =
+        http::Request::new(method, url).within(request.timeout).dial_within(request.dial).body(request.body);
     for (name, value) in &request.headers {
         built = built.field(name, value).map_err(local)?;
     }
@@ -61,7 +62,7 @@ pub(crate) async fn download(web: &'static Web, download: Download, cancelled: C
 
 async fn receive(web: &Web, download: &Download, brain: &Brain) -> Result<u64, DownloadError> {
     let url = parse(&download.url).map_err(DownloadError::Http)?;
-    let mut request = http::Request::get(url);
+    let mut request = http::Request::get(url).dial_within(download.dial).stall_within(download.stall);
     for (name, value) in &download.headers {
         request = request.field(name, value).map_err(|error| DownloadError::Http(local(error)))?;
     }

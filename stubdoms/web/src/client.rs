@@ -125,7 +125,7 @@ impl<'a, D: Device, T: Timer> Client<'a, D, T> {
     pub async fn fetch_up_to(&self, request: &Request<'_>, limit: u64) -> Result<Response, FetchError> {
         let end = self.timer.now() + request.time_limit().unwrap_or(self.timeouts.exchange);
         let mut body = Vec::new();
-        let terms = Terms { limit, buffers: Buffers::SMALL, end: Some(end) };
+        let terms = Terms { limit, buffers: Buffers::SMALL, end: Some(end), stall: self.timeouts.stall };
         match self.exchange(request, terms, &mut Everything(&mut body)).await {
             Ok(Head { status, headers, .. }) => Ok(Response { status, headers, body }),
             Err(cause) => Err(FetchError::new(request.url(), cause)),
@@ -148,7 +148,8 @@ impl<'a, D: Device, T: Timer> Client<'a, D, T> {
         let end = request.time_limit().map(|time| self.timer.now() + time);
         for _ in 0..=MAX_REDIRECTS {
             let mut body = Vec::new();
-            let terms = Terms { limit, buffers: Buffers::DOWNLOAD, end };
+            let stall = request.stall_limit().unwrap_or(self.timeouts.stall);
+            let terms = Terms { limit, buffers: Buffers::DOWNLOAD, end, stall };
             let mut content = sink::Content::new(sink, &mut body, &request, limit);
             let head = self
                 .exchange(&request, terms, &mut content)
@@ -179,7 +180,8 @@ impl<'a, D: Device, T: Timer> Client<'a, D, T> {
                 Shield::Tls(Box::new(session.map_err(|error| Cause::Exchange(ExchangeError::Tls(error)))?))
             }
         };
-        let (began, dial) = (self.timer.now(), self.dial(url, terms.buffers));
+        let patience = request.dial_limit().unwrap_or(self.timeouts.dial);
+        let (began, dial) = (self.timer.now(), self.dial(url, terms.buffers, patience));
         let stream = match terms.end {
             None => dial.await?,
             Some(end) => until(&self.timer, end, dial).await.ok_or_else(|| Cause::TimedOut {
@@ -192,7 +194,7 @@ impl<'a, D: Device, T: Timer> Client<'a, D, T> {
         let mut id = [0; 16];
         (self.entropy)(&mut id);
         let mut exchange = Exchange::new(shield, request.emit(Some(id)), reader);
-        let end = self.converse(&stream, &mut exchange, terms.end, taker).await;
+        let end = self.converse(&stream, &mut exchange, terms, taker).await;
         // What is left to say (a goodbye, an alert) is said if there is room; nobody waits for it. An answer that is
         // not wanted any more is cut off: dropping the stream resets the connection.
         exchange.close();
@@ -208,7 +210,7 @@ impl<'a, D: Device, T: Timer> Client<'a, D, T> {
         &self,
         stream: &TcpStream<'_, D>,
         exchange: &mut Exchange,
-        end: Option<Duration>,
+        Terms { end, stall, .. }: Terms,
         taker: &mut impl Taker,
     ) -> Result<Head, Cause> {
         let began = self.timer.now();
@@ -265,7 +267,7 @@ impl<'a, D: Device, T: Timer> Client<'a, D, T> {
             let to_write = !exchange.output().is_empty();
             let (deadline, since) = match end {
                 Some(end) => (end, began),
-                None => (moved + self.timeouts.stall, moved),
+                None => (moved + stall, moved),
             };
             if until(&self.timer, deadline, stream.ready(to_write)).await.is_none()
                 || self.timer.now() >= deadline
@@ -276,7 +278,7 @@ impl<'a, D: Device, T: Timer> Client<'a, D, T> {
         }
     }
 
-    async fn dial(&self, url: &Url, buffers: Buffers) -> Result<TcpStream<'_, D>, Cause> {
+    async fn dial(&self, url: &Url, buffers: Buffers, patience: Duration) -> Result<TcpStream<'_, D>, Cause> {
         let addresses = match url.host() {
             Host::V4(address) => alloc::vec![*address],
             Host::Name(name) => self.resolve(name).await?,
@@ -284,7 +286,7 @@ impl<'a, D: Device, T: Timer> Client<'a, D, T> {
         let mut last = Cause::Resolve(crate::resolver::ResolveError::NoAddress);
         for address in addresses.into_iter().take(MAX_DIALS) {
             let to = SocketAddrV4::new(address, url.port());
-            match self.stack.connect(&self.timer, to, buffers, self.timeouts.dial).await {
+            match self.stack.connect(&self.timer, to, buffers, patience).await {
                 Ok(stream) => return Ok(stream),
                 Err(error) => last = Cause::Dial { to, error },
             }
@@ -339,6 +341,8 @@ struct Terms {
     buffers: Buffers,
     /// When it has to be over; without it, it may go on for as long as something moves.
     end: Option<Duration>,
+    /// How long nothing may move then.
+    stall: Duration,
 }
 
 /// Who takes the answer as it comes.

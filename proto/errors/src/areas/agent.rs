@@ -65,4 +65,7 @@ area! {
     REFUSED = "E-AGENT-021",
         cause: "The controller answered with a status that says no.",
         next: "Look at the controller's log for the device and this time.";
+    NO_CONFIG = "E-AGENT-022",
+        cause: "For as long as `timer.reboot.no.network` allows there was no configuration from the controller; the device reboots.",
+        next: "Restore the way to the controller; the lines before this one say what is wrong with it.";
 }

@@ -174,7 +174,7 @@ impl Agent {
         }
         self.config_refused = refused;
         match outcome {
-            Outcome::Success { status: 304, .. } => {}
+            Outcome::Success { status: 304, .. } => self.config.confirm(at),
             Outcome::Success { payload, .. } => match config::parse_response(&payload) {
                 Ok(response) => self.on_config_response(response),
                 Err(error) => log::warn!("configuration: {error} [{}]", code::CONFIG_BAD),
@@ -189,7 +189,7 @@ impl Agent {
 
     fn on_config_response(&mut self, response: config::Response) {
         match self.store.judge(self.now, response) {
-            Verdict::Unchanged => {}
+            Verdict::Unchanged => self.config.confirm(self.now.at()),
             Verdict::Obsolete => log::warn!(
                 "configuration: older than the one that is applied; ignored [{}]",
                 code::CONFIG_OLD
@@ -198,6 +198,7 @@ impl Agent {
                 log::warn!("configuration: its id is not a UUID; ignored [{}]", code::CONFIG_BAD)
             }
             Verdict::Apply(config) => {
+                self.config.confirm(self.now.at());
                 self.apply(&config);
                 // A shorter interval counts from now on.
                 let interval = self.properties.seconds("timer.config.interval");

@@ -74,6 +74,10 @@ pub struct Download {
     pub headers: Vec<(&'static str, String)>,
     /// Trust anchors (PEM) beside the usual ones, for `https`.
     pub trust_pem: Vec<Vec<u8>>,
+    /// How long a connection to one address may take.
+    pub dial: Duration,
+    /// How long nothing may come before it is given up.
+    pub stall: Duration,
 }
 
 /// What is to be done about contents.
@@ -307,7 +311,7 @@ impl Contents {
             }
         }
         if !busy {
-            self.start_one(now);
+            self.start_one(now, properties);
         }
         for content in self.trees.values_mut() {
             content.refresh(now);
@@ -415,7 +419,7 @@ impl Contents {
             .find(|content| matches!(content.state, State::Downloading { id, .. } if id == wanted))
     }
 
-    fn start_one(&mut self, now: Now) {
+    fn start_one(&mut self, now: Now, properties: &Properties) {
         let held: u64 = self.trees.values().map(Content::bytes).fold(0, u64::saturating_add);
         let free = self.capacity.saturating_sub(held);
         for content in self.trees.values_mut() {
@@ -462,6 +466,8 @@ impl Contents {
                 max_bytes,
                 headers,
                 trust_pem: store.trust_pem.clone(),
+                dial: properties.seconds_or("timer.dial.timeout", 10),
+                stall: properties.seconds("timer.download.stalled"),
             }));
             content.state = State::Downloading { id, url, received: 0, percent: 0, moved: now.at() };
             return;

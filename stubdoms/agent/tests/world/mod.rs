@@ -349,6 +349,8 @@ pub struct World {
     /// The store sends nothing, and the test tells how downloads go on.
     pub store_is_mute: bool,
     pub downloads: Vec<Download>,
+    /// The last request to the controller.
+    pub request: Option<Request>,
     pub released: Vec<[u8; 32]>,
     pub device_commands: Vec<DeviceCommand>,
     pub wakeups: u64,
@@ -406,6 +408,7 @@ impl World {
             store: Ok(IMAGE.to_vec()),
             store_is_mute: false,
             downloads: Vec::new(),
+            request: None,
             released: Vec::new(),
             device_commands: Vec::new(),
             wakeups: 0,
@@ -506,6 +509,7 @@ impl World {
                 let (now, body) = (self.now(), result.as_ref().map_or(0, |answer| answer.body.len()));
                 let ((), grown) = memory::peak(|| self.agent.on_response(now, request.id, result));
                 self.answer_peak = self.answer_peak.max(grown + body);
+                self.request = Some(request);
             }
             while let Some(command) = self.agent.next_content_command() {
                 idle = false;

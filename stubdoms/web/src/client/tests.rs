@@ -340,10 +340,6 @@ fn a_server_that_stays_silent_is_a_time_out() {
 
 #[test]
 fn a_cable_pulled_in_a_download_is_a_stall() {
-    let cut = Rc::new(Cell::new(false));
-    let lose = cut.clone();
-    let scene = Scene::with_loss(Rc::new(move || lose.get()));
-
     struct Cutter(Rc<Cell<bool>>, usize);
     impl Sink for Cutter {
         fn begin(&mut self, _: Start) -> Result<(), Refused> {
@@ -355,21 +351,50 @@ fn a_cable_pulled_in_a_download_is_a_stall() {
             Ok(())
         }
     }
-    scene.play(
-        |far| {
-            far.serve(80, None, |request| {
-                is_whole(request).then(|| {
-                    reply("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", &megabyte(), Then::Close)
-                })
-            });
-        },
-        async |client| {
-            let mut sink = Cutter(cut, 0);
-            let error = client.download(&get("http://zed.example/"), 1 << 20, &mut sink).await.unwrap_err();
-            assert_eq!(error.to_string(), "zed.example: receiving the answer took more than 60 s");
-            assert!((100_000..1_000_000).contains(&sink.1));
-        },
-    );
+    // With the client's patience, and with that of the request.
+    for (stall, seconds) in [(None, 60), (Some(Duration::from_secs(25)), 25)] {
+        let cut = Rc::new(Cell::new(false));
+        let lose = cut.clone();
+        let scene = Scene::with_loss(Rc::new(move || lose.get()));
+        scene.play(
+            |far| {
+                far.serve(80, None, |request| {
+                    is_whole(request).then(|| {
+                        reply("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", &megabyte(), Then::Close)
+                    })
+                });
+            },
+            async |client| {
+                let mut sink = Cutter(cut, 0);
+                let mut request = get("http://zed.example/");
+                if let Some(stall) = stall {
+                    request = request.stall_within(stall);
+                }
+                let error = client.download(&request, 1 << 20, &mut sink).await.unwrap_err();
+                let wanted = format!("zed.example: receiving the answer took more than {seconds} s");
+                assert_eq!(error.to_string(), wanted);
+                assert!((100_000..1_000_000).contains(&sink.1));
+            },
+        );
+    }
+}
+
+#[test]
+fn a_host_that_does_not_answer_is_given_up_when_the_request_says() {
+    for (dial, seconds) in [(None, 10), (Some(Duration::from_secs(3)), 3)] {
+        let scene = Scene::with_loss(Rc::new(|| true));
+        scene.play(
+            |_| {},
+            async |client| {
+                let mut request = get("http://zed.example/");
+                if let Some(dial) = dial {
+                    request = request.dial_within(dial);
+                }
+                assert_eq!(client.fetch(&request).await.unwrap_err().class(), Class::Timeout);
+                assert_eq!(scene.world.now().as_secs(), seconds);
+            },
+        );
+    }
 }
 
 #[test]

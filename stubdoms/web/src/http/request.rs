@@ -43,6 +43,8 @@ pub struct Request<'a> {
     fields: Vec<(&'static str, String)>,
     first_byte: Option<u64>,
     within: Option<Duration>,
+    dial: Option<Duration>,
+    stall: Option<Duration>,
     body: Cow<'a, [u8]>,
 }
 
@@ -50,7 +52,7 @@ impl<'a> Request<'a> {
     /// A request without a body and without further fields.
     pub fn new(method: Method, url: Url) -> Self {
         let (fields, body) = (Vec::new(), Cow::Borrowed(&[][..]));
-        Request { method, url, fields, first_byte: None, within: None, body }
+        Request { method, url, fields, first_byte: None, within: None, dial: None, stall: None, body }
     }
 
     /// Asks for `url`.
@@ -75,6 +77,18 @@ impl<'a> Request<'a> {
     /// [`Timeouts::exchange`](crate::client::Timeouts). Downloads then have a limit on the whole, too.
     pub fn within(self, time: Duration) -> Self {
         Request { within: Some(time), ..self }
+    }
+
+    /// How long a connection to one address may take, instead of the client's
+    /// [`Timeouts::dial`](crate::client::Timeouts).
+    pub fn dial_within(self, time: Duration) -> Self {
+        Request { dial: Some(time), ..self }
+    }
+
+    /// How long nothing may come in a download, instead of the client's
+    /// [`Timeouts::stall`](crate::client::Timeouts).
+    pub fn stall_within(self, time: Duration) -> Self {
+        Request { stall: Some(time), ..self }
     }
 
     /// Adds a field.
@@ -110,6 +124,16 @@ impl<'a> Request<'a> {
     /// The time given to [`Request::within`].
     pub fn time_limit(&self) -> Option<Duration> {
         self.within
+    }
+
+    /// The time given to [`Request::dial_within`].
+    pub fn dial_limit(&self) -> Option<Duration> {
+        self.dial
+    }
+
+    /// The time given to [`Request::stall_within`].
+    pub fn stall_limit(&self) -> Option<Duration> {
+        self.stall
     }
 
     /// What is asked.
