@@ -581,9 +581,6 @@ impl Agent {
     }
 
     fn report(&mut self) {
-        if self.reporter.deadline() <= self.now.at() {
-            self.reach.refresh();
-        }
         let Some(device) = self.session.uuid() else { return };
         let view = info::View {
             facts: &self.facts,

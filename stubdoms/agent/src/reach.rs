@@ -61,8 +61,6 @@ pub(crate) struct Reach {
     state: State,
     failing: BTreeMap<&'static str, Failing>,
     unusable: BTreeMap<&'static str, Unusable>,
-    /// The last answer, and the one that is reported.
-    answered: Option<WallTime>,
     succeeded: Option<WallTime>,
     failed: Option<WallTime>,
     error: String,
@@ -74,15 +72,14 @@ impl Reach {
             state: State::Unknown,
             failing: BTreeMap::new(),
             unusable: BTreeMap::new(),
-            answered: None,
             succeeded: None,
             failed: None,
             error: String::new(),
         }
     }
 
-    /// When the controller was reached. It does not move with each answer, so that what is reported does not
-    /// change with each; [`refresh`](Self::refresh) moves it.
+    /// When the controller was found to be reached, after it was not. It does not move with each answer, so that
+    /// the report that carries it is sent for changes only.
     pub(crate) fn last_succeeded(&self) -> Option<WallTime> {
         self.succeeded
     }
@@ -97,13 +94,6 @@ impl Reach {
         &self.error
     }
 
-    /// It is time to report, changed or not.
-    pub(crate) fn refresh(&mut self) {
-        if self.state == State::Reached {
-            self.succeeded = self.answered;
-        }
-    }
-
     /// The port has no link or no address any more.
     pub(crate) fn port_down(&mut self, now: Now, error: &str) {
         self.state = State::Unknown;
@@ -114,7 +104,6 @@ impl Reach {
 
     /// There was an answer, whatever it says.
     pub(crate) fn on_answer(&mut self, now: Now, path: &'static str) -> Change {
-        self.answered = now.wall;
         let mended = self.failing.remove(path).is_some_and(|failing| failing.alone);
         let change = match self.state {
             State::Reached if mended => return Change::Mended,
@@ -237,11 +226,8 @@ mod tests {
         );
         assert_eq!(reach.on_answer(at(9), "config"), Change::Reached);
         assert_eq!((reach.last_succeeded(), reach.last_failed(), reach.error()), (wall(9), wall(5), ""));
-        // What is reported moves only when it is reported anyway.
         reach.on_answer(at(30), "config");
         assert_eq!(reach.last_succeeded(), wall(9));
-        reach.refresh();
-        assert_eq!(reach.last_succeeded(), wall(30));
     }
 
     #[test]

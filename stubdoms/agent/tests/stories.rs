@@ -11,8 +11,9 @@ use proto_eve::wire::{
     info::{AttestationState, Severity, ZDeviceState, ZSwState},
 };
 use stubdoms_agent::{
-    Agent, AppEvent, AppFailure, BootCause, DeviceCommand, DeviceFacts, DownloadError, FailureKind,
-    HttpFailure, LogRecord, Now, Provisioning, Stage, StopReason, Uplink, WallTime,
+    Agent, AppEvent, AppFailure, BootCause, DeviceCommand, DeviceFacts, DomainUsage, DownloadError,
+    FailureKind, HttpFailure, LinkCounters, LogRecord, Now, Provisioning, Stage, StopReason, Uplink, Uuid,
+    WallTime,
 };
 use world::*;
 

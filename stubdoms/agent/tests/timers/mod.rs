@@ -48,7 +48,7 @@ fn a_device_without_a_controller_reboots_in_time() {
     let ways: [fn(&mut World); 3] = [
         |world| world.controller.up = false,
         |world| world.uplink(false),
-        |world| drop(world.controller.force.insert("config".into(), 500)),
+        |world| world.controller.force.extend([("config".into(), 500)]),
     ];
     for (way, lose) in ways.iter().enumerate() {
         let mut world = impatient();
@@ -79,9 +79,9 @@ fn a_device_that_hears_of_its_configuration_does_not_reboot() {
     assert!(reboots(&world) == 0 && running(&world));
     // Nor does a week pass for one that was never told otherwise.
     let mut world = World::onboarded();
-    world.controller.up = false;
-    world.run(600_000);
+    world.uplink(false);
+    world.run(604_000);
     assert_eq!(reboots(&world), 0);
-    world.run(10_000);
+    world.run(2_000);
     assert_eq!(reboots(&world), 1);
 }

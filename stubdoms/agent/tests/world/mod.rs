@@ -43,7 +43,7 @@ pub const STORE: &str = "d0d0d0d0-0000-4000-8000-000000000001";
 pub const URL: &str = "http://store:8080/images/hello.elf";
 pub const IMAGE: &[u8] = b"an image";
 /// 2027-01-01.
-const START: u64 = 1_798_761_600;
+pub const START: u64 = 1_798_761_600;
 const BASE: &str = "https://controller.example:8443/api/v2/edgedevice/";
 
 pub fn file(name: &str) -> Vec<u8> {
@@ -352,6 +352,9 @@ pub struct World {
     /// The last request to the controller.
     pub request: Option<Request>,
     pub released: Vec<[u8; 32]>,
+    /// What dom0 tells of its domains.
+    pub usage: Vec<DomainUsage>,
+    pub counters: LinkCounters,
     pub device_commands: Vec<DeviceCommand>,
     pub wakeups: u64,
     /// The most that the agent's heap grew by while it took one answer, with that answer.
@@ -410,6 +413,8 @@ impl World {
             downloads: Vec::new(),
             request: None,
             released: Vec::new(),
+            usage: Vec::new(),
+            counters: LinkCounters::default(),
             device_commands: Vec::new(),
             wakeups: 0,
             answer_peak: 0,
@@ -462,6 +467,11 @@ impl World {
             interface: "net0".into(),
             mac: [2, 0, 0, 0, 0, 1],
             addresses: vec!["10.0.2.15".into()],
+            subnet: "10.0.2.0/24".into(),
+            gateways: vec!["10.0.2.2".into()],
+            dns_servers: vec!["10.0.2.3".into()],
+            domain: "shop.test".into(),
+            counters: self.counters,
             ..Uplink::default()
         };
         self.agent.on_uplink(self.now(), uplink);
@@ -522,6 +532,9 @@ impl World {
             while let Some(command) = self.agent.next_device_command() {
                 idle = false;
                 if command == DeviceCommand::QueryUsage {
+                    for usage in self.usage.clone() {
+                        self.agent.on_usage(self.now(), usage);
+                    }
                     let machine =
                         Machine { memory_kib: 524_288, free_kib: 262_144, cpus: 4, app_memory_kib: 0 };
                     self.agent.on_machine(self.now(), machine);
