@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use xtask_controller::Controller;
+use xtask_controller::{Controller, EventSink};
 
 use crate::interrupt::Interrupt;
 use crate::paths;
@@ -37,7 +37,9 @@ pub fn controller(options: &Options) -> Result<()> {
     let mut settings = xtask_controller::Options::new(paths::create(state.clone())?);
     settings.listen = options.listen;
     settings.web = options.web;
-    settings.on_event = Some(Arc::new(|line| println!("{line}")));
+    let print: EventSink = Arc::new(|line| println!("{line}"));
+    settings.on_event = Some(print.clone());
+    settings.on_log = Some(print);
     let interrupt = Interrupt::listen()?;
     let controller = Controller::start(settings)?;
     if let Some(name) = &options.provision {

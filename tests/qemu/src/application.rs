@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use xtask::qemu::Boot;
 use xtask::site::{self, Site};
+use xtask_controller::AppMetrics;
 
 use crate::Story;
 use crate::stage::Stage;
@@ -69,8 +70,10 @@ pub(crate) fn life(stage: &Stage<'_>) -> Result<()> {
     controller.wait_app_state(site::APP, "RUNNING", PATIENCE)?;
     controller.wait_app_line(site::APP, "moin", PATIENCE)?;
     controller.wait_device_line("attestation: complete", PATIENCE)?;
-    controller.wait_for("metrics", PATIENCE, |seen| {
-        seen.devices.values().any(|device| device.metrics.is_some()).then_some(())
+    controller.wait_for("metrics of the application", PATIENCE, |seen| {
+        let mut metrics = seen.devices.values().filter_map(|device| device.metrics.as_ref());
+        let used = |app: &AppMetrics| app.name == site::APP && app.cpu_ns > 0 && app.used_mib > 0;
+        metrics.any(|metrics| metrics.apps.iter().any(used)).then_some(())
     })?;
 
     // A change that needs a restart restarts it.

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
-use xtask::site;
-use xtask_controller::{Endpoint, Fault, Target};
+use anyhow::{Result, ensure};
+use xtask::site::{self, Site};
+use xtask_controller::{Endpoint, Fault, PortView, Target};
 
 use crate::Story;
 use crate::application::{PATIENCE, app, config, no_violations};
@@ -74,6 +74,9 @@ fn away(stage: &Stage<'_>) -> Result<()> {
     controller.set_config(&config(&app("args = \"greeting=after\"")))?;
     controller.come_back();
     controller.wait_app_line(site::APP, "after", PATIENCE)?;
+    // That it was not reached is known of the port, once it can be told.
+    let away = port(&site, |port| port.failed_ms > 0 && port.succeeded_ms > port.failed_ms)?;
+    ensure!(away.error.is_empty() && away.up, "the port works, and yet: {away:?}");
 
     machine.set_link(false)?;
     machine.wait_for_from("net", "uplink eth0: link down", LINE)?;
@@ -82,6 +85,17 @@ fn away(stage: &Stage<'_>) -> Result<()> {
     machine.wait_for_from("net", "uplink eth0: link up", LINE)?;
     controller.set_config(&config(&app("args = \"greeting=again\"")))?;
     controller.wait_app_line(site::APP, "again", PATIENCE)?;
+    let pulled = port(&site, |port| port.failed_ms > away.failed_ms && port.succeeded_ms > port.failed_ms)?;
+    ensure!(pulled.error.is_empty() && pulled.up, "the port works, and yet: {pulled:?}");
     no_violations(&site)?;
     stage.end(machine)
+}
+
+/// Waits until the device's port is as wanted.
+fn port(site: &Site, wanted: impl Fn(&PortView) -> bool) -> Result<PortView> {
+    let found = site.controller.wait_for("news of the port", PATIENCE, |seen| {
+        let infos = seen.devices.values().filter_map(|device| device.info.as_ref());
+        infos.flat_map(|info| &info.ports).find(|port| wanted(port)).cloned()
+    })?;
+    Ok(found)
 }

@@ -35,7 +35,8 @@ impl Core {
     pub(crate) fn open(options: Options) -> Result<Self> {
         let folder_lock = lock_folder(&options.state)?;
         let state = State::open(&options)?;
-        let journal = Journal::open(options.state.join("journal"), options.on_event.clone())?;
+        let journal =
+            Journal::open(options.state.join("journal"), options.on_event.clone(), options.on_log.clone())?;
         let config = ConfigFile::open(options.state.join("config.toml"), options.content_folder())?;
         Ok(Self {
             options,

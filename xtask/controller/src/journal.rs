@@ -15,18 +15,22 @@ use crate::state::{Record, device_name};
 /// A journal beyond this size becomes `NAME.old.jsonl`, in place of the one before.
 const SIZE_LIMIT: u64 = 32 << 20;
 
-/// Open journals, and the sink of life events.
+/// Characters of a line of a device that are printed.
+const PRINTED: usize = 400;
+
+/// Open journals, and the sinks of life events and of what devices say.
 pub(crate) struct Journal {
     folder: PathBuf,
     files: BTreeMap<&'static str, (File, u64)>,
     sink: Option<EventSink>,
+    log: Option<EventSink>,
     broken: bool,
 }
 
 impl Journal {
-    pub(crate) fn open(folder: PathBuf, sink: Option<EventSink>) -> Result<Self> {
+    pub(crate) fn open(folder: PathBuf, sink: Option<EventSink>, log: Option<EventSink>) -> Result<Self> {
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        Ok(Self { folder, files: BTreeMap::new(), sink, broken: false })
+        Ok(Self { folder, files: BTreeMap::new(), sink, log, broken: false })
     }
 
     /// Writes a record. A full disk is told once and does not stop the controller.
@@ -51,9 +55,20 @@ impl Journal {
             }
             Record::Log(line) => {
                 let name = if line.app.is_some() { "app-logs" } else { "device-logs" };
+                let source = if line.app.is_some() { &line.app_name } else { &line.source };
+                self.pass_on(&format!(
+                    "{}: {source}: {}: {}",
+                    device_name(line.device),
+                    line.severity,
+                    line.content
+                ));
                 (name, json!({ "at": rfc3339(line.at_ms), "line": line }))
             }
             Record::Message(name, value) => (*name, value.clone()),
+            Record::Metrics(line, value) => {
+                self.pass_on(line);
+                ("metrics", value.clone())
+            }
             Record::Changed => return,
         };
         if let Err(fault) = self.append(name, &value)
@@ -67,6 +82,14 @@ impl Journal {
     fn tell(&self, text: &str) {
         if let Some(sink) = &self.sink {
             sink(text);
+        }
+    }
+
+    /// Prints what a device says, which may be anything.
+    fn pass_on(&self, text: &str) {
+        if let Some(log) = &self.log {
+            let plain = |c: char| if c.is_control() { ' ' } else { c };
+            log(&text.chars().take(PRINTED).map(plain).collect::<String>());
         }
     }
 
@@ -89,5 +112,29 @@ impl Journal {
         file.write_all(line.as_bytes())?;
         *size += line.len() as u64;
         Ok(())
+    }
+}
+
+/// A message as text, of which a journal keeps so much.
+pub(crate) fn whole(message: &impl std::fmt::Debug) -> String {
+    const KEPT: usize = 64 << 10;
+    let text = format!("{message:?}");
+    match text.len() {
+        0..=KEPT => text,
+        length => {
+            format!("{}… ({length} bytes)", proto_eve::text::truncate(&text, KEPT))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_kept_whole_up_to_a_bound() {
+        assert_eq!(whole(&[1, 2]), "[1, 2]");
+        let long = whole(&"é".repeat(40 << 10));
+        assert!(long.len() < 66_000 && long.ends_with("… (81922 bytes)"), "{}", long.len());
     }
 }

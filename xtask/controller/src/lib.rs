@@ -63,7 +63,8 @@ pub use desired::ConfigError;
 pub use faults::{Fault, Faults, Target};
 pub use handle::{Controller, Handle};
 pub use observed::{
-    DeviceInfo, DeviceMetrics, DeviceView, Event, LogLine, ObjectKind, ObjectView, Observed, Violation,
+    AppMetrics, DeviceInfo, DeviceMetrics, DeviceView, Event, LogLine, ObjectKind, ObjectView, Observed,
+    PortView, Violation,
 };
 pub use options::{EventSink, Options, TlsVersions};
 pub use outcome::{ConfigRefused, TimedOut, Urls};

@@ -12,7 +12,7 @@ use uuid::Uuid;
 const LOG_LINES: usize = 5000;
 const EVENTS: usize = 500;
 const VIOLATIONS: usize = 500;
-const OBJECTS: usize = 256;
+pub(crate) const OBJECTS: usize = 256;
 const STATES: usize = 64;
 
 /// Everything seen since the controller started.
@@ -82,10 +82,42 @@ pub struct DeviceInfo {
     pub reboot_counter: u32,
     /// Addresses of its ports.
     pub addresses: Vec<String>,
+    /// Its ports.
+    pub ports: Vec<PortView>,
     /// Items of the configuration that it could not use: key, reason.
     pub item_errors: Vec<(String, String)>,
     /// Reasons of maintenance mode.
     pub maintenance: Vec<String>,
+}
+
+/// A port of a device.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct PortView {
+    /// Its label.
+    pub name: String,
+    /// Whether it has a link.
+    pub up: bool,
+    /// When the controller was last found to be reached through it, milliseconds since 1970; 0 if it was not.
+    pub succeeded_ms: i64,
+    /// When it was last found not to be, milliseconds since 1970; 0 if it never was.
+    pub failed_ms: i64,
+    /// What is wrong with it; empty if it is well.
+    pub error: String,
+}
+
+/// The gist of an application's metrics.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct AppMetrics {
+    /// Its UUID.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// CPU time since its start, in nanoseconds.
+    pub cpu_ns: u64,
+    /// Memory that it is given, in MiB.
+    pub allocated_mib: u32,
+    /// Memory that it has, in MiB.
+    pub used_mib: u32,
 }
 
 /// The gist of `ZMetricMsg`.
@@ -101,8 +133,8 @@ pub struct DeviceMetrics {
     pub sent_bytes: u64,
     /// Bytes received over all ports.
     pub received_bytes: u64,
-    /// Applications that were counted.
-    pub apps: usize,
+    /// Applications, as far as they are bounded.
+    pub apps: Vec<AppMetrics>,
 }
 
 /// What kind of object an information message was about.

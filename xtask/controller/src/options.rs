@@ -42,6 +42,8 @@ pub struct Options {
     pub poll: Duration,
     /// Where life events go, beside the page and the journal.
     pub on_event: Option<EventSink>,
+    /// Where log lines and a line for each round of metrics go, beside the page and the journal.
+    pub on_log: Option<EventSink>,
 }
 
 impl Options {
@@ -58,6 +60,7 @@ impl Options {
             tls: TlsVersions::Both,
             poll: Duration::from_millis(500),
             on_event: None,
+            on_log: None,
         }
     }
 

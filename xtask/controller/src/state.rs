@@ -30,8 +30,10 @@ pub(crate) enum Record {
     Event(Event),
     Violation(Violation),
     Log(LogLine),
-    /// A summary of an accepted message, and the journal it belongs to.
+    /// An accepted message, and the journal it belongs to.
     Message(&'static str, serde_json::Value),
+    /// The same, with a line for the terminal.
+    Metrics(String, serde_json::Value),
     /// A device or an object changed.
     Changed,
 }

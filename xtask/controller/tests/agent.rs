@@ -16,7 +16,7 @@ use stubdoms_agent::{
     Download, DownloadError, FailureKind, HttpFailure, LogRecord, Machine, Method, Now, Provisioning,
     Request, Response, Severity, StopReason, Uplink, Uuid, WallTime,
 };
-use xtask_controller::{Controller, Endpoint, Fault, Handle, Options, Target};
+use xtask_controller::{Controller, DeviceMetrics, Endpoint, Fault, Handle, Options, Target};
 
 const SPEED: u64 = 20;
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -172,6 +172,11 @@ impl Bench {
         let now = self.now();
         let usage = DomainUsage { name: "net".into(), app: None, memory_kib: 16 << 10, cpu_ns: 5 };
         self.agent.on_usage(now, usage);
+        for app in self.running.keys().copied() {
+            let usage =
+                DomainUsage { name: "hello".into(), app: Some(app), memory_kib: 7 << 10, cpu_ns: 9_000_000 };
+            self.agent.on_usage(now, usage);
+        }
         let machine =
             Machine { memory_kib: 512 << 10, free_kib: 256 << 10, cpus: 1, app_memory_kib: 128 << 10 };
         self.agent.on_machine(now, machine);
@@ -276,7 +281,13 @@ fn the_main_story() {
     bench.until(&controller, "metrics and the current version", || {
         controller.observe(|observed| {
             observed.devices.values().any(|device| {
-                device.metrics.is_some() && device.config_confirmed.is_some() && device.info.is_some()
+                let used = |metrics: &DeviceMetrics| {
+                    let mut apps = metrics.apps.iter();
+                    apps.any(|app| app.name == "hello" && app.used_mib == 7 && app.cpu_ns > 0)
+                };
+                device.metrics.as_ref().is_some_and(used)
+                    && device.config_confirmed.is_some()
+                    && device.info.is_some()
             })
         })
     });

@@ -12,7 +12,7 @@ use proto_eve::wire::common::CipherContext;
 use proto_eve::wire::flowlog::{FlowMessage, FlowRecord, ScopeInfo};
 use proto_eve::wire::hardwarehealth::ZHardwareHealth;
 use proto_eve::wire::info::{ZInfoDevice, ZInfoMsg, ZInfoTypes, ZSwState, z_info_msg::InfoContent};
-use proto_eve::wire::metrics::ZMetricMsg;
+use proto_eve::wire::metrics::{AppMetric, DeviceMetric, ZMetricMsg, z_metric_msg::MetricContent};
 use proto_eve::{Message, Timestamp};
 use xtask_controller::{Controller, Handle, Options, Uuid};
 
@@ -187,7 +187,7 @@ fn paths_methods_and_headers() {
 
 #[test]
 fn accepted_but_remarked_upon() {
-    let (_folder, controller, device) = onboarded();
+    let (_folder, controller, mut device) = onboarded();
     let remark = |part: &str| {
         controller.violations().iter().any(|noted| noted.refused.is_none() && noted.reason.contains(part))
     };
@@ -235,6 +235,50 @@ fn accepted_but_remarked_upon() {
         assert_eq!(device.post("info", &message).status, 201);
         assert!(remark(part), "{part}");
     }
+    let thinner: [(&str, fn(&mut DeviceMetric)); 10] = [
+        ("memory of the device is missing", |metric| metric.memory = None),
+        ("deviceMemory is missing", |metric| metric.device_memory = None),
+        ("cpuMetric of the device is missing", |metric| metric.cpu_metric = None),
+        ("ZMetricMsg: cpuMetric: total is not", |metric| {
+            metric.cpu_metric.as_mut().expect("there").total = 9
+        }),
+        ("network of the device is empty", |metric| metric.network.clear()),
+        ("zedcloud is empty", |metric| metric.zedcloud.clear()),
+        ("newlog is missing", |metric| metric.newlog = None),
+        ("dormant_time_in_seconds is 0", |metric| metric.dormant_time_in_seconds = 0),
+        ("last_received_config is missing", |metric| metric.last_received_config = None),
+        ("last_processed_config is missing", |metric| metric.last_processed_config = None),
+    ];
+    assert_eq!(device.ask_config().status, 304, "it has its configuration");
+    for (part, thin) in thinner {
+        let mut message = device.metrics();
+        let Some(MetricContent::Dm(metric)) = &mut message.metric_content else { panic!("of the device") };
+        thin(metric);
+        assert!(!remark(part), "{part}: too early");
+        assert_eq!(device.post("metrics", &message).status, 201);
+        assert!(remark(part), "{part}");
+    }
+    controller.put_content("x.elf", b"x").expect("written");
+    controller.set_config("[[app]]\nname = 'x'\ncontent = 'x.elf'\nmemory_kib = 8192\n").expect("right");
+    let app = device.fetch_config().apps[0].uuidandversion.clone().expect("an identity").uuid;
+    let of_app: [(&str, fn(&mut AppMetric)); 4] = [
+        ("AppName is not the configured one", |app| app.app_name = "y".into()),
+        (": cpu is missing", |app| app.cpu = None),
+        (": cpu: total is not", |app| app.cpu.as_mut().expect("there").total_ns = 5),
+        ("appMemory is missing", |app| app.app_memory = None),
+    ];
+    for (part, thin) in of_app {
+        let mut message = device.metrics_with(&app, "x");
+        thin(&mut message.am[0]);
+        assert!(!remark(part), "{part}: too early");
+        assert_eq!(device.post("metrics", &message).status, 201);
+        assert!(remark(part), "{part}");
+    }
+    assert_eq!(device.post("info", &device.app_info(&app, "x", ZSwState::Initial, None)).status, 201);
+    assert_eq!(device.post("metrics", &device.metrics_with(&app, "x")).status, 201);
+    assert!(!remark("has no metrics"));
+    assert_eq!(device.post("metrics", &device.metrics()).status, 201);
+    assert!(remark("has no metrics"));
     let restarting = device.app_info(APP, "x", ZSwState::Restarting, None);
     assert_eq!(device.post("info", &restarting).status, 201);
     assert!(remark("RESTARTING"));

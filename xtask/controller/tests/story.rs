@@ -4,6 +4,7 @@ mod device;
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use device::{Device, gzip, line};
@@ -29,7 +30,11 @@ fn start_with(options: Options) -> Handle {
 #[test]
 fn a_conforming_device_comes_through_without_a_violation() {
     let folder = tempfile::tempdir().expect("a folder");
-    let controller = start(&folder);
+    let printed = Arc::new(Mutex::new(Vec::new()));
+    let lines = printed.clone();
+    let mut options = Options::new(folder.path());
+    options.on_log = Some(Arc::new(move |line| lines.lock().expect("whole").push(line.to_owned())));
+    let controller = start_with(options);
     let mut device = Device::new(&controller, "one");
 
     assert_eq!(device.send("GET", "/api/v2/edgedevice/ping", &[]).expect("an answer").status, 200);
@@ -76,7 +81,17 @@ fn a_conforming_device_comes_through_without_a_violation() {
     for state in [ZSwState::DownloadStarted, ZSwState::Delivered, ZSwState::Booting, ZSwState::Running] {
         assert_eq!(device.post("info", &device.app_info(&id, "hello", state, None)).status, 201);
     }
-    assert_eq!(device.post("metrics", &device.metrics()).status, 201);
+    assert_eq!(device.post("metrics", &device.metrics_with(&id, "hello")).status, 201);
+    let metrics = controller
+        .wait_for("metrics", SOON, |seen| seen.devices.values().find_map(|device| device.metrics.clone()))
+        .expect("they came");
+    assert_eq!((metrics.used_mib, metrics.sent_bytes, metrics.received_bytes), (60, 7, 9));
+    let app_metrics = &metrics.apps[..];
+    assert!(
+        matches!(app_metrics, [app] if app.name == "hello" && app.cpu_ns == 2_000_000_001
+        && (app.allocated_mib, app.used_mib) == (8, 7)),
+        "{app_metrics:?}"
+    );
     let log = device.device_log(&(line("control", "online", 1) + &line("net", "address", 1)));
     assert_eq!(device.post_bytes("newlogs", log).status, 201);
     let app_log = gzip(Some("hello"), None, &line("hello", "tick 1", 1));
@@ -101,6 +116,17 @@ fn a_conforming_device_comes_through_without_a_violation() {
 
     assert_eq!(controller.violations(), []);
     controller.shutdown();
+
+    // The journals have whole messages, and what a device says is passed on, one line each.
+    let journal =
+        |name: &str| std::fs::read_to_string(folder.path().join("journal").join(name)).expect("a journal");
+    let info = journal("info.jsonl");
+    assert!(info.contains("hsm_status: Notfound") && info.contains("no memory"), "{info}");
+    assert!(journal("metrics.jsonl").contains("dormant_time_in_seconds: 180"));
+    let printed = printed.lock().expect("whole").clone();
+    let has = |parts: &[&str]| printed.iter().any(|line| parts.iter().all(|part| line.contains(part)));
+    assert!(has(&[": metrics: 60 MiB used, 196 MiB free", "app hello: 7 of 8 MiB, 2000 ms of CPU"]));
+    assert!(has(&["device ", ": control: info: online"]) && has(&[": hello: info: tick 1"]), "{printed:?}");
 }
 
 #[test]

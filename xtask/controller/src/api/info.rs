@@ -1,15 +1,16 @@
 //! `POST info`: the state of the device or of one of its objects.
 
 use proto_eve::wire::info::{
-    self, AttestationState, BootReason, ErrorInfo, MaintenanceModeReason, ZDeviceState, ZInfoApp,
-    ZInfoDevice, ZInfoMsg, ZInfoTypes, ZSwState, z_info_msg::InfoContent,
+    self, AttestationState, BootReason, DevicePort, DevicePortStatus, ErrorInfo, MaintenanceModeReason,
+    ZDeviceState, ZInfoApp, ZInfoDevice, ZInfoMsg, ZInfoTypes, ZSwState, z_info_msg::InfoContent,
 };
 use uuid::Uuid;
 
 use super::{Answer, Notes, check_sender, check_time, decode};
 use crate::clock;
+use crate::journal::whole;
 use crate::key::sha256;
-use crate::observed::{DeviceInfo, ObjectKind, ObjectView};
+use crate::observed::{DeviceInfo, ObjectKind, ObjectView, PortView};
 use crate::refusal::Refusal;
 use crate::route::canonical_uuid;
 use crate::state::{Record, State};
@@ -31,25 +32,26 @@ pub(super) fn serve(
         let reason = format!("ztype is {}, the content belongs to {}", message.ztype, kind.as_str_name());
         return Err(Refusal::message(reason));
     }
+    let message = whole(&content);
     match content {
         InfoContent::Dinfo(info) => {
             check_device(state, device, &info, notes);
             let gist = device_gist(&info);
-            keep(state, device, at_ms, kind, &serde_json::json!(gist));
+            keep(state, device, at_ms, kind, &serde_json::json!(gist), message);
             let before = state.view(device).info.replace(gist.clone());
             tell_device(state, device, before.as_ref(), &gist);
         }
         InfoContent::Hwinfo(_) => {
-            keep(state, device, at_ms, kind, &serde_json::json!({ "bytes": payload.len() }));
+            keep(state, device, at_ms, kind, &serde_json::Value::Null, message);
         }
         content => match object_of(&content)? {
             Some(object) => {
                 check_object(state, device, &object, &content, notes);
-                keep(state, device, at_ms, kind, &serde_json::json!(object));
+                keep(state, device, at_ms, kind, &serde_json::json!(object), message);
                 let before = state.view(device).report(object.clone());
                 tell_object(state, device, before.as_ref(), &object);
             }
-            None => keep(state, device, at_ms, kind, &serde_json::json!({ "bytes": payload.len() })),
+            None => keep(state, device, at_ms, kind, &serde_json::Value::Null, message),
         },
     }
     Ok(Answer::empty(201))
@@ -75,9 +77,17 @@ fn kind_of(content: &InfoContent) -> ZInfoTypes {
     }
 }
 
-fn keep(state: &mut State, device: Uuid, at_ms: i64, kind: ZInfoTypes, gist: &serde_json::Value) {
+fn keep(
+    state: &mut State,
+    device: Uuid,
+    at_ms: i64,
+    kind: ZInfoTypes,
+    gist: &serde_json::Value,
+    message: String,
+) {
     let record = serde_json::json!({
         "at": clock::rfc3339(at_ms), "device": device, "kind": kind.as_str_name(), "info": gist,
+        "message": message,
     });
     state.records.push(Record::Message("info", record));
 }
@@ -175,6 +185,7 @@ fn device_gist(info: &ZInfoDevice) -> DeviceInfo {
         addresses: current
             .map(|status| status.ports.iter().flat_map(|port| port.ip_addrs.iter().cloned()).collect())
             .unwrap_or_default(),
+        ports: current.map(ports).unwrap_or_default(),
         item_errors: items
             .map(|status| {
                 let all = status.config_items.iter().chain(&status.unknown_config_items);
@@ -194,11 +205,38 @@ fn device_gist(info: &ZInfoDevice) -> DeviceInfo {
     }
 }
 
+/// The ports of the configuration of ports that is in use. What was found out about it holds for each.
+fn ports(status: &DevicePortStatus) -> Vec<PortView> {
+    let ms = |stamp: &Option<proto_eve::Timestamp>| stamp.as_ref().and_then(clock::timestamp_ms).unwrap_or(0);
+    let view = |port: &DevicePort| PortView {
+        name: port.name.clone(),
+        up: port.up,
+        succeeded_ms: ms(&status.last_succeeded),
+        failed_ms: ms(&status.last_failed),
+        error: match &port.err {
+            // One without a description says that the port works.
+            Some(error) if !error.description.is_empty() => error.description.clone(),
+            _ => status.last_error.clone(),
+        },
+    };
+    status.ports.iter().map(view).collect()
+}
+
 fn tell_device(state: &mut State, device: Uuid, before: Option<&DeviceInfo>, now: &DeviceInfo) {
     let changed = |part: fn(&DeviceInfo) -> &String| before.is_none_or(|before| part(before) != part(now));
     if changed(|info| &info.state) || changed(|info| &info.attestation) {
         let attestation = if now.attestation.is_empty() { "not told" } else { now.attestation.as_str() };
         state.device_event(device, format!("{}, attestation {attestation}", now.state));
+    }
+    for port in &now.ports {
+        let known = before.and_then(|before| before.ports.iter().find(|known| known.name == port.name));
+        let failed = known.map_or(0, |known| known.failed_ms) != port.failed_ms;
+        let error = known.map_or("", |known| &known.error);
+        if (failed && port.failed_ms != 0) || error != port.error {
+            let error = if port.error.is_empty() { "works again" } else { &port.error };
+            let at = if port.failed_ms == 0 { "never".into() } else { clock::rfc3339(port.failed_ms) };
+            state.device_event(device, format!("port {}: {error}; last failed: {at}", port.name));
+        }
     }
     for (key, reason) in &now.item_errors {
         if before.is_none_or(|before| {

@@ -1,14 +1,17 @@
 //! `POST metrics`: counters of the device and of its applications.
 
-use proto_eve::wire::metrics::{ZMetricMsg, z_metric_msg::MetricContent};
+use proto_eve::wire::metrics::{
+    AppCpuMetric, AppMetric, DeviceMetric, ZMetricMsg, z_metric_msg::MetricContent,
+};
 use uuid::Uuid;
 
 use super::{Answer, Notes, check_sender, check_time, decode};
 use crate::clock;
-use crate::observed::DeviceMetrics;
+use crate::journal::whole;
+use crate::observed::{AppMetrics, DeviceMetrics, OBJECTS, ObjectKind};
 use crate::refusal::Refusal;
 use crate::route::canonical_uuid;
-use crate::state::{Record, State};
+use crate::state::{Record, State, device_name};
 
 /// Takes one round of counters; 201.
 pub(super) fn serve(
@@ -28,22 +31,99 @@ pub(super) fn serve(
             return Err(Refusal::message(format!("\"{:.80}\" does not identify an app", app.app_id)));
         }
     }
-    if metric.memory.is_none() {
-        notes.remark("ZMetricMsg: memory of the device is missing");
-    }
-    if metric.cpu_metric.is_none() {
-        notes.remark("ZMetricMsg: cpuMetric of the device is missing");
-    }
+    check_device(state, device, metric, notes);
+    check_apps(state, device, &message.am, notes);
     let gist = DeviceMetrics {
         at_ms,
         used_mib: metric.memory.as_ref().map_or(0, |memory| memory.used_mem),
         available_mib: metric.memory.as_ref().map_or(0, |memory| memory.avail_mem),
         sent_bytes: metric.network.iter().map(|port| port.tx_bytes).fold(0, u64::saturating_add),
         received_bytes: metric.network.iter().map(|port| port.rx_bytes).fold(0, u64::saturating_add),
-        apps: message.am.len(),
+        apps: message.am.iter().take(OBJECTS).map(app_gist).collect(),
     };
-    let record = serde_json::json!({ "at": clock::rfc3339(at_ms), "device": device, "metrics": gist });
-    state.records.push(Record::Message("metrics", record));
+    let record = serde_json::json!({
+        "at": clock::rfc3339(at_ms), "device": device, "metrics": gist, "message": whole(&message),
+    });
+    state.records.push(Record::Metrics(line(device, &gist), record));
     state.view(device).metrics = Some(gist);
     Ok(Answer::empty(201))
+}
+
+/// One line for the terminal.
+fn line(device: Uuid, gist: &DeviceMetrics) -> String {
+    let mut line = format!(
+        "{}: metrics: {} MiB used, {} MiB free; {} bytes sent, {} received",
+        device_name(device),
+        gist.used_mib,
+        gist.available_mib,
+        gist.sent_bytes,
+        gist.received_bytes
+    );
+    for app in &gist.apps {
+        let ms = app.cpu_ns / 1_000_000;
+        line += &format!("; app {}: {} of {} MiB, {ms} ms of CPU", app.name, app.used_mib, app.allocated_mib);
+    }
+    line
+}
+
+fn app_gist(app: &AppMetric) -> AppMetrics {
+    AppMetrics {
+        id: app.app_id.clone(),
+        name: app.app_name.clone(),
+        cpu_ns: app.cpu.as_ref().map_or(0, |cpu| cpu.total_ns),
+        allocated_mib: app.app_memory.as_ref().map_or(0, |memory| memory.allocated_mb),
+        used_mib: app.app_memory.as_ref().map_or(0, |memory| memory.used_mb),
+    }
+}
+
+/// What metrics of a device have to carry; they are accepted without, and remarked upon.
+fn check_device(state: &State, device: Uuid, metric: &DeviceMetric, notes: &mut Notes) {
+    let view = state.observed.devices.get(&device);
+    let configured = view.is_some_and(|view| view.config_confirmed.is_some());
+    for (right, what) in [
+        (metric.memory.is_some(), "memory of the device is missing"),
+        (metric.device_memory.is_some(), "deviceMemory is missing"),
+        (metric.cpu_metric.is_some(), "cpuMetric of the device is missing"),
+        (!metric.network.is_empty(), "network of the device is empty"),
+        (!metric.zedcloud.is_empty(), "zedcloud is empty"),
+        (metric.newlog.is_some(), "newlog is missing"),
+        (metric.dormant_time_in_seconds > 0, "dormant_time_in_seconds is 0"),
+        (!configured || metric.last_received_config.is_some(), "last_received_config is missing"),
+        (!configured || metric.last_processed_config.is_some(), "last_processed_config is missing"),
+        (metric.cpu_metric.as_ref().is_none_or(fits), "cpuMetric: total is not totalNs in seconds"),
+    ] {
+        if !right {
+            notes.remark(format!("ZMetricMsg: {what}"));
+        }
+    }
+}
+
+/// The two forms of a CPU time are the same time.
+fn fits(cpu: &AppCpuMetric) -> bool {
+    cpu.total == cpu.total_ns / 1_000_000_000
+}
+
+/// There is one for each application that the device has, even before it boots.
+fn check_apps(state: &State, device: Uuid, apps: &[AppMetric], notes: &mut Notes) {
+    for app in apps {
+        let id = &app.app_id;
+        let named = canonical_uuid(id).and_then(|id| state.app_name(device, id));
+        for (right, what) in [
+            (named.is_none_or(|name| name == app.app_name), "its AppName is not the configured one"),
+            (app.cpu.is_some(), "cpu is missing"),
+            (app.cpu.as_ref().is_none_or(fits), "cpu: total is not totalNs in seconds"),
+            (app.app_memory.is_some(), "appMemory is missing"),
+        ] {
+            if !right {
+                notes.remark(format!("ZMetricMsg: app {id}: {what}"));
+            }
+        }
+    }
+    let Some(view) = state.observed.devices.get(&device) else { return };
+    for object in view.objects.values().filter(|object| object.kind == ObjectKind::App && !object.deleted) {
+        let configured = canonical_uuid(&object.id).and_then(|id| state.app_name(device, id)).is_some();
+        if configured && !apps.iter().any(|app| app.app_id == object.id) {
+            notes.remark(format!("ZMetricMsg: app {} is reported, and has no metrics", object.id));
+        }
+    }
 }

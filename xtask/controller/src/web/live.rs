@@ -88,7 +88,7 @@ impl News {
             Record::Event(_) => self.events = true,
             Record::Violation(_) => self.violations = true,
             Record::Changed => self.changed = true,
-            Record::Message(..) => {}
+            Record::Message(..) | Record::Metrics(..) => {}
         }
     }
 

@@ -111,6 +111,18 @@ fn device_card(html: &mut Html, device: &DeviceView, version: u64) {
         row(html, "Addresses", |html| {
             html.text(or_none(&info.addresses.join(", ")));
         });
+        for port in &info.ports {
+            row(html, "Port", |html| {
+                html.text(&port.name).raw(if port.up { ", up" } else { ", down" });
+                html.raw(", reached ");
+                moment(html, port.succeeded_ms);
+                html.raw(", failed ");
+                moment(html, port.failed_ms);
+                if !port.error.is_empty() {
+                    html.raw("<p class=\"error\">").text(&port.error).raw("</p>");
+                }
+            });
+        }
         if !info.maintenance.is_empty() {
             row(html, "Maintenance", |html| {
                 html.text(&info.maintenance.join(", "));
@@ -130,6 +142,12 @@ fn device_card(html: &mut Html, device: &DeviceView, version: u64) {
             html.text(&bytes(metrics.sent_bytes)).raw(" sent, ").text(&bytes(metrics.received_bytes));
             html.raw(" received");
         });
+        for app in &metrics.apps {
+            row(html, "Application", |html| {
+                html.text(&app.name).raw(", ").number(app.used_mib).raw(" of ").number(app.allocated_mib);
+                html.raw(" MiB, ").number(app.cpu_ns / 1_000_000).raw(" ms of CPU");
+            });
+        }
     }
     html.raw("</dl></article>");
 }

@@ -15,7 +15,10 @@ use proto_eve::wire::auth::{AuthBody, AuthContainer};
 use proto_eve::wire::certs::{ZCert, ZCertType, ZControllerCert};
 use proto_eve::wire::config::{ConfigRequest, ConfigResponse, EdgeDevConfig};
 use proto_eve::wire::info::{self, ZInfoMsg, ZInfoTypes, z_info_msg::InfoContent};
-use proto_eve::wire::metrics::{AppCpuMetric, DeviceMetric, MemoryMetric, ZMetricMsg, z_metric_msg};
+use proto_eve::wire::metrics::{
+    AppCpuMetric, AppMemoryMetric, AppMetric, DeviceMemoryMetric, DeviceMetric, MemoryMetric, NetworkMetric,
+    NewlogMetric, ZMetricMsg, ZedcloudMetric, z_metric_msg,
+};
 use proto_eve::wire::register::ZRegisterMsg;
 use proto_eve::wire::uuid::UuidResponse;
 use proto_eve::{Message, Timestamp};
@@ -390,11 +393,30 @@ impl Device {
             at_time_stamp: Some(now()),
             metric_content: Some(z_metric_msg::MetricContent::Dm(DeviceMetric {
                 memory: Some(MemoryMetric { used_mem: 60, avail_mem: 196, ..Default::default() }),
-                cpu_metric: Some(AppCpuMetric::default()),
+                device_memory: Some(DeviceMemoryMetric::default()),
+                cpu_metric: Some(AppCpuMetric { total: 1, total_ns: 1_500_000_000, ..Default::default() }),
+                network: vec![NetworkMetric { tx_bytes: 7, rx_bytes: 9, ..Default::default() }],
+                zedcloud: vec![ZedcloudMetric::default()],
+                newlog: Some(NewlogMetric::default()),
+                last_received_config: Some(now()),
+                last_processed_config: Some(now()),
+                dormant_time_in_seconds: 180,
                 ..Default::default()
             })),
             ..Default::default()
         }
+    }
+
+    /// The same with an application.
+    pub fn metrics_with(&self, app: &str, name: &str) -> ZMetricMsg {
+        let am = vec![AppMetric {
+            app_id: app.into(),
+            app_name: name.into(),
+            cpu: Some(AppCpuMetric { total: 2, total_ns: 2_000_000_001, ..Default::default() }),
+            app_memory: Some(AppMemoryMetric { allocated_mb: 8, used_mb: 7 }),
+            ..Default::default()
+        }];
+        ZMetricMsg { am, ..self.metrics() }
     }
 
     pub fn comment(&self) -> String {
