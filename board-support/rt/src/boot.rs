@@ -3,6 +3,8 @@
 use board_support_arch::{boot_info, memory_map::MemoryMap};
 use heapless::Vec;
 
+use crate::timer::Instant;
+
 /// What the domain was started with.
 #[derive(Clone, Debug)]
 pub struct Boot {
@@ -11,6 +13,7 @@ pub struct Boot {
     pub(crate) memory_map: &'static MemoryMap,
     pub(crate) rsdp: u64,
     pub(crate) rtc: Option<u64>,
+    pub(crate) began: Instant,
 }
 
 impl Boot {
@@ -36,6 +39,12 @@ impl Boot {
     #[must_use]
     pub fn module(&self, index: usize) -> Option<&'static [u8]> {
         self.modules.get(index).copied()
+    }
+
+    /// When the domain's first instruction was done.
+    #[must_use]
+    pub fn began(&self) -> Instant {
+        self.began
     }
 
     /// The memory map: where RAM is, what is reserved.

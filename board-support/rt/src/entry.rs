@@ -2,7 +2,7 @@
 
 use board_support_arch::{
     boot_info::{BootInfo, InterruptController},
-    interrupts, layout,
+    clock, interrupts, layout,
     memory_map::{Kind, MemoryMap, Span},
     physical::Identity,
     start, timer, trap,
@@ -11,7 +11,7 @@ use board_support_hyp::{EventChannels, HvmParams, Memory, Xen, call, memory::Mem
 use heapless::Vec;
 use proto_xen::{DomId, VcpuId, Virq, hvm::param};
 
-use crate::{Boot, Spawner, entropy, event, executor, log, memory, panic, platform, pool};
+use crate::{Boot, Spawner, entropy, event, executor, log, memory, panic, platform, pool, timer::Instant};
 
 unsafe extern "Rust" {
     /// The binary's, written by `domain!`.
@@ -20,19 +20,19 @@ unsafe extern "Rust" {
 
 /// Called by `arch` on the main stack, with interrupts masked and memory as the loader left it.
 #[unsafe(no_mangle)]
-fn __sarsen_start(argument: u64) -> ! {
+fn __sarsen_start(argument: u64, began: u64) -> ! {
     trap::set_handlers(&panic::HANDLERS);
     if !call::init() {
         panic!("Xen is not below us");
     }
     log::init();
-    let (boot, controller) = memory_up(argument);
+    let (boot, controller) = memory_up(argument, began);
     events_up(controller);
     executor::run(|spawner| __sarsen_main(boot, spawner))
 }
 
 /// Reads what the loader left, and sets up pool, page tables, heap and Xen's pages.
-fn memory_up(argument: u64) -> (Boot, Option<InterruptController>) {
+fn memory_up(argument: u64, began: u64) -> (Boot, Option<InterruptController>) {
     // SAFETY:
     // 1. The entry mapped this range.
     // 2. Everything that is read is kept out of the pool below.
@@ -82,6 +82,7 @@ fn memory_up(argument: u64) -> (Boot, Option<InterruptController>) {
         memory_map: map,
         rsdp: info.rsdp,
         rtc: info.rtc,
+        began: Instant::from_nanos(platform::shared_info().map_or(0, |shared| clock::at_ns(shared, began))),
     };
     (boot, info.controller)
 }

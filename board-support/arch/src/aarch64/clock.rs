@@ -9,6 +9,12 @@ pub fn now_ns(_shared: &SharedInfo) -> u64 {
     to_ns(ticks())
 }
 
+/// The time at which the counter stood at `ticks`: nanoseconds since power-on.
+#[must_use]
+pub fn at_ns(_shared: &SharedInfo, ticks: u64) -> u64 {
+    to_ns(ticks)
+}
+
 /// CNTPCT_EL0, read after everything before it is done.
 #[must_use]
 pub fn ticks() -> u64 {

@@ -33,6 +33,7 @@ __start:
     .long   0
 
 .Lentry:
+    mrs     x21, cntpct_el0         /* before anything else: when the domain began */
     msr     daifset, #15
     mov     x20, x0                 /* argument */
 
@@ -114,6 +115,7 @@ __start:
     mov     x29, sp
     mov     x30, xzr
     mov     x0, x20
+    mov     x1, x21
     bl      {start}
     brk     #1
     .ltorg

@@ -4,8 +4,9 @@ use super::vectors;
 use crate::{boot_info::InterruptController, layout, memory_map::Span};
 
 unsafe extern "Rust" {
-    /// Written by `rt`: what comes after this crate's part.
-    safe fn __sarsen_start(argument: u64) -> !;
+    /// Written by `rt`: what comes after this crate's part. `argument` is the address of the device
+    /// tree, `began` the counter at the first instruction.
+    safe fn __sarsen_start(argument: u64, began: u64) -> !;
 }
 
 /// How far the entry's page tables reach.
@@ -28,7 +29,7 @@ pub fn registers(told: Option<InterruptController>) -> [Span; 2] {
 }
 
 /// Called by the entry on the main stack.
-pub(super) extern "C" fn from_assembly(argument: u64) -> ! {
+pub(super) extern "C" fn from_assembly(argument: u64, began: u64) -> ! {
     vectors::load();
-    __sarsen_start(argument)
+    __sarsen_start(argument, began)
 }

@@ -2,7 +2,10 @@
 
 use core::arch::asm;
 
-use crate::{scale::nanoseconds, shared_info::SharedInfo};
+use crate::{
+    scale::{nanoseconds, time_at},
+    shared_info::SharedInfo,
+};
 
 /// Nanoseconds since power-on, the same clock in every domain.
 #[must_use]
@@ -13,6 +16,13 @@ pub fn now_ns(shared: &SharedInfo) -> u64 {
     // is by little only, and counts as now.
     let passed = (ticks().wrapping_sub(time.tsc_timestamp) as i64).max(0) as u64;
     time.system_time.wrapping_add(nanoseconds(passed, time.multiplier, time.shift))
+}
+
+/// The time at which this processor's counter stood at `ticks`: nanoseconds since power-on.
+#[must_use]
+pub fn at_ns(shared: &SharedInfo, ticks: u64) -> u64 {
+    let time = shared.vcpu_time();
+    time_at(ticks, time.tsc_timestamp, time.system_time, time.multiplier, time.shift)
 }
 
 /// The time stamp counter, read after everything before it is done.

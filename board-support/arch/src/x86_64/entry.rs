@@ -25,10 +25,13 @@ global_asm!(
 .code32
 .globl __start32
 __start32:
+    rdtsc                   /* before anything else: when the domain began */
     cli
     cld
     movl $__stack_top, %esp
     movl %ebx, %ebp
+    movl %eax, %esi
+    movl %edx, %ebx
 
     /* 2048 pages of 2 MiB: present, writable, large. */
     movl $.Lboot_pd, %edi
@@ -78,6 +81,11 @@ __start32:
     movw %ax, %gs
     movl %ebp, %edi
     xorl %ebp, %ebp
+    /* The counter, from its halves; these moves clear the upper ones. */
+    movl %esi, %esi
+    movl %ebx, %ebx
+    shlq $32, %rbx
+    orq %rbx, %rsi
     /* A frame whose caller is nobody ends every backtrace. */
     pushq $0
     pushq $0

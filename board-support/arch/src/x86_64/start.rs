@@ -17,13 +17,13 @@ pub fn registers(_told: Option<InterruptController>) -> [Span; 0] {
 
 unsafe extern "Rust" {
     /// Written by `rt`: what comes after this crate's part. `argument` is the address of the start
-    /// info.
-    safe fn __sarsen_start(argument: u64) -> !;
+    /// info, `began` the counter at the first instruction.
+    safe fn __sarsen_start(argument: u64, began: u64) -> !;
 }
 
 /// Called by the entry on the main stack.
-pub(super) extern "C" fn from_assembly(start_info: u32) -> ! {
+pub(super) extern "C" fn from_assembly(start_info: u32, began: u64) -> ! {
     segments::load();
     trap::load();
-    __sarsen_start(u64::from(start_info))
+    __sarsen_start(u64::from(start_info), began)
 }
