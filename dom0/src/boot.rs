@@ -7,12 +7,13 @@ use core::{
 };
 
 use board_support_hyp::{Xen, version};
-use board_support_rt::{self as rt, Boot, Spawner, heap, pool};
+use board_support_rt::{self as rt, Boot, Spawner, heap, pool, timer::now};
 use dom0_supervisor::Supervisor;
 use dom0_toolstack::{
     acpi::AcpiError,
     build::Platform,
     interface::{self, InterfaceError},
+    line,
     pci::Held,
     ramdisk::{Ramdisk, RamdiskError},
     room::Room,
@@ -66,7 +67,9 @@ impl Coded for BootError {
 /// dom0's first and last function.
 pub(crate) async fn main(boot: Boot, spawner: Spawner) {
     let xen = version::version().unwrap_or_default();
+    let started = now();
     log::info!(target: "dom0", "sarsen dom0 {VERSION} on Xen {}.{}", xen.0, xen.1);
+    log::info!(target: "dom0", "{}", line::measurement("first-instruction-to-first-line", "dom0", started - boot.began()));
     if let Err(error) = run(&boot, spawner, xen) {
         log::error!(target: "dom0", "{}", error.told());
         // Xen resets the machine after some seconds, in which the line can be read.
@@ -93,6 +96,7 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
     let room = divide_memory(&table.applications);
     let ground = Rc::new(Ground {
         spawner,
+        began: boot.began(),
         xen,
         outbox: RefCell::default(),
         filled: Default::default(),

@@ -5,7 +5,7 @@ use core::cell::{Cell, RefCell};
 
 use board_support_hyp::{Foreign, Sysctl, Xen};
 use board_support_pv::port::BoundPort;
-use board_support_rt::{self as rt, Spawner};
+use board_support_rt::{self as rt, Spawner, timer::Instant};
 use dom0_toolstack::{outbox::Outbox, server::Server, service};
 use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
 use proto_svc::device::{Machine as MachineReport, ToControl};
@@ -34,6 +34,8 @@ pub(crate) type Bell = Signal<NoopRawMutex, ()>;
 pub(crate) struct Ground {
     /// Starts tasks.
     pub(crate) spawner: Spawner,
+    /// When dom0's first instruction was done.
+    pub(crate) began: Instant,
     /// Xen's version.
     pub(crate) xen: (u16, u16),
     /// What waits to be told to control.

@@ -6,8 +6,8 @@
 //!   once a second to look at the services, none of which it wakes;
 //! - `channel`: from a message to service NAME to its answer, and bytes of the largest messages that it
 //!   sends as fast as it can, COUNT of each;
-//! - `create`: from nothing until it runs, COUNT times, for a domain of MIB MiB from `images/NAME` of the
-//!   archive.
+//! - `create`: from nothing until it may run, and until its first instruction, COUNT times, for a domain of
+//!   MIB MiB from `images/NAME` of the archive, which tells when that was.
 //!
 //! What comes of it are lines `measure WHAT N UNIT`, and `measurements: done` at the end.
 
@@ -15,9 +15,10 @@ use alloc::{format, rc::Rc, string::String, vec::Vec};
 use core::{cell::Cell, fmt::Display, time::Duration};
 
 use board_support_hyp::Domctl;
+use board_support_pv::console::back::Back;
 use board_support_rt::{
-    executor,
-    timer::{Elapsed, now, sleep, with_deadline},
+    Domain, executor,
+    timer::{Elapsed, Instant, now, sleep, with_deadline},
 };
 use dom0_supervisor::ServiceId;
 use dom0_toolstack::{
@@ -27,7 +28,7 @@ use dom0_toolstack::{
 use proto_svc::supervision::{MAX_FILLER, Probe, ToService};
 use proto_xen::{DomId, PAGE_SIZE};
 
-use crate::ground::{Bell, Ground, XEN};
+use crate::ground::{Bell, Ground, Line, Page, XEN, map};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -198,19 +199,52 @@ async fn create(ground: &Ground, name: &str, mib: u16, count: u32) -> Result<(),
     let image = archive.find(&path).ok_or_else(|| format!("the archive has no {path}"))?;
     let memory_pages = (u64::from(mib) << 20) / PAGE_SIZE as u64;
     let what = format!("create-{mib}MiB");
-    let order = Order { image, memory_pages, vcpus: 1, cpus: 0, command_line: "", platform };
+    let order = Order { image, memory_pages, vcpus: 1, cpus: 0, command_line: "tell=began", platform };
     for _ in 0..count {
         let started = now();
-        let application = Application::build(&XEN, &order).map_err(text)?;
+        let mut application = Application::build(&XEN, &order).map_err(text)?;
+        let built = now() - started;
+        let console = application.console.take().ok_or("it has no console")?;
+        let page = map(application.id(), console.page).map_err(text)?;
+        let line = Line::adopt(XEN, Domain, console.port.into_port()).map_err(text)?;
+        let mut console = Back::attach(line, page).map_err(text)?;
+        let listening = now();
         application.unpause().map_err(text)?;
-        let hundredths = (now() - started).as_micros() / 10;
-        tell(&what, name, format!("{}.{:02} ms", hundredths / 100, hundredths % 100));
+        let created = built + (now() - listening);
+        // It runs as soon as we wait.
+        let began = with_deadline(now() + PATIENCE, began(&mut console)).await;
+        let began = began.map_err(|Elapsed| "it does not say when it began")??;
+        tell(&what, name, milliseconds(created));
+        tell(&format!("first-instruction-{mib}MiB"), name, milliseconds(built + (began - listening)));
         sleep(SETTLE).await;
         application.pause();
+        drop(console);
         drop(application);
         sleep(SETTLE).await;
     }
     Ok(())
+}
+
+/// When the domain's first instruction was done, by what its console says.
+async fn began(console: &mut Back<Line, Page>) -> Result<Instant, String> {
+    let mut text = Vec::new();
+    let mut buffer = [0; 64];
+    loop {
+        let count = console.read(&mut buffer).await.map_err(self::text)?;
+        text.extend_from_slice(buffer.get(..count).unwrap_or(&buffer));
+        if let Some(end) = text.iter().position(|&byte| byte == b'\n') {
+            let line = text.get(..end).and_then(|line| core::str::from_utf8(line).ok());
+            let nanoseconds =
+                line.and_then(|line| line.strip_prefix("began at ")?.strip_suffix(" ns")?.parse().ok());
+            return nanoseconds.map(Instant::from_nanos).ok_or_else(|| "it says something else".into());
+        }
+    }
+}
+
+/// With two places behind the point.
+fn milliseconds(took: Duration) -> String {
+    let hundredths = took.as_micros() / 10;
+    format!("{}.{:02} ms", hundredths / 100, hundredths % 100)
 }
 
 fn find(ground: &Ground, name: &str) -> Result<ServiceId, String> {

@@ -64,6 +64,8 @@ pub(crate) struct Services {
     news: RefCell<VecDeque<Input>>,
     /// Something was added to the news.
     pub(crate) told: Bell,
+    /// All of the table did their work at some time.
+    complete: Cell<bool>,
 }
 
 /// One that runs.
@@ -72,6 +74,8 @@ struct Running {
     /// The tasks that hold pages or ports of it.
     tasks: Vec<Rc<Leash>>,
     post: Rc<Post>,
+    /// It does its work.
+    ready: Cell<bool>,
     /// Its death was seen.
     dead: Cell<bool>,
     service: Service,
@@ -168,6 +172,7 @@ impl Services {
             running: RefCell::default(),
             news: RefCell::default(),
             told: Bell::new(),
+            complete: Cell::new(false),
         }
     }
 
@@ -287,7 +292,8 @@ impl Services {
         }
         // Running before it is known to run would be a death that nobody expects.
         let unpaused = service.unpause();
-        let running = Running { instance, tasks, post, dead: Cell::new(false), service };
+        let running =
+            Running { instance, tasks, post, ready: Cell::new(false), dead: Cell::new(false), service };
         ground.services.running.borrow_mut().push(running);
         ground.services.tell_of(instance, Event::Built);
         if let Err(error) = unpaused {
@@ -312,6 +318,16 @@ impl Services {
             ground.services.tell_peers();
         }
         ground.services.tell_of(instance, Event::Gone);
+    }
+
+    /// Notes that an instance does its work. Whether all of the table do now, for the first time.
+    fn ready(&self, instance: Instance) -> bool {
+        let running = self.running.borrow();
+        if let Some(one) = running.iter().find(|running| running.instance == instance) {
+            one.ready.set(true);
+        }
+        let all = running.iter().filter(|running| running.ready.get()).count();
+        all == self.builder.borrow().table.domains.len() && !self.complete.replace(true)
     }
 
     /// Notes that Xen has ended the service with this number, if there is one.
@@ -466,13 +482,18 @@ async fn hear(
         tell_hidden(&mut lines, name);
         let event = if message == FromService::Ready { Event::Ready } else { Event::Heard };
         desk.heard(ground, event);
+        let complete = event == Event::Ready && ground.services.ready(desk.instance);
+        let complete = complete.then(|| now() - ground.began);
         match message {
             // Said and checked when the channel was opened.
             FromService::Hello { .. } => {}
-            FromService::Ready if !lines.show(now().as_nanos()) => {}
+            FromService::Ready if complete.is_none() && !lines.show(now().as_nanos()) => {}
             FromService::Ready => {
                 let took = now() - opened;
                 log::info!(target: "dom0", "domain {name}: ready after {} ms", took.as_millis());
+                if let Some(took) = complete {
+                    log::info!(target: "dom0", "{}", line::measurement("first-instruction-to-ready", "all", took));
+                }
             }
             FromService::Log(mut record) => {
                 let heard = claims.was_shown(record.at_ns) && STARTS_HEARD;

@@ -16,6 +16,9 @@ pub(crate) async fn main(boot: Boot, _spawner: Spawner) {
     log::info!("console application {name}, command line {:?}", boot.command_line());
 
     let mut console = Console::open();
+    if boot.option("tell") == Some("began") {
+        say(&mut console, format_args!("began at {} ns", boot.began().as_nanos())).await;
+    }
     let mut tick = 0u64;
     let mut next = timer::now();
     loop {
