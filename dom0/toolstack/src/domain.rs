@@ -87,8 +87,6 @@ const MAX_PORT: u32 = 255;
 const GRANT_FRAMES: i32 = 4;
 /// Frames in which Xen keeps what a domain has mapped.
 const MAPTRACK_FRAMES: i32 = 4;
-/// The least that is set aside for nested page tables, in bytes.
-const MIN_PAGING_POOL: u64 = 2 << 20;
 
 impl<'h, H: Hypervisor> Shell<'h, H> {
     /// Makes a domain with memory and limits, and nothing in it.
@@ -226,10 +224,10 @@ fn shared_interrupts(devices: Devices) -> u32 {
     }
 }
 
-/// Memory for nested page tables, in bytes: 1 MiB for each vCPU and 8 KiB for each MiB, at least
-/// [`MIN_PAGING_POOL`].
+/// Memory for nested page tables, in bytes: 1 MiB for each vCPU, and 8 KiB for each MiB. On x86 Xen itself sets
+/// aside the first MiB when the domain is created, so that only the rest costs time.
 fn paging_pool(size: Size) -> u64 {
     let for_vcpus = u64::from(size.vcpus) << 20;
     let for_memory = size.memory_pages.div_ceil(256) * 8192;
-    (for_vcpus + for_memory).max(MIN_PAGING_POOL)
+    for_vcpus + for_memory
 }

@@ -209,7 +209,7 @@ fn a_driver_domain_is_built_and_ended_in_this_order() {
             "create flags 0x23",
             "vcpus d1 1",
             "max_mem d1 4096",
-            "mempool d1 2097152",
+            "mempool d1 1081344",
             "populate d1 2 of order 9",
             "param d1 31",
             "reset",
@@ -284,7 +284,7 @@ fn a_failure_at_any_call_leaves_nothing() {
     let failures = with_each_call_failing(ground, "control", || {
         builder.build(1).and_then(|control| control.unpause().map(|()| control)).is_ok()
     });
-    assert!(failures > 20, "{failures}");
+    assert!(failures >= 20, "{failures}");
 }
 
 #[test]
@@ -470,16 +470,16 @@ fn too_little_memory_is_told_before_any_is_taken() {
     let ground = Ground::with(Machine { large_extents: 1, single_pages: 500, ..Machine::default() });
     ground.restart(None);
     let error = shell(&ground, 1024).map(drop).unwrap_err();
-    assert_eq!(error, BuildError::Memory { want: 1024 + 512, got: 1012 });
+    assert_eq!(error, BuildError::Memory { want: 1024 + 264, got: 1012 });
     assert_eq!(ground.calls(), ["physinfo"]);
 }
 
 #[test]
 fn memory_in_pieces_is_taken_when_there_is_no_other() {
-    // Xen needs 524 pages for the domain itself and its page tables.
+    // Xen needs 276 pages for the domain itself and its page tables.
     let ground = Ground::with(Machine {
         large_extents: 1,
-        single_pages: 524 + 512 + 524 + 1012,
+        single_pages: 276 + 512 + 276 + 1012,
         ..Machine::default()
     });
     let built = shell(&ground, 1024).unwrap();

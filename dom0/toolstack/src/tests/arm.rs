@@ -167,7 +167,7 @@ fn a_driver_domain_is_built_and_ended_in_this_order_on_arm() {
         "vcpus d1 1",
         "address size d1 64",
         "max_mem d1 4096",
-        "mempool d1 2097152",
+        "mempool d1 1081344",
         "populate d1 2 of order 9",
         "iomem d1 0xa003+0x1 true",
         "mmio d1 0xa003 <- 0xa003+0x1 true",

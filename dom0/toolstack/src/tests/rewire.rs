@@ -132,6 +132,7 @@ fn peers_that_come_to_nothing_leave_no_port() {
                 Ok(peer) => end(&mut builder, peer),
                 Err(_) => failures += 1,
             }
+            world.retry_unmapping();
             assert_eq!(world.census(), before, "{:?}", world.failed_call());
             if world.failed_call().is_none() {
                 break;
