@@ -1,7 +1,7 @@
 //! `bench`: how long things take and how much room they need, as medians.
 //!
 //! Times of a start come from three places, over several starts. Points of the boot are told by the console, with the host's clock since
-//! power-on. What the controller sees (first accepted request, application RUNNING) is taken when it sees
+//! power-on: the machine is given its memory first, and its clock begins when it is let run. What the controller sees (first accepted request, application RUNNING) is taken when it sees
 //! it. dom0 says how long it built each service (`domain NAME: built in N ms`), and every line
 //! `measure NAME VALUE UNIT` of any domain counts as one sample of NAME. Memory is Xen's own count of each
 //! domain's pages, asked for on its console (key `q`). Sizes are those of the build.
@@ -28,7 +28,7 @@ use self::debian::Debian;
 use self::orders::Order;
 use self::samples::{Report, Samples};
 
-use crate::build::{self, Built};
+use crate::build::{self, Arch, Built};
 use crate::console::{Line, introduction};
 use crate::qemu::{Machine, Options as MachineOptions};
 use crate::setup::{self, Stock};
@@ -38,10 +38,13 @@ use crate::{image, paths, ui};
 /// Options of `bench`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
+    /// Architecture of the machine; may be given several times
+    #[arg(long, value_enum, value_name = "ARCH", default_values_t = [Arch::X86_64])]
+    pub arch: Vec<Arch>,
     /// How many starts
     #[arg(long, default_value_t = 5)]
     pub runs: u32,
-    /// Boot through firmware and GRUB instead of letting QEMU load Xen
+    /// Boot through firmware and boot loader instead of letting QEMU load Xen
     #[arg(long)]
     pub uefi: bool,
     /// Write the numbers to this file too
@@ -53,7 +56,7 @@ pub struct Options {
     /// Measure this part only; may be given several times
     #[arg(long, value_enum, value_name = "PART")]
     pub part: Vec<Part>,
-    /// Start a Debian dom0 with xl as often, and tell how its times compare
+    /// x86_64: start a Debian dom0 with xl as often, and tell how its times compare
     #[arg(long, conflicts_with = "uefi")]
     pub debian: bool,
     /// Seconds after which one start is given up
@@ -92,6 +95,11 @@ const APPLICATION: &str = "application";
 /// When the last service said that it does its work.
 const HEALTHY: &str = "power-on to all services ready";
 
+/// When dom0 began: its first line, less what dom0 says that it took from its first instruction on.
+const FIRST_INSTRUCTION: &str = "power-on to dom0's first instruction";
+/// dom0's word for that.
+const TO_FIRST_LINE: &str = "measure first-instruction-to-first-line.dom0 ";
+
 /// Points of the boot that the console tells: name, speaker, part of the line.
 const POINTS: [(&str, &str, &str); 5] = [
     ("power-on to Xen", "xen", "Xen version"),
@@ -123,36 +131,22 @@ fn accepted(observed: &Observed) -> u64 {
 /// # Errors
 /// When something does not build, or a start does not reach its end in time; what was measured is printed first.
 pub fn bench(options: &Options) -> Result<()> {
-    setup::host_tools(setup::Host::boot(build::Arch::X86_64))?;
-    let stock = setup::stock(build::Arch::X86_64)?;
     // Read first: a run takes minutes.
     let earlier =
         options.against.as_deref().map(|file| samples::parse(&paths::read_text(file)?)).transpose()?;
-    let mut bench =
-        Bench { options, stock, samples: Samples::default(), failures: Vec::new(), megahertz: None };
-    let parts = if options.part.is_empty() { Part::value_variants() } else { &options.part };
-    let mut debian = None;
-    for run in 1..=options.runs {
-        // In turn: a host that has other work has it for both.
-        if parts.contains(&Part::Boot) {
-            bench.start(run)?;
-        }
-        if options.debian {
-            let debian = match &mut debian {
-                Some(debian) => debian,
-                None => debian.insert(bench.debian()?),
-            };
-            bench.start_debian(run, debian);
-        }
+    let mut all = Samples::default();
+    let (mut notes, mut failures) = (String::new(), Vec::new());
+    for &arch in Arch::ALL.iter().filter(|arch| options.arch.contains(arch)) {
+        let bench = machine_of(options, arch)?;
+        let values = bench.samples.summaries();
+        let prefix = prefix(arch);
+        let told = orders::growth(&values).unwrap_or_default() + &debian::ratios(&values);
+        notes.extend(told.lines().map(|line| format!("{prefix}{line}\n")));
+        failures.extend(bench.failures.iter().map(|failure| format!("{prefix}{failure}")));
+        all.add_all(prefix, &bench.samples);
     }
-    for order in parts.iter().flat_map(|part| part.orders()) {
-        let (site, built) = bench.build()?;
-        bench.attempt(order.name, |bench| order.measure(&bench.stock, &built, &site, &mut bench.samples));
-    }
-    let Bench { samples, failures, .. } = bench;
-    let values = samples.summaries();
+    let values = all.summaries();
     print!("{}", samples::table(&values));
-    let notes = orders::growth(&values).unwrap_or_default() + &debian::ratios(&values);
     if !notes.is_empty() {
         print!("\n{notes}");
     }
@@ -170,9 +164,46 @@ pub fn bench(options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// What stands in front of the names of an architecture's values.
+fn prefix(arch: Arch) -> &'static str {
+    match arch {
+        Arch::X86_64 => "",
+        Arch::Aarch64 => "aarch64: ",
+    }
+}
+
+/// Measures on a machine of one architecture.
+fn machine_of(options: &Options, arch: Arch) -> Result<Bench<'_>> {
+    setup::host_tools(setup::Host::boot(arch))?;
+    let stock = setup::stock(arch)?;
+    let mut bench =
+        Bench { options, arch, stock, samples: Samples::default(), failures: Vec::new(), megahertz: None };
+    let parts = if options.part.is_empty() { Part::value_variants() } else { &options.part };
+    let mut debian = None;
+    for run in 1..=options.runs {
+        // In turn: a host that has other work has it for both.
+        if parts.contains(&Part::Boot) {
+            bench.start(run)?;
+        }
+        if options.debian && arch == Arch::X86_64 {
+            let debian = match &mut debian {
+                Some(debian) => debian,
+                None => debian.insert(bench.debian()?),
+            };
+            bench.start_debian(run, debian);
+        }
+    }
+    for order in parts.iter().flat_map(|part| part.orders()) {
+        let (site, built) = bench.build()?;
+        bench.attempt(order.name, |bench| order.measure(&bench.stock, &built, &site, &mut bench.samples));
+    }
+    Ok(bench)
+}
+
 /// A run of the subcommand.
 struct Bench<'a> {
     options: &'a Options,
+    arch: Arch,
     stock: Stock,
     samples: Samples,
     /// Starts that went wrong, and why.
@@ -190,6 +221,7 @@ impl Bench<'_> {
         }
         let site = Site::open(&paths::create(folder)?, None)?;
         let built = build::build(&build::Options {
+            arch: self.arch,
             config: Some(site.config()),
             no_build: self.options.no_build,
             ..build::Options::default()
@@ -242,12 +274,14 @@ impl Bench<'_> {
 }
 
 fn machine(options: &Options, stock: &Stock, built: &Built, site: &Site) -> Result<MachineOptions> {
-    if !options.uefi {
-        return Ok(MachineOptions::direct(built, stock));
-    }
-    let image = image::default_output(built);
-    image::make(built, stock, Some(&site.config()), &image)?;
-    Ok(MachineOptions::disk(image, built, stock))
+    let options = if options.uefi {
+        let image = image::default_output(built);
+        image::make(built, stock, Some(&site.config()), &image)?;
+        MachineOptions::disk(image, built, stock)
+    } else {
+        MachineOptions::direct(built, stock)
+    };
+    Ok(MachineOptions { settled: true, ..options })
 }
 
 fn sizes(built: &Built, samples: &mut Samples) -> Result<()> {
@@ -340,6 +374,13 @@ fn points(lines: &[Line], seen: &[(&str, Duration)], samples: &mut Samples) {
             samples.add(name, "ms", milliseconds(at));
         }
     }
+    let to_first_line = lines
+        .iter()
+        .filter(|line| line.who == "dom0")
+        .find_map(|line| line.text.split_once(TO_FIRST_LINE)?.1.strip_suffix(" ms")?.parse::<f64>().ok());
+    if let (Some(line), Some(before)) = (at("dom0", "sarsen dom0"), to_first_line) {
+        samples.add(FIRST_INSTRUCTION, "ms", milliseconds(line) - before);
+    }
     if let Some(dom0) = at("dom0", "sarsen dom0") {
         for (name, time) in seen {
             samples.add(*name, "ms", milliseconds(time.saturating_sub(dom0)));
@@ -408,6 +449,7 @@ mod tests {
         let lines = [
             line(50, "xen", "Xen version 4.20"),
             line(1100, "dom0", "sarsen dom0 0.1.0"),
+            line(1101, "dom0", "INFO dom0: measure first-instruction-to-first-line.dom0 2.5 ms"),
             line(1110, "dom0", "INFO dom0: domain net is d1"),
             line(1150, "dom0", "INFO dom0: domain net: built in 61.1 ms"),
             line(1200, "dom0", "INFO dom0: measure create.net 12.5 ms"),
@@ -428,11 +470,13 @@ mod tests {
         let expected = [
             ("dom0 builds net", "ms", 61.1),
             ("dom0 create.net", "ms", 12.5),
+            ("dom0 first-instruction-to-first-line.dom0", "ms", 2.5),
             ("dom0's first line to all services ready", "ms", 160.0),
             ("memory of dom0, by Xen's page count", "KiB", 24552.0),
             ("memory of net, by Xen's page count", "KiB", 16384.0),
             ("power-on to Xen", "ms", 50.0),
             (HEALTHY, "ms", 1260.0),
+            (FIRST_INSTRUCTION, "ms", 1097.5),
             ("power-on to dom0's first line", "ms", 1100.0),
             ("power-on to net's first line", "ms", 1250.0),
             ("power-on to the application's first line", "ms", 1350.0),

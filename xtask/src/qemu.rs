@@ -27,6 +27,9 @@ use crate::{paths, ui};
 /// Name of the network's host side for [`Machine::set_link`].
 pub const NETWORK: &str = "n0";
 
+/// How long the host may take to give a machine its memory.
+const SETTLING: Duration = Duration::from_secs(60);
+
 /// How many lines of the console an error shows.
 const TAIL_LINES: usize = 25;
 
@@ -51,6 +54,10 @@ pub struct Options {
     pub memory_mib: u32,
     /// Whether the guest may reset itself; otherwise a reset ends QEMU.
     pub reboot: bool,
+    /// Whether the machine has all its memory before it is switched on, as a real one. Otherwise the host
+    /// gives each page when it is touched for the first time, which takes part of the guest's time. Power-on
+    /// is then when the machine is let run, and not when QEMU starts.
+    pub settled: bool,
     /// Where to write what crosses the network, as a pcap file.
     pub pcap: Option<PathBuf>,
     /// More arguments for QEMU.
@@ -156,15 +163,26 @@ impl Machine {
             .with_context(|| {
                 format!("cannot start {program}; `cargo xtask setup` installs it [{}]", code::NOT_STARTED)
             })?;
-        let started = Instant::now();
         let log = Arc::new(Log::default());
         let stdout = child.stdout.take().context("QEMU's output is a pipe")?;
         let mut stderr = child.stderr.take().context("QEMU's errors are a pipe")?;
-        let reader = Arc::clone(&log);
-        std::thread::spawn(move || read_console(stdout, &reader, started, listener));
         let stdin = child.stdin.take();
-        let mut machine = Self { child, stdin, qmp: None, log, started, next: 0, _folder: folder };
-        match Qmp::connect(&machine._folder.path().join("qmp"), Duration::from_secs(10)) {
+        let mut machine =
+            Self { child, stdin, qmp: None, log, started: Instant::now(), next: 0, _folder: folder };
+        let mut console = Some((stdout, listener));
+        let mut listen = |machine: &Self| {
+            let (log, started) = (Arc::clone(&machine.log), machine.started);
+            if let Some((stdout, listener)) = console.take() {
+                std::thread::spawn(move || read_console(stdout, &log, started, listener));
+            }
+        };
+        let patience = if options.settled {
+            SETTLING
+        } else {
+            listen(&machine);
+            Duration::from_secs(10)
+        };
+        match Qmp::connect(&machine._folder.path().join("qmp"), patience) {
             Ok(qmp) => machine.qmp = Some(qmp),
             Err(error) => {
                 let _ = machine.child.kill();
@@ -179,6 +197,11 @@ impl Machine {
         }
         // QEMU's later warnings belong to nobody; they must not fill the pipe.
         std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+        if options.settled {
+            machine.started = Instant::now();
+            listen(&machine);
+            machine.qmp("cont", json!({}))?;
+        }
         step.done("");
         Ok(machine)
     }
@@ -423,6 +446,9 @@ fn arguments(options: &Options, work: PathBuf) -> Vec<OsString> {
     if !options.reboot {
         add(&["-no-reboot"]);
     }
+    if options.settled {
+        add(&["-mem-prealloc", "-S"]);
+    }
     match &options.boot {
         Boot::Direct { xen, command_line, dom0_command_line, folder } => {
             add(&["-kernel", &xen.display().to_string()]);
@@ -533,7 +559,8 @@ impl Options {
     /// The defaults around a way of booting.
     pub fn new(arch: Arch, boot: Boot, memory_mib: u32) -> Self {
         let (transports, extra) = (Vec::new(), Vec::new());
-        Self { arch, boot, transports, smp: 1, memory_mib, reboot: false, pcap: None, extra }
+        let (smp, reboot, settled, pcap) = (1, false, false, None);
+        Self { arch, boot, transports, smp, memory_mib, reboot, settled, pcap, extra }
     }
 
     fn of(built: &Built, boot: Boot) -> Self {
@@ -579,6 +606,21 @@ mod tests {
         );
         assert!(words.contains("virtio-net-device,netdev=n0,id=nic,bus=virtio-mmio-bus.24"), "{words}");
         assert!(!words.contains("iommu"), "{words}");
+    }
+
+    #[test]
+    fn a_settled_machine_waits_with_all_its_memory() {
+        let words = |settled| {
+            let boot = Boot::Disk {
+                image: "/disk.img".into(),
+                keep_writes: false,
+                firmware: Firmware::UBoot { image: "/u-boot.bin".into() },
+            };
+            let options = Options { settled, ..Options::new(Arch::Aarch64, boot, 1024) };
+            shown(&arguments(&options, PathBuf::from("/w")))
+        };
+        assert!(words(true).contains("-mem-prealloc -S"));
+        assert!(!words(false).contains("-S"));
     }
 
     #[test]

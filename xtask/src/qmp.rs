@@ -21,10 +21,11 @@ pub struct Qmp {
 }
 
 impl Qmp {
-    /// Connects to the socket, which QEMU may still be about to create.
+    /// Connects to the socket, which QEMU may still be about to create; it answers when it has set the machine
+    /// up.
     ///
     /// # Errors
-    /// When nobody listens within `timeout`, or the greeting is not QMP's.
+    /// When nobody listens within `timeout`, or answers within that, or the greeting is not QMP's.
     pub fn connect(socket: &Path, timeout: Duration) -> Result<Self> {
         let end = Instant::now() + timeout;
         let stream = loop {
@@ -36,13 +37,14 @@ impl Qmp {
                 Err(_) => std::thread::sleep(Duration::from_millis(10)),
             }
         };
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(timeout))?;
         let mut qmp = Self { reader: BufReader::new(stream), events: Vec::new() };
         let greeting = qmp.read()?;
         if greeting.get("QMP").is_none() {
             bail!("{} greets with `{greeting}`, which is not QMP", socket.display());
         }
         qmp.command("qmp_capabilities", json!({}))?;
+        qmp.reader.get_ref().set_read_timeout(Some(PATIENCE))?;
         Ok(qmp)
     }
 

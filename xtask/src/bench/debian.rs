@@ -139,7 +139,10 @@ impl Debian {
             dom0_command_line: linux_words(megahertz),
             folder: self.folder.clone(),
         };
-        let options = MachineOptions::new(build::Arch::X86_64, boot, self.machine.memory_mib);
+        let options = MachineOptions {
+            settled: true,
+            ..MachineOptions::new(build::Arch::X86_64, boot, self.machine.memory_mib)
+        };
         let mut machine = Machine::start(&options, None)?;
         machine.wait_for("bench done", PATIENCE)?;
         let lines = machine.lines();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 use proto_manifest::archive::{Archive, IMAGES, Writer};
 
-use super::samples::{Samples, Summary, ratio};
+use super::samples::{self, Samples, Summary, ratio};
 use crate::build::{Built, SAMPLE};
 use crate::console::Line;
 use crate::paths;
@@ -54,7 +54,8 @@ name = "idle"
 
 /// The creations whose time must not grow.
 const CREATIONS: &str = "dom0 create-4MiB.hello";
-/// How many of them are held against each other at either end. The first of all is left out.
+/// How many of them are held against each other at either end, around the second and the hundredth. The first
+/// of all is left out.
 const ENDS: usize = 20;
 
 impl Order {
@@ -65,7 +66,7 @@ impl Order {
     pub fn measure(self, stock: &Stock, built: &Built, site: &Site, samples: &mut Samples) -> Result<()> {
         site.controller.set_config(CONFIG)?;
         with_sample(&built.archive, &paths::read(&built.image(SAMPLE))?)?;
-        let mut options = MachineOptions::direct(built, stock);
+        let mut options = MachineOptions { settled: true, ..MachineOptions::direct(built, stock) };
         if let Boot::Direct { dom0_command_line, .. } = &mut options.boot {
             dom0_command_line.push_str(self.words);
         }
@@ -108,15 +109,20 @@ fn measurement(text: &str) -> Option<(&str, f64, &str)> {
     Some((name, value.parse().ok().filter(|value: &f64| value.is_finite())?, unit))
 }
 
-/// What the creations tell about leaks: the last ones against the first ones. The quickest of each, for a host
-/// with other work makes some slower, and a leak makes all slower.
+/// What the creations tell about leaks: the last one against the second, by themselves and by what stands for
+/// them. A host with other work makes some slower, and a leak makes all slower; so the medians count of those
+/// around either, and the quickest, which other work disturbs least.
 pub fn growth(values: &[Summary]) -> Option<String> {
     let samples = &values.iter().find(|value| value.name == CREATIONS)?.samples;
     let (first, last) = (samples.get(1..=ENDS)?, samples.get(samples.len().checked_sub(ENDS)?..)?);
     let quickest = |part: &[f64]| part.iter().copied().fold(f64::INFINITY, f64::min);
-    let ratio = ratio(quickest(last), quickest(first))?;
+    let ends = ratio(*last.last()?, *first.first()?)?;
+    let medians = ratio(samples::median_of(last), samples::median_of(first))?;
+    let quickest = ratio(quickest(last), quickest(first))?;
+    let number = samples.len();
     Some(format!(
-        "{CREATIONS}: the quickest of the last {ENDS} took {ratio:.2} times as long as that of the {ENDS} after the first\n"
+        "{CREATIONS}: number {number} took {ends:.2} times as long as number 2; the median of the last {ENDS} \
+         {medians:.2} times that of the {ENDS} after the first, the quickest {quickest:.2} times\n"
     ))
 }
 
@@ -137,7 +143,10 @@ mod tests {
         let mut samples = Samples::default();
         let times = [5.0].into_iter().chain([80.0; 10]).chain([10.0; 10]).chain([1.0; 5]).chain([12.0; 20]);
         times.for_each(|time| samples.add(CREATIONS, "ms", time));
-        assert!(growth(&samples.summaries()).unwrap().contains("took 1.20 times"));
+        let told = growth(&samples.summaries()).unwrap();
+        assert!(told.contains("number 46 took 0.15 times as long as number 2;"), "{told}");
+        assert!(told.contains("median of the last 20 0.27 times that"), "{told}");
+        assert!(told.contains("the quickest 1.20 times"), "{told}");
         let mut few = Samples::default();
         (0..5).for_each(|_| few.add(CREATIONS, "ms", 1.0));
         assert_eq!(growth(&few.summaries()), None);

@@ -46,6 +46,13 @@ impl Samples {
         self.values.entry((name.into(), unit.to_owned())).or_default().push(value);
     }
 
+    /// Adds all of other samples, their names behind `prefix`.
+    pub fn add_all(&mut self, prefix: &str, others: &Self) {
+        for ((name, unit), values) in &others.values {
+            values.iter().for_each(|value| self.add(format!("{prefix}{name}"), unit, *value));
+        }
+    }
+
     /// All names, sorted.
     pub fn summaries(&self) -> Vec<Summary> {
         let summary = |((name, unit), values): (&(String, String), &Vec<f64>)| {
@@ -64,7 +71,14 @@ impl Samples {
     }
 }
 
-/// The middle of sorted values, or the mean of the two in the middle.
+/// The middle of values, or the mean of the two in the middle.
+pub fn median_of(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    median(&sorted)
+}
+
+/// The same of sorted values.
 fn median(sorted: &[f64]) -> f64 {
     let half = sorted.len() / 2;
     match sorted.len() {
@@ -157,6 +171,17 @@ mod tests {
         assert_eq!((values[0].median, values[0].least, values[0].most), (2.0, 1.0, 3.0));
         assert_eq!(values[0].samples, [3.0, 1.0, 2.0]);
         assert_eq!((values[1].median, values[1].samples.len()), (2.5, 2));
+    }
+
+    #[test]
+    fn samples_of_two_machines_stay_apart() {
+        let (mut all, mut arm) = (Samples::default(), Samples::default());
+        all.add("a", "ms", 1.0);
+        arm.add("a", "ms", 2.0);
+        all.add_all("aarch64: ", &arm);
+        let values = all.summaries();
+        let got: Vec<_> = values.iter().map(|value| (value.name.as_str(), value.median)).collect();
+        assert_eq!(got, [("a", 1.0), ("aarch64: a", 2.0)]);
     }
 
     #[test]
