@@ -7,12 +7,14 @@ use heapless::String;
 
 use crate::console::{Console, Line};
 
-const PERIOD: Duration = Duration::from_secs(1);
+/// The pause between two lines, in milliseconds, unless the command line says another.
+const PERIOD_MS: u64 = 1000;
 
 /// Greets and answers for ever.
 pub(crate) async fn main(boot: Boot, _spawner: Spawner) {
     let name = boot.option("name").unwrap_or("an application");
     let greeting = boot.option("greeting").unwrap_or("hello");
+    let period_ms = boot.option("period_ms").and_then(|ms| ms.parse().ok()).unwrap_or(PERIOD_MS).max(1);
     log::info!("console application {name}, command line {:?}", boot.command_line());
 
     let mut console = Console::open();
@@ -27,7 +29,7 @@ pub(crate) async fn main(boot: Boot, _spawner: Spawner) {
             Err(timer::Elapsed) => {
                 say(&mut console, format_args!("{greeting} from {name}, tick {tick}")).await;
                 tick += 1;
-                next += PERIOD;
+                next += Duration::from_millis(period_ms);
             }
         }
     }

@@ -1,7 +1,8 @@
 //! The sample application: a small unikernel.
 //!
 //! It greets on its console once a second, answers each line typed there with `echo: LINE`, and
-//! obeys `quit` and `panic`. `name=` and `greeting=` on the command line say who greets, and how.
+//! obeys `quit` and `panic`. `name=` and `greeting=` on the command line say who greets, and how;
+//! `period_ms=` says how often.
 
 #![no_std]
 #![cfg_attr(target_os = "none", no_main)]
