@@ -4,20 +4,30 @@
 //!
 //! - `drill=NAME:MS:COUNT`: dom0 ends it, every MS milliseconds, COUNT times;
 //! - `drill=starve:MS`: after MS milliseconds dom0 feeds the watchdogs no more;
-//! - `drill=panic:NAME:MS:COUNT`, `drill=hang:NAME:MS:COUNT`: it is told to panic, or to hang.
+//! - `drill=panic:NAME:MS:COUNT`, `drill=hang:NAME:MS:COUNT`: it is told to panic, or to hang;
+//! - `drill=random:SEED:NAME+NAME:MIN-MAX-REST:COUNT`: each of them is ended COUNT times, at random times, as
+//!   [`dom0_toolstack::drill`] says, beginning when an application runs.
 //!
 //! What it shows is that nothing of the dead one stands in the way of the next: devices, interrupts,
-//! memory.
+//! memory. An end that is ordered is no death that the supervisor counts towards its limit.
 
-use alloc::rc::Rc;
+use alloc::{rc::Rc, vec::Vec};
 use core::time::Duration;
 
-use board_support_rt::timer::sleep;
-use dom0_supervisor::Input;
+use board_support_hyp::EventChannels;
+use board_support_rt::{heap, timer::sleep};
+use dom0_supervisor::{Input, Life, ServiceId};
+use dom0_toolstack::drill::Drill;
 use proto_errors::boot;
 use proto_svc::supervision::{Break, ToService};
+use proto_xen::DomId;
 
-use crate::ground::{Ground, free_kib};
+use crate::ground::{Ground, XEN, free_kib};
+
+/// How often a random drill looks whether an application runs.
+const LOOK: Duration = Duration::from_millis(100);
+/// How often it looks whether the service that is to be ended is there.
+const SOON: Duration = Duration::from_millis(1);
 
 /// Runs the drill.
 pub(crate) async fn run(ground: Rc<Ground>, order: &'static str) {
@@ -25,6 +35,9 @@ pub(crate) async fn run(ground: Rc<Ground>, order: &'static str) {
         sleep(Duration::from_millis(pause_ms)).await;
         log::warn!(target: "dom0", "drill: the watchdogs are not fed any more [{}]", proto_errors::svc::DRILL);
         return ground.starved.set(true);
+    }
+    if let Some(drill) = order.strip_prefix("random:").and_then(|order| find_all(&ground, order)) {
+        return at_random(&ground, drill).await;
     }
     let (how, rest) = match order.split_once(':') {
         Some(("panic", rest)) => (Some(Break::Panic), rest),
@@ -36,7 +49,7 @@ pub(crate) async fn run(ground: Rc<Ground>, order: &'static str) {
     let mut number = || parts.next().and_then(|part| part.parse().ok());
     let (Some(service), Some(pause_ms), Some(count)) = (ground.services.find(name), number(), number())
     else {
-        log::error!(target: "dom0", "drill={order}: it is drill=[panic:|hang:]NAME:MS:COUNT, with a name of the table, or drill=starve:MS [{}]", boot::BAD_OPTION);
+        log::error!(target: "dom0", "drill={order}: it is drill=[panic:|hang:]NAME:MS:COUNT or drill=random:SEED:NAME+NAME:MIN-MAX-REST:COUNT, with names of the table, or drill=starve:MS [{}]", boot::BAD_OPTION);
         return;
     };
     for round in 1..=count {
@@ -49,4 +62,50 @@ pub(crate) async fn run(ground: Rc<Ground>, order: &'static str) {
     }
     sleep(Duration::from_millis(pause_ms)).await;
     log::info!(target: "dom0", "drill: done, {} KiB free", free_kib());
+}
+
+/// A service, and the life of it that was ended last.
+type Target = (ServiceId, Option<Life>);
+
+/// A random drill, if all that it names is in the table.
+fn find_all(ground: &Ground, order: &'static str) -> Option<(Drill<'static>, Vec<(&'static str, Target)>)> {
+    let drill = Drill::parse(order)?;
+    let targets = drill.names().map(|name| Some((name, (ground.services.find(name)?, None))));
+    let targets = targets.collect::<Option<_>>()?;
+    Some((drill, targets))
+}
+
+async fn at_random(ground: &Ground, (drill, mut targets): (Drill<'static>, Vec<(&'static str, Target)>)) {
+    let rest = drill.rest();
+    while ground.server.borrow().requests().running().next().is_none() {
+        sleep(LOOK).await;
+    }
+    sleep(rest).await;
+    log::info!(target: "dom0", "drill: begins, {}", in_use());
+    for (round, kill) in (1..).zip(drill) {
+        sleep(kill.pause).await;
+        // Each name is one of these.
+        let Some((_, (service, ended))) = targets.iter_mut().find(|(name, _)| *name == kill.name) else {
+            return;
+        };
+        // Who is being ended, or built, is not there to be ended.
+        while ground.services.life(*service).is_none_or(|life| Some(life) == *ended) {
+            sleep(SOON).await;
+        }
+        *ended = ground.services.life(*service);
+        log::info!(target: "dom0", "drill {round}: domain {}, {}", kill.name, in_use());
+        ground.services.tell(Input::Order(*service));
+    }
+    sleep(rest).await;
+    log::info!(target: "dom0", "drill: done, {}", in_use());
+}
+
+/// What a leak would change: dom0's lowest free port and its heap, and the machine's free memory.
+fn in_use() -> alloc::string::String {
+    let port = XEN.alloc_unbound(DomId::SELF, DomId::DOM0).inspect(|&port| {
+        // It is ours, and bound to nobody.
+        let _ = XEN.close(port);
+    });
+    let port = port.map_or(0, |port| port.0);
+    alloc::format!("port {port}, heap {} KiB, {} KiB free", heap::usage().allocated / 1024, free_kib())
 }

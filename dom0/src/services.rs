@@ -232,6 +232,12 @@ impl Services {
         })
     }
 
+    /// The instance of a service that is there.
+    pub(crate) fn life(&self, service: ServiceId) -> Option<Life> {
+        let running = self.running.borrow();
+        running.iter().map(|running| running.instance).find(|i| i.service == service).map(|i| i.life)
+    }
+
     /// Says something to an instance, if it is still there.
     pub(crate) fn say(&self, service: ServiceId, message: ToService) {
         let running = self.running.borrow();

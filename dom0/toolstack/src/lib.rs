@@ -14,6 +14,7 @@
 //! | [`transport`] | lending a virtio transport and dom0's memory for its DMA |
 //! | [`room`] | what of dom0's own memory is for images of applications |
 //! | [`ramdisk`], [`image`] | the archive, the table in it, the hashes of images |
+//! | [`drill`] | which service is ended on purpose next, and when |
 //! | [`watch`], [`rest`] | deaths; whether a service sleeps and needs not be asked how it is |
 //! | [`port`], [`line`], [`rate`], [`budget`] | dom0's own ports; what services log, and how much of it is shown; how much a domain may have dom0 take from it |
 //!
@@ -39,6 +40,7 @@ pub mod budget;
 pub mod build;
 mod codes;
 pub mod domain;
+pub mod drill;
 mod error;
 #[cfg(test)]
 mod fake;
