@@ -49,6 +49,7 @@ pub(crate) async fn serve(
 /// Tells a control that is there, perhaps anew, what there is.
 fn greet(ground: &Ground) {
     let mut greeting = Vec::from([ground.machine_report()]);
+    greeting.extend(ground.outbox.borrow().goes_on());
     ground.server.borrow().tell_known(&mut |known| greeting.push(known));
     ground.tell(|outbox| outbox.greet(greeting));
     // What was asked before is not answered any more: there is room.
@@ -112,8 +113,8 @@ async fn hear(
             }
             Some(Task::End { app, domain }) => end(ground, app, domain, StopReason::Ordered).await,
             Some(Task::Type { app, bytes }) => ground.consoles.type_at(app, bytes),
-            Some(Task::Taken { app, before }) => {
-                ground.outbox.borrow_mut().taken(app, before);
+            Some(Task::Taken { app, before, note }) => {
+                ground.outbox.borrow_mut().taken(app, before, note);
                 let server = ground.server.borrow();
                 ground.outbox.borrow_mut().forget(|app| server.requests().all().any(|known| known == app));
             }

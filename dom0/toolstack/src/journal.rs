@@ -21,6 +21,8 @@ use proto_svc::{
     text::clipped,
 };
 
+use crate::request::Note;
+
 /// Most memory of what is kept, in bytes.
 pub const CAPACITY: usize = 512 * 1024;
 
@@ -87,6 +89,8 @@ struct Progress {
     taken: u64,
     /// What lies before was given to this control, or told to it as lost.
     given: u64,
+    /// What control has left with what is taken.
+    note: Note,
 }
 
 /// The journal.
@@ -181,12 +185,16 @@ impl Journal {
     }
 
     /// Control needs nothing of this stream before `before` any more. What it never had counts as not taken.
-    pub fn taken(&mut self, stream: Stream, before: u64) {
+    /// `note` goes with it, and is kept for a later control.
+    pub fn taken(&mut self, stream: Stream, before: u64, note: Note) {
         let Some(progress) = self.streams.iter_mut().find(|progress| progress.stream == stream) else {
             return;
         };
         let before = before.min(progress.given);
-        progress.taken = progress.taken.max(before);
+        if before >= progress.taken {
+            progress.taken = before;
+            progress.note = note;
+        }
         let (mut index, mut given) = (0, 0);
         let (cursor, size) = (self.cursor, &mut self.size);
         self.entries.retain_mut(|entry| {
@@ -205,6 +213,12 @@ impl Journal {
             keep
         });
         self.cursor = given;
+    }
+
+    /// What control has left with each stream.
+    pub fn notes(&self) -> impl Iterator<Item = (Option<AppId>, &Note)> {
+        let left = self.streams.iter().filter(|progress| !progress.note.is_empty());
+        left.map(|progress| (progress.stream, &progress.note))
     }
 
     /// A control is there anew: everything that was not taken is given again.
@@ -233,7 +247,7 @@ impl Journal {
     fn progress(&mut self, stream: Stream, first: u64) -> &mut Progress {
         let place = self.streams.iter().position(|progress| progress.stream == stream);
         let place = place.unwrap_or_else(|| {
-            self.streams.push(Progress { stream, end: first, taken: first, given: first });
+            self.streams.push(Progress { stream, end: first, taken: first, given: first, note: Note::new() });
             self.streams.len() - 1
         });
         &mut self.streams[place]

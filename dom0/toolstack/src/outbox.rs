@@ -12,7 +12,7 @@ use proto_svc::{
     supervision::LogRecord,
 };
 
-use crate::journal::Journal;
+use crate::{journal::Journal, request::Note};
 
 /// Answers from which on no request is taken.
 const MAX_ANSWERS: usize = 64;
@@ -62,9 +62,15 @@ impl Outbox {
         self.journal.console(turn, app, bytes);
     }
 
-    /// Control needs nothing of the console of `app`, or of the log, before `before` any more.
-    pub fn taken(&mut self, app: Option<AppId>, before: u64) {
-        self.journal.taken(app, before);
+    /// Control needs nothing of the console of `app`, or of the log, before `before` any more, and leaves `note`
+    /// for when it goes on from there.
+    pub fn taken(&mut self, app: Option<AppId>, before: u64, note: Note) {
+        self.journal.taken(app, before, note);
+    }
+
+    /// What was left where a console or the log goes on.
+    pub fn goes_on(&self) -> impl Iterator<Item = ToControl> {
+        self.journal.notes().map(|(app, note)| ToControl::GoesOn { app, note: note.clone() })
     }
 
     /// Forgets how far consoles of applications have come that are not known any more.
@@ -154,10 +160,13 @@ mod tests {
         outbox.push(stopped());
         assert_eq!(all(&mut outbox).len(), 4);
         outbox.push(stopped());
-        outbox.taken(None, 2);
-        let hello = ToControl::Hello { version: 2 };
-        outbox.greet([hello.clone()]);
-        assert_eq!(all(&mut outbox), [hello, log(2, "two"), log(3, "three")]);
+        let note = Note::from_slice(b"one").unwrap();
+        outbox.taken(None, 2, note.clone());
+        let hello = ToControl::Hello { version: 3 };
+        let greeting: Vec<ToControl> = outbox.goes_on().chain([hello.clone()]).collect();
+        outbox.greet(greeting);
+        let goes_on = ToControl::GoesOn { app: None, note };
+        assert_eq!(all(&mut outbox), [goes_on, hello, log(2, "two"), log(3, "three")]);
     }
 
     #[test]

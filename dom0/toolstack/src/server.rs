@@ -56,6 +56,8 @@ pub enum Task<'h, H: Hypervisor> {
         app: Option<AppId>,
         /// The first that is still needed.
         before: u64,
+        /// What control has left with it.
+        note: Note,
     },
     /// Send the usage of all domains, then the machine.
     TellUsage,
@@ -147,7 +149,7 @@ impl<'h, H: Hypervisor> Server<'h, H> {
                 self.note = note;
                 Ok(None)
             }
-            FromControl::Taken { app, before } => Ok(Some(Task::Taken { app, before })),
+            FromControl::Taken { app, before, note } => Ok(Some(Task::Taken { app, before, note })),
             FromControl::QueryUsage => Ok(Some(Task::TellUsage)),
             FromControl::Reboot => Ok(Some(Task::Reboot)),
         }

@@ -9,7 +9,9 @@
 //! bytes until control says that they were [`FromControl::Taken`], and gives them again to a control that is
 //! there anew. It first tells such a control what there is: [`ToControl::Machine`], a
 //! [`ToControl::Known`] for each application, then [`ToControl::KnownAll`]. What else control wants to know
-//! of an earlier life it leaves with dom0 as a note, which dom0 does not interpret.
+//! of an earlier life it leaves with dom0 as notes, which dom0 does not interpret: one about the device, one about
+//! each application, and with each [`FromControl::Taken`] one about the stream up to there, so that both are kept
+//! or neither.
 //!
 //! States of an application in dom0, with the messages that move it:
 //!
@@ -31,7 +33,7 @@ pub const MAX_NAME: usize = 64;
 /// Bytes of an application's command line.
 pub const MAX_COMMAND_LINE: usize = 512;
 /// Bytes of a note.
-pub const MAX_NOTE: usize = 128;
+pub const MAX_NOTE: usize = 256;
 /// Bytes of the text that explains a refusal or an end.
 pub const MAX_REASON: usize = 200;
 
@@ -113,6 +115,8 @@ pub enum FromControl {
         /// Of a console the offset of the first byte that is not taken yet; of the log the sequence number of
         /// the first record that is not.
         before: u64,
+        /// What control likes to know when it goes on from there in a later life.
+        note: Vec<u8, MAX_NOTE>,
     },
     /// Asks for a [`ToControl::Usage`] of each domain, and then a [`ToControl::Machine`].
     QueryUsage,
@@ -264,6 +268,14 @@ pub enum ToControl {
     },
     /// An application that was defined in an earlier life of control.
     Known(Known),
+    /// The console of such an application, or the log, goes on where an earlier life of control said that it
+    /// was [`FromControl::Taken`].
+    GoesOn {
+        /// The application whose console it is; or the log.
+        app: Option<AppId>,
+        /// What that life has left with it.
+        note: Vec<u8, MAX_NOTE>,
+    },
     /// All were told.
     KnownAll {
         /// The note of the device, if one was left.
@@ -344,6 +356,8 @@ mod tests {
         };
         let note = Vec::from_slice(&[0xff; MAX_NOTE]).unwrap();
         round_trip(FromControl::Note { app: Some(app), note: note.clone() });
+        round_trip(FromControl::Taken { app: Some(app), before: u64::MAX, note: note.clone() });
+        round_trip(ToControl::GoesOn { app: Some(app), note: note.clone() });
         round_trip(ToControl::Known(Known {
             definition: definition.clone(),
             running: Some(Running { domid: u16::MAX, since_ns: u64::MAX }),

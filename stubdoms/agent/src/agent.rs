@@ -40,7 +40,7 @@ use crate::{
     report::{
         console::Lines,
         info::{self, Names, Reporter},
-        logs::{LogRecord, Logs, Upload},
+        logs::{LogRecord, Logs, Taken, Upload},
         metrics::{self, DomainUsage, Machine, Metrics, Traffic},
     },
     retry::{Deferred, Sent},
@@ -60,7 +60,7 @@ const MAX_HELD: usize = 512 * 1024;
 /// What the shell is to do about the device itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeviceCommand {
-    /// Keep this for a later life of the agent: [`Agent::recall`]. At most 128 bytes.
+    /// Keep this for a later life of the agent: [`Agent::recall`]. At most 256 bytes.
     Note(Vec<u8>),
     /// Reset the machine. Applications have stopped, or did not in time.
     Reboot,
@@ -388,9 +388,14 @@ impl Agent {
         self.logs.device_line(now, record, mark);
     }
 
-    /// What need not be kept any more, for the controller has it or is not to have it: of the log the lines up
-    /// to this mark; of an application's console this many of all the bytes that it ever wrote.
-    pub fn next_taken(&mut self) -> Option<(Option<Uuid>, u64)> {
+    /// The console of `app`, or the log, goes on where an earlier life of the agent said that it was
+    /// [`Taken`], with this note: before the first line of it, once.
+    pub fn goes_on(&mut self, app: Option<Uuid>, note: &[u8]) {
+        self.logs.goes_on(app, note);
+    }
+
+    /// What need not be kept any more, for the controller has it or is not to have it.
+    pub fn next_taken(&mut self) -> Option<Taken> {
         self.logs.next_taken()
     }
 

@@ -56,7 +56,7 @@ pub use reconcile::{
     domains::command::{AppCommand, AppDefinition, AppEvent, AppFailure, KnownApp, RunningApp, StopReason},
 };
 pub use report::{
-    logs::{LogRecord, Severity},
+    logs::{LogRecord, Severity, Taken},
     losses::Losses,
     metrics::{DomainUsage, Machine},
 };

@@ -11,7 +11,7 @@ use core::str::SplitAsciiWhitespace;
 use crate::reconcile::domains::VolumeRef;
 
 /// The most bytes that dom0 keeps of one.
-pub(crate) const MAX_NOTE: usize = 128;
+pub(crate) const MAX_NOTE: usize = 256;
 
 const VERSION: &str = "1";
 
@@ -77,6 +77,28 @@ impl DeviceNote {
     }
 }
 
+/// The numbers of the last lines of a log's sources. Those that do not fit are left out; they begin anew.
+pub(crate) fn numbers<'a>(numbers: impl Iterator<Item = (&'a str, u64)>) -> Vec<u8> {
+    let mut note = String::from(VERSION);
+    for (source, number) in numbers {
+        let word = format!(" {source}={number}");
+        let plain = !source.contains(|letter: char| letter.is_whitespace() || letter == '=');
+        if plain && note.len() + word.len() <= MAX_NOTE {
+            note.push_str(&word);
+        }
+    }
+    note.into_bytes()
+}
+
+/// Reads what [`numbers`] wrote.
+pub(crate) fn read_numbers(note: &[u8]) -> Option<Vec<(String, u64)>> {
+    let number = |word: &str| {
+        let (source, number) = word.split_once('=')?;
+        Some((String::from(source), number.parse().ok()?))
+    };
+    words(note)?.map(number).collect()
+}
+
 fn words(note: &[u8]) -> Option<SplitAsciiWhitespace<'_>> {
     let mut words = core::str::from_utf8(note).ok()?.split_ascii_whitespace();
     (words.next()? == VERSION).then_some(words)
@@ -100,12 +122,27 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_left_out() {
-        for id in ["", "with blank", &"x".repeat(200)] {
+        for id in ["", "with blank", &"x".repeat(300)] {
             let note =
                 AppNote { restart: 1, purge: 2, volume: Some(VolumeRef { id: id.into(), generation: 1 }) };
             let encoded = note.encode();
             assert!(encoded.len() <= MAX_NOTE);
             assert_eq!(AppNote::decode(&encoded), Some(AppNote { volume: None, ..note }), "{id}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_read_as_they_were_written() {
+        let all = [("", 5), ("net", u64::MAX)];
+        let note = numbers(all.into_iter());
+        assert_eq!(read_numbers(&note).unwrap(), all.map(|(source, number)| (source.into(), number)));
+        let odd = ["with blank", "a=b", &"x".repeat(300)];
+        assert_eq!(numbers(odd.iter().map(|source| (*source, 1))), b"1");
+        let many: Vec<String> = (0..100).map(|number| format!("source-{number}")).collect();
+        let note = numbers(many.iter().map(|source| (source.as_str(), u64::MAX)));
+        assert!(note.len() <= MAX_NOTE && read_numbers(&note).is_some_and(|read| read.len() > 5));
+        for note in ["", "2 net=1", "1 net", "1 net=x", "1 net=-1", "1 net=18446744073709551616"] {
+            assert_eq!(read_numbers(note.as_bytes()), None, "{note}");
         }
     }
 

@@ -12,7 +12,7 @@ use proto_svc::{
 };
 use stubdoms_agent::{
     AppCommand, AppDefinition, AppEvent, AppFailure, DomainUsage, KnownApp, Machine, RunningApp, StopReason,
-    Uuid,
+    Taken, Uuid,
 };
 use stubdoms_service::{Owned, open_dom0};
 
@@ -29,7 +29,7 @@ pub(crate) enum Order {
     /// Leave this about the device for a later life of this domain.
     Note(Vec<u8>),
     /// What dom0 keeps of this console, or of the log, is not needed any more up to this mark.
-    Taken(Option<Uuid>, u64),
+    Taken(Taken),
     /// Ask for the usage of all domains.
     QueryUsage,
     /// Reset the machine.
@@ -69,6 +69,8 @@ pub(crate) struct Greeting {
     pub(crate) apps: Vec<KnownApp>,
     /// What that life left about the device.
     pub(crate) note: Vec<u8>,
+    /// What that life left about consoles, and about the log.
+    pub(crate) goes_on: Vec<(Option<Uuid>, Vec<u8>)>,
 }
 
 /// Opens the channel and waits until dom0 has said what there is, which comes first.
@@ -77,14 +79,15 @@ pub(crate) struct Greeting {
 /// If dom0 breaks the channel.
 pub(crate) async fn open(wiring: &Wiring) -> (Device, Greeting) {
     let mut channel: Device = open_dom0(wiring).await;
-    let (mut found, mut apps) = (None, Vec::new());
+    let (mut found, mut apps, mut goes_on) = (None, Vec::new(), Vec::new());
     loop {
         match channel.receive().await {
             Ok(ToControl::Machine(machine)) => found = Some(machine),
             Ok(ToControl::Known(known)) => apps.push(known_app(known)),
+            Ok(ToControl::GoesOn { app, note }) => goes_on.push((app.map(uuid), note.to_vec())),
             Ok(ToControl::KnownAll { note }) => {
                 let Some(machine) = found else { panic!("channel device: the machine comes first") };
-                return (channel, Greeting { machine, apps, note: note.to_vec() });
+                return (channel, Greeting { machine, apps, note: note.to_vec(), goes_on });
             }
             Ok(message) => {
                 log::warn!("channel device: unexpected {message:?} [{}]", proto_errors::chan::BAD_MESSAGE)
@@ -126,7 +129,9 @@ pub(crate) async fn serve(mut channel: Device, orders: Rc<Orders>, brain: Brain)
 async fn for_each_message(order: Order, brain: &Brain, mut send: impl AsyncFnMut(FromControl)) {
     match order {
         Order::Note(note) => send(FromControl::Note { app: None, note: bounded(&note) }).await,
-        Order::Taken(app, before) => send(FromControl::Taken { app: app.map(id), before }).await,
+        Order::Taken(Taken { app, before, note }) => {
+            send(FromControl::Taken { app: app.map(id), before, note: bounded(&note) }).await;
+        }
         Order::App(AppCommand::Note { app, note }) => {
             send(FromControl::Note { app: Some(id(app)), note: bounded(&note) }).await;
         }
@@ -192,7 +197,10 @@ fn describe(definition: &AppDefinition) -> device::AppDefinition {
 fn take(message: ToControl, brain: &Brain) {
     match message {
         // Told in the greeting.
-        ToControl::Hello { .. } | ToControl::Known(_) | ToControl::KnownAll { .. } => {}
+        ToControl::Hello { .. }
+        | ToControl::Known(_)
+        | ToControl::GoesOn { .. }
+        | ToControl::KnownAll { .. } => {}
         ToControl::Machine(machine) => {
             brain.tell(|agent, now| agent.on_machine(now, numbers(&machine)));
         }

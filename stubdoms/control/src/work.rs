@@ -33,7 +33,7 @@ pub(crate) async fn main(boot: Boot, spawner: Spawner) {
     let identity = (files.agent.device_cert.clone(), files.agent.device_key.clone());
     let roots = files.agent.root_certificate.clone();
 
-    let (channel, Greeting { machine, apps, note }) = device::open(&wiring).await;
+    let (channel, Greeting { machine, apps, note, goes_on }) = device::open(&wiring).await;
     let mut seed = [0; 8];
     entropy::fill(&mut seed);
     let mut agent = match Agent::new(files.agent, facts(&machine), u64::from_le_bytes(seed), clock::now()) {
@@ -41,6 +41,7 @@ pub(crate) async fn main(boot: Boot, spawner: Spawner) {
         Err(error) => return useless(error).await,
     };
     agent.recall(apps, &note);
+    goes_on.iter().for_each(|(app, note)| agent.goes_on(*app, note));
     let brain = Brain::new(agent);
     let orders = Rc::new(Orders::default());
     spawner.spawn(device::serve(channel, orders.clone(), brain.clone()));
@@ -140,8 +141,8 @@ impl Work {
     }
 
     fn tell_taken(&mut self) {
-        while let Some((app, mark)) = self.brain.ask(|agent, _| agent.next_taken()) {
-            self.orders.push(Order::Taken(app, mark));
+        while let Some(taken) = self.brain.ask(|agent, _| agent.next_taken()) {
+            self.orders.push(Order::Taken(taken));
         }
     }
 

@@ -33,10 +33,10 @@ fn what_is_taken_is_not_given_again() {
     let mut journal = Journal::default();
     (0..5).for_each(|turn| journal.log(turn, "net", &record(turn)));
     assert_eq!(given(&mut journal).len(), 5);
-    journal.taken(None, 4);
+    journal.taken(None, 4, Note::new());
     journal.rewind();
     assert_eq!(given(&mut journal), [(None, Some(4), 1), (None, Some(5), 1)]);
-    journal.taken(None, 6);
+    journal.taken(None, 6, Note::new());
     journal.rewind();
     assert_eq!((given(&mut journal), journal.size()), (vec![], 0));
 }
@@ -46,7 +46,7 @@ fn a_console_is_cut_where_it_was_taken() {
     let mut journal = Journal::default();
     journal.console(1, APP, b"one line\nhalf a");
     assert_eq!(given(&mut journal), [(Some(APP), Some(0), 15)]);
-    journal.taken(Some(APP), 9);
+    journal.taken(Some(APP), 9, Note::new());
     journal.console(2, APP, b" line\n");
     journal.rewind();
     assert_eq!(given(&mut journal), [(Some(APP), Some(9), 6), (Some(APP), Some(15), 6)]);
@@ -113,9 +113,26 @@ fn a_stream_of_which_nothing_is_kept_is_told_as_lost() {
 fn control_cannot_take_what_it_never_had() {
     let mut journal = Journal::default();
     journal.log(1, "net", &record(1));
-    journal.taken(None, u64::MAX);
-    journal.taken(Some(APP), u64::MAX);
+    journal.taken(None, u64::MAX, Note::new());
+    journal.taken(Some(APP), u64::MAX, Note::new());
     assert_eq!(given(&mut journal), [(None, Some(1), 1)]);
+}
+
+#[test]
+fn a_note_is_kept_with_what_is_taken() {
+    let note = |text: &str| Note::from_slice(text.as_bytes()).unwrap();
+    let mut journal = Journal::default();
+    journal.taken(None, 3, note("of nothing that there is"));
+    assert_eq!(journal.notes().count(), 0);
+    (0..5).for_each(|turn| journal.log(turn, "net", &record(turn)));
+    assert_eq!(given(&mut journal).len(), 5);
+    journal.taken(None, 4, note("three"));
+    // What is said of less than that says nothing new.
+    journal.taken(None, 3, note("two"));
+    assert_eq!(journal.notes().collect::<Vec<_>>(), [(None, &note("three"))]);
+    journal.rewind();
+    assert_eq!(given(&mut journal).len(), 2);
+    assert_eq!(journal.notes().count(), 1);
 }
 
 #[test]
@@ -124,7 +141,7 @@ fn consoles_of_applications_that_are_gone_are_forgotten() {
     for number in 0..100_u8 {
         journal.console(1, AppId([number; 16]), b"x");
         assert_eq!(given(&mut journal).len(), 1);
-        journal.taken(Some(AppId([number; 16])), 1);
+        journal.taken(Some(AppId([number; 16])), 1, Note::new());
         journal.forget(|_| false);
     }
     assert_eq!(journal.streams.len(), 0);
@@ -224,7 +241,7 @@ proptest! {
                 Move::Take(number, before) => {
                     let stream = stream(number);
                     let before = before.min(control.seen.get(&stream).copied().unwrap_or(0));
-                    journal.taken(stream, before);
+                    journal.taken(stream, before, Note::new());
                     let earlier = taken.entry(stream).or_default();
                     *earlier = before.max(*earlier);
                 }

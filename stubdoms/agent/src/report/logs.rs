@@ -8,6 +8,10 @@
 //! Who gives a line says with a *mark* how far its stream has come; the marks of a stream rise. A mark is
 //! *taken* when the controller has the line and all before it, or never will have them: then whoever keeps
 //! lines for us need not do so any more.
+//!
+//! Each line has a number within its source, by which the controller sees whether lines are missing. With a mark
+//! that is taken go the numbers up to there, for a later life of the agent, which is given the lines behind the
+//! mark once more: each has the number that it had before.
 
 use alloc::{
     collections::{BTreeMap, VecDeque},
@@ -27,6 +31,7 @@ use proto_eve::{
 use crate::{
     clock::{Instant, Now, Random, WallTime, earliest},
     http::Outcome,
+    note,
 };
 
 /// Bytes of lines in a buffer. With the gzip frame below what a file is aimed at, even when nothing
@@ -126,6 +131,8 @@ struct File {
     id: u64,
     /// How far its stream had come with its last line.
     mark: u64,
+    /// The numbers up to there.
+    note: Vec<u8>,
 }
 
 /// What is under way.
@@ -135,6 +142,26 @@ pub(crate) struct Upload {
     sent: Instant,
 }
 
+/// The numbers of a source's lines.
+#[derive(Clone, Copy, Debug, Default)]
+struct Numbers {
+    /// Of the last line.
+    last: u64,
+    /// Of the last line up to the stream's mark.
+    marked: u64,
+}
+
+/// What need not be kept any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// The application whose console it is; or the log.
+    pub app: Option<Uuid>,
+    /// Of the log the mark up to which lines are taken; of a console how many of all the bytes that it ever wrote.
+    pub before: u64,
+    /// To be kept with it: see [`Agent::goes_on`](crate::Agent::goes_on). At most 256 bytes.
+    pub note: Vec<u8>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Logs {
     buffers: BTreeMap<Stream, Buffer>,
@@ -142,9 +169,10 @@ pub(crate) struct Logs {
     bytes: usize,
     capacity: usize,
     next_id: u64,
-    msgids: BTreeMap<(Stream, String), u64>,
+    /// By stream and, in the device's, by source.
+    msgids: BTreeMap<(Stream, String), Numbers>,
     /// Marks that were taken and not told yet.
-    taken: BTreeMap<Stream, u64>,
+    taken: BTreeMap<Stream, (u64, Vec<u8>)>,
     /// When the next file may be uploaded.
     next: Instant,
     fast: bool,
@@ -216,19 +244,40 @@ impl Logs {
     }
 
     /// The next mark that was taken: of an application's console, or of the device's log.
-    pub(crate) fn next_taken(&mut self) -> Option<(Option<Uuid>, u64)> {
-        let (stream, mark) = self.taken.pop_first()?;
-        match stream {
-            Stream::Device => Some((None, mark)),
-            Stream::App(app) => Some((Some(app), mark)),
+    pub(crate) fn next_taken(&mut self) -> Option<Taken> {
+        let (stream, (before, note)) = self.taken.pop_first()?;
+        let app = match stream {
+            Stream::Device => None,
+            Stream::App(app) => Some(app),
+        };
+        Some(Taken { app, before, note })
+    }
+
+    /// A stream goes on behind a mark that was taken with this note.
+    pub(crate) fn goes_on(&mut self, app: Option<Uuid>, note: &[u8]) {
+        let stream = app.map_or(Stream::Device, Stream::App);
+        for (source, last) in note::read_numbers(note).unwrap_or_default() {
+            if self.msgids.len() < MAX_SOURCES {
+                self.msgids.insert((stream, source), Numbers { last, marked: last });
+            }
         }
+    }
+
+    /// The numbers of a stream's lines up to its mark.
+    fn note(&self, stream: Stream) -> Vec<u8> {
+        let first = (stream, String::new());
+        let numbers = self.msgids.range(first..).take_while(|((of, _), _)| *of == stream);
+        note::numbers(numbers.map(|((_, source), numbers)| (source.as_str(), numbers.marked)))
     }
 
     /// Notes how far a stream has come. Without anything that waits it is taken at once.
     fn mark(&mut self, stream: Stream, mark: u64) {
+        let first = (stream, String::new());
+        let numbers = self.msgids.range_mut(first..).take_while(|((of, _), _)| *of == stream);
+        numbers.for_each(|(_, numbers)| numbers.marked = numbers.last);
         match self.buffers.get_mut(&stream) {
             Some(buffer) => buffer.mark = buffer.mark.max(mark),
-            None => self.take_mark(stream, mark),
+            None => self.take_mark(stream, mark, self.note(stream)),
         }
         self.settle(stream);
     }
@@ -240,14 +289,13 @@ impl Logs {
         }
         let idle = self.buffers.get(&stream).filter(|buffer| buffer.lines.is_empty());
         if let Some(mark) = idle.map(|buffer| buffer.mark) {
-            self.take_mark(stream, mark);
+            self.take_mark(stream, mark, self.note(stream));
         }
     }
 
-    fn take_mark(&mut self, stream: Stream, mark: u64) {
-        if mark > 0 {
-            let taken = self.taken.entry(stream).or_default();
-            *taken = mark.max(*taken);
+    fn take_mark(&mut self, stream: Stream, mark: u64, note: Vec<u8>) {
+        if mark > 0 && self.taken.get(&stream).is_none_or(|(before, _)| *before <= mark) {
+            self.taken.insert(stream, (mark, note));
         }
     }
 
@@ -291,13 +339,15 @@ impl Logs {
     }
 
     fn msgid(&mut self, stream: Stream, source: &str) -> u64 {
+        // An application is the only source of its stream, whatever it is called now.
+        let source = if stream == Stream::Device { source } else { "" };
         let key = (stream, proto_eve::text::bounded(source, 64));
         if !self.msgids.contains_key(&key) && self.msgids.len() >= MAX_SOURCES {
             return 0;
         }
-        let msgid = self.msgids.entry(key).or_insert(0);
-        *msgid += 1;
-        *msgid
+        let numbers = self.msgids.entry(key).or_default();
+        numbers.last = numbers.last.saturating_add(1);
+        numbers.last
     }
 
     /// An application is gone: what it wrote becomes a file now.
@@ -452,8 +502,8 @@ impl Logs {
         buffer.files += 1;
         let data = Compressed::new(&core::mem::take(&mut buffer.lines));
         let made = now.wall.map_or(0, |wall| u32::try_from(wall.seconds).unwrap_or(u32::MAX));
-        let mark = buffer.mark;
-        let file = File { stream, name: name.into(), data, made, refusals: 0, id: self.next_id, mark };
+        let (mark, note) = (buffer.mark, self.note(stream));
+        let file = File { stream, name: name.into(), data, made, refusals: 0, id: self.next_id, mark, note };
         self.next_id += 1;
         self.bytes += file.data.size();
         self.files.push_back(file);
@@ -469,7 +519,7 @@ impl Logs {
 
     /// Nothing more is to be done about a file: the oldest one of its stream.
     fn done(&mut self, file: &File) {
-        self.take_mark(file.stream, file.mark);
+        self.take_mark(file.stream, file.mark, file.note.clone());
         self.settle(file.stream);
     }
 
@@ -550,6 +600,51 @@ mod tests {
         assert!(text.contains("\"content\":\"two\",\"msgid\":2,") && text.contains("\"iid\":\"7\""));
     }
 
+    /// The next that is taken, without its note.
+    fn taken(logs: &mut Logs) -> Option<(Option<Uuid>, u64)> {
+        logs.next_taken().map(|taken| (taken.app, taken.before))
+    }
+
+    #[test]
+    fn numbers_go_on_in_a_later_life() {
+        let app = Uuid([9; 16]);
+        let mut random = Random::new(1);
+        let numbers = |gzip: &[u8]| -> Vec<String> {
+            let text = lines(gzip);
+            let number = |line: &str| Some(line.split_once("\"msgid\":")?.1.split(',').next()?.into());
+            text.lines().filter_map(number).collect()
+        };
+        let upload_one = |logs: &mut Logs, random: &mut Random| {
+            let (upload, _, gzip) = due(logs, 1000).unwrap();
+            logs.on_answer(now(0).at(), upload, &ok(), random);
+            logs.next = now(0).at();
+            numbers(&gzip)
+        };
+        let mut logs = Logs::new(now(0).at(), 1 << 20);
+        logs.device_line(now(0), &record(Severity::Info, "one"), 2);
+        logs.app_line(now(0), app, "hello", None, "one", 4);
+        logs.close_all(now(0), |_| String::new());
+        // These two are not uploaded: a later life is given them once more.
+        logs.device_line(now(0), &record(Severity::Info, "two"), 3);
+        logs.app_line(now(0), app, "hello", None, "two", 8);
+        assert_eq!(upload_one(&mut logs, &mut random), ["1"]);
+        assert_eq!(upload_one(&mut logs, &mut random), ["1"]);
+        let left: Vec<Taken> = core::iter::from_fn(|| logs.next_taken()).collect();
+        assert_eq!(left.iter().map(|taken| taken.before).collect::<Vec<_>>(), [2, 4]);
+
+        let mut logs = Logs::new(now(0).at(), 1 << 20);
+        left.iter().for_each(|taken| logs.goes_on(taken.app, &taken.note));
+        logs.device_line(now(0), &record(Severity::Info, "two"), 3);
+        let other = LogRecord { source: "control".into(), ..record(Severity::Info, "first of its source") };
+        logs.device_line(now(0), &other, 4);
+        logs.app_line(now(0), app, "another name", None, "two", 8);
+        logs.close_all(now(0), |_| String::new());
+        assert_eq!(upload_one(&mut logs, &mut random), ["2", "1"]);
+        assert_eq!(upload_one(&mut logs, &mut random), ["2"]);
+        let notes = core::iter::from_fn(|| logs.next_taken()).map(|taken| taken.note);
+        assert_eq!(notes.collect::<Vec<_>>(), [&b"1 control=1 net=2"[..], b"1 =2"]);
+    }
+
     #[test]
     fn marks_are_taken_when_the_controller_has_the_lines() {
         let mut logs = Logs::new(now(0).at(), 1 << 20);
@@ -557,29 +652,29 @@ mod tests {
         let app = Uuid([9; 16]);
         // What is not uploaded is taken at once, unless something before it waits.
         logs.device_line(now(0), &record(Severity::Debug, "not uploaded"), 2);
-        assert_eq!(logs.next_taken(), Some((None, 2)));
+        assert_eq!(taken(&mut logs), Some((None, 2)));
         logs.device_line(now(0), &record(Severity::Info, "one"), 3);
         logs.device_line(now(0), &record(Severity::Debug, "not uploaded"), 4);
         logs.pass_over(app, 50);
-        assert_eq!(logs.next_taken(), Some((Some(app), 50)));
+        assert_eq!(taken(&mut logs), Some((Some(app), 50)));
         logs.app_line(now(0), app, "hello", None, "two", 60);
-        assert_eq!(logs.next_taken(), None);
+        assert_eq!(taken(&mut logs), None);
         logs.close_all(now(1), |_| String::new());
         // More comes while the files wait.
         logs.device_line(now(1), &record(Severity::Info, "three"), 5);
         logs.pass_over(app, 70);
         let (upload, ..) = due(&logs, 1).unwrap();
         logs.on_answer(now(1).at(), upload, &Outcome::NoAnswer(FailureKind::Timeout), &mut random);
-        assert_eq!(logs.next_taken(), None);
+        assert_eq!(taken(&mut logs), None);
         logs.on_answer(now(1).at(), upload, &ok(), &mut random);
-        assert_eq!((logs.next_taken(), logs.next_taken()), (Some((None, 4)), None));
+        assert_eq!((taken(&mut logs), taken(&mut logs)), (Some((None, 4)), None));
         let (upload, ..) = due(&logs, 1000).unwrap();
         logs.on_answer(now(1000).at(), upload, &ok(), &mut random);
-        assert_eq!(logs.next_taken(), Some((Some(app), 70)));
+        assert_eq!(taken(&mut logs), Some((Some(app), 70)));
         logs.close_all(now(1001), |_| String::new());
         let (upload, ..) = due(&logs, 2000).unwrap();
         logs.on_answer(now(2000).at(), upload, &ok(), &mut random);
-        assert_eq!((logs.next_taken(), logs.next_taken()), (Some((None, 5)), None));
+        assert_eq!((taken(&mut logs), taken(&mut logs)), (Some((None, 5)), None));
     }
 
     #[test]
@@ -589,7 +684,7 @@ mod tests {
             logs.device_line(now(mark), &record(Severity::Info, "hello"), mark);
             logs.close_all(now(mark), |_| String::new());
         }
-        assert_eq!((logs.lost_files, logs.next_taken()), (2, Some((None, 2))));
+        assert_eq!((logs.lost_files, taken(&mut logs)), (2, Some((None, 2))));
     }
 
     #[test]

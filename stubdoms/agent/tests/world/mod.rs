@@ -439,7 +439,7 @@ impl World {
     /// The marks of the application's console that were taken since the last call.
     pub fn taken(&mut self) -> Vec<u64> {
         let taken = core::iter::from_fn(|| self.agent.next_taken());
-        taken.filter_map(|(app, mark)| app.map(|_| mark)).collect()
+        taken.filter_map(|taken| taken.app.map(|_| taken.before)).collect()
     }
 
     /// A world whose device is onboarded and has the configuration of [`config`].

@@ -16,7 +16,7 @@ pub enum AppCommand {
     Note {
         /// The application.
         app: Uuid,
-        /// At most 128 bytes.
+        /// At most 256 bytes.
         note: Vec<u8>,
     },
     /// Build and start its domain. Answered with [`AppEvent::Running`] or [`AppEvent::Failed`].
