@@ -593,6 +593,27 @@ fn an_agent_that_is_there_anew_adopts_what_runs() {
 }
 
 #[test]
+fn the_content_of_what_is_adopted_is_fetched_when_dom0_has_to_be_given_it_again() {
+    let mut world = World::onboarded();
+    world.dom0.commands.clear();
+    world.downloads.clear();
+    world.reborn();
+    world.run(60);
+    assert!(running(&world) && world.downloads.is_empty());
+    assert_eq!(world.controller.contents.last().unwrap().state, ZSwState::Delivered as i32);
+    // dom0 has no use for its image with other arguments.
+    world.controller.edit(|config| {
+        let app = &mut config.apps[0];
+        app.restart = Some(InstanceOpsCmd { counter: 78, ..InstanceOpsCmd::default() });
+        app.fixedresources.as_mut().unwrap().extraargs = "greeting=servus".into();
+    });
+    world.run(200);
+    assert_eq!(world.dom0.commands, ["stop", "define in vain", "define", "start"]);
+    assert_eq!(world.downloads.len(), 1);
+    assert!(running(&world) && world.app_info().app_err.is_empty());
+}
+
+#[test]
 fn an_agent_that_is_there_anew_reports_nothing_older_than_what_was_reported() {
     let mut world = World::onboarded();
     world.controller.devices.clear();

@@ -75,7 +75,9 @@ impl Agent {
         }
         self.names = names(config);
         if self.diff.changed(Part::Apps, config) {
-            self.apps.configure(now, config);
+            for image in self.apps.configure(now, config) {
+                self.contents.is_with_dom0(image);
+            }
             self.release_held();
         }
         if self.diff.changed(Part::Unsupported, config) {

@@ -283,6 +283,20 @@ impl Contents {
         }
     }
 
+    /// dom0 has this content as the image of an application that an earlier life of the agent gave it. It is not
+    /// fetched for that application; should dom0 have to be given it once more, the shell says that it does not
+    /// hold it, and then it is [`lost`](Self::lost).
+    pub(crate) fn is_with_dom0(&mut self, image: Image) {
+        for content in self.trees.values_mut() {
+            if let (Ok(spec), State::Waiting { .. }) = (&content.spec, &content.state)
+                && spec.sha256 == image.sha256
+                && (spec.max_bytes == 0 || image.length <= spec.max_bytes)
+            {
+                content.state = State::Delivered { length: image.length };
+            }
+        }
+    }
+
     /// The shell no longer holds a content, or never did.
     pub(crate) fn lost(&mut self, now: Now, sha256: &[u8; 32]) {
         for content in self.trees.values_mut() {

@@ -183,9 +183,11 @@ impl Apps {
         self.known.iter().any(|known| known.definition.app == *uuid)
     }
 
-    /// Takes the list of a configuration: what is not in it is removed.
-    pub(crate) fn configure(&mut self, now: Now, config: &EdgeDevConfig) {
+    /// Takes the list of a configuration: what is not in it is removed. Gives back the images of those that are
+    /// adopted.
+    pub(crate) fn configure(&mut self, now: Now, config: &EdgeDevConfig) -> Vec<Image> {
         let mut known = core::mem::take(&mut self.known);
+        let mut images = Vec::new();
         let profile = config.global_profile.as_str();
         let mut kept: Vec<&str> = Vec::new();
         for instance in config.apps.iter().take(MAX_APPS) {
@@ -202,7 +204,7 @@ impl Apps {
             let wanted = read(instance, profile);
             let app = self.apps.entry(id.into()).or_insert_with(|| App::new(id, wanted.clone()));
             if let Some(at) = known.iter().position(|known| Some(known.definition.app) == app.uuid) {
-                app.adopt(known.swap_remove(at));
+                images.extend(app.adopt(known.swap_remove(at)));
             }
             app.configure(now, instance, wanted, &mut self.commands);
         }
@@ -216,6 +218,7 @@ impl Apps {
         for app in self.apps.values_mut().filter(|app| !kept.contains(&app.id.as_str())) {
             app.removing = true;
         }
+        images
     }
 
     /// Lets each application go as far as it can.
@@ -281,9 +284,9 @@ impl App {
         }
     }
 
-    /// Goes on with a domain of an earlier life of this agent, if it runs.
-    fn adopt(&mut self, known: KnownApp) {
-        let KnownApp { definition: found, running: Some(running), note } = known else { return };
+    /// Goes on with a domain of an earlier life of this agent, if it runs. Gives back its image.
+    fn adopt(&mut self, known: KnownApp) -> Option<Image> {
+        let KnownApp { definition: found, running: Some(running), note } = known else { return None };
         log::info!("application {}: domain {} runs on", found.name, running.domid);
         let image = Image { sha256: found.image_sha256, length: found.image_length };
         let vm = self.wanted.vm.clone();
@@ -302,6 +305,7 @@ impl App {
         self.has_run = true;
         self.domid = Some(running.domid);
         self.booted = running.since;
+        Some(image)
     }
 
     /// Has the domain started, with what a later life of this agent has to know of it.

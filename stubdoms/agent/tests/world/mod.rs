@@ -5,7 +5,7 @@
 
 pub mod memory;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proto_eve::{
     Message, auth,
@@ -355,6 +355,8 @@ pub struct World {
     /// What dom0 tells of its domains.
     pub usage: Vec<DomainUsage>,
     pub counters: LinkCounters,
+    /// Contents that the shell of this agent holds.
+    held: BTreeSet<[u8; 32]>,
     pub device_commands: Vec<DeviceCommand>,
     pub wakeups: u64,
     /// The most that the agent's heap grew by while it took one answer, with that answer.
@@ -415,6 +417,7 @@ impl World {
             released: Vec::new(),
             usage: Vec::new(),
             counters: LinkCounters::default(),
+            held: BTreeSet::new(),
             device_commands: Vec::new(),
             wakeups: 0,
             answer_peak: 0,
@@ -427,6 +430,7 @@ impl World {
     /// Another agent in place of this one, which ended without a word. dom0 tells it what there is.
     pub fn reborn(&mut self) {
         self.agent = Agent::new(provisioning(), facts(), 43, self.now()).unwrap();
+        self.held.clear();
         let known = self.dom0.definition.clone().map(|definition| {
             let running = RunningApp { domid: self.dom0.next_domid, since: None };
             let running = self.dom0.runs.then_some(running);
@@ -560,17 +564,27 @@ impl World {
                     Ok(bytes) => Err(DownloadError::WrongHash { found: Sha256::digest(bytes).into() }),
                     Err(error) => Err(error.clone()),
                 };
+                if result.is_ok() {
+                    self.held.insert(download.sha256);
+                }
                 self.agent.on_download_progress(self.now(), download.id, 1, Some(2));
                 self.agent.on_download_done(self.now(), download.id, result);
                 self.downloads.push(download);
             }
             ContentCommand::Cancel(_) => {}
-            ContentCommand::Release { sha256 } => self.released.push(sha256),
+            ContentCommand::Release { sha256 } => {
+                self.held.remove(&sha256);
+                self.released.push(sha256);
+            }
         }
     }
 
     fn app(&mut self, command: AppCommand) {
         let (name, app, event) = match command {
+            AppCommand::Define(definition) if !self.held.contains(&definition.image_sha256) => {
+                let event = AppEvent::Failed { failure: AppFailure::ContentGone, text: String::new() };
+                ("define in vain", definition.app, Some(event))
+            }
             AppCommand::Define(definition) => {
                 let app = definition.app;
                 self.dom0.definition = Some(definition);
