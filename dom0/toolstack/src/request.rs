@@ -17,7 +17,7 @@ use alloc::{string::String, vec::Vec};
 use core::fmt;
 
 use proto_manifest::table::{Applications, Domain};
-use proto_svc::device::{AppDefinition, AppId, Known, MAX_NOTE, Refusal, Running};
+use proto_svc::device::{AppDefinition, AppId, Known, MAX_DEVICE_NOTE, MAX_NOTE, Refusal, Running};
 use proto_xen::{DomId, PAGE_SIZE};
 use sha2::{Digest, Sha256};
 
@@ -33,6 +33,8 @@ const KIB_PER_PAGE: u32 = PAGE_SIZE as u32 / 1024;
 
 /// What control leaves for a later life of its own. Not interpreted.
 pub type Note = heapless::Vec<u8, MAX_NOTE>;
+/// The same about the device.
+pub type DeviceNote = heapless::Vec<u8, MAX_DEVICE_NOTE>;
 
 /// A request that is not done.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use crate::{
     application::{Application, Console, Order},
     build::Platform,
     rate::LineLimit,
-    request::{Note, Progress, Refused, Requests},
+    request::{DeviceNote, Note, Progress, Refused, Requests},
 };
 
 /// Bytes of a console message.
@@ -72,7 +72,7 @@ pub struct Server<'h, H: Hypervisor> {
     platform: Platform,
     requests: Requests<Application<'h, H>>,
     /// What control left for a later life of its own.
-    note: Note,
+    note: DeviceNote,
     lines: LineLimit,
 }
 
@@ -81,7 +81,7 @@ impl<'h, H: Hypervisor> Server<'h, H> {
     /// many bytes of images dom0 may hold.
     pub fn new(hyp: &'h H, limits: Applications, platform: Platform, image_room: usize) -> Self {
         let requests = Requests::new(limits, image_room);
-        Self { hyp, platform, requests, note: Note::new(), lines: LineLimit::new() }
+        Self { hyp, platform, requests, note: DeviceNote::new(), lines: LineLimit::new() }
     }
 
     /// Does what control asks, at `now_ns` since boot. `free_kib` is the machine's free memory. Answers
@@ -144,8 +144,8 @@ impl<'h, H: Hypervisor> Server<'h, H> {
                 Some(_) => Ok(Some(Task::Type { app, bytes })),
                 None => Err(Refused::new(Refusal::WrongState, format_args!("it does not run"))),
             },
-            FromControl::Note { app: Some(app), note } => self.requests.note(app, note).map(|()| None),
-            FromControl::Note { app: None, note } => {
+            FromControl::Note { app, note } => self.requests.note(app, note).map(|()| None),
+            FromControl::DeviceNote { note } => {
                 self.note = note;
                 Ok(None)
             }
@@ -217,9 +217,9 @@ fn subject(message: &FromControl) -> AppId {
         | FromControl::Stop { app }
         | FromControl::Forget { app }
         | FromControl::ConsoleInput { app, .. }
-        | FromControl::Note { app: Some(app), .. } => *app,
+        | FromControl::Note { app, .. } => *app,
         FromControl::Hello { .. }
-        | FromControl::Note { app: None, .. }
+        | FromControl::DeviceNote { .. }
         | FromControl::Taken { .. }
         | FromControl::QueryUsage
         | FromControl::Reboot => AppId([0; 16]),

@@ -32,8 +32,10 @@ pub const MAX_PIECE: usize = 900;
 pub const MAX_NAME: usize = 64;
 /// Bytes of an application's command line.
 pub const MAX_COMMAND_LINE: usize = 512;
-/// Bytes of a note.
+/// Bytes of a note about an application, its console or the log.
 pub const MAX_NOTE: usize = 256;
+/// Bytes of the note about the device.
+pub const MAX_DEVICE_NOTE: usize = 800;
 /// Bytes of the text that explains a refusal or an end.
 pub const MAX_REASON: usize = 200;
 
@@ -101,12 +103,17 @@ pub enum FromControl {
         /// What to type.
         bytes: Vec<u8, MAX_PIECE>,
     },
-    /// Keep this for a later life of control, in place of what was kept before.
+    /// Keep this about an application for a later life of control, in place of what was kept before.
     Note {
-        /// The instance that it is about, which is defined; or the device.
-        app: Option<AppId>,
+        /// The instance that it is about, which is defined.
+        app: AppId,
         /// What control likes.
         note: Vec<u8, MAX_NOTE>,
+    },
+    /// The same about the device.
+    DeviceNote {
+        /// What control likes.
+        note: Vec<u8, MAX_DEVICE_NOTE>,
     },
     /// These need not be kept any more: the controller has them, or they are not to be had.
     Taken {
@@ -279,7 +286,7 @@ pub enum ToControl {
     /// All were told.
     KnownAll {
         /// The note of the device, if one was left.
-        note: Vec<u8, MAX_NOTE>,
+        note: Vec<u8, MAX_DEVICE_NOTE>,
     },
     /// Bytes that the application wrote to its console.
     ConsoleOutput {
@@ -355,7 +362,10 @@ mod tests {
             image_sha256: [0xff; 32],
         };
         let note = Vec::from_slice(&[0xff; MAX_NOTE]).unwrap();
-        round_trip(FromControl::Note { app: Some(app), note: note.clone() });
+        round_trip(FromControl::Note { app, note: note.clone() });
+        let device = Vec::from_slice(&[0xff; MAX_DEVICE_NOTE]).unwrap();
+        round_trip(FromControl::DeviceNote { note: device.clone() });
+        round_trip(ToControl::KnownAll { note: device });
         round_trip(FromControl::Taken { app: Some(app), before: u64::MAX, note: note.clone() });
         round_trip(ToControl::GoesOn { app: Some(app), note: note.clone() });
         round_trip(ToControl::Known(Known {

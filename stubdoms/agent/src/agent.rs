@@ -21,7 +21,7 @@ use crate::{
     clock::{Instant, Now, Random, earliest},
     config::{Poll, diff::Diff, store::Store},
     http::{FailureKind, Outcome, Request, RequestId},
-    note::DeviceNote,
+    note::{Commands, DeviceNote},
     onboard::{Onboard, Stage, Step},
     operations::{Maintenance, Operation, Operations, Progress},
     properties::Properties,
@@ -45,7 +45,7 @@ use crate::{
     },
     retry::{Deferred, Sent},
     session::{Limits, Message, Session},
-    uplink::{PortConfig, Uplink},
+    uplink::{LinkTotals, PortConfig, Uplink},
 };
 
 const DEFAULT_SPOOL: usize = 512 * 1024;
@@ -60,7 +60,7 @@ const MAX_HELD: usize = 512 * 1024;
 /// What the shell is to do about the device itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeviceCommand {
-    /// Keep this for a later life of the agent: [`Agent::recall`]. At most 256 bytes.
+    /// Keep this for a later life of the agent: [`Agent::recall`]. At most 800 bytes.
     Note(Vec<u8>),
     /// Reset the machine. Applications have stopped, or did not in time.
     Reboot,
@@ -164,12 +164,14 @@ pub struct Agent {
     /// Console bytes of applications of which no configuration has said whether they are wanted.
     held: VecDeque<(Uuid, u64, Vec<u8>)>,
     held_bytes: usize,
-    /// What was left last for a later life.
-    noted: Option<DeviceNote>,
+    /// What was left last of commands for a later life.
+    noted: Option<Commands>,
     /// Until when nothing is reported, unless there is a configuration before: an earlier life had one, and
     /// what it has reported still holds.
     quiet_until: Option<Instant>,
     traffic: Traffic,
+    /// What went through the uplink.
+    link: LinkTotals,
     uplink: Uplink,
     port: PortConfig,
     reach: Reach,
@@ -221,6 +223,7 @@ impl Agent {
             noted: None,
             quiet_until: None,
             traffic: Traffic::default(),
+            link: LinkTotals::default(),
             uplink: Uplink::default(),
             port: PortConfig::default(),
             reach: Reach::new(),
@@ -239,11 +242,28 @@ impl Agent {
     /// Takes what an earlier life of the agent left: before the first [`poll`](Self::poll), once.
     pub fn recall(&mut self, apps: impl IntoIterator<Item = KnownApp>, note: &[u8]) {
         apps.into_iter().for_each(|app| self.apps.know(app));
-        if let Some(note) = DeviceNote::decode(note) {
-            self.operations.recall(note);
-            self.noted = Some(note);
+        if let Some(DeviceNote { commands, counters }) = DeviceNote::decode(note) {
+            self.operations.recall(commands);
+            self.noted = Some(commands);
             self.quiet_until = Some(self.now.at().after(QUIET));
+            let mut counters = counters.into_iter();
+            self.link.recall(&mut counters);
+            self.metrics.recall(&mut counters);
+            self.logs.recall(&mut counters);
+            self.session.verify_failures = counters.next().unwrap_or(0);
+            self.traffic.recall(&mut counters);
         }
+    }
+
+    /// Leaves a note for a later life of the agent: the commands that were obeyed, and the counters that the
+    /// controller is told, which count since boot.
+    fn leave_note(&mut self, commands: Commands) {
+        self.noted = Some(commands);
+        let counters = self.link.counters().chain(self.metrics.counters()).chain(self.logs.counters());
+        let counters =
+            counters.chain([self.session.verify_failures]).chain(self.traffic.counters()).collect();
+        let note = DeviceNote { commands, counters }.encode();
+        self.device_commands.push_back(DeviceCommand::Note(note));
     }
 
     /// Moves every machine as far as it can go. Returns when to call again at the latest, in
@@ -307,7 +327,12 @@ impl Agent {
     }
 
     /// The uplink is as told here. Nothing is sent before it is up for the first time.
-    pub fn on_uplink(&mut self, now: Now, uplink: Uplink) {
+    pub fn on_uplink(&mut self, now: Now, mut uplink: Uplink) {
+        uplink.counters = self.link.add(uplink.counters);
+        self.set_uplink(now, uplink);
+    }
+
+    fn set_uplink(&mut self, now: Now, uplink: Uplink) {
         self.now = now;
         let counters = uplink.counters;
         let (was, is) = (self.uplink.up, uplink.up);
@@ -340,7 +365,7 @@ impl Agent {
     pub fn on_uplink_lost(&mut self, now: Now) {
         let Uplink { interface, mac, mtu, counters, .. } = self.uplink.clone();
         let lost = Uplink { interface, mac, mtu, counters, ..Uplink::default() };
-        self.on_uplink(now, lost);
+        self.set_uplink(now, lost);
     }
 
     /// A download goes on: `received` bytes of `total`, if the server told it.
@@ -466,7 +491,12 @@ impl Agent {
                 Some((Purpose::Info(sent), Endpoint::Info, Message::Payload(body.to_vec())))
             }
             Slot::Metrics => {
-                let device = self.session.uuid().filter(|_| self.metrics.due(now))?;
+                self.session.uuid().filter(|_| self.metrics.due(now))?;
+                // What the controller is told is noted before. Without a configuration there is no note yet.
+                if let Some(commands) = self.noted {
+                    self.leave_note(commands);
+                }
+                let device = self.session.uuid()?;
                 let payload = self.metrics.message(self.now, &self.metrics_view(device));
                 Some((Purpose::Metrics, Endpoint::Metrics, Message::Payload(payload)))
             }

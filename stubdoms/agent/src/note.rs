@@ -11,7 +11,9 @@ use core::str::SplitAsciiWhitespace;
 use crate::reconcile::domains::VolumeRef;
 
 /// The most bytes that dom0 keeps of one.
-pub(crate) const MAX_NOTE: usize = 256;
+const MAX_NOTE: usize = 256;
+/// The same of the one about the device.
+const MAX_DEVICE_NOTE: usize = 800;
 
 const VERSION: &str = "1";
 
@@ -26,13 +28,21 @@ pub(crate) struct AppNote {
     pub(crate) volume: Option<VolumeRef>,
 }
 
-/// Of the device.
+/// Commands to the device that were obeyed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct DeviceNote {
+pub(crate) struct Commands {
     /// Counter of the last reboot command, if there was one.
     pub(crate) reboot: Option<u32>,
     /// Counter of the last shutdown command, if there was one.
     pub(crate) shutdown: Option<u32>,
+}
+
+/// Of the device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DeviceNote {
+    pub(crate) commands: Commands,
+    /// What metrics count since boot. Those that are not there begin at 0.
+    pub(crate) counters: Vec<u64>,
 }
 
 impl AppNote {
@@ -62,9 +72,19 @@ impl AppNote {
 }
 
 impl DeviceNote {
-    pub(crate) fn encode(self) -> Vec<u8> {
+    /// Counters that do not fit are left out, the last ones first.
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let word = |counter: Option<u32>| counter.map_or_else(|| "-".into(), |counter| format!("{counter}"));
-        format!("{VERSION} {} {}", word(self.reboot), word(self.shutdown)).into_bytes()
+        let Commands { reboot, shutdown } = self.commands;
+        let mut note = format!("{VERSION} {} {}", word(reboot), word(shutdown));
+        for counter in &self.counters {
+            let word = format!(" {counter}");
+            if note.len() + word.len() > MAX_DEVICE_NOTE {
+                break;
+            }
+            note.push_str(&word);
+        }
+        note.into_bytes()
     }
 
     pub(crate) fn decode(note: &[u8]) -> Option<Self> {
@@ -73,7 +93,9 @@ impl DeviceNote {
             "-" => Some(None),
             word => word.parse().ok().map(Some),
         };
-        Some(Self { reboot: counter()?, shutdown: counter()? })
+        let commands = Commands { reboot: counter()?, shutdown: counter()? };
+        let counters = words.map(str::parse).collect::<Result<_, _>>().ok()?;
+        Some(Self { commands, counters })
     }
 }
 
@@ -115,8 +137,11 @@ mod tests {
             let note = AppNote { restart: u32::MAX, purge: 7, volume };
             assert_eq!(AppNote::decode(&note.encode()), Some(note));
         }
-        for note in [DeviceNote::default(), DeviceNote { reboot: Some(0), shutdown: Some(u32::MAX) }] {
-            assert_eq!(DeviceNote::decode(&note.encode()), Some(note));
+        for commands in [Commands::default(), Commands { reboot: Some(0), shutdown: Some(u32::MAX) }] {
+            for counters in [Vec::new(), Vec::from([0, u64::MAX, 7])] {
+                let note = DeviceNote { commands, counters };
+                assert_eq!(DeviceNote::decode(&note.encode()), Some(note));
+            }
         }
     }
 
@@ -129,6 +154,16 @@ mod tests {
             assert!(encoded.len() <= MAX_NOTE);
             assert_eq!(AppNote::decode(&encoded), Some(AppNote { volume: None, ..note }), "{id}");
         }
+    }
+
+    #[test]
+    fn counters_that_do_not_fit_are_left_out() {
+        let note = DeviceNote { commands: Commands::default(), counters: [u64::MAX; 100].to_vec() };
+        let encoded = note.encode();
+        assert!(encoded.len() <= MAX_DEVICE_NOTE);
+        let read = DeviceNote::decode(&encoded).unwrap();
+        assert!(read.commands == note.commands && (30..100).contains(&read.counters.len()));
+        assert!(read.counters.iter().all(|&counter| counter == u64::MAX));
     }
 
     #[test]
@@ -152,6 +187,7 @@ mod tests {
             assert_eq!(AppNote::decode(note.as_bytes()), None, "{note}");
         }
         assert_eq!(DeviceNote::decode(b"1 -"), None);
+        assert_eq!(DeviceNote::decode(b"1 - - 5 x"), None);
         assert_eq!(DeviceNote::decode(b"\xff"), None);
     }
 }

@@ -10,7 +10,7 @@ use proto_eve::wire::{
     info::MaintenanceModeReason,
 };
 
-use crate::{clock::Instant, note::DeviceNote};
+use crate::{clock::Instant, note::Commands};
 
 /// How long applications may take to stop.
 const STOPPING: Duration = Duration::from_secs(300);
@@ -103,13 +103,13 @@ impl Operations {
 
     /// What is to be left for a later life of the agent. A command that is being obeyed is not in it: a later
     /// life obeys it again.
-    pub(crate) fn note(&self) -> Option<DeviceNote> {
-        let note = DeviceNote { reboot: self.reboot.0, shutdown: self.shutdown.0 };
+    pub(crate) fn note(&self) -> Option<Commands> {
+        let note = Commands { reboot: self.reboot.0, shutdown: self.shutdown.0 };
         self.pending.is_none().then_some(note)
     }
 
     /// Takes what an earlier life of the agent left.
-    pub(crate) fn recall(&mut self, note: DeviceNote) {
+    pub(crate) fn recall(&mut self, note: Commands) {
         self.reboot = Counter(note.reboot);
         self.shutdown = Counter(note.shutdown);
     }

@@ -155,7 +155,7 @@ impl Session {
         match opened {
             Ok(payload) => Outcome::Success { status, payload },
             Err(error) => {
-                self.verify_failures += 1;
+                self.verify_failures = self.verify_failures.saturating_add(1);
                 Outcome::Unusable(Unusable::Envelope(error))
             }
         }

@@ -51,6 +51,54 @@ pub struct LinkCounters {
     pub rx_drops: u64,
 }
 
+impl LinkCounters {
+    fn fields(self) -> [u64; 6] {
+        let Self { tx_bytes, tx_packets, tx_drops, rx_bytes, rx_packets, rx_drops } = self;
+        [tx_bytes, tx_packets, tx_drops, rx_bytes, rx_packets, rx_drops]
+    }
+
+    fn of([tx_bytes, tx_packets, tx_drops, rx_bytes, rx_packets, rx_drops]: [u64; 6]) -> Self {
+        Self { tx_bytes, tx_packets, tx_drops, rx_bytes, rx_packets, rx_drops }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        let (a, b) = (self.fields(), other.fields());
+        Self::of(core::array::from_fn(|index| a[index].saturating_add(b[index])))
+    }
+}
+
+/// Traffic of the port over all lives of whoever counts it, which begins anew with each.
+#[derive(Debug, Default)]
+pub(crate) struct LinkTotals {
+    earlier: LinkCounters,
+    last: LinkCounters,
+}
+
+impl LinkTotals {
+    /// Takes what is counted in this life, and says what that makes since boot. Zeros say that nothing is known.
+    pub(crate) fn add(&mut self, counted: LinkCounters) -> LinkCounters {
+        let fewer = counted.fields().iter().zip(self.last.fields()).any(|(now, last)| *now < last);
+        if counted != LinkCounters::default() {
+            if fewer {
+                self.earlier = self.earlier.plus(self.last);
+            }
+            self.last = counted;
+        }
+        self.earlier.plus(self.last)
+    }
+
+    /// What a later life of the agent has to know.
+    pub(crate) fn counters(&self) -> impl Iterator<Item = u64> + use<> {
+        self.earlier.fields().into_iter().chain(self.last.fields())
+    }
+
+    /// Takes what an earlier life left.
+    pub(crate) fn recall(&mut self, counters: &mut impl Iterator<Item = u64>) {
+        let mut six = || LinkCounters::of(core::array::from_fn(|_| counters.next().unwrap_or(0)));
+        *self = Self { earlier: six(), last: six() };
+    }
+}
+
 /// What the configuration asks of the port. One port with DHCP is what there is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PortConfig {
@@ -123,4 +171,29 @@ impl PortConfig {
 pub(crate) fn mac_text(mac: &[u8; 6]) -> String {
     let [a, b, c, d, e, f] = mac;
     format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counted(tx_bytes: u64, rx_bytes: u64) -> LinkCounters {
+        LinkCounters { tx_bytes, rx_bytes, ..LinkCounters::default() }
+    }
+
+    #[test]
+    fn traffic_counts_over_lives_of_net_and_of_the_agent() {
+        let mut link = LinkTotals::default();
+        assert_eq!(link.add(counted(100, 50)), counted(100, 50));
+        assert_eq!(link.add(counted(0, 0)), counted(100, 50), "nothing is known yet");
+        assert_eq!(link.add(counted(120, 60)), counted(120, 60));
+        assert_eq!(link.add(counted(10, 70)), counted(130, 130), "net is there anew");
+        let mut later = LinkTotals::default();
+        later.recall(&mut link.counters());
+        assert_eq!(later.add(counted(0, 0)), counted(130, 130));
+        assert_eq!(later.add(counted(15, 71)), counted(135, 131), "net goes on");
+        assert_eq!(later.add(counted(1, 1)), counted(136, 132));
+        later.recall(&mut [u64::MAX; 12].into_iter());
+        assert_eq!(later.add(counted(1, 1)), LinkCounters::of([u64::MAX; 6]));
+    }
 }

@@ -9,6 +9,7 @@ mod world;
 use proto_eve::wire::{
     config::{DeviceOpsCmd, EdgeDevConfig, InstanceOpsCmd},
     info::{AttestationState, Severity, ZDeviceState, ZSwState},
+    metrics::z_metric_msg::MetricContent,
 };
 use stubdoms_agent::{
     Agent, AppEvent, AppFailure, BootCause, DeviceCommand, DeviceFacts, DomainUsage, DownloadError,
@@ -590,6 +591,45 @@ fn an_agent_that_is_there_anew_adopts_what_runs() {
         assert_eq!(console.matches(&wanted).count(), 1, "{line} in {console}");
     }
     assert_eq!(world.taken().last(), Some(&25));
+}
+
+#[test]
+fn what_metrics_count_goes_on_in_a_later_life() {
+    let mut world = World::onboarded();
+    let counters = LinkCounters { tx_bytes: 1000, rx_bytes: 2000, ..LinkCounters::default() };
+    world.traffic(counters);
+    world.app_event(AppEvent::Console { offset: 0, bytes: b"a line\n".to_vec() });
+    world.run(600);
+    let count = |world: &World| {
+        let message = world.controller.metrics.last().unwrap();
+        let Some(MetricContent::Dm(device)) = message.metric_content.clone() else { panic!("{message:?}") };
+        let (cloud, network) = (&device.zedcloud[0], &device.network[0]);
+        let path = |of: &str| {
+            let mut paths = cloud.url_metrics.iter().filter(|path| path.url.ends_with(of));
+            paths.next().map_or(0, |path| path.sent_msg_count)
+        };
+        let logs = device.newlog.unwrap().total_bytes_upload;
+        [
+            cloud.success,
+            path("/config") as u64,
+            path("/info") as u64,
+            logs,
+            network.tx_bytes,
+            network.rx_bytes,
+        ]
+    };
+    let before = count(&world);
+    assert!(before.iter().all(|&counter| counter > 0), "{before:?}");
+    assert_eq!(before[4..], [1000, 2000]);
+    world.reborn();
+    world.run(120);
+    let after = count(&world);
+    assert!(before.iter().zip(after).all(|(before, after)| *before <= after), "{before:?} {after:?}");
+    assert!(after[1] > before[1], "it asked for its configuration");
+    // And net may be there anew.
+    world.traffic(LinkCounters { tx_bytes: 10, rx_bytes: 20, ..LinkCounters::default() });
+    world.run(120);
+    assert_eq!(count(&world)[4..], [1010, 2020]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use core::cell::RefCell;
 use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
 use proto_manifest::wiring::Wiring;
 use proto_svc::{
-    device::{self, AppId, FromControl, MAX_NOTE, MAX_PIECE, Refusal, ToControl},
+    device::{self, AppId, FromControl, MAX_PIECE, Refusal, ToControl},
     text::clipped,
 };
 use stubdoms_agent::{
@@ -128,12 +128,12 @@ pub(crate) async fn serve(mut channel: Device, orders: Rc<Orders>, brain: Brain)
 /// The messages that carry out an order. A definition is followed by its image in pieces.
 async fn for_each_message(order: Order, brain: &Brain, mut send: impl AsyncFnMut(FromControl)) {
     match order {
-        Order::Note(note) => send(FromControl::Note { app: None, note: bounded(&note) }).await,
+        Order::Note(note) => send(FromControl::DeviceNote { note: bounded(&note) }).await,
         Order::Taken(Taken { app, before, note }) => {
             send(FromControl::Taken { app: app.map(id), before, note: bounded(&note) }).await;
         }
         Order::App(AppCommand::Note { app, note }) => {
-            send(FromControl::Note { app: Some(id(app)), note: bounded(&note) }).await;
+            send(FromControl::Note { app: id(app), note: bounded(&note) }).await;
         }
         Order::QueryUsage => send(FromControl::QueryUsage).await,
         Order::Reboot => send(FromControl::Reboot).await,
@@ -160,7 +160,7 @@ async fn for_each_message(order: Order, brain: &Brain, mut send: impl AsyncFnMut
     }
 }
 
-fn bounded(note: &[u8]) -> heapless::Vec<u8, MAX_NOTE> {
+fn bounded<const N: usize>(note: &[u8]) -> heapless::Vec<u8, N> {
     // The agent keeps to the limit.
     heapless::Vec::from_slice(note).unwrap_or_default()
 }

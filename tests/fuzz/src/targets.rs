@@ -12,7 +12,6 @@ mod frames;
 mod input;
 mod manifest;
 mod names;
-mod notes;
 mod pci;
 mod rings;
 mod svc;
@@ -105,7 +104,7 @@ targets! {
     pem: eve::pem, eve::pems, "control: PEM text, keys and certificates in it";
     agent_config: agent::config, eve::configs, "control: the configuration, applied";
     agent_answers: agent::answers, agent::answer_lists, "control: whatever a server answers";
-    notes: notes::notes, notes::texts, "control: what dom0 kept of an earlier life";
+    agent_notes: agent::notes, agent::notes_left, "control: what an earlier life left with dom0";
     provisioning: agent::provisioning, agent::files, "control: provisioning files";
     controller_request: controller::request, controller::requests, "the small controller: a device's request";
     controller_config: controller::config, controller::configs, "the small controller: its configuration file";

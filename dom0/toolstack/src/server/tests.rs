@@ -94,8 +94,9 @@ fn a_control_that_is_there_anew_learns_what_there_is() {
     let mut stage = Stage::new();
     stage.stage(&small());
     let note = |text: &[u8]| heapless::Vec::from_slice(text).unwrap();
-    stage.ask(FromControl::Note { app: Some(APP), note: note(b"of the application") });
-    stage.ask(FromControl::Note { app: None, note: note(b"of the device") });
+    stage.ask(FromControl::Note { app: APP, note: note(b"of the application") });
+    let of_device = heapless::Vec::from_slice(b"of the device").unwrap();
+    stage.ask(FromControl::DeviceNote { note: of_device });
     let Some(Task::Serve { id, console, .. }) = stage.ask(FromControl::Start { app: APP }) else { panic!() };
     stage.told.clear();
     stage.server.tell_known(&mut |known| stage.told.push(known));
@@ -121,7 +122,7 @@ fn a_control_that_is_there_anew_learns_what_there_is() {
     stage.told.clear();
     stage.server.tell_known(&mut |known| stage.told.push(known));
     assert_eq!(stage.told.len(), 1);
-    stage.ask(FromControl::Note { app: Some(APP), note: note(b"x") });
+    stage.ask(FromControl::Note { app: APP, note: note(b"x") });
     assert!(matches!(stage.told[1], ToControl::Refused { refusal: Refusal::Unknown, .. }));
 }
 

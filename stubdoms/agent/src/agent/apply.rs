@@ -3,7 +3,7 @@
 use proto_errors::agent;
 use proto_eve::{text, wire::config::EdgeDevConfig};
 
-use super::{Agent, DeviceCommand};
+use super::Agent;
 use crate::{config::diff::Part, properties::Tri, report::info::Names, uplink::PortConfig};
 
 const MAX_NAME: usize = 256;
@@ -28,9 +28,8 @@ impl Agent {
             self.apply_items(config);
         }
         let skip = self.operations.observe(now.at(), config);
-        if let Some(note) = self.operations.note().filter(|note| self.noted != Some(*note)) {
-            self.noted = Some(note);
-            self.device_commands.push_back(DeviceCommand::Note(note.encode()));
+        if let Some(commands) = self.operations.note().filter(|commands| self.noted != Some(*commands)) {
+            self.leave_note(commands);
         }
         let was = self.maintenance.is_active();
         self.maintenance.requested = match self.properties.tri("maintenance.mode") {

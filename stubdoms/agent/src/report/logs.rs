@@ -243,6 +243,20 @@ impl Logs {
         self.mark(Stream::App(app), mark);
     }
 
+    /// What a later life of the agent has to know of the counters.
+    pub(crate) fn counters(&self) -> impl Iterator<Item = u64> + use<> {
+        let counted = [self.lost_files, self.refused, self.too_many].map(u64::from);
+        core::iter::once(self.uploaded_bytes).chain(counted)
+    }
+
+    /// Takes what an earlier life left.
+    pub(crate) fn recall(&mut self, counters: &mut impl Iterator<Item = u64>) {
+        let mut next = || counters.next().unwrap_or(0);
+        self.uploaded_bytes = next();
+        let mut small = || u32::try_from(next()).unwrap_or(u32::MAX);
+        (self.lost_files, self.refused, self.too_many) = (small(), small(), small());
+    }
+
     /// The next mark that was taken: of an application's console, or of the device's log.
     pub(crate) fn next_taken(&mut self) -> Option<Taken> {
         let (stream, (before, note)) = self.taken.pop_first()?;
@@ -430,7 +444,8 @@ impl Logs {
         match outcome {
             Outcome::Success { .. } | Outcome::Unusable(_) => {
                 if let Some(file) = self.take(upload) {
-                    self.uploaded_bytes += u64::try_from(file.data.size()).unwrap_or(0);
+                    let size = u64::try_from(file.data.size()).unwrap_or(0);
+                    self.uploaded_bytes = self.uploaded_bytes.saturating_add(size);
                 }
                 self.last_success = Some(now);
             }

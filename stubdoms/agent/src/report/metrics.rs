@@ -78,11 +78,47 @@ pub(crate) struct Traffic {
     last_success: Option<WallTime>,
 }
 
+/// The last parts of the paths that are counted, in the order in which they are noted: new ones at the end.
+const ACTIONS: [&str; 9] =
+    ["config", "info", "metrics", "newlogs", "apps/newlogs", "attest", "certs", "uuid", "register"];
+
+impl PathCounters {
+    fn fields(&mut self) -> [&mut i64; 7] {
+        let Self { tries, try_bytes, sent, sent_bytes, answers, answer_bytes, milliseconds } = self;
+        [tries, try_bytes, sent, sent_bytes, answers, answer_bytes, milliseconds]
+    }
+}
+
 impl Traffic {
+    /// What a later life of the agent has to know of it.
+    pub(crate) fn counters(&self) -> impl Iterator<Item = u64> {
+        let paths = ACTIONS.iter().flat_map(|action| {
+            let mut path = self.paths.get(action).copied().unwrap_or_default();
+            path.fields().map(|counter| u64::try_from(*counter).unwrap_or(0))
+        });
+        [self.failures, self.successes].into_iter().chain(paths)
+    }
+
+    /// Takes what an earlier life left.
+    pub(crate) fn recall(&mut self, counters: &mut impl Iterator<Item = u64>) {
+        self.failures = counters.next().unwrap_or(0);
+        self.successes = counters.next().unwrap_or(0);
+        for action in ACTIONS {
+            let mut path = PathCounters::default();
+            for (field, counter) in path.fields().into_iter().zip(&mut *counters) {
+                *field = i64::try_from(counter).unwrap_or(i64::MAX);
+            }
+            // Paths that were never used are not reported.
+            if path.tries > 0 {
+                self.paths.insert(action, path);
+            }
+        }
+    }
+
     pub(crate) fn sent(&mut self, action: &'static str, bytes: usize) {
         let path = self.paths.entry(action).or_default();
-        path.tries += 1;
-        path.try_bytes += i64::try_from(bytes).unwrap_or(0);
+        path.tries = path.tries.saturating_add(1);
+        path.try_bytes = path.try_bytes.saturating_add(i64::try_from(bytes).unwrap_or(0));
     }
 
     pub(crate) fn ended(
@@ -95,18 +131,18 @@ impl Traffic {
         success: bool,
     ) {
         let path = self.paths.entry(action).or_default();
-        path.milliseconds += i64::try_from(took.as_millis()).unwrap_or(0);
+        path.milliseconds = path.milliseconds.saturating_add(i64::try_from(took.as_millis()).unwrap_or(0));
         if let Some(received) = received {
-            path.sent += 1;
-            path.sent_bytes += i64::try_from(sent).unwrap_or(0);
-            path.answers += 1;
-            path.answer_bytes += i64::try_from(received).unwrap_or(0);
+            path.sent = path.sent.saturating_add(1);
+            path.sent_bytes = path.sent_bytes.saturating_add(i64::try_from(sent).unwrap_or(0));
+            path.answers = path.answers.saturating_add(1);
+            path.answer_bytes = path.answer_bytes.saturating_add(i64::try_from(received).unwrap_or(0));
         }
         if success {
-            self.successes += 1;
+            self.successes = self.successes.saturating_add(1);
             self.last_success = now.wall;
         } else {
-            self.failures += 1;
+            self.failures = self.failures.saturating_add(1);
             self.last_failure = now.wall;
         }
     }
@@ -128,6 +164,44 @@ pub(crate) struct Metrics {
     interval: Duration,
     machine: Machine,
     usage: BTreeMap<String, DomainUsage>,
+    cpu: CpuTime,
+}
+
+/// CPU time of all domains since boot. Each counts from its own start, so what one had is not lost when it ends.
+#[derive(Debug, Default)]
+struct CpuTime {
+    total: u64,
+    /// What the domains had together when they were looked at last.
+    sum: u64,
+    /// What each had; nothing yet in this life of the agent.
+    each: Option<BTreeMap<String, u64>>,
+}
+
+impl CpuTime {
+    fn look(&mut self, usage: &BTreeMap<String, DomainUsage>) {
+        // The end of an answer that was given up.
+        if usage.is_empty() {
+            return;
+        }
+        let sum = usage.values().fold(0_u64, |sum, usage| sum.saturating_add(usage.cpu_ns));
+        // Who ended together with the earlier life is not known; the sum is never told to fall.
+        let mut more = sum.saturating_sub(self.sum);
+        if let Some(before) = &self.each {
+            more = usage.values().fold(0, |more: u64, usage| {
+                // One that has less than before is there anew.
+                let before = before.get(&usage.name).and_then(|before| usage.cpu_ns.checked_sub(*before));
+                more.saturating_add(before.unwrap_or(usage.cpu_ns))
+            });
+        }
+        // Those of which nothing is told are remembered: it may be told late.
+        let each = self.each.get_or_insert_default();
+        if each.len() > MAX_DOMAINS {
+            each.retain(|name, _| usage.contains_key(name));
+        }
+        each.extend(usage.values().map(|usage| (usage.name.clone(), usage.cpu_ns)));
+        self.total = self.total.saturating_add(more);
+        self.sum = sum;
+    }
 }
 
 /// What metrics are made of, besides usage.
@@ -152,7 +226,19 @@ impl Metrics {
             interval: Duration::from_secs(60),
             machine: Machine::default(),
             usage: BTreeMap::new(),
+            cpu: CpuTime::default(),
         }
+    }
+
+    /// What a later life of the agent has to know.
+    pub(crate) fn counters(&self) -> impl Iterator<Item = u64> + use<> {
+        [self.cpu.total, self.cpu.sum].into_iter()
+    }
+
+    /// Takes what an earlier life left.
+    pub(crate) fn recall(&mut self, counters: &mut impl Iterator<Item = u64>) {
+        self.cpu.total = counters.next().unwrap_or(0);
+        self.cpu.sum = counters.next().unwrap_or(0);
     }
 
     /// The UUID is known.
@@ -185,6 +271,7 @@ impl Metrics {
     /// The machine's numbers come last, so the picture is complete.
     pub(crate) fn on_machine(&mut self, now: Instant, machine: Machine) {
         self.machine = machine;
+        self.cpu.look(&self.usage);
         if let Phase::Collecting { until } = &mut self.phase {
             *until = (*until).min(now);
         }
@@ -243,13 +330,12 @@ impl Metrics {
                 Some(_) => (apps.saturating_add(usage.memory_kib), services),
                 None => (apps, services.saturating_add(usage.memory_kib)),
             });
-        let cpu_ns = self.usage.values().fold(0_u64, |sum, usage| sum.saturating_add(usage.cpu_ns));
         DeviceMetric {
             memory: Some(memory(used, total)),
             system_services_memory_mb: Some(memory(services_kib, total)),
             network: vec![network(view)],
             zedcloud: vec![cloud(view)],
-            cpu_metric: Some(cpu(now, cpu_ns)),
+            cpu_metric: Some(cpu(now, self.cpu.total)),
             newlog: Some(newlog(view.logs)),
             device_memory: Some(DeviceMemoryMetric {
                 memory_mb: mib(total),
@@ -361,5 +447,39 @@ fn newlog(logs: &Logs) -> NewlogMetric {
         gzip_files_removed: logs.lost_files,
         too_many_request: logs.too_many,
         ..NewlogMetric::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn usage(all: &[(&str, u64)]) -> BTreeMap<String, DomainUsage> {
+        let one = |name: &str, cpu_ns| DomainUsage { name: name.into(), app: None, memory_kib: 1, cpu_ns };
+        all.iter().map(|(name, cpu_ns)| (String::from(*name), one(name, *cpu_ns))).collect()
+    }
+
+    #[test]
+    fn cpu_time_of_those_that_ended_still_counts() {
+        let mut cpu = CpuTime::default();
+        for (all, total) in [
+            (&[("net", 10), ("hello", 5)][..], 15),
+            (&[("net", 12), ("hello", 5)], 17),
+            // net is there anew, hello is gone.
+            (&[("net", 3)], 20),
+            (&[("net", 3), ("hello", 1)], 21),
+            (&[], 21),
+            (&[("net", 4), ("hello", 1)], 22),
+            (&[("net", 4)], 22),
+        ] {
+            cpu.look(&usage(all));
+            assert_eq!(cpu.total, total, "{all:?}");
+        }
+        // A later life of the agent, whose own time begins anew.
+        let mut later = CpuTime { total: cpu.total, sum: cpu.sum, each: None };
+        later.look(&usage(&[("net", 2)]));
+        assert_eq!(later.total, 22);
+        later.look(&usage(&[("net", 5), ("hello", u64::MAX)]));
+        assert_eq!(later.total, u64::MAX);
     }
 }

@@ -91,6 +91,7 @@ fn a_blob_is_reported_on_its_way_shared_and_gone() {
         assert_eq!((&blob.sha256, blob.state, blob.progress_percentage), (&sha256, state as i32, percent));
         assert_eq!(world.controller.contents.last().unwrap().state, state as i32);
     }
+    world.held.insert(world.downloads[0].sha256);
     world.agent.on_download_done(world.now(), id, Ok(100));
     world.run(30);
     assert!(running(&world));

@@ -356,7 +356,7 @@ pub struct World {
     pub usage: Vec<DomainUsage>,
     pub counters: LinkCounters,
     /// Contents that the shell of this agent holds.
-    held: BTreeSet<[u8; 32]>,
+    pub held: BTreeSet<[u8; 32]>,
     pub device_commands: Vec<DeviceCommand>,
     pub wakeups: u64,
     /// The most that the agent's heap grew by while it took one answer, with that answer.
@@ -463,6 +463,12 @@ impl World {
 
     pub fn seconds(&self) -> u64 {
         self.now_ns / 1_000_000_000
+    }
+
+    /// What net has counted so far.
+    pub fn traffic(&mut self, counters: LinkCounters) {
+        self.counters = counters;
+        self.uplink(true);
     }
 
     pub fn uplink(&mut self, up: bool) {

@@ -1,7 +1,8 @@
 //! The device agent, against whatever servers answer.
 
 use stubdoms_agent::{
-    Agent, DeviceFacts, FailureKind, HttpFailure, Now, Provisioning, Response, Uplink, WallTime, fuzz,
+    Agent, DeviceCommand, DeviceFacts, DomainUsage, FailureKind, HttpFailure, LinkCounters, LogRecord,
+    Machine, Now, Provisioning, Response, Severity, Uplink, Uuid, WallTime, fuzz,
 };
 
 use super::input::{Input, put_piece};
@@ -80,6 +81,50 @@ fn turn(agent: &mut Agent, second: u64) {
         }
     }
     panic!("an agent that never has enough");
+}
+
+/// What an earlier life left with dom0: about the device, the log and a console. Whatever that is, the agent counts
+/// on from it, and what it leaves itself has its bounds.
+pub(super) fn notes(bytes: &[u8]) {
+    let Some(mut agent) = agent(provisioned()) else { panic!("the files are good") };
+    let mut input = Input::new(bytes);
+    let app = Uuid([1; 16]);
+    agent.recall([], input.piece());
+    agent.goes_on(None, input.piece());
+    agent.goes_on(Some(app), input.piece());
+    let record =
+        LogRecord { severity: Severity::Info, source: "net".into(), content: "a line".into(), at: None };
+    for mark in 1..4 {
+        agent.log(at(mark), &record, mark);
+        let counters = LinkCounters { tx_bytes: 3 - mark, rx_bytes: mark, ..LinkCounters::default() };
+        agent.on_uplink(at(mark), Uplink { up: true, counters, ..Uplink::default() });
+        let cpu_ns = 7 * mark;
+        agent.on_usage(at(mark), DomainUsage { name: "net".into(), app: None, memory_kib: 1, cpu_ns });
+        agent.on_machine(at(mark), Machine::default());
+    }
+    fuzz::apply(&mut agent, &proto_eve::wire::config::EdgeDevConfig::default());
+    while let Some(command) = agent.next_device_command() {
+        assert!(!matches!(command, DeviceCommand::Note(note) if note.len() > 800));
+    }
+    turn(&mut agent, 600);
+    while let Some(taken) = agent.next_taken() {
+        assert!(taken.note.len() <= 256);
+    }
+}
+
+/// What agents leave.
+pub(super) fn notes_left() -> Vec<Vec<u8>> {
+    let notes: [[&str; 3]; 3] = [
+        ["1 3 - 1000 10 0 2000 20 0 5 6 7 8 9 10", "1 control=12 dom0=345 net=6", "1 =77"],
+        ["1 - - 18446744073709551615 18446744073709551615", "1 net=18446744073709551615", "1"],
+        ["1 4294967295 0", "1", ""],
+    ];
+    let seed = |notes: [&str; 3]| {
+        let mut seed = Vec::new();
+        notes.iter().for_each(|note| put_piece(&mut seed, note.as_bytes()));
+        seed
+    };
+    notes.map(seed).to_vec()
 }
 
 /// Answers to the requests as they come: status, kind of content, body.

@@ -116,7 +116,7 @@ pub(super) fn outbox(bytes: &[u8]) {
                 lied |= less == 0xff;
                 let upto = given.upto[stream];
                 let before = if less == 0xff { u64::MAX } else { upto.saturating_sub(less.into()) };
-                outbox.taken((stream < 3).then_some(AppId([stream as u8; 16])), before);
+                outbox.taken((stream < 3).then_some(AppId([stream as u8; 16])), before, heapless::Vec::new());
                 taken[stream] = taken[stream].max(before.min(upto));
             }
             3 => {
