@@ -269,6 +269,11 @@ impl Machine {
         self.log.lock().lines.clone()
     }
 
+    /// The lines so far but the first `skip`.
+    pub fn lines_from(&self, skip: usize) -> Vec<Line> {
+        self.log.lock().lines.iter().skip(skip).cloned().collect()
+    }
+
     /// The console's last lines, one a line.
     pub fn tail(&self) -> String {
         let state = self.log.lock();

@@ -17,6 +17,7 @@ mod boot;
 mod built;
 mod create_destroy;
 mod guest;
+mod kills;
 mod reboot;
 mod restart;
 mod stage;
@@ -59,11 +60,12 @@ const STORIES: &[&[Story]] = &[
     template::STORIES,
     restart::STORIES,
     reboot::STORIES,
+    kills::STORIES,
     aarch64::STORIES,
 ];
 
 /// Those that are too long for every run: `--nightly`.
-const NIGHTLY: &[&[Story]] = &[guest::NIGHTLY];
+const NIGHTLY: &[&[Story]] = &[guest::NIGHTLY, kills::NIGHTLY];
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();

@@ -63,7 +63,8 @@ fn start(stage: &Stage<'_>, site: &Site, drill: &str) -> Result<Machine> {
     stage.start(&options)
 }
 
-fn dom0_words(options: &mut Options, words: &str) {
+/// Adds words to dom0's command line.
+pub(crate) fn dom0_words(options: &mut Options, words: &str) {
     if let Boot::Direct { dom0_command_line, .. } = &mut options.boot {
         dom0_command_line.push_str(words);
     }
