@@ -286,7 +286,9 @@ mod tests {
         let mut random = Random::new(1);
         let mut gone = |first: Option<OnFailure>, outcome: &Outcome| {
             let mut queue = Deferred::new();
-            first.map(|first| queue.put(at(0), Key::Device, vec![1], first));
+            if let Some(first) = first {
+                queue.put(at(0), Key::Device, vec![1], first);
+            }
             queue.put(at(0), Key::Device, vec![2], OnFailure::Discard);
             let sent = queue.due(at(0)).unwrap().0;
             queue.on_answer(at(0), &sent, outcome, &mut random);

@@ -19,6 +19,9 @@ use xtask_controller::{Controller, Handle, Options, Uuid};
 /// A deviation: what it is, how it is sent, its code, and a part of the noted reason.
 type Case = (&'static str, fn(&Device) -> Reply, u16, &'static str);
 
+/// The remark upon a message, and what makes the message so.
+type Thin<T> = (&'static str, fn(&mut T));
+
 const APP: &str = "5b1f4c1e-30a4-4a0c-9d0a-1f6d3e2b7c11";
 
 fn start() -> (tempfile::TempDir, Handle) {
@@ -214,7 +217,7 @@ fn accepted_but_remarked_upon() {
     headers(&own);
     assert_eq!(controller.violations().len(), before);
 
-    let thinner: [(&str, fn(&mut ZInfoDevice)); 11] = [
+    let thinner: [Thin<ZInfoDevice>; 11] = [
         ("HostName is not the device's UUID", |info| info.host_name.clear()),
         ("shaRootCa", |info| info.sec_info = None),
         ("minfo is missing", |info| info.minfo = None),
@@ -235,7 +238,7 @@ fn accepted_but_remarked_upon() {
         assert_eq!(device.post("info", &message).status, 201);
         assert!(remark(part), "{part}");
     }
-    let thinner: [(&str, fn(&mut DeviceMetric)); 10] = [
+    let thinner: [Thin<DeviceMetric>; 10] = [
         ("memory of the device is missing", |metric| metric.memory = None),
         ("deviceMemory is missing", |metric| metric.device_memory = None),
         ("cpuMetric of the device is missing", |metric| metric.cpu_metric = None),
@@ -261,7 +264,7 @@ fn accepted_but_remarked_upon() {
     controller.put_content("x.elf", b"x").expect("written");
     controller.set_config("[[app]]\nname = 'x'\ncontent = 'x.elf'\nmemory_kib = 8192\n").expect("right");
     let app = device.fetch_config().apps[0].uuidandversion.clone().expect("an identity").uuid;
-    let of_app: [(&str, fn(&mut AppMetric)); 4] = [
+    let of_app: [Thin<AppMetric>; 4] = [
         ("AppName is not the configured one", |app| app.app_name = "y".into()),
         (": cpu is missing", |app| app.cpu = None),
         (": cpu: total is not", |app| app.cpu.as_mut().expect("there").total_ns = 5),

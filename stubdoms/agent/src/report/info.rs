@@ -500,7 +500,6 @@ fn system_adapter(view: &View<'_>) -> SystemAdapterInfo {
             last_succeeded: tested(reach.last_succeeded()),
             ports: vec![device_port],
             last_error,
-            ..DevicePortStatus::default()
         }],
     }
 }
