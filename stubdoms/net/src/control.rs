@@ -9,7 +9,6 @@ use embassy_futures::select::{Either, select};
 use heapless::String;
 use proto_errors::{Coded, net as code};
 use proto_svc::{
-    Message,
     network::{Counters, FromControl, Lease, ToControl, Uplink, VifRefusal},
     text::clipped,
 };
@@ -28,9 +27,6 @@ const VIF_NAME: &str = "vif0";
 
 /// Serves the channel in each life of control; its vif goes with it.
 pub(crate) async fn run(node: &'static Node, peers: &'static Peers, spawner: Spawner) {
-    if !peers.is_there(ToControl::CHANNEL) {
-        log::warn!("{VIF_NAME}: there is no control domain to connect [{}]", code::NO_CONTROL);
-    }
     loop {
         let (tie, (control, mut channel)) = stubdoms_service::accept::<ToControl, FromControl>(peers).await;
         let end = select(tie.cut(), serve(node, control, &mut channel, spawner)).await;

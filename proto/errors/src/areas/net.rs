@@ -17,9 +17,6 @@ area! {
     LEASE_REFUSED = "E-NET-005",
         cause: "A DHCP server offered an address that cannot be used.",
         next: "Correct the DHCP server's settings as the line says.";
-    NO_CONTROL = "E-NET-006",
-        cause: "There is no control domain that the net domain could serve.",
-        next: "See dom0's line that tells why control was not built.";
     VIF_CONNECT = "E-NET-007",
         cause: "A virtual interface cannot be connected.",
         next: "The domain behind it is broken or has ended: look at its lines.";
