@@ -5,6 +5,7 @@ mod boot;
 mod console;
 mod controller;
 mod device;
+mod disk;
 mod dom0;
 mod ends;
 mod eve;
@@ -66,6 +67,7 @@ targets! {
     device_tree: boot::device_tree, boot::device_trees, "dom0 on aarch64: the device tree";
     acpi: boot::acpi, boot::tables, "dom0: the firmware's tables";
     pci_card: pci::card, pci::cards, "dom0: what a PCI card says of its registers and interrupts";
+    partition_table: disk::partition_table, disk::partition_tables, "the selector: both copies of the partition table";
     request_ring_back: rings::request_ring_back, rings::schedules, "a backend: the front rewrites the page";
     request_ring_front: rings::request_ring_front, rings::schedules, "a frontend: the back rewrites the page";
     stream: rings::stream, rings::schedules, "an end of a byte stream: the peer rewrites the page";

@@ -1,0 +1,150 @@
+//! What the selector reads from the disk and dom0 is told about it.
+
+use std::collections::BTreeMap;
+use std::io::Cursor;
+
+use gpt::partition::Partition as Entry;
+use gpt::partition_types::{OperatingSystem, Type};
+use proto_gpt::copy::{CopyError, Geometry, Header, PRIMARY_BLOCK, TableCopy, Which, backup_block};
+use proto_gpt::slots::{Slot, Slots, State};
+use proto_gpt::table::{Condition, Joined, NoTable, Step, Table};
+use proto_gpt::{HEADER_BYTES, MAX_ENTRIES_BYTES};
+use uuid::Uuid;
+
+const BLOCK: usize = 512;
+
+/// A small disk, of as many blocks as there are bytes for.
+struct Disk(Vec<u8>);
+
+impl Disk {
+    fn geometry(&self) -> Geometry {
+        Geometry { block_bytes: BLOCK as u32, last_block: (self.0.len() / BLOCK) as u64 - 1 }
+    }
+
+    /// Gives a header and its entries the checksums that they should have, as an attacker would.
+    fn put_checksums(&mut self, block: usize) {
+        const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+        let place = block * BLOCK;
+        let Some(header) = self.0.get(place..place + HEADER_BYTES) else { return };
+        let number = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().expect("four bytes"));
+        let entries = u64::from(number(72)) | u64::from(number(76)) << 32;
+        let length = number(80).saturating_mul(number(84)) as usize;
+        let entries = self.bytes(entries, length.min(MAX_ENTRIES_BYTES)).map(|bytes| CRC.checksum(bytes));
+        let header = &mut self.0[place..place + HEADER_BYTES];
+        header[88..92].copy_from_slice(&entries.unwrap_or(0).to_le_bytes());
+        header[16..20].fill(0);
+        let checksum = CRC.checksum(header);
+        header[16..20].copy_from_slice(&checksum.to_le_bytes());
+    }
+
+    fn bytes(&self, block: u64, length: usize) -> Result<&[u8], CopyError> {
+        let start = usize::try_from(block).ok().and_then(|block| block.checked_mul(BLOCK));
+        let range = start.and_then(|start| Some(start..start.checked_add(length)?));
+        range.and_then(|range| self.0.get(range)).ok_or(CopyError::Unreadable)
+    }
+
+    fn header(&self, which: Which, block: u64) -> Result<Header, CopyError> {
+        Header::parse(which, self.bytes(block, BLOCK)?, block, self.geometry())
+    }
+
+    fn copy(&self, which: Which, block: u64) -> Result<TableCopy<'_>, CopyError> {
+        let header = self.header(which, block)?;
+        TableCopy::parse(header, self.bytes(header.entries_block(), header.entries_bytes())?)
+    }
+
+    fn joined(&self) -> Result<Joined, NoTable> {
+        let at = backup_block(self.header(Which::Primary, PRIMARY_BLOCK).as_ref(), self.geometry());
+        let primary = self.copy(Which::Primary, PRIMARY_BLOCK);
+        Table::join(self.geometry(), primary, self.copy(Which::Backup, at))
+    }
+
+    fn carry_out<'a>(&mut self, steps: impl Iterator<Item = Step<'a>>) {
+        for step in steps {
+            let Step::Write { block, bytes } = step else { continue };
+            let bytes = bytes.as_ref();
+            let place = usize::try_from(block).expect("a block of the disk") * BLOCK;
+            let whole = bytes.len().next_multiple_of(BLOCK);
+            let room = self.0.get_mut(place..place + whole).expect("nothing is written past the end");
+            room.fill(0);
+            room[..bytes.len()].copy_from_slice(bytes);
+        }
+    }
+}
+
+/// Whatever is on the disk: a repair leaves two right copies that say the same, a change of the slots
+/// is read as it was made, and no partition is written to. The first byte says which of the copies have
+/// right checksums in any case.
+pub(super) fn partition_table(bytes: &[u8]) {
+    let Some((flags, bytes)) = bytes.split_first() else { return };
+    let mut disk = Disk(bytes.to_vec());
+    if disk.0.len() < 2 * BLOCK {
+        return;
+    }
+    if flags & 1 != 0 {
+        disk.put_checksums(1);
+    }
+    if flags & 2 != 0 {
+        disk.put_checksums(disk.0.len() / BLOCK - 1);
+    }
+    let Ok(joined) = disk.joined() else { return };
+    let partitions: Vec<_> = joined.table().partitions().collect();
+    let contents = |disk: &Disk| -> Vec<Vec<u8>> {
+        let length = |blocks: u64| usize::try_from(blocks).unwrap_or(usize::MAX).saturating_mul(BLOCK);
+        let bytes =
+            |one: &proto_gpt::partition::Partition| disk.bytes(one.first_block(), length(one.blocks()));
+        partitions.iter().map(|one| bytes(one).expect("a partition of the disk").to_vec()).collect()
+    };
+    let before = contents(&disk);
+    disk.carry_out(joined.repair());
+    let mut table = joined.repaired();
+    let again = disk.joined().expect("it was repaired");
+    assert_eq!((again.condition(), again.table()), (Condition::Sound, &table));
+    if let Ok(mut slots) = Slots::find(&table) {
+        if let Some(choice) = slots.choose(&[]) {
+            assert!(slots.state(choice.slot).is_startable());
+            slots.take_try(choice.slot);
+        }
+        let _ = slots.arm(Slot::B);
+        slots.put(&mut table);
+        disk.carry_out(table.store());
+        let again = disk.joined().expect("it was stored");
+        assert_eq!((again.condition(), again.table()), (Condition::Sound, &table));
+        let read = Slots::find(again.table()).expect("the slots are still there");
+        for slot in Slot::ALL.into_iter().filter(|slot| slots.partition(*slot).is_some()) {
+            assert_eq!(read.state(slot), slots.state(slot));
+        }
+    }
+    assert!(contents(&disk) == before, "a partition was written to");
+}
+
+/// The smallest disk with two slots, by another implementation; and the same without either copy.
+pub(super) fn partition_tables() -> Vec<Vec<u8>> {
+    const BLOCKS: usize = 80;
+    let entry = |number: u128, first, last, state: State, name: &str| Entry {
+        part_type_guid: Type {
+            guid: Uuid::from_u128(0x6a1c_5f0e_93b2_4f57_9d41_2e77_c0a8_51d3),
+            os: OperatingSystem::None,
+        },
+        part_guid: Uuid::from_u128(number),
+        first_lba: first,
+        last_lba: last,
+        flags: state.put(0),
+        name: name.into(),
+    };
+    let entries = BTreeMap::from([
+        (1, entry(1, 36, 38, State::ACTIVE, "slot-a")),
+        (2, entry(2, 39, 45, State::UPDATING, "slot-b")),
+    ]);
+    let mut whole = vec![0; BLOCKS * BLOCK];
+    let config = gpt::GptConfig::new().writable(true);
+    let mut table =
+        config.create_from_device(Cursor::new(&mut whole), Some(Uuid::from_u128(7))).expect("a table");
+    table.update_partitions(entries).expect("partitions");
+    table.write().expect("a write to memory");
+    let (mut first, mut second) = (whole.clone(), whole.clone());
+    first[BLOCK..2 * BLOCK].fill(0);
+    second[(BLOCKS - 1) * BLOCK..].fill(0);
+    [(3, &whole), (0, &whole), (2, &first), (1, &second)]
+        .map(|(flags, disk)| [vec![flags], disk.clone()].concat())
+        .to_vec()
+}
