@@ -1,0 +1,26 @@
+//! What the selector leaves for dom0: which slot was started, and why.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`record`] | the record: slot, reason, what was refused, hashes, watchdog |
+//! | [`acpi`] | the table `OEM1` that carries it on x86_64 |
+//! | [`tree`] | the device tree with which Xen starts on aarch64; the record is a property of it |
+//!
+//! Trust: nothing protects the record on its way but the machine's own memory, and firmware could lie
+//! in it. dom0 reports what it says, and decides nothing by it that a TPM does not confirm. The parser takes
+//! any bytes. Tested on the host, with every bit flipped.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "tree")]
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod acpi;
+pub mod record;
+#[cfg(feature = "tree")]
+pub mod tree;
+
+pub use record::{Handoff, HandoffError};

@@ -1,0 +1,191 @@
+//! The device tree with which Xen starts on aarch64: the machine's own, and in it where dom0 and archive lie,
+//! the command lines, which devices dom0 leaves to others, and the record for dom0.
+//!
+//! Source: Xen, `docs/misc/arm/device-tree/{booting,passthrough}.txt`.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+
+use dtoolkit::ToPropertyValue;
+use dtoolkit::fdt::Fdt;
+use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
+
+/// The property of `/chosen` that carries the record.
+pub const HANDOFF: &str = "sarsen,handoff";
+
+/// What Xen is told.
+#[derive(Debug, Clone, Copy)]
+pub struct Start<'a> {
+    /// Xen's command line.
+    pub xen: &'a str,
+    /// dom0's command line.
+    pub dom0: &'a str,
+    /// dom0.
+    pub kernel: Module,
+    /// The archive.
+    pub ramdisk: Module,
+    /// Paths of the devices that dom0 leaves to driver domains.
+    pub give_away: &'a [&'a str],
+    /// The record for dom0, if a selector has made one.
+    pub handoff: Option<&'a [u8]>,
+}
+
+/// A file in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Module {
+    /// Address of its first byte.
+    pub at: u64,
+    /// Bytes.
+    pub length: u64,
+}
+
+/// Why there is no such tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TreeError {
+    /// The machine's tree is broken.
+    Broken(String),
+    /// The machine has no such node.
+    Missing(String),
+    /// A module is empty.
+    Empty,
+}
+
+impl fmt::Display for TreeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Broken(why) => write!(f, "the machine's device tree: {why}"),
+            Self::Missing(path) => write!(f, "the machine has no {path}"),
+            Self::Empty => f.write_str("a module is empty"),
+        }
+    }
+}
+
+impl core::error::Error for TreeError {}
+
+/// Puts what Xen is told into the machine's tree.
+///
+/// # Errors
+/// When the tree is broken, has no `/chosen`, or lacks a device that is to be given away.
+pub fn extend(machine: &[u8], start: &Start<'_>) -> Result<Vec<u8>, TreeError> {
+    let tree = Fdt::new(machine).map_err(broken)?;
+    let mut tree = DeviceTree::from_fdt(&tree);
+    let chosen = tree.find_node_mut("/chosen").ok_or_else(|| TreeError::Missing("/chosen".into()))?;
+    put(chosen, "#address-cells", 2u32)?;
+    put(chosen, "#size-cells", 2u32)?;
+    put(chosen, "xen,xen-bootargs", start.xen)?;
+    // What somebody else said about a record does not count.
+    chosen.remove_property(HANDOFF);
+    if let Some(record) = start.handoff {
+        put(chosen, HANDOFF, record)?;
+    }
+    let mut kernel = module("multiboot,kernel", start.kernel)?;
+    put(&mut kernel, "bootargs", start.dom0)?;
+    chosen.add_child(kernel);
+    chosen.add_child(module("multiboot,ramdisk", start.ramdisk)?);
+    for &path in start.give_away {
+        // Xen keeps it, and its interrupt, from dom0: what dom0 owns it cannot hand on.
+        let node = tree.find_node_mut(path).ok_or_else(|| TreeError::Missing(path.into()))?;
+        put(node, "xen,passthrough", [0u8; 0])?;
+    }
+    Ok(tree.to_dtb())
+}
+
+fn module(compatible: &str, module: Module) -> Result<DeviceTreeNode, TreeError> {
+    if module.length == 0 {
+        return Err(TreeError::Empty);
+    }
+    let mut node = DeviceTreeNode::builder(format!("module@{:x}", module.at)).map_err(broken)?.build();
+    let words = [module.at >> 32, module.at & 0xffff_ffff, module.length >> 32, module.length & 0xffff_ffff];
+    put(&mut node, "compatible", [compatible, "multiboot,module"].as_slice())?;
+    put(&mut node, "reg", words.map(|word| word as u32))?;
+    Ok(node)
+}
+
+fn put(node: &mut DeviceTreeNode, name: &str, value: impl ToPropertyValue) -> Result<(), TreeError> {
+    node.remove_property(name);
+    node.add_property(DeviceTreeProperty::new(name, value).map_err(broken)?);
+    Ok(())
+}
+
+fn broken(why: impl ToString) -> TreeError {
+    TreeError::Broken(why.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use dtoolkit::{Node, Property};
+
+    use super::*;
+
+    fn machine(transports: u8) -> Vec<u8> {
+        let mut tree = DeviceTree::new();
+        let mut chosen = DeviceTreeNode::builder("chosen").unwrap().build();
+        put(&mut chosen, "#size-cells", 1u32).unwrap();
+        put(&mut chosen, HANDOFF, b"forged".as_slice()).unwrap();
+        tree.root.add_child(chosen);
+        for transport in 0..transports {
+            let name = format!("virtio_mmio@{:x}", 0x0a00_0000 + 0x200 * u32::from(transport));
+            tree.root.add_child(DeviceTreeNode::new(name).unwrap());
+        }
+        tree.to_dtb()
+    }
+
+    const START: Start<'static> = Start {
+        xen: "console=dtuart",
+        dom0: "drill=net:1:2",
+        kernel: Module { at: 0x4c00_0000, length: 0x1234 },
+        ramdisk: Module { at: 0x1_0000_0000, length: 5 },
+        give_away: &["/virtio_mmio@a000200"],
+        handoff: Some(b"record"),
+    };
+
+    fn bytes(tree: &DeviceTree, node: &str, name: &str) -> Vec<u8> {
+        let node = tree.find_node(node).unwrap_or_else(|| panic!("no {node}"));
+        node.property(name).unwrap_or_else(|| panic!("no {name}")).value().to_vec()
+    }
+
+    #[test]
+    fn xen_finds_lines_and_modules_and_dom0_the_record() {
+        let out = extend(&machine(2), &START).unwrap();
+        let tree = DeviceTree::from_fdt(&Fdt::new(&out).unwrap());
+        assert_eq!(bytes(&tree, "/chosen", "xen,xen-bootargs"), b"console=dtuart\0");
+        assert_eq!(bytes(&tree, "/chosen", "#size-cells"), [0, 0, 0, 2]);
+        assert_eq!(bytes(&tree, "/chosen", "sarsen,handoff"), b"record");
+        let kernel = "/chosen/module@4c000000";
+        assert_eq!(bytes(&tree, kernel, "compatible"), b"multiboot,kernel\0multiboot,module\0");
+        assert_eq!(bytes(&tree, kernel, "bootargs"), b"drill=net:1:2\0");
+        assert_eq!(bytes(&tree, kernel, "reg"), [0, 0, 0, 0, 0x4c, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x12, 0x34]);
+        let ramdisk = "/chosen/module@100000000";
+        assert_eq!(bytes(&tree, ramdisk, "reg"), [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5]);
+    }
+
+    #[test]
+    fn a_record_that_firmware_made_up_does_not_reach_dom0() {
+        let out = extend(&machine(2), &Start { handoff: None, ..START }).unwrap();
+        let tree = DeviceTree::from_fdt(&Fdt::new(&out).unwrap());
+        assert!(tree.find_node("/chosen").unwrap().property(HANDOFF).is_none());
+    }
+
+    #[test]
+    fn only_what_is_named_is_given_away() {
+        let out = extend(&machine(3), &START).unwrap();
+        let tree = DeviceTree::from_fdt(&Fdt::new(&out).unwrap());
+        let given = |path: &str| tree.find_node(path).unwrap().property("xen,passthrough").is_some();
+        assert_eq!(
+            [0, 0x200, 0x400].map(|at| given(&format!("/virtio_mmio@{:x}", 0x0a00_0000 + at))),
+            [false, true, false]
+        );
+    }
+
+    #[test]
+    fn what_is_not_there_is_named() {
+        let missing = extend(&machine(1), &START).unwrap_err().to_string();
+        assert_eq!(missing, "the machine has no /virtio_mmio@a000200");
+        let empty = Start { ramdisk: Module { at: 1, length: 0 }, ..START };
+        assert_eq!(extend(&machine(2), &empty), Err(TreeError::Empty));
+        assert!(extend(b"no tree", &START).is_err());
+        assert_eq!(extend(&DeviceTree::new().to_dtb(), &START), Err(TreeError::Missing("/chosen".into())));
+    }
+}
