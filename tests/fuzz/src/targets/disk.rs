@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 use std::io::Cursor;
 
+use ed25519_dalek::{Signer, SigningKey};
 use gpt::partition::Partition as Entry;
 use gpt::partition_types::{OperatingSystem, Type};
 use proto_gpt::copy::{CopyError, Geometry, Header, PRIMARY_BLOCK, TableCopy, Which, backup_block};
-use proto_gpt::slots::{Slot, Slots, State};
+use proto_gpt::slots::{Reason, Slot, Slots, State};
 use proto_gpt::table::{Condition, Joined, NoTable, Step, Table};
 use proto_gpt::{HEADER_BYTES, MAX_ENTRIES_BYTES};
+use proto_handoff::acpi;
+use proto_handoff::record::{EventLog, Handoff, Place, Refused, TableState, Version, Watchdog};
+use proto_update::manifest::{ALIGN, Draft, Header as SlotHeader, Kind, Machine};
 use uuid::Uuid;
 
 const BLOCK: usize = 512;
@@ -147,4 +151,65 @@ pub(super) fn partition_tables() -> Vec<Vec<u8>> {
     [(3, &whole), (0, &whole), (2, &first), (1, &second)]
         .map(|(flags, disk)| [vec![flags], disk.clone()].concat())
         .to_vec()
+}
+
+fn key() -> SigningKey {
+    SigningKey::from_bytes(&[7; 32])
+}
+
+/// A partition as the selector reads it. The first byte says whether it is signed anew, as an attacker with
+/// the key would: what a header says must not make us stumble then either.
+pub(super) fn slot_header(bytes: &[u8]) {
+    let Some((flags, bytes)) = bytes.split_first() else { return };
+    let mut slot = bytes.to_vec();
+    if flags & 1 != 0 && slot.len() >= 512 {
+        let signature = key().sign(&slot[..448]).to_bytes();
+        slot[448..512].copy_from_slice(&signature);
+    }
+    let Ok(header) = SlotHeader::parse(&slot, slot.len() as u64) else { return };
+    let Ok(trusted) = header.verify(&[key().verifying_key()], Machine::Aarch64) else { return };
+    let length = usize::try_from(trusted.length()).expect("no more than the partition");
+    let bytes = slot.get(ALIGN..ALIGN + length).expect("within the partition");
+    let Ok(contents) = trusted.contents(bytes) else { return };
+    for kind in [Kind::Program, Kind::Xen, Kind::Dom0, Kind::Archive, Kind::XenLine, Kind::GiveAway] {
+        assert!(contents.part(kind).is_none_or(|part| !part.is_empty()));
+    }
+}
+
+pub(super) fn slots() -> Vec<Vec<u8>> {
+    let version = Version::new("0.1.0").expect("a name");
+    let parts: [(Kind, &[u8]); 3] =
+        [(Kind::Xen, &[1; 5000]), (Kind::Dom0, &[2; 10]), (Kind::XenLine, b"a b")];
+    let draft = Draft::new(Machine::Aarch64, version, &parts).expect("three parts");
+    let slot = draft.sign(|bytes| key().sign(bytes).to_bytes());
+    vec![[vec![0], slot.clone()].concat(), [vec![1], slot].concat()]
+}
+
+/// The record alone, and in its table. Both are emitted as they were read.
+pub(super) fn handoff(bytes: &[u8]) {
+    if let Ok(record) = Handoff::parse(bytes) {
+        assert!(bytes.starts_with(&record.emit()));
+        assert!(!record.to_string().is_empty());
+    }
+    if let Ok(record) = acpi::parse(bytes) {
+        assert_eq!(acpi::parse(&acpi::table(&record)), Ok(record));
+    }
+}
+
+pub(super) fn handoffs() -> Vec<Vec<u8>> {
+    let guid = proto_gpt::Guid::from_bytes([5; 16]);
+    let record = Handoff {
+        slot: Slot::B,
+        reason: Reason::Refused,
+        state: State::SPARE,
+        table: TableState::PrimaryRepaired,
+        refused: Some(Refused::Hash),
+        watchdog: Watchdog::Itco { seconds: 30 },
+        watchdog_fired: true,
+        place: Place { disk: guid, partition: guid, block_bytes: 512, first_block: 2048, blocks: 98304 },
+        version: Version::new("0.1.0").expect("a name"),
+        sha256: [3; 32],
+        log: Some(EventLog { at: 0x7f00_0000, bytes: 4000, final_events_at: 0 }),
+    };
+    vec![record.emit().to_vec(), acpi::table(&record).to_vec()]
 }
