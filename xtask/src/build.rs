@@ -76,6 +76,11 @@ impl Arch {
     pub fn target(self) -> String {
         format!("{}-unknown-none", self.name())
     }
+
+    /// Rust's target for what firmware starts.
+    pub fn firmware_target(self) -> String {
+        format!("{}-unknown-uefi", self.name())
+    }
 }
 
 /// The cargo profile of domains.

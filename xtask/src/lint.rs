@@ -1,12 +1,12 @@
-//! `lint`: formatting, and clippy with warnings as errors, for the host and for both kinds of domains.
+//! `lint`: formatting, and clippy with warnings as errors, for the host, for both kinds of domains, and for
+//! what firmware starts.
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::build::Arch;
-use crate::paths;
 use crate::tool::tool;
-use crate::ui;
+use crate::{paths, ui};
 
 /// Runs the subcommand.
 ///
@@ -24,10 +24,13 @@ pub fn lint() -> Result<()> {
     let packages = packages()?;
     let host = packages.iter().filter(|package| package.host);
     clippy("lints of what the host runs", host, &["--all-targets"])?;
-    for arch in [Arch::X86_64, Arch::Aarch64] {
+    for arch in Arch::ALL {
         let domains = packages.iter().filter(|package| package.domain);
         let target = arch.target();
         clippy(&format!("lints for domains on {}", arch.name()), domains, &["--target", &target])?;
+        let programs = packages.iter().filter(|package| package.program);
+        let target = arch.firmware_target();
+        clippy(&format!("lints for firmware on {}", arch.name()), programs, &["--target", &target])?;
     }
     fuzz_binary()
 }
@@ -75,6 +78,9 @@ fn fuzz_binary() -> Result<()> {
 /// Where everything is for the host alone: the tool, the tests, and what build scripts take.
 const HOST_FOLDERS: [&str; 3] = ["xtask/", "tests/", "linker/"];
 
+/// Where everything is started by firmware.
+const FIRMWARE_FOLDER: &str = "boot/";
+
 /// Domains among the tests.
 const GUESTS: &str = "tests/guest/";
 
@@ -84,8 +90,11 @@ struct Package {
     name: String,
     /// Compiles for the host: the default members, and what stands in [`HOST_FOLDERS`], but for [`GUESTS`].
     host: bool,
-    /// Compiles for a domain: all that does not stand in [`HOST_FOLDERS`], and [`GUESTS`].
+    /// Compiles for a domain: all that does not stand in [`HOST_FOLDERS`] or [`FIRMWARE_FOLDER`], and
+    /// [`GUESTS`].
     domain: bool,
+    /// Compiles for the firmware: all that stands in [`FIRMWARE_FOLDER`].
+    program: bool,
 }
 
 fn packages() -> Result<Vec<Package>> {
@@ -105,10 +114,12 @@ fn parse_packages(metadata: &Value) -> Option<Vec<Package>> {
     for package in metadata["packages"].as_array()? {
         let folder = package["manifest_path"].as_str()?.strip_prefix(root)?.trim_start_matches('/');
         let tool = HOST_FOLDERS.iter().any(|top| folder.starts_with(top)) && !folder.starts_with(GUESTS);
+        let program = folder.starts_with(FIRMWARE_FOLDER);
         packages.push(Package {
             name: package["name"].as_str()?.to_owned(),
             host: default_members.contains(&package["id"]) || tool,
-            domain: !tool,
+            domain: !tool && !program,
+            program,
         });
     }
     Some(packages)
@@ -125,21 +136,23 @@ mod tests {
             "workspace_root": "/r",
             "workspace_default_members": ["proto-io", "xtask"],
             "packages": [package("proto-io", "proto/io"), package("dom0", "dom0"), package("xtask", "xtask"),
-                package("tests-qemu", "tests/qemu"), package("tests-guest", "tests/guest"), package("linker", "linker")],
+                package("tests-qemu", "tests/qemu"), package("tests-guest", "tests/guest"), package("linker", "linker"),
+                package("boot-selector", "boot/selector")],
         });
         let kinds: Vec<_> = parse_packages(&metadata)
             .unwrap()
             .into_iter()
-            .map(|package| (package.name, package.host, package.domain))
+            .map(|package| (package.name, (package.host, package.domain, package.program)))
             .collect();
         let expected = [
-            ("proto-io", true, true),
-            ("dom0", false, true),
-            ("xtask", true, false),
-            ("tests-qemu", true, false),
-            ("tests-guest", false, true),
-            ("linker", true, false),
+            ("proto-io", (true, true, false)),
+            ("dom0", (false, true, false)),
+            ("xtask", (true, false, false)),
+            ("tests-qemu", (true, false, false)),
+            ("tests-guest", (false, true, false)),
+            ("linker", (true, false, false)),
+            ("boot-selector", (false, false, true)),
         ];
-        assert_eq!(kinds, expected.map(|(name, host, domain)| (name.to_owned(), host, domain)));
+        assert_eq!(kinds, expected.map(|(name, kinds)| (name.to_owned(), kinds)));
     }
 }

@@ -6,10 +6,10 @@
 //!
 //! Source: Intel ICH9 datasheet (316972-004), §5.15.2, §13.9 (TCO registers), §10.1.75 (GCS).
 
-#[cfg(all(target_arch = "x86_64", target_os = "none"))]
+#[cfg(all(target_arch = "x86_64", any(target_os = "none", target_os = "uefi")))]
 mod ports;
 
-#[cfg(all(target_arch = "x86_64", target_os = "none"))]
+#[cfg(all(target_arch = "x86_64", any(target_os = "none", target_os = "uefi")))]
 pub use ports::{Place, Ports};
 
 use core::{fmt, time::Duration};
