@@ -7,11 +7,12 @@ use core::{
 };
 
 use board_support_hyp::{Xen, version};
-use board_support_rt::{self as rt, Boot, Spawner, heap, pool, timer::now};
+use board_support_rt::{self as rt, Boot, Spawner, heap, memory::read_firmware, pool, timer::now};
 use dom0_supervisor::Supervisor;
 use dom0_toolstack::{
     acpi::AcpiError,
     build::Platform,
+    handoff,
     interface::{self, InterfaceError},
     line,
     pci::Held,
@@ -21,8 +22,9 @@ use dom0_toolstack::{
     transport::HeldTransport,
 };
 use proto_errors::{Code, Coded, boot as code, net};
+use proto_handoff::Handoff;
 use proto_manifest::table::{Applications, Bus, Table};
-use proto_xen::PAGE_SIZE;
+use proto_xen::{Gaddr, PAGE_SIZE};
 
 use crate::{
     console::Consoles,
@@ -80,7 +82,9 @@ pub(crate) async fn main(boot: Boot, spawner: Spawner) {
 fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> {
     interface::check(&XEN, xen).map_err(BootError::Interface)?;
     let machine = Machine::find(boot.rsdp()).map(|machine| &*Box::leak(Box::new(machine)));
-    let watchdogs = Watchdogs::arm(machine.as_ref().ok().copied());
+    let told = told(boot);
+    let fired = told.is_some_and(|record| record.watchdog_fired);
+    let watchdogs = Watchdogs::arm(machine.as_ref().ok().copied(), fired);
     wallclock::set(boot);
     let ramdisk = Ramdisk::open(boot.module(0)).map_err(BootError::Ramdisk)?;
     let provisioning: &'static [u8] = Box::leak(ramdisk.provisioning().into_boxed_slice());
@@ -127,6 +131,22 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
         spawner.spawn(drill::run(ground, order));
     }
     Ok(())
+}
+
+/// What the selector has left. Without one, as when QEMU loads Xen, there is nothing to say.
+fn told(boot: &Boot) -> Option<Handoff> {
+    let told = handoff::told(boot.handoff(), boot.rsdp(), |at, into| read_firmware(Gaddr(at), into));
+    match told {
+        Ok(Some(record)) if handoff::is_suspicious(&record) => {
+            log::warn!(target: "dom0", "boot: {record} [{}]", code::DISK_DAMAGED);
+        }
+        Ok(Some(record)) => log::info!(target: "dom0", "boot: {record}"),
+        Ok(None) => {}
+        Err(error) => {
+            log::warn!(target: "dom0", "boot: the selector's record is of no use: {error} [{}]", code::BAD_HANDOFF)
+        }
+    }
+    told.ok().flatten()
 }
 
 /// Sets the ceiling of the heap, and says so if the images that the table allows do not fit.

@@ -25,11 +25,12 @@ pub(crate) struct Watchdogs {
 }
 
 impl Watchdogs {
-    /// Says what the hardware's watchdog knows of the last boot, and arms all that there are.
-    pub(crate) fn arm(machine: Option<&'static Machine>) -> Self {
+    /// Says what the hardware's watchdog knows of the last boot, and arms all that there are. `fired` is what
+    /// the selector has read of it, which is cleared by that.
+    pub(crate) fn arm(machine: Option<&'static Machine>, fired: bool) -> Self {
         let mut has_reset = false;
         let hardware = machine.and_then(find).and_then(|hardware| {
-            has_reset = hardware.read_evidence();
+            has_reset = fired || hardware.read_evidence();
             if has_reset {
                 log::error!(target: "dom0", "boot reason: the watchdog has reset the machine; dom0 did not feed it [{}]", proto_errors::svc::WATCHDOG_RESET);
             }

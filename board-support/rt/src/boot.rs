@@ -14,6 +14,7 @@ pub struct Boot {
     pub(crate) rsdp: u64,
     pub(crate) rtc: Option<u64>,
     pub(crate) began: Instant,
+    pub(crate) handoff: Option<&'static [u8]>,
 }
 
 impl Boot {
@@ -57,6 +58,12 @@ impl Boot {
     #[must_use]
     pub fn rtc(&self) -> Option<u64> {
         self.rtc
+    }
+
+    /// The selector's record, where it comes by the device tree.
+    #[must_use]
+    pub fn handoff(&self) -> Option<&'static [u8]> {
+        self.handoff
     }
 
     /// Address of the ACPI RSDP (x86) or of the device tree (arm), or 0.

@@ -1,9 +1,10 @@
-//! The one thing of ACPI that dom0 needs: where configuration space is mapped.
+//! What dom0 needs of ACPI: where configuration space is mapped, and what the selector has left.
 //!
-//! Xen rebuilds the root tables for a PVH dom0 and keeps MCFG.
+//! Xen rebuilds the root tables for a PVH dom0 and keeps MCFG, and every table whose name begins with OEM.
 //!
 //! Source: ACPI 6.5, sections 5.2.5 (RSDP) and 5.2.8 (XSDT); PCI Firmware 3.3, section 4.1.2 (MCFG).
 
+use alloc::{vec, vec::Vec};
 use core::fmt;
 
 /// Configuration space of one segment, mapped: 4 KiB for each function.
@@ -72,27 +73,55 @@ const MAX_TABLE: u64 = 4096;
 /// # Errors
 /// As [`AcpiError`] tells.
 pub fn find_ecam(rsdp: u64, mut read: impl FnMut(u64, &mut [u8]) -> bool) -> Result<Ecam, AcpiError> {
-    let mut bytes = |at: u64, into: &mut [u8]| {
-        if read(at, into) { Ok(()) } else { Err(AcpiError::Unreadable { at }) }
+    let mut bytes = reader(&mut read);
+    let (table, length) = find_table(rsdp, b"MCFG", &mut bytes)?.ok_or(AcpiError::NoMcfg)?;
+    read_mcfg(table, length, &mut bytes)
+}
+
+/// The selector's table, whole; `None` if there is none.
+///
+/// # Errors
+/// As [`AcpiError`] tells.
+pub fn find_handoff(
+    rsdp: u64,
+    mut read: impl FnMut(u64, &mut [u8]) -> bool,
+) -> Result<Option<Vec<u8>>, AcpiError> {
+    let mut bytes = reader(&mut read);
+    let Some((table, length)) = find_table(rsdp, &proto_handoff::acpi::SIGNATURE, &mut bytes)? else {
+        return Ok(None);
     };
+    // No longer than [`MAX_TABLE`].
+    let mut whole = vec![0; usize::try_from(length).unwrap_or(0)];
+    bytes(table, &mut whole)?;
+    Ok(Some(whole))
+}
+
+fn reader(
+    read: &mut dyn FnMut(u64, &mut [u8]) -> bool,
+) -> impl FnMut(u64, &mut [u8]) -> Result<(), AcpiError> {
+    move |at, into| if read(at, into) { Ok(()) } else { Err(AcpiError::Unreadable { at }) }
+}
+
+/// Address and length of the first table with this signature.
+fn find_table(rsdp: u64, signature: &[u8; 4], bytes: Reader<'_>) -> Result<Option<(u64, u64)>, AcpiError> {
     let mut root = [0; HEADER as usize];
     bytes(rsdp, &mut root)?;
     if !root.starts_with(b"RSD PTR ") {
         return Err(AcpiError::Signature { at: rsdp });
     }
     let xsdt = u64_at(&root, 24);
-    let length = table_length(xsdt, b"XSDT", &mut bytes)?;
+    let length = table_length(xsdt, b"XSDT", bytes)?;
     for place in (xsdt + HEADER..xsdt + length).step_by(8) {
         let mut pointer = [0; 8];
         bytes(place, &mut pointer)?;
         let table = u64::from_le_bytes(pointer);
-        match table_length(table, b"MCFG", &mut bytes) {
-            Ok(length) => return read_mcfg(table, length, &mut bytes),
+        match table_length(table, signature, bytes) {
+            Ok(length) => return Ok(Some((table, length))),
             Err(AcpiError::Signature { .. }) => {}
             Err(error) => return Err(error),
         }
     }
-    Err(AcpiError::NoMcfg)
+    Ok(None)
 }
 
 type Reader<'a> = &'a mut dyn FnMut(u64, &mut [u8]) -> Result<(), AcpiError>;
@@ -165,6 +194,23 @@ mod tests {
     fn configuration_space_is_found() {
         let found = Ecam { base: 0xb000_0000, first_bus: 0, last_bus: 0xff };
         assert_eq!(find(&firmware()), Ok(found));
+    }
+
+    #[test]
+    fn the_selector_s_table_is_found_whole() {
+        let read = |memory: &[u8]| {
+            find_handoff(0, |at, into| {
+                let at = usize::try_from(at).unwrap_or(usize::MAX);
+                let bytes = at.checked_add(into.len()).and_then(|end| memory.get(at..end));
+                bytes.map(|bytes| into.copy_from_slice(bytes)).is_some()
+            })
+        };
+        let mut memory = firmware();
+        assert_eq!(read(&memory), Ok(None));
+        memory[0x200..0x208].copy_from_slice(b"OEM1\x30\0\0\0");
+        assert_eq!(read(&memory).unwrap().unwrap(), memory[0x200..0x230]);
+        memory[0x206] = 0xff;
+        assert_eq!(read(&memory), Err(AcpiError::Length { at: 0x200 }));
     }
 
     #[test]

@@ -44,6 +44,7 @@ pub mod drill;
 mod error;
 #[cfg(test)]
 mod fake;
+pub mod handoff;
 mod hypervisor;
 pub mod image;
 pub mod interface;

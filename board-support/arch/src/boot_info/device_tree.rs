@@ -74,6 +74,7 @@ pub(super) fn parse(memory: &impl Physical, address: u64) -> Result<BootInfo, Bo
     info.command_line = found.arguments;
     info.seed = found.seed;
     info.rtc = found.rtc;
+    info.handoff = found.handoff;
     if let Some((start, end)) = found.ramdisk_start.zip(found.ramdisk_end)
         && start < end
     {
@@ -106,6 +107,7 @@ struct Found {
     upcall: Option<u32>,
     window: Option<Span>,
     rtc: Option<u64>,
+    handoff: Option<&'static [u8]>,
 }
 
 fn walk(structure: &'static [u8], strings: &'static [u8], found: &mut Found) -> Result<(), BootInfoError> {
@@ -177,6 +179,7 @@ impl Found {
             }
             (NodeKind::Chosen, "bootargs") => self.arguments = text(value).unwrap_or(""),
             (NodeKind::Chosen, "rng-seed") => self.seed = Some(value),
+            (NodeKind::Chosen, "sarsen,handoff") => self.handoff = Some(value),
             (NodeKind::Chosen, "linux,initrd-start") => self.ramdisk_start = number(value),
             (NodeKind::Chosen, "linux,initrd-end") => self.ramdisk_end = number(value),
             _ => {}
@@ -315,6 +318,7 @@ mod tests {
         tree.begin("chosen")
             .property("bootargs", b"role=dom0\0")
             .property("rng-seed", b"random bytes")
+            .property("sarsen,handoff", b"slot A")
             .cells("linux,initrd-start", &[0, 0x4000_1000])
             .cells("linux,initrd-end", &[0x4000_1004])
             .end();
@@ -353,6 +357,7 @@ mod tests {
         assert_eq!(info.modules.as_slice(), [b"cpio".as_slice()]);
         assert_eq!(info.seed, Some(&b"random bytes"[..]));
         assert_eq!(info.rtc, Some(0x901_0000));
+        assert_eq!(info.handoff, Some(&b"slot A"[..]));
         assert!(info.memory_map.unwrap().is(Span::of(0x4000_0000, 0x800_0000), Kind::Ram));
         assert_eq!(info.window, Some(Span::of(1 << 32, 0x4000_0000)));
         let controller = info.controller.unwrap();

@@ -38,4 +38,10 @@ area! {
     NO_CLOCK = "E-BOOT-012",
         cause: "The machine has no clock that tells the time of day, or it cannot be read.",
         next: "Certificates cannot be judged until the time is known: use a machine with a clock.";
+    BAD_HANDOFF = "E-BOOT-013",
+        cause: "What the selector left for dom0 is damaged, or of another version.",
+        next: "Take selector and slots from one build; if it goes on, look at the machine's memory.";
+    DISK_DAMAGED = "E-BOOT-014",
+        cause: "A slot was refused, or a copy of the partition table was repaired, when the machine started.",
+        next: "Write the slot that the message names anew, and look at the health of the disk.";
 }
