@@ -27,8 +27,21 @@ pub struct Partition {
     pub kind: Kind,
     /// Its size in MiB.
     pub size_mib: u64,
-    /// Files of a FAT file system in it, by path; `None` leaves the partition without one.
-    pub files: Option<BTreeMap<String, Vec<u8>>>,
+    /// What is in it.
+    pub contents: Contents,
+    /// Its attributes in the partition table.
+    pub attributes: u64,
+}
+
+/// What is in a partition.
+#[derive(Debug)]
+pub enum Contents {
+    /// Nothing.
+    Empty,
+    /// A FAT file system with these files, by path.
+    Files(BTreeMap<String, Vec<u8>>),
+    /// These bytes, from its start on.
+    Bytes(Vec<u8>),
 }
 
 /// What a partition is for, as its type GUID says.
@@ -49,7 +62,7 @@ impl Kind {
         match self {
             Self::Esp => gpt::partition_types::EFI.guid,
             // Ours: random once, fixed for ever.
-            Self::Slot => Uuid::from_u128(0x6a1c_5f0e_93b2_4f57_9d41_2e77_c0a8_51d3),
+            Self::Slot => Uuid::from_bytes_le(proto_gpt::slots::SLOT.to_bytes()),
             Self::Config => Uuid::from_u128(0x0b9e_2d44_71c5_4a86_b3f8_5d16_9ae2_74c7),
             Self::Persist => Uuid::from_u128(0xc4f7_83a9_2e60_4d1b_8a95_f13b_60d7_2e8c),
         }
@@ -81,11 +94,19 @@ pub fn write(file: &Path, partitions: &[Partition]) -> Result<()> {
     let mut entries = BTreeMap::new();
     for (number, partition) in (1..).zip(partitions) {
         let bytes = partition.size_mib * MIB;
-        if let Some(files) = &partition.files {
-            let volume = fat(partition, files, &digest)
-                .with_context(|| format!("partition {} of {} MiB", partition.name, partition.size_mib))?;
-            disk.seek(SeekFrom::Start(start))?;
-            write_sparse(&mut disk, &volume)?;
+        let named = || format!("partition {} of {} MiB", partition.name, partition.size_mib);
+        disk.seek(SeekFrom::Start(start))?;
+        match &partition.contents {
+            Contents::Empty => {}
+            Contents::Files(files) => {
+                let volume = fat(partition, files, &digest).with_context(named)?;
+                write_sparse(&mut disk, &volume)?;
+            }
+            Contents::Bytes(held) => {
+                let need = held.len() as u64;
+                ensure!(need <= bytes, "{}: what it holds takes {} MiB", named(), need.div_ceil(MIB));
+                write_sparse(&mut disk, held)?;
+            }
         }
         entries.insert(
             number,
@@ -94,7 +115,7 @@ pub fn write(file: &Path, partitions: &[Partition]) -> Result<()> {
                 part_guid: identifier(&digest, partition.name),
                 first_lba: start / SECTOR,
                 last_lba: (start + bytes) / SECTOR - 1,
-                flags: 0,
+                flags: partition.attributes,
                 name: partition.name.to_owned(),
             },
         );
@@ -113,7 +134,7 @@ fn write_table(disk: File, entries: BTreeMap<u32, Entry>, guid: Uuid) -> Result<
     Ok(())
 }
 
-/// Covers names, sizes and files: two images differ in their identifiers exactly if they differ here.
+/// Covers names, sizes, attributes and contents: two images differ in their identifiers exactly if they differ here.
 fn digest(partitions: &[Partition]) -> [u8; 32] {
     let mut hash = Sha256::new();
     let mut put = |bytes: &[u8]| {
@@ -123,9 +144,14 @@ fn digest(partitions: &[Partition]) -> [u8; 32] {
     for partition in partitions {
         put(partition.name.as_bytes());
         put(&partition.size_mib.to_le_bytes());
-        for (path, contents) in partition.files.iter().flatten() {
-            put(path.as_bytes());
-            put(contents);
+        put(&partition.attributes.to_le_bytes());
+        match &partition.contents {
+            Contents::Empty => {}
+            Contents::Files(files) => files.iter().for_each(|(path, contents)| {
+                put(path.as_bytes());
+                put(contents);
+            }),
+            Contents::Bytes(bytes) => put(bytes),
         }
     }
     hash.finalize().into()
@@ -205,8 +231,20 @@ mod tests {
             ("server".to_owned(), text.as_bytes().to_vec()),
         ]);
         vec![
-            Partition { name: "esp", kind: Kind::Esp, size_mib: 4, files: Some(files) },
-            Partition { name: "slot-a", kind: Kind::Slot, size_mib: 2, files: None },
+            Partition {
+                name: "esp",
+                kind: Kind::Esp,
+                size_mib: 4,
+                contents: Contents::Files(files),
+                attributes: 0,
+            },
+            Partition {
+                name: "slot-a",
+                kind: Kind::Slot,
+                size_mib: 2,
+                contents: Contents::Bytes(vec![5; 5000]),
+                attributes: 7 << 48,
+            },
         ]
     }
 
@@ -246,7 +284,7 @@ mod tests {
     #[test]
     fn files_that_do_not_fit_are_named_with_their_partition() {
         let mut partitions = sample("a");
-        partitions[0].files = Some(BTreeMap::from([("big".to_owned(), vec![1; 5 << 20])]));
+        partitions[0].contents = Contents::Files(BTreeMap::from([("big".to_owned(), vec![1; 5 << 20])]));
         let folder = tempfile::tempdir().unwrap();
         let error = write(&folder.path().join("disk.img"), &partitions).unwrap_err();
         assert_eq!(format!("{error:#}"), "partition esp of 4 MiB: its files take 5 MiB");

@@ -1,4 +1,5 @@
-//! GRUB's two files on the ESP: its core image for EFI, and its configuration.
+//! GRUB as one program: its core image for EFI, with a disk in memory that holds its configuration and all that
+//! it loads.
 
 use std::path::Path;
 
@@ -8,22 +9,34 @@ use crate::tool::tool;
 use crate::ui::Step;
 use crate::{paths, setup};
 
-/// What the configuration needs: file systems, the loader, and the words it is written in.
-const MODULES: [&str; 10] =
-    ["part_gpt", "fat", "normal", "configfile", "multiboot2", "boot", "echo", "test", "sleep", "minicmd"];
+/// Where GRUB finds its configuration on its disk.
+pub const CONFIGURATION: &str = "boot/grub.cfg";
+/// What GRUB does first, in the few words that it knows by itself: the configuration has to be named, for the
+/// one that it looks for beside itself is on no disk.
+const FIRST: &str = "normal (memdisk)/boot/grub.cfg\n";
 
-/// Makes the core image of the modules in a folder. It looks for `EFI/BOOT/grub.cfg` on the partition that it was loaded from.
+/// What the configuration needs: the disk in memory, the loader, and the words it is written in.
+const MODULES: [&str; 10] =
+    ["memdisk", "newc", "normal", "configfile", "multiboot2", "boot", "echo", "test", "sleep", "minicmd"];
+
+/// Makes the program of the modules in a folder, with this disk, a cpio archive.
 ///
 /// # Errors
 /// When grub-mkimage cannot be had or fails.
-pub fn core_image(modules: &Path, step: &Step) -> Result<Vec<u8>> {
+pub fn program(modules: &Path, disk: &[u8], step: &Step) -> Result<Vec<u8>> {
     setup::host_tools(&[setup::Host::Grub])?;
     let folder = tempfile::tempdir()?;
-    let file = folder.path().join("BOOTX64.EFI");
+    let [memory, first, file] = ["disk.cpio", "first.cfg", "grub.efi"].map(|name| folder.path().join(name));
+    paths::write(&memory, disk)?;
+    paths::write(&first, FIRST)?;
     tool("grub-mkimage")
         .arg("-d")
         .arg(modules)
-        .args(["-O", "x86_64-efi", "-p", "/EFI/BOOT", "-o"])
+        .args(["-O", "x86_64-efi", "-p", "(memdisk)/boot", "-c"])
+        .arg(&first)
+        .arg("-m")
+        .arg(&memory)
+        .arg("-o")
         .arg(&file)
         .args(MODULES)
         .run(step)?;

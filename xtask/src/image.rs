@@ -2,9 +2,8 @@
 //!
 //! | partition | what is in it |
 //! |---|---|
-//! | esp, x86_64 | `EFI/BOOT/BOOTX64.EFI` (GRUB), `EFI/BOOT/grub.cfg`, `sarsen/{xen.elf,dom0,archive.cpio}` |
-//! | esp, aarch64 | `boot.scr` (U-Boot's script), `sarsen/{xen,dom0,archive.cpio}` |
-//! | slot-a, slot-b | nothing yet: the system boots from the ESP |
+//! | esp | the selector, where firmware looks for it |
+//! | slot-a, slot-b | the system, signed; the same in both, and A is started |
 //! | config | the provisioning files, which for now also travel in the archive |
 //! | persist | nothing yet |
 
@@ -12,11 +11,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use proto_gpt::slots::State;
 
 use crate::build::Built;
-use crate::disk::{self, Kind, Partition};
-use crate::setup::{Firmware, Stock};
-use crate::{build, grub, paths, setup, uboot, ui};
+use crate::disk::{self, Contents, Kind, Partition};
+use crate::setup::Stock;
+use crate::slot::Key;
+use crate::{build, selector, setup, slot, ui};
 
 /// Options of `image`.
 #[derive(Debug, Clone, clap::Args)]
@@ -27,6 +28,9 @@ pub struct Options {
     /// Where to write the image [default: target/sarsen/ARCH/disk.img]
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// The private key that signs the slots (Ed25519, PEM) [default: the test key, which everybody has]
+    #[arg(long, value_name = "FILE")]
+    pub slot_key: Option<PathBuf>,
 }
 
 const ESP_MIB: u64 = 48;
@@ -42,7 +46,11 @@ pub fn image(options: &Options) -> Result<()> {
     let stock = setup::stock(options.build.arch)?;
     let built = build::build(&options.build)?;
     let output = options.output.clone().unwrap_or_else(|| default_output(&built));
-    make(&built, &stock, options.build.config.as_deref(), &output)?;
+    let key = match &options.slot_key {
+        Some(file) => Key::read(file)?,
+        None => Key::test()?,
+    };
+    make_signed(&built, &stock, options.build.config.as_deref(), &output, &key)?;
     println!("{}", output.display());
     Ok(())
 }
@@ -52,38 +60,29 @@ pub fn default_output(built: &Built) -> PathBuf {
     built.folder.join("disk.img")
 }
 
-/// Makes the image of a build.
+/// Makes the image of a build, signed with the test key.
 ///
 /// # Errors
 /// As [`image`].
 pub fn make(built: &Built, stock: &Stock, config: Option<&Path>, output: &Path) -> Result<()> {
+    make_signed(built, stock, config, output, &Key::test()?)
+}
+
+fn make_signed(built: &Built, stock: &Stock, config: Option<&Path>, output: &Path, key: &Key) -> Result<()> {
+    let selector = selector::build(built.arch, key)?;
     let step = ui::step("write the disk image");
-    let mut esp = match &stock.firmware {
-        Firmware::Uefi { grub_modules, .. } => {
-            let grub_config = grub::configuration(&built.xen_command_line())?;
-            BTreeMap::from([
-                ("EFI/BOOT/BOOTX64.EFI".to_owned(), grub::core_image(grub_modules, &step)?),
-                ("EFI/BOOT/grub.cfg".to_owned(), grub_config.into_bytes()),
-                ("sarsen/xen.elf".to_owned(), paths::read(&stock.xen)?),
-            ])
-        }
-        Firmware::UBoot { .. } => BTreeMap::from([
-            ("boot.scr".to_owned(), uboot::script(&built.xen_command_line(), &built.transports)?),
-            ("sarsen/xen".to_owned(), paths::read(&stock.xen)?),
-        ]),
-    };
-    esp.insert("sarsen/dom0".to_owned(), paths::read(&built.dom0)?);
-    esp.insert("sarsen/archive.cpio".to_owned(), paths::read(&built.archive)?);
-    for (path, contents) in &esp {
-        step.say(format!("{path}: {} KiB", contents.len().div_ceil(1024)));
-    }
-    let partition = |name, kind, size_mib, files| Partition { name, kind, size_mib, files };
+    let slot = slot::make(built, stock, key, &step)?;
+    step.say(format!("a slot: {} KiB", slot.len().div_ceil(1024)));
+    let esp = BTreeMap::from([(selector::path(built.arch).to_owned(), selector)]);
+    let state = |state: State| state.put(0);
+    let partition =
+        |name, kind, size_mib, contents, attributes| Partition { name, kind, size_mib, contents, attributes };
     let partitions = [
-        partition("esp", Kind::Esp, ESP_MIB, Some(esp)),
-        partition("slot-a", Kind::Slot, SLOT_MIB, None),
-        partition("slot-b", Kind::Slot, SLOT_MIB, None),
-        partition("config", Kind::Config, CONFIG_MIB, Some(build::config_files(config)?)),
-        partition("persist", Kind::Persist, PERSIST_MIB, None),
+        partition("esp", Kind::Esp, ESP_MIB, Contents::Files(esp), 0),
+        partition("slot-a", Kind::Slot, SLOT_MIB, Contents::Bytes(slot.clone()), state(State::ACTIVE)),
+        partition("slot-b", Kind::Slot, SLOT_MIB, Contents::Bytes(slot), state(State::SPARE)),
+        partition("config", Kind::Config, CONFIG_MIB, Contents::Files(build::config_files(config)?), 0),
+        partition("persist", Kind::Persist, PERSIST_MIB, Contents::Empty, 0),
     ];
     disk::write(output, &partitions)?;
     step.done(output.display().to_string());

@@ -14,15 +14,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use proto_errors::host as code;
+use proto_handoff::tree::{self, Module, Start};
 use serde_json::{Value, json};
 
 use crate::build::{Arch, Built};
 use crate::coded::OrCode;
 use crate::console::{Line, Speakers};
-use crate::device_tree::{self, Handover, Module};
 use crate::qmp::Qmp;
 use crate::setup::{Firmware, Stock};
-use crate::{paths, ui};
+use crate::{paths, slot, ui};
 
 /// Name of the network's host side for [`Machine::set_link`].
 pub const NETWORK: &str = "n0";
@@ -537,14 +537,16 @@ fn device_tree(options: &Options, folder: &std::path::Path, work: &std::path::Pa
         );
     }
     let [dom0, archive] = modules(folder).map(|placed| Module { at: placed.at, length: placed.length });
-    let handover = Handover {
+    let give_away = slot::give_away(&options.transports);
+    let start = Start {
         xen: command_line,
         dom0: dom0_command_line,
         kernel: dom0,
         ramdisk: archive,
-        transports: &options.transports,
+        give_away: &give_away.iter().map(String::as_str).collect::<Vec<_>>(),
+        handoff: None,
     };
-    device_tree::extend(&paths::read(&file)?, &handover)
+    Ok(tree::extend(&paths::read(&file)?, &start)?)
 }
 
 /// QEMU's option parser takes a doubled comma for one.

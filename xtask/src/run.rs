@@ -1,7 +1,7 @@
 //! `run`: the system in QEMU, with its console here.
 //!
-//! `--direct` lets QEMU load Xen; without it the disk image boots through firmware and GRUB, as on a real
-//! machine. Lines are `[seconds since power-on] speaker | text`. What is typed goes to the serial console;
+//! `--direct` lets QEMU load Xen; without it the disk image boots through firmware and selector, as on a
+//! real machine. Lines are `[seconds since power-on] speaker | text`. What is typed goes to the serial console;
 //! Ctrl-C ends the machine.
 
 use std::io::{BufRead, Write};

@@ -302,7 +302,7 @@ pub struct Stock {
 /// What a machine runs first, and what that needs.
 #[derive(Debug, Clone)]
 pub enum Firmware {
-    /// UEFI, and GRUB from the disk.
+    /// UEFI, and GRUB from a slot.
     Uefi {
         /// OVMF's code, read-only flash.
         code: PathBuf,
@@ -311,7 +311,7 @@ pub enum Firmware {
         /// Folder with GRUB's EFI modules.
         grub_modules: PathBuf,
     },
-    /// U-Boot, which runs a script from the disk.
+    /// U-Boot, with its UEFI.
     UBoot {
         /// What QEMU puts into flash.
         image: PathBuf,

@@ -14,7 +14,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story { name: "boot-direct-aarch64", about: "QEMU loads Xen, and all services are ready", tell: direct },
     Story {
         name: "boot-uboot-aarch64",
-        about: "the disk image boots through U-Boot and Xen, and all services are ready",
+        about: "the disk image boots through U-Boot, selector and Xen, dom0 knows its slot, and all services are ready",
         tell: uboot,
     },
     Story {
@@ -44,8 +44,9 @@ fn direct(stage: &Stage<'_>) -> Result<()> {
 fn uboot(stage: &Stage<'_>) -> Result<()> {
     let site = stage.site()?;
     let mut machine = stage.start(&stage.disk(Some(&site))?)?;
-    machine.wait_for_from("firmware", "U-Boot: loading Xen", BOOT)?;
+    machine.wait_for_from("firmware", "selector: slot A (priority 2, tries 0, proven)", BOOT)?;
     machine.wait_for_from("dom0", "sarsen dom0", BOOT)?;
+    machine.wait_for_from("dom0", "boot: slot A, version", BOOT)?;
     ready(&mut machine)?;
     stage.end(machine)
 }

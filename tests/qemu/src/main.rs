@@ -20,6 +20,7 @@ mod guest;
 mod kills;
 mod reboot;
 mod restart;
+mod selector;
 mod stage;
 mod template;
 
@@ -49,6 +50,7 @@ impl Story {
 /// All stories, the quick ones first.
 const STORIES: &[&[Story]] = &[
     boot::STORIES,
+    selector::STORIES,
     create_destroy::STORIES,
     guest::STORIES,
     attacker::STORIES,

@@ -1,0 +1,183 @@
+//! The selector: which slot is started when the disk is not as it should be.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use gpt::partition::Partition;
+use proto_gpt::slots::{Slot, State};
+use xtask::qemu::{Boot, Machine, Options};
+
+use crate::Story;
+use crate::stage::Stage;
+
+pub(crate) const STORIES: &[Story] = &[
+    Story {
+        name: "slot-damaged",
+        about: "one bit of slot A is another one: it is not started, slot B is, and both console and dom0 say why",
+        tell: damaged,
+    },
+    Story {
+        name: "slot-none",
+        about: "neither slot is what was signed: nothing is started, and the console says what was tried",
+        tell: none,
+    },
+    Story {
+        name: "slot-trial",
+        about: "a new version is started once; what it does not commit is not started again",
+        tell: trial,
+    },
+    Story {
+        name: "slot-damaged-aarch64",
+        about: "the same as slot-damaged, through U-Boot; and a damaged copy of the partition table is repaired",
+        tell: damaged_aarch64,
+    },
+];
+
+const PATIENCE: Duration = Duration::from_secs(90);
+const BLOCK: u64 = 512;
+/// Where a bit is changed in a slot: far behind the header, in its contents.
+const FAR: u64 = 1 << 20;
+
+fn damaged(stage: &Stage<'_>) -> Result<()> {
+    let options = stage.disk(None)?;
+    flip(&image(&options)?, Slot::A, FAR)?;
+    let mut machine = stage.start(&options)?;
+    other_slot(&mut machine)?;
+    machine.wait_for_from("dom0", "sarsen dom0", PATIENCE)?;
+    machine.wait_for_from("dom0", "boot: slot B, version", PATIENCE)?;
+    machine.quit();
+    Ok(())
+}
+
+/// Slot A is refused, and slot B started.
+fn other_slot(machine: &mut Machine) -> Result<()> {
+    machine.wait_for_from(
+        "firmware",
+        "selector: slot A is refused: the SHA-256 of its contents is not what was signed",
+        PATIENCE,
+    )?;
+    machine.wait_for_from("firmware", "selector: slot B (priority 1, tries 0, proven)", PATIENCE)?;
+    Ok(())
+}
+
+fn none(stage: &Stage<'_>) -> Result<()> {
+    let options = stage.disk(None)?;
+    let image = image(&options)?;
+    flip(&image, Slot::A, FAR)?;
+    // In the SHA-256 of the header, which is signed.
+    flip(&image, Slot::B, 70)?;
+    let mut machine = stage.start(&options)?;
+    for line in [
+        "selector: slot A is refused: the SHA-256 of its contents is not what was signed",
+        "selector: slot B is refused: its signature is by no key that is trusted",
+        "selector: slot A (priority 2, tries 0, proven): the SHA-256 of its contents is not what was signed",
+        "selector: slot B (priority 1, tries 0, proven): its signature is by no key that is trusted",
+        "selector: nothing was started; reset in 60 s",
+    ] {
+        machine.wait_for_from("firmware", line, PATIENCE)?;
+    }
+    machine.quit();
+    Ok(())
+}
+
+fn trial(stage: &Stage<'_>) -> Result<()> {
+    let options = stage.disk(None)?;
+    let image = image(&options)?;
+    set_state(&image, Slot::B, State::UPDATING)?;
+    for (line, told) in [
+        ("selector: slot B (priority 3, tries 1, not proven): it is tried", "boot: slot B, version"),
+        (
+            "selector: slot A (priority 2, tries 0, proven): the other one was tried in vain",
+            "boot: slot A, version",
+        ),
+    ] {
+        let mut machine = stage.start(&options)?;
+        machine.wait_for_from("firmware", line, PATIENCE)?;
+        machine.wait_for_from("dom0", told, PATIENCE)?;
+        machine.quit();
+    }
+    let state = state(&image, Slot::B)?;
+    let tried = State { tries: 0, ..State::UPDATING };
+    if state != tried {
+        bail!("slot B is left with {state}, not with {tried}");
+    }
+    Ok(())
+}
+
+fn damaged_aarch64(stage: &Stage<'_>) -> Result<()> {
+    let options = stage.disk(None)?;
+    let image = image(&options)?;
+    flip(&image, Slot::A, FAR)?;
+    // In the entries of the first copy. OVMF would have repaired it before the selector sees it.
+    flip_at(&image, 2 * BLOCK + 60)?;
+    let mut machine = stage.start(&options)?;
+    machine.wait_for_from(
+        "firmware",
+        "selector: the first copy of the partition table: its entries are damaged",
+        PATIENCE,
+    )?;
+    other_slot(&mut machine)?;
+    let told = machine.wait_for_from("dom0", "boot: slot B, version", PATIENCE)?;
+    if !told.text.contains("the first copy was repaired") {
+        bail!("dom0 was not told of the repair: {}", told.text);
+    }
+    machine.quit();
+    // The partition table's copies are equal again.
+    let disk = gpt::GptConfig::new().open(&image).context("the repaired partition table")?;
+    let (first, second) = (disk.primary_header()?.crc32_parts, disk.backup_header()?.crc32_parts);
+    if first != second {
+        bail!("the copies of the partition table differ");
+    }
+    Ok(())
+}
+
+fn image(options: &Options) -> Result<PathBuf> {
+    match &options.boot {
+        Boot::Disk { image, .. } => Ok(image.clone()),
+        Boot::Direct { .. } => bail!("the machine has no disk"),
+    }
+}
+
+fn partitions(image: &Path) -> Result<BTreeMap<u32, Partition>> {
+    let disk = gpt::GptConfig::new().open(image).with_context(|| format!("the disk {}", image.display()))?;
+    Ok(disk.partitions().clone())
+}
+
+fn number(partitions: &BTreeMap<u32, Partition>, slot: Slot) -> Result<u32> {
+    let found = partitions.iter().find(|(_, partition)| partition.name == slot.name());
+    Ok(*found.with_context(|| format!("the disk has no {slot}"))?.0)
+}
+
+/// Changes one bit of a slot.
+fn flip(image: &Path, slot: Slot, offset: u64) -> Result<()> {
+    let partitions = partitions(image)?;
+    let start = partitions[&number(&partitions, slot)?].first_lba * BLOCK;
+    flip_at(image, start + offset)
+}
+
+fn flip_at(image: &Path, at: u64) -> Result<()> {
+    let file = File::options().read(true).write(true).open(image)?;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at)?;
+    file.write_all_at(&[byte[0] ^ 0x10], at)?;
+    Ok(())
+}
+
+fn state(image: &Path, slot: Slot) -> Result<State> {
+    let partitions = partitions(image)?;
+    Ok(State::of(partitions[&number(&partitions, slot)?].flags))
+}
+
+fn set_state(image: &Path, slot: Slot, state: State) -> Result<()> {
+    let mut partitions = partitions(image)?;
+    let number = number(&partitions, slot)?;
+    partitions.entry(number).and_modify(|partition| partition.flags = state.put(partition.flags));
+    let mut disk = gpt::GptConfig::new().writable(true).open(image)?;
+    disk.update_partitions(partitions)?;
+    disk.write()?;
+    Ok(())
+}

@@ -1,0 +1,158 @@
+//! A slot: what starts the system, signed; see `proto/update`.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow};
+use ed25519_dalek::pkcs8::DecodePrivateKey;
+use ed25519_dalek::{Signer, SigningKey};
+use proto_handoff::record::Version;
+use proto_manifest::archive::Writer;
+use proto_manifest::table::VirtioMmio;
+use proto_update::manifest::{Draft, Kind, Machine};
+
+use crate::build::Built;
+use crate::setup::{Firmware, Stock};
+use crate::ui::Step;
+use crate::{grub, paths};
+
+/// The version that a slot names: that of the workspace.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What signs slots.
+pub struct Key {
+    signing: SigningKey,
+    is_test: bool,
+}
+
+impl Key {
+    /// The test key, which stands in the repository.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn test() -> Result<Self> {
+        let key = Self::read(&paths::repository().join("boot/trust/slot-test.key.pem"))?;
+        Ok(Self { is_test: true, ..key })
+    }
+
+    /// A key of one's own: Ed25519, PKCS#8, PEM.
+    ///
+    /// # Errors
+    /// When the file is not there, or holds no such key.
+    pub fn read(file: &Path) -> Result<Self> {
+        let text = paths::read_text(file)?;
+        let signing = SigningKey::from_pkcs8_pem(&text)
+            .map_err(|error| anyhow!("{} is no private Ed25519 key: {error}", file.display()))?;
+        Ok(Self { signing, is_test: false })
+    }
+
+    /// The public half in hexadecimal; nothing for the test key, which the selector has by itself.
+    pub(crate) fn public_if_real(&self) -> Option<String> {
+        (!self.is_test).then(|| hex::encode(self.signing.verifying_key().as_bytes()))
+    }
+
+    fn sign(&self, bytes: &[u8]) -> [u8; 64] {
+        self.signing.sign(bytes).to_bytes()
+    }
+}
+
+/// Makes a slot of a build.
+///
+/// # Errors
+/// When something of it cannot be read, or GRUB cannot be made.
+pub fn make(built: &Built, stock: &Stock, key: &Key, step: &Step) -> Result<Vec<u8>> {
+    let xen = paths::read(&stock.xen)?;
+    let dom0 = paths::read(&built.dom0)?;
+    let archive = paths::read(&built.archive)?;
+    let line = built.xen_command_line();
+    match &stock.firmware {
+        Firmware::Uefi { grub_modules, .. } => {
+            let config = grub::configuration(&line)?;
+            let files = [
+                (grub::CONFIGURATION, config.as_bytes()),
+                ("xen", &xen),
+                ("dom0", &dom0),
+                ("archive", &archive),
+            ];
+            let program = grub::program(grub_modules, &memory_disk(&files)?, step)?;
+            signed(Machine::X86_64, &[(Kind::Program, &program)], key)
+        }
+        Firmware::UBoot { .. } => {
+            let give_away = give_away(&built.transports).join("\n");
+            let mut parts: Vec<(Kind, &[u8])> = vec![
+                (Kind::Xen, &xen),
+                (Kind::Dom0, &dom0),
+                (Kind::Archive, &archive),
+                (Kind::XenLine, line.as_bytes()),
+            ];
+            if !give_away.is_empty() {
+                parts.push((Kind::GiveAway, give_away.as_bytes()));
+            }
+            signed(Machine::Aarch64, &parts, key)
+        }
+    }
+}
+
+fn signed(machine: Machine, parts: &[(Kind, &[u8])], key: &Key) -> Result<Vec<u8>> {
+    let version = Version::new(VERSION).context("the version is no name for a slot")?;
+    let draft = Draft::new(machine, version, parts).context("a part of the slot is empty")?;
+    Ok(draft.sign(|bytes| key.sign(bytes)))
+}
+
+/// What GRUB has as its disk: a cpio archive, which it reads as it reads a file system.
+fn memory_disk(files: &[(&str, &[u8])]) -> Result<Vec<u8>> {
+    let mut writer = Writer::new();
+    for (name, data) in files {
+        writer.add(name, data).map_err(|error| anyhow!("{name} in GRUB's disk: {error}"))?;
+    }
+    Ok(writer.finish())
+}
+
+/// Paths in the device tree of what goes to driver domains: eight transports share a page of registers, which
+/// goes to one domain as a whole.
+pub(crate) fn give_away(transports: &[u8]) -> Vec<String> {
+    let page = |transport: &u8| transport - transport % VirtioMmio::A_PAGE;
+    let whole = transports.iter().map(page).flat_map(|first| first..first + VirtioMmio::A_PAGE);
+    whole
+        .map(|transport| format!("/virtio_mmio@{:x}", VirtioMmio { transport, pool_pages: 1 }.address()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use ed25519_dalek::VerifyingKey;
+    use proto_update::manifest::{ALIGN, Header};
+
+    use super::*;
+
+    /// The selector has the public half of the test key in a file of its own.
+    #[test]
+    fn what_the_test_key_signs_is_what_the_selector_trusts() {
+        let text = paths::read_text(&paths::repository().join("boot/trust/slot-test.pub")).unwrap();
+        let public: [u8; 32] = hex::decode(text.trim()).unwrap().try_into().unwrap();
+        let public = VerifyingKey::from_bytes(&public).unwrap();
+        let key = Key::test().unwrap();
+        assert_eq!(key.public_if_real(), None);
+        let slot = signed(Machine::X86_64, &[(Kind::Program, b"MZ")], &key).unwrap();
+        let trusted =
+            Header::parse(&slot, slot.len() as u64).unwrap().verify(&[public], Machine::X86_64).unwrap();
+        assert_eq!(trusted.version().as_str(), VERSION);
+        assert_eq!(trusted.contents(&slot[ALIGN..]).unwrap().part(Kind::Program), Some(b"MZ".as_slice()));
+    }
+
+    #[test]
+    fn the_whole_page_of_a_transport_is_given_away() {
+        let paths = give_away(&[25]);
+        assert_eq!(paths.len(), 8);
+        assert_eq!((paths[0].as_str(), paths[7].as_str()), ("/virtio_mmio@a003000", "/virtio_mmio@a003e00"));
+        assert!(give_away(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_key_that_is_none_is_refused_by_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key.pem");
+        std::fs::write(&file, "no key").unwrap();
+        let error = Key::read(&file).map(|_| ()).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{} is no private Ed25519 key", file.display())), "{error}");
+    }
+}
