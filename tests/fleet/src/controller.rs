@@ -41,11 +41,15 @@ impl Hearing {
         let taken = match message {
             ToControl::Log { sequence, domain, record } => {
                 self.log(controller, *sequence, domain, &record.text);
-                FromControl::Taken { app: None, before: sequence + 1 }
+                FromControl::Taken { app: None, before: sequence + 1, note: heapless::Vec::new() }
             }
             ToControl::ConsoleOutput { app, offset, bytes } => {
                 self.console(controller, *offset, bytes);
-                FromControl::Taken { app: Some(*app), before: offset + bytes.len() as u64 }
+                FromControl::Taken {
+                    app: Some(*app),
+                    before: offset + bytes.len() as u64,
+                    note: heapless::Vec::new(),
+                }
             }
             ToControl::Lost { lines, console_bytes } => {
                 assert_eq!(*lines, 0, "a console that floods has log lines lost");

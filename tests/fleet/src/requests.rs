@@ -108,10 +108,10 @@ async fn hear(
         match task {
             Some(Task::Serve { app, id, console }) => run(ground, app, id, console),
             Some(Task::End { app, domain }) => end(ground, app, domain, StopReason::Ordered).await,
-            Some(Task::Taken { app, before }) => {
+            Some(Task::Taken { app, before, note }) => {
                 let server = ground.server.borrow();
                 let mut outbox = ground.outbox.borrow_mut();
-                outbox.taken(app, before);
+                outbox.taken(app, before, note);
                 outbox.forget(|app| server.requests().all().any(|known| known == app));
             }
             // Nothing that this control asks for.

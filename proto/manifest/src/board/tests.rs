@@ -67,7 +67,11 @@ fn the_boards_of_the_repository_compile() {
         let board = Board::load(&file).unwrap_or_else(|errors| panic!("{errors}"));
         // Others may stand beside them: who adds a service adds it here.
         let images = board.images();
-        assert!(["net", "control"].iter().all(|name| images.contains(name)), "{}: {images:?}", board.name());
+        assert!(
+            ["net", "control"].iter().all(|name| images.iter().any(|image| image == name)),
+            "{}: {images:?}",
+            board.name()
+        );
         let table = board.compile(|_| Some([1; 32])).unwrap();
         let mut buffer = [0; MAX_BYTES];
         let bytes = table.encode(&mut buffer).unwrap();

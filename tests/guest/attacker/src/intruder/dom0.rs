@@ -12,7 +12,7 @@ use proto_manifest::{
 };
 use proto_svc::{
     MAX_MESSAGE, Message,
-    device::{AppDefinition, AppId, AppState, FromControl, MAX_NOTE, MAX_PIECE, Refusal, ToControl},
+    device::{AppDefinition, AppId, AppState, FromControl, MAX_DEVICE_NOTE, MAX_PIECE, Refusal, ToControl},
     encode,
     text::clipped,
 };
@@ -152,7 +152,7 @@ impl Dom0 {
 
     /// Whether dom0 answers.
     pub(super) async fn answers(&mut self) -> Verdict {
-        let note = FromControl::Note { app: Some(NEIGHBOUR), note: heapless::Vec::new() };
+        let note = FromControl::Note { app: NEIGHBOUR, note: heapless::Vec::new() };
         let answers = self.ask(note).await?;
         if answers.is_empty() { Ok(()) } else { Err(format!("{answers:?}")) }
     }
@@ -166,7 +166,7 @@ impl Dom0 {
     pub(super) async fn lie(mut self, lie: Lie, state: &mut State) -> Verdict {
         (state.neighbour, state.heard) = (self.neighbour.unwrap_or(0), self.heard);
         let note = state.write().iter().copied().collect();
-        let answers = self.ask(FromControl::Note { app: None, note }).await?;
+        let answers = self.ask(FromControl::DeviceNote { note }).await?;
         if !answers.is_empty() {
             return Err(format!("{answers:?}"));
         }
@@ -239,10 +239,10 @@ fn encoded<M: Message>(message: &M) -> Vec<u8> {
 
 /// A note of one byte more than a note may have.
 fn long_note() -> Vec<u8> {
-    let longest = heapless::Vec::from_slice(&[7; MAX_NOTE]).unwrap_or_default();
-    let mut note = encoded(&FromControl::Note { app: None, note: longest });
-    // Behind the variant and `None` stands the length, in groups of seven bits.
-    note[2] += 1;
+    let longest = heapless::Vec::from_slice(&[7; MAX_DEVICE_NOTE]).unwrap_or_default();
+    let mut note = encoded(&FromControl::DeviceNote { note: longest });
+    // Behind the variant stands the length, in groups of seven bits, the lowest first.
+    note[1] += 1;
     note.push(7);
     note
 }

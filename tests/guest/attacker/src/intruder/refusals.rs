@@ -128,7 +128,7 @@ fn piece(app: AppId, offset: u32, length: usize) -> FromControl {
 }
 
 fn note(app: AppId) -> FromControl {
-    FromControl::Note { app: Some(app), note: heapless::Vec::new() }
+    FromControl::Note { app, note: heapless::Vec::new() }
 }
 
 fn typed(app: AppId) -> FromControl {
@@ -136,5 +136,5 @@ fn typed(app: AppId) -> FromControl {
 }
 
 fn taken(app: Option<AppId>) -> FromControl {
-    FromControl::Taken { app, before: u64::MAX }
+    FromControl::Taken { app, before: u64::MAX, note: heapless::Vec::new() }
 }

@@ -195,8 +195,13 @@ impl Vif {
     }
 }
 
+/// What a case writes.
+type Slots = fn(&Vif) -> Vec<[u8; TX_SLOT]>;
+/// What a case does.
+type Lie = fn(&mut Vif);
+
 /// Packets that net refuses, and the vif goes on.
-const REFUSED: &[(&str, fn(&Vif) -> Vec<[u8; TX_SLOT]>)] = &[
+const REFUSED: &[(&str, Slots)] = &[
     ("page_that_is_not_granted", |vif| [vif.slot(|it| it.gref = Gref(511))].into()),
     ("page_outside_of_the_table", |vif| [vif.slot(|it| it.gref = Gref(u32::MAX))].into()),
     ("page_that_is_granted_to_another", |vif| [vif.slot(|it| it.gref = vif.foreign)].into()),
@@ -231,7 +236,7 @@ fn extra(extra: Extra, more: bool) -> [u8; TX_SLOT] {
 }
 
 /// What ends a vif.
-const CLOSED: &[(&str, fn(&mut Vif))] = &[
+const CLOSED: &[(&str, Lie)] = &[
     ("tx_producer_runs_ahead", |vif| vif.shift(&vif.tx_page, 1000)),
     ("tx_producer_goes_back", |vif| vif.shift(&vif.tx_page, -1)),
     ("packet_without_an_end", |vif| {
