@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::coded::OrCode;
 use crate::tool::tool;
-use crate::{pack, paths, ui};
+use crate::{pack, paths, toolchain, ui};
 
 /// Options of `build`.
 #[derive(Debug, Clone, clap::Args)]
@@ -287,6 +287,7 @@ fn check_images(board: &Board) -> Result<()> {
 /// # Errors
 /// When one does not compile; cargo has told why.
 pub fn compile(root: &Path, target: &Path, arch: Arch, names: &[&str]) -> Result<()> {
+    toolchain::add_targets()?;
     let step = ui::step(format!("build domains for {}", arch.name()));
     let mut cargo = tool("cargo").args(["build", "--profile", PROFILE, "--target", &arch.target()]);
     for name in names {

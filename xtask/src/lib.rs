@@ -35,4 +35,5 @@ pub mod slot;
 pub mod symbolize;
 pub mod test;
 pub mod tool;
+pub mod toolchain;
 pub mod ui;

@@ -6,13 +6,14 @@ use serde_json::Value;
 
 use crate::build::Arch;
 use crate::tool::tool;
-use crate::{paths, ui};
+use crate::{paths, toolchain, ui};
 
 /// Runs the subcommand.
 ///
 /// # Errors
 /// When a file is not formatted as rustfmt would, or clippy has something to say.
 pub fn lint() -> Result<()> {
+    toolchain::add_targets()?;
     let step = ui::step("formatting");
     tool("cargo")
         .args(["fmt", "--all", "--", "--check", "-l"])
