@@ -124,11 +124,18 @@ fn no_memory(stage: &Stage<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Xen 4.20.4 refuses an empty module itself; earlier ones start dom0 with it, which says so.
 fn no_ramdisk(stage: &Stage<'_>) -> Result<()> {
     let mut machine = stage.start(&stage.direct_with_ramdisk(b"")?)?;
-    let line = machine.wait_for_from("dom0", "archive: ", BOOT)?;
+    let line =
+        machine.wait_for_line("what is wrong with the ramdisk", BOOT, |line| match line.who.as_str() {
+            "dom0" => line.text.contains("archive: "),
+            "xen" => line.text.contains("boot module 1"),
+            _ => false,
+        })?;
     let known = [boot::NO_ARCHIVE, boot::BAD_ARCHIVE];
-    ensure!(known.iter().any(|code| line.text.contains(code.as_str())), "no code in {line}");
+    let coded = known.iter().any(|code| line.text.contains(code.as_str()));
+    ensure!(line.who == "xen" || coded, "no code in {line}");
     soon(&machine, &line)
 }
 
