@@ -130,9 +130,13 @@ fn no_ramdisk(stage: &Stage<'_>) -> Result<()> {
     let line =
         machine.wait_for_line("what is wrong with the ramdisk", BOOT, |line| match line.who.as_str() {
             "dom0" => line.text.contains("archive: "),
-            "xen" => line.text.contains("boot module 1"),
+            "xen" => line.text.contains("Panic on CPU 0"),
             _ => false,
         })?;
+    let line = match line.who.as_str() {
+        "xen" => machine.wait_for_from("xen", "boot module 1", BOOT)?,
+        _ => line,
+    };
     let known = [boot::NO_ARCHIVE, boot::BAD_ARCHIVE];
     let coded = known.iter().any(|code| line.text.contains(code.as_str()));
     ensure!(line.who == "xen" || coded, "no code in {line}");
