@@ -282,10 +282,10 @@ impl Agent {
         self.operate();
         let apps = &self.apps;
         self.logs.step(now, |app| app_name(apps, app));
-        if self.metrics.step(at) {
+        let quiet = self.quiet().is_some_and(|until| until > at);
+        if !quiet && self.metrics.step(at) {
             self.device_commands.push_back(DeviceCommand::QueryUsage);
         }
-        let quiet = self.quiet().is_some_and(|until| until > at);
         if !quiet && self.session.uuid().is_some() && (self.dirty || self.reporter.deadline() <= at) {
             self.report();
         }
@@ -753,7 +753,12 @@ impl Agent {
             (Slot::Attest, self.attest.deadline()),
             (Slot::Config, self.config.deadline()),
             (Slot::Info, self.queue.deadline().filter(|_| onboarded)),
-            (Slot::Metrics, self.metrics.deadline()),
+            (
+                Slot::Metrics,
+                self.metrics
+                    .deadline()
+                    .map(|deadline| self.quiet().map_or(deadline, |quiet| deadline.max(quiet))),
+            ),
             (Slot::Logs, self.logs.upload_deadline().filter(|_| onboarded)),
         ] {
             // What is due already is handed out by `next_request`. A shell that cannot send it yet

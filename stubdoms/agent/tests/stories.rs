@@ -594,6 +594,27 @@ fn an_agent_that_is_there_anew_adopts_what_runs() {
 }
 
 #[test]
+fn a_later_life_measures_when_it_has_its_configuration() {
+    let mut world = World::new();
+    world.controller.set_config(config());
+    world.run(120);
+    assert!(running(&world));
+    let before = world.controller.metrics.len();
+    world.controller.force.insert("config".into(), 503);
+    world.reborn();
+    world.run(15);
+    world.controller.force.clear();
+    world.run(240);
+    let later = &world.controller.metrics[before..];
+    assert!(!later.is_empty());
+    for message in later {
+        let Some(MetricContent::Dm(device)) = &message.metric_content else { panic!("{message:?}") };
+        assert!(device.last_received_config.is_some() && device.last_processed_config.is_some());
+        assert_eq!(message.am.len(), 1, "of the application that runs on");
+    }
+}
+
+#[test]
 fn what_metrics_count_goes_on_in_a_later_life() {
     let mut world = World::onboarded();
     let counters = LinkCounters { tx_bytes: 1000, rx_bytes: 2000, ..LinkCounters::default() };
