@@ -103,7 +103,7 @@ fn fits(cpu: &AppCpuMetric) -> bool {
     cpu.total == cpu.total_ns / 1_000_000_000
 }
 
-/// There is one for each application that the device has, even before it boots.
+/// There is one for each application that the device has, even before it boots, once it has its configuration.
 fn check_apps(state: &State, device: Uuid, apps: &[AppMetric], notes: &mut Notes) {
     for app in apps {
         let id = &app.app_id;
@@ -119,7 +119,8 @@ fn check_apps(state: &State, device: Uuid, apps: &[AppMetric], notes: &mut Notes
             }
         }
     }
-    let Some(view) = state.observed.devices.get(&device) else { return };
+    let view = state.observed.devices.get(&device).filter(|view| view.config_confirmed.is_some());
+    let Some(view) = view else { return };
     for object in view.objects.values().filter(|object| object.kind == ObjectKind::App && !object.deleted) {
         let configured = canonical_uuid(&object.id).and_then(|id| state.app_name(device, id)).is_some();
         if configured && !apps.iter().any(|app| app.app_id == object.id) {

@@ -59,6 +59,8 @@ pub(super) fn serve(state: &mut State, body: &[u8]) -> Result<Answer, Refusal> {
 
 /// Tells a device its UUID.
 pub(super) fn serve_uuid(state: &mut State, device: Uuid, payload: &[u8]) -> Result<Answer, Refusal> {
+    // A life of the device begins, or of its agent: which configuration it has is to be seen anew.
+    state.view(device).config_confirmed = None;
     let _: UuidRequest = decode(payload, "UuidRequest")?;
     state.device_event(device, "asked for its UUID".into());
     let response = UuidResponse {
