@@ -150,7 +150,6 @@ async fn reboot(ground: &Ground) {
         end(ground, app, domain, StopReason::Ordered).await;
     }
     log::info!(target: "dom0", "control asks for a reboot, and no application runs any more");
-    // They would go on through the reset, or take a machine that is off for one that hangs.
     // They would go on through the reset, and take a slow start of the firmware for one that hangs.
     ground.watchdogs.halt();
     rt::shutdown(rt::Reason::REBOOT);

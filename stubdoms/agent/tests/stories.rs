@@ -13,8 +13,7 @@ use proto_eve::wire::{
 };
 use stubdoms_agent::{
     Agent, AppEvent, AppFailure, BootCause, DeviceCommand, DeviceFacts, DomainUsage, DownloadError,
-    FailureKind, HttpFailure, LinkCounters, LogRecord, Now, Provisioning, Stage, StopReason, Uplink, Uuid,
-    WallTime,
+    FailureKind, HttpFailure, LinkCounters, Now, Provisioning, Stage, StopReason, Uplink, Uuid, WallTime,
 };
 use world::*;
 
@@ -54,13 +53,7 @@ fn a_fresh_device_onboards_attests_and_runs_its_application() {
 
     world.app_event(AppEvent::Console { offset: 0, bytes: b"hello, world\nsecond ".to_vec() });
     world.app_event(AppEvent::Console { offset: 20, bytes: b"line\n".to_vec() });
-    let record = LogRecord {
-        severity: stubdoms_agent::Severity::Info,
-        source: "net".into(),
-        content: "link is up".into(),
-        at: None,
-    };
-    world.agent.log(world.now(), &record, 0);
+    world.net_logs();
     world.run(100);
     assert_eq!(world.controller.trace.iter().filter(|line| *line == "certs 200").count(), 2);
     let device = world.device_info();

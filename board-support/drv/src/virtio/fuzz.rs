@@ -39,6 +39,16 @@ impl Input<'_> {
     }
 }
 
+/// What a device says that lies where the input has it do so: the next word of the input, or `otherwise` when
+/// the byte ahead of that is even or there is none.
+pub(crate) fn say(from: &Cell<&[u8]>, otherwise: u32) -> u32 {
+    let mut input = Input(from.get());
+    let lies = input.byte().is_some_and(|byte| byte % 2 != 0);
+    let value = if lies { input.word() } else { None };
+    from.set(input.0);
+    value.unwrap_or(otherwise)
+}
+
 /// A page that driver and device share.
 #[derive(Clone)]
 pub(crate) struct Page {
@@ -165,28 +175,17 @@ struct Device<'a> {
     status: u32,
 }
 
-impl Device<'_> {
-    /// The next word of the input; `otherwise` when its first byte is even or there is none.
-    fn say(&self, otherwise: u32) -> u32 {
-        let mut input = Input(self.input.get());
-        let lies = input.byte().is_some_and(|byte| byte % 2 != 0);
-        let value = if lies { input.word() } else { None };
-        self.input.set(input.0);
-        value.unwrap_or(otherwise)
-    }
-}
-
 impl Transport for Device<'_> {
     fn read(&mut self, register: Readable) -> u32 {
         match register {
             Readable::Magic => mmio::MAGIC,
             Readable::Version => mmio::VERSION,
             Readable::DeviceId => 1,
-            Readable::DeviceFeatures => self.say(u32::MAX),
-            Readable::QueueSizeMax => self.say(256),
-            Readable::QueueReady | Readable::InterruptStatus => self.say(0),
-            Readable::Status => self.say(self.status),
-            Readable::ConfigGeneration => self.say(1),
+            Readable::DeviceFeatures => say(&self.input, u32::MAX),
+            Readable::QueueSizeMax => say(&self.input, 256),
+            Readable::QueueReady | Readable::InterruptStatus => say(&self.input, 0),
+            Readable::Status => say(&self.input, self.status),
+            Readable::ConfigGeneration => say(&self.input, 1),
         }
     }
 
@@ -206,12 +205,12 @@ impl Transport for Device<'_> {
 
 impl Bus for Device<'_> {
     fn read_mac(&mut self) -> [u8; 6] {
-        let [a, b, c, d] = self.say(2).to_le_bytes();
+        let [a, b, c, d] = say(&self.input, 2).to_le_bytes();
         [a, b, c, d, 0, 0]
     }
 
     fn read_link_status(&mut self) -> u16 {
-        self.say(1) as u16
+        say(&self.input, 1) as u16
     }
 }
 

@@ -203,13 +203,7 @@ fn metrics_say_what_was_used_sent_and_received() {
     world.counters =
         LinkCounters { tx_bytes: 1, tx_packets: 2, tx_drops: 3, rx_bytes: 4, rx_packets: 5, rx_drops: 6 };
     world.run_until("RUNNING", running);
-    let record = LogRecord {
-        severity: stubdoms_agent::Severity::Info,
-        source: "net".into(),
-        content: "link is up".into(),
-        at: None,
-    };
-    world.agent.log(world.now(), &record, 0);
+    world.net_logs();
     world.uplink(true);
     world.run(200);
     let metrics = world.device_metrics();

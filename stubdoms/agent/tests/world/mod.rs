@@ -465,6 +465,17 @@ impl World {
         self.now_ns / 1_000_000_000
     }
 
+    /// A line of net's log comes.
+    pub fn net_logs(&mut self) {
+        let record = LogRecord {
+            severity: Severity::Info,
+            source: "net".into(),
+            content: "link is up".into(),
+            at: None,
+        };
+        self.agent.log(self.now(), &record, 0);
+    }
+
     /// What net has counted so far.
     pub fn traffic(&mut self, counters: LinkCounters) {
         self.counters = counters;

@@ -17,6 +17,7 @@ mod net;
 mod ping;
 mod refusals;
 mod state;
+mod talk;
 mod vif;
 
 use dom0::Dom0;

@@ -7,7 +7,7 @@ use core::{cell::Cell, ops::Range, sync::atomic::Ordering::Relaxed};
 use super::{Bus, E1000e, RX_DESCRIPTORS, Readable, Stopped, TX_DESCRIPTORS, Writable};
 use crate::{
     nic::{MAX_FRAME, SHORTEST_FRAME},
-    virtio::fuzz::{FIRST, Input, Pages},
+    virtio::fuzz::{FIRST, Input, Pages, say},
 };
 
 /// Pages with buffers of each ring, counted from the first one, behind the two pages of the rings.
@@ -21,15 +21,6 @@ struct Card<'a> {
 }
 
 impl Card<'_> {
-    /// The next word of the input; `otherwise` when its first byte is even or there is none.
-    fn say(&self, otherwise: u32) -> u32 {
-        let mut input = Input(self.input.get());
-        let lies = input.byte().is_some_and(|byte| byte % 2 != 0);
-        let value = if lies { input.word() } else { None };
-        self.input.set(input.0);
-        value.unwrap_or(otherwise)
-    }
-
     /// Each descriptor of a ring leads to the front of a buffer for frames of its direction. The card never
     /// writes the words with the address.
     fn check_ring(&self, ring: usize, buffers: &Range<u64>) {
@@ -47,11 +38,11 @@ impl Card<'_> {
 impl Bus for Card<'_> {
     fn read(&mut self, register: Readable) -> u32 {
         match register {
-            Readable::Control => self.say(0),
-            Readable::Status => self.say(0x8008_0083),
-            Readable::AddressLow => self.say(0x1200_5452),
-            Readable::AddressHigh => self.say(0x8000_5634),
-            Readable::CrcErrors | Readable::ReceiveErrors | Readable::Missed => self.say(0),
+            Readable::Control => say(&self.input, 0),
+            Readable::Status => say(&self.input, 0x8008_0083),
+            Readable::AddressLow => say(&self.input, 0x1200_5452),
+            Readable::AddressHigh => say(&self.input, 0x8000_5634),
+            Readable::CrcErrors | Readable::ReceiveErrors | Readable::Missed => say(&self.input, 0),
         }
     }
 

@@ -5,7 +5,6 @@ use core::time::Duration;
 
 use board_support_hyp::{EventChannels, Xen};
 use board_support_rt::{Boot, memory, memory::SpecialPage, timer};
-use embassy_futures::select::{Either, select};
 use proto_manifest::{
     archive::Archive,
     wiring::{End, Wiring},
@@ -20,7 +19,7 @@ use proto_xen::{Gaddr, Port};
 use sha2::{Digest, Sha256};
 use stubdoms_service::{Owned, open_dom0};
 
-use super::{Lie, PATIENCE, Verdict, state::State};
+use super::{Lie, PATIENCE, Verdict, state::State, talk};
 use crate::pen::Pen;
 
 /// The provisioning file that holds the neighbour's image.
@@ -194,28 +193,19 @@ impl Dom0 {
         if pen.is_closed() { Err("it closed the channel and nothing else".into()) } else { Ok(()) }
     }
 
-    /// Sends a message, and takes what dom0 says meanwhile: it hears us only while we hear it.
     async fn say(&mut self, message: &FromControl) -> Verdict {
-        loop {
-            let (mut sender, mut receiver) = self.channel.split();
-            let heard = match select(sender.send(message), receiver.receive()).await {
-                Either::First(sent) => return sent.map_err(|error| format!("{error}")),
-                Either::Second(heard) => heard.map_err(|error| format!("{error}"))?,
-            };
-            self.take(&heard);
-        }
+        talk::say(&mut self.channel, message, |told| take(&mut self.heard, told)).await
     }
 
     async fn hear(&mut self) -> Verdict<ToControl> {
-        let heard = self.channel.receive().await.map_err(|error| format!("{error}"))?;
-        self.take(&heard);
-        Ok(heard)
+        talk::hear(&mut self.channel, |told| take(&mut self.heard, told)).await
     }
+}
 
-    fn take(&mut self, heard: &ToControl) {
-        if let ToControl::ConsoleOutput { app: NEIGHBOUR, offset, bytes } = heard {
-            self.heard = self.heard.max(offset + bytes.len() as u64);
-        }
+/// How much of what the neighbour has written we were told.
+fn take(heard: &mut u64, told: &ToControl) {
+    if let ToControl::ConsoleOutput { app: NEIGHBOUR, offset, bytes } = told {
+        *heard = (*heard).max(offset + bytes.len() as u64);
     }
 }
 

@@ -6,7 +6,6 @@ use core::time::Duration;
 use board_support_hyp::{Access, EventChannels, Grants, Shared, Xen};
 use board_support_pv::{grant::Park, port::BoundPort};
 use board_support_rt::{Domain, memory, memory::SpecialPage, pool::Page, timer};
-use embassy_futures::select::{Either, select};
 use proto_ring::channel::initialise;
 use proto_svc::{
     Message,
@@ -17,7 +16,7 @@ use proto_xen::{DomId, Gaddr, Gref, Port};
 use serde::{Deserialize, Serialize};
 use stubdoms_service::{Offered, Peers, Tie, offer, park};
 
-use super::{Lie, PATIENCE, Verdict, case, state::State, vif::Vif};
+use super::{Lie, PATIENCE, Verdict, case, state::State, talk, vif::Vif};
 use crate::pen::Pen;
 
 /// Our hardware address on the vif.
@@ -182,26 +181,18 @@ impl Net {
     }
 
     async fn say(&mut self, message: &FromControl) -> Verdict {
-        loop {
-            let (mut sender, mut receiver) = self.channel.split();
-            let heard = match select(sender.send(message), receiver.receive()).await {
-                Either::First(sent) => return sent.map_err(|error| format!("{error}")),
-                Either::Second(heard) => heard.map_err(|error| format!("{error}"))?,
-            };
-            self.take(&heard);
-        }
+        talk::say(&mut self.channel, message, |told| take(&mut self.gateway, told)).await
     }
 
     async fn hear(&mut self) -> Verdict<ToControl> {
-        let heard = self.channel.receive().await.map_err(|error| format!("{error}"))?;
-        self.take(&heard);
-        Ok(heard)
+        talk::hear(&mut self.channel, |told| take(&mut self.gateway, told)).await
     }
+}
 
-    fn take(&mut self, heard: &ToControl) {
-        if let ToControl::Uplink(uplink) = heard {
-            self.gateway = uplink.lease.as_ref().and_then(|lease| lease.gateway);
-        }
+/// What lies beyond the card, as net says last.
+fn take(gateway: &mut Option<[u8; 4]>, told: &ToControl) {
+    if let ToControl::Uplink(uplink) = told {
+        *gateway = uplink.lease.as_ref().and_then(|lease| lease.gateway);
     }
 }
 
