@@ -10,6 +10,10 @@
 //! | [`supervision`] | `dom0` | every service and dom0: it is up, its log, is it well |
 //! | [`device`] | `device` | control and dom0: applications, their consoles, usage, the log of all |
 //! | [`network`] | `network` | control and net: a vif, the state of the uplink |
+//! | [`storage`] | `storage` | control and storage: small values, the slot that does not run |
+//! | [`vault`] | `vault` | control and vault: signatures, quotes, what is escrowed |
+//! | [`sealing`] | `sealing` | storage and vault: the key of what is stored |
+//! | [`measure`] | `measure` | vault and dom0: what is started is extended into a PCR |
 //!
 //! Trust: nothing. A decoder turns any bytes into a value or a [`MessageError`]; ranges that a type
 //! cannot express are checked by who uses the value. Bytes are the channel's (`proto/ring`).
@@ -21,10 +25,14 @@
 
 pub mod device;
 pub mod envelope;
+pub mod measure;
 pub mod network;
 mod protocols;
+pub mod sealing;
+pub mod storage;
 pub mod supervision;
 pub mod text;
+pub mod vault;
 
 pub use envelope::{MAX_MESSAGE, Message, MessageError, decode, encode};
 pub use protocols::{PROTOCOLS, SERVED_BY_DOM0};

@@ -79,6 +79,10 @@ targets! {
     svc_supervision: svc::supervision, svc::supervisions, "dom0 and the services: messages of channel `dom0`";
     svc_device: svc::device, svc::devices, "dom0 and control: messages of channel `device`";
     svc_network: svc::network, svc::networks, "net and control: messages of channel `network`";
+    svc_storage: svc::storage, svc::storages, "storage and control: messages of channel `storage`";
+    svc_vault: svc::vault, svc::vaults, "vault and control: messages of channel `vault`";
+    svc_sealing: svc::sealing, svc::sealings, "vault and storage: messages of channel `sealing`";
+    svc_measure: svc::measure, svc::measures, "vault and dom0: messages of channel `measure`";
     requests: svc::requests, svc::request_lists, "dom0: what control asks for";
     netif_tx: frames::netif_tx, frames::tx_slots, "net: the slots of a frontend's packets";
     netif_slots: frames::netif_slots, frames::tx_slots, "both ends of a vif: each kind of slot";

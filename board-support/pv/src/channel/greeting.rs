@@ -17,7 +17,9 @@ impl Message for Greeting {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proto_svc::{MAX_MESSAGE, decode, device, encode, network, supervision};
+    use proto_svc::{
+        MAX_MESSAGE, decode, device, encode, measure, network, sealing, storage, supervision, vault,
+    };
 
     #[test]
     fn every_protocol_greets_alike() {
@@ -30,5 +32,13 @@ mod tests {
         assert_eq!(decode(bytes), Ok(device::ToControl::Hello { version }));
         assert_eq!(decode(bytes), Ok(network::FromControl::Hello { version }));
         assert_eq!(decode(bytes), Ok(network::ToControl::Hello { version }));
+        assert_eq!(decode(bytes), Ok(storage::ToStorage::Hello { version }));
+        assert_eq!(decode(bytes), Ok(storage::FromStorage::Hello { version }));
+        assert_eq!(decode(bytes), Ok(vault::ToVault::Hello { version }));
+        assert_eq!(decode(bytes), Ok(vault::FromVault::Hello { version }));
+        assert_eq!(decode(bytes), Ok(sealing::ToVault::Hello { version }));
+        assert_eq!(decode(bytes), Ok(sealing::FromVault::Hello { version }));
+        assert_eq!(decode(bytes), Ok(measure::ToVault::Hello { version }));
+        assert_eq!(decode(bytes), Ok(measure::FromVault::Hello { version }));
     }
 }

@@ -4,7 +4,8 @@ use dom0_toolstack::request::{MAX_APPLICATIONS, Requests};
 use proto_manifest::table::Applications;
 use proto_svc::device::{AppDefinition, AppId, AppState, StopReason};
 use proto_svc::{MAX_MESSAGE, Message, decode, device as device_channel, encode, network as network_channel};
-use proto_svc::{supervision as supervision_channel, text::clipped};
+use proto_svc::{measure as measure_channel, sealing as sealing_channel, storage as storage_channel};
+use proto_svc::{supervision as supervision_channel, text::clipped, vault as vault_channel};
 use proto_xen::DomId;
 
 use super::input::{Input, put_piece};
@@ -32,6 +33,26 @@ pub(super) fn network(bytes: &[u8]) {
     both_ways::<network_channel::ToControl>(bytes);
 }
 
+pub(super) fn storage(bytes: &[u8]) {
+    both_ways::<storage_channel::ToStorage>(bytes);
+    both_ways::<storage_channel::FromStorage>(bytes);
+}
+
+pub(super) fn vault(bytes: &[u8]) {
+    both_ways::<vault_channel::ToVault>(bytes);
+    both_ways::<vault_channel::FromVault>(bytes);
+}
+
+pub(super) fn sealing(bytes: &[u8]) {
+    both_ways::<sealing_channel::ToVault>(bytes);
+    both_ways::<sealing_channel::FromVault>(bytes);
+}
+
+pub(super) fn measure(bytes: &[u8]) {
+    both_ways::<measure_channel::ToVault>(bytes);
+    both_ways::<measure_channel::FromVault>(bytes);
+}
+
 fn encoded<M: Message>(message: &M) -> Vec<u8> {
     let mut room = [0; MAX_MESSAGE];
     encode(message, &mut room).expect("a seed fits").to_vec()
@@ -41,6 +62,43 @@ pub(super) fn supervisions() -> Vec<Vec<u8>> {
     use supervision_channel::{FromService, Level, LogRecord};
     let record = LogRecord { level: Level::Warn, at_ns: 1 << 40, text: clipped("vif 0: gone") };
     vec![encoded(&FromService::Hello { version: FromService::VERSION }), encoded(&FromService::Log(record))]
+}
+
+pub(super) fn storages() -> Vec<Vec<u8>> {
+    use storage_channel::{Answer, FromStorage, Request, ToStorage};
+    let bytes = heapless::Vec::from_slice(b"uuid").expect("it is short");
+    let put = Request::Put { key: clipped("identity.device"), total: 4, offset: 0, bytes: bytes.clone() };
+    let value = Answer::Value { total: 4, offset: 0, bytes };
+    vec![
+        encoded(&ToStorage::Ask { number: 7, request: put }),
+        encoded(&FromStorage::Answer { number: 7, answer: value }),
+    ]
+}
+
+pub(super) fn vaults() -> Vec<Vec<u8>> {
+    use vault_channel::{Answer, FromVault, Request, ToVault};
+    let nonce = heapless::Vec::from_slice(&[7; 12]).expect("it is short");
+    vec![
+        encoded(&ToVault::Ask { number: 7, request: Request::Quote { nonce } }),
+        encoded(&FromVault::Answer { number: 7, answer: Answer::Signature([1; 32], [2; 32]) }),
+    ]
+}
+
+pub(super) fn sealings() -> Vec<Vec<u8>> {
+    use sealing_channel::{FromVault, StorageKey, ToVault};
+    let sealed = heapless::Vec::from_slice(&[7; 200]).expect("it is short");
+    vec![
+        encoded(&ToVault::Open { sealed, kept: heapless::Vec::new() }),
+        encoded(&FromVault::Key { key: StorageKey([7; 32]), fresh: false }),
+    ]
+}
+
+pub(super) fn measures() -> Vec<Vec<u8>> {
+    use measure_channel::{FromVault, ToVault};
+    vec![
+        encoded(&ToVault::Extend { number: 7, pcr: 13, digest: [7; 32] }),
+        encoded(&FromVault::Value { number: 7, value: [7; 32] }),
+    ]
 }
 
 const APP: AppId = AppId([7; 16]);

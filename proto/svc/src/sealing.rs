@@ -1,0 +1,114 @@
+//! Channel `sealing`: storage gets the key of what it stores from vault, and keeps for vault what vault cannot
+//! keep itself.
+//!
+//! storage says what lies on its disk ([`ToVault::Open`]); vault unseals the key, makes the first one, or says
+//! that it is locked, and sends the key when it has been recovered. What vault has sealed anew storage writes to
+//! the disk before it says [`ToVault::Kept`].
+
+use heapless::{String, Vec};
+use serde::{Deserialize, Serialize};
+
+use crate::envelope::Message;
+
+/// Bytes of the longest sealed key.
+pub const MAX_SEALED: usize = 512;
+/// Bytes that storage keeps for vault, in the clear: software's keys, where there is no TPM.
+pub const MAX_KEPT: usize = 256;
+/// Bytes of the text that explains why a key is not to be had.
+pub const MAX_REASON: usize = 120;
+
+/// The key of the storage.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StorageKey(pub [u8; 32]);
+
+impl core::fmt::Debug for StorageKey {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("StorageKey(..)")
+    }
+}
+
+/// What storage says to vault.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToVault {
+    /// First message.
+    Hello {
+        /// Version of this protocol.
+        version: u16,
+    },
+    /// What lies on the disk; once after the first message.
+    Open {
+        /// The sealed key; empty on a disk that has none yet.
+        sealed: Vec<u8, MAX_SEALED>,
+        /// What vault had kept; empty if nothing.
+        kept: Vec<u8, MAX_KEPT>,
+    },
+    /// What came with a [`FromVault::Keep`] is on the disk.
+    Kept,
+    /// It is not: the disk refused.
+    NotKept,
+}
+
+/// What vault says to storage.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromVault {
+    /// First message.
+    Hello {
+        /// Version of this protocol.
+        version: u16,
+    },
+    /// Write this in place of what there was. A key that comes after it is used only when it was
+    /// [`ToVault::Kept`].
+    Keep {
+        /// The sealed key.
+        sealed: Vec<u8, MAX_SEALED>,
+        /// What else vault has to keep.
+        kept: Vec<u8, MAX_KEPT>,
+    },
+    /// The key.
+    Key {
+        /// It.
+        key: StorageKey,
+        /// It is a new one: what is stored was written by another and is lost, which was ordered or never was.
+        fresh: bool,
+    },
+    /// There is no key for now; a [`FromVault::Key`] may follow.
+    Locked {
+        /// Why.
+        reason: String<MAX_REASON>,
+    },
+}
+
+impl Message for ToVault {
+    const CHANNEL: &'static str = "sealing";
+    const VERSION: u16 = 1;
+}
+
+impl Message for FromVault {
+    const CHANNEL: &'static str = "sealing";
+    const VERSION: u16 = 1;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{MAX_MESSAGE, decode, encode};
+
+    extern crate std;
+
+    #[test]
+    fn the_largest_messages_fit() {
+        let sealed = || Vec::from_slice(&[0xff; MAX_SEALED]).unwrap();
+        let kept = || Vec::from_slice(&[0xff; MAX_KEPT]).unwrap();
+        let mut buffer = [0; MAX_MESSAGE];
+        let open = ToVault::Open { sealed: sealed(), kept: kept() };
+        assert_eq!(decode::<ToVault>(encode(&open, &mut buffer).unwrap()), Ok(open));
+        let keep = FromVault::Keep { sealed: sealed(), kept: kept() };
+        assert_eq!(decode::<FromVault>(encode(&keep, &mut buffer).unwrap()), Ok(keep));
+    }
+
+    #[test]
+    fn a_key_is_not_shown() {
+        let key = FromVault::Key { key: StorageKey([7; 32]), fresh: true };
+        assert!(!std::format!("{key:?}").contains('7'));
+    }
+}
