@@ -28,6 +28,7 @@ impl core::fmt::Debug for StorageKey {
 }
 
 /// What storage says to vault.
+#[expect(clippy::large_enum_variant, reason = "one buffer of the largest size is what a channel has anyway")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToVault {
     /// First message.
@@ -49,6 +50,7 @@ pub enum ToVault {
 }
 
 /// What vault says to storage.
+#[expect(clippy::large_enum_variant, reason = "one buffer of the largest size is what a channel has anyway")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromVault {
     /// First message.

@@ -30,6 +30,7 @@ pub const MAX_REASON: usize = 120;
 pub type Key = String<MAX_KEY>;
 
 /// What control asks of storage.
+#[expect(clippy::large_enum_variant, reason = "one buffer of the largest size is what a channel has anyway")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToStorage {
     /// First message.
@@ -173,6 +174,7 @@ pub struct Status {
 }
 
 /// What storage says to control.
+#[expect(clippy::large_enum_variant, reason = "one buffer of the largest size is what a channel has anyway")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromStorage {
     /// First message.
@@ -192,6 +194,7 @@ pub enum FromStorage {
 }
 
 /// An answer.
+#[expect(clippy::large_enum_variant, reason = "one buffer of the largest size is what a channel has anyway")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
     /// To [`Request::Status`].

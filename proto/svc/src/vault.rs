@@ -17,6 +17,8 @@ pub const MAX_NONCE: usize = 64;
 pub const MAX_ATTEST: usize = 256;
 /// Bytes of the longest public key: a `TPM2B_PUBLIC`, or an uncompressed point of SEC 1.
 pub const MAX_PUBLIC: usize = 512;
+/// Bytes of the longest note that vault keeps for control.
+pub const MAX_NOTE: usize = 512;
 /// Bytes of the text that explains a state or a refusal.
 pub const MAX_REASON: usize = 120;
 
@@ -34,6 +36,7 @@ pub enum KeyName {
 }
 
 /// What control asks of vault.
+#[expect(clippy::large_enum_variant, reason = "one buffer of the largest size is what a channel has anyway")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToVault {
     /// First message.
@@ -51,6 +54,7 @@ pub enum ToVault {
 }
 
 /// A request.
+#[expect(clippy::large_enum_variant, reason = "one buffer of the largest size is what a channel has anyway")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
     /// How the vault stands: [`Answer::Status`].
@@ -79,6 +83,15 @@ pub enum Request {
     Escrow,
     /// Takes back what was escrowed, as when the measurements have changed: [`Answer::Done`].
     Recover(Escrowed),
+    /// Keeps a note in place of the one before: [`Answer::Done`]. control notes what makes its certificates what
+    /// they are; it needs them before the storage is open, and with other ones it would be another device. There
+    /// is no secret in it. With a TPM it is kept at EVE's index for the device's certificate, 0x1500000.
+    Keep {
+        /// The note.
+        note: Vec<u8, MAX_NOTE>,
+    },
+    /// The note that was kept: [`Answer::Kept`].
+    Kept,
     /// Makes a new key for a storage whose key nobody has any more, which loses what is stored; only if the
     /// device's provisioning allows it: [`Answer::Done`].
     StartAnew,
@@ -131,6 +144,7 @@ pub struct Status {
 }
 
 /// What vault says to control.
+#[expect(clippy::large_enum_variant, reason = "one buffer of the largest size is what a channel has anyway")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromVault {
     /// First message.
@@ -178,6 +192,11 @@ pub enum Answer {
     Shared([u8; 32], [u8; 32]),
     /// To [`Request::Escrow`].
     Escrow(Escrowed),
+    /// To [`Request::Kept`]; empty if there is none.
+    Kept {
+        /// The note.
+        note: Vec<u8, MAX_NOTE>,
+    },
     /// It was done.
     Done,
     /// It was not.
@@ -238,6 +257,8 @@ mod tests {
         round_trip(ask(Request::Quote { nonce: Vec::from_slice(&[0xff; MAX_NONCE]).unwrap() }));
         round_trip(ask(Request::Ecdh { peer: Vec::from_slice(&[0xff; 65]).unwrap() }));
         round_trip(ask(Request::Recover(escrowed())));
+        let note = || Vec::from_slice(&[0xff; MAX_NOTE]).unwrap();
+        round_trip(ask(Request::Keep { note: note() }));
         let answer = |answer| FromVault::Answer { number: u32::MAX, answer };
         round_trip(answer(Answer::Public {
             key: Vec::from_slice(&[0xff; 256]).unwrap(),
@@ -250,6 +271,7 @@ mod tests {
         }));
         round_trip(answer(Answer::Pcrs(Vec::from_slice(&[[0xff; 32]; PCRS]).unwrap())));
         round_trip(answer(Answer::Escrow(escrowed())));
+        round_trip(answer(Answer::Kept { note: note() }));
         let long = || clipped(&"x".repeat(MAX_REASON));
         round_trip(answer(Answer::Status(Status {
             tpm: Tpm::Failed,
