@@ -65,12 +65,15 @@ pub enum FromVault {
         sealed: Vec<u8, MAX_SEALED>,
         /// What else vault has to keep.
         kept: Vec<u8, MAX_KEPT>,
+        /// The sealed key is of a new one. What is stored was written by another and is dropped in the same
+        /// write: a power cut leaves the old key with what it opens, or the new one with nothing.
+        fresh: bool,
     },
     /// The key.
     Key {
         /// It.
         key: StorageKey,
-        /// It is a new one: what is stored was written by another and is lost, which was ordered or never was.
+        /// It is the one of the last [`FromVault::Keep`], which was fresh.
         fresh: bool,
     },
     /// There is no key for now; a [`FromVault::Key`] may follow.
@@ -104,7 +107,7 @@ mod tests {
         let mut buffer = [0; MAX_MESSAGE];
         let open = ToVault::Open { sealed: sealed(), kept: kept() };
         assert_eq!(decode::<ToVault>(encode(&open, &mut buffer).unwrap()), Ok(open));
-        let keep = FromVault::Keep { sealed: sealed(), kept: kept() };
+        let keep = FromVault::Keep { sealed: sealed(), kept: kept(), fresh: true };
         assert_eq!(decode::<FromVault>(encode(&keep, &mut buffer).unwrap()), Ok(keep));
     }
 
