@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`mmio`] | the step from mapped words to a register block (unsafe) |
 //! | [`dma`] | copying frames and records to and from memory that a device writes |
+//! | [`block`] | disks: what they have in common, and a fake |
 //! | [`nic`] | network cards: what they have in common, and [`nic::e1000e`] |
 //! | [`virtio`] | virtio devices: their transport, their queues, and the card [`virtio::net`] |
 //! | [`watchdog`] | what resets the machine when it is not fed (unsafe: I/O ports) |
@@ -24,6 +25,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod block;
 pub mod dma;
 pub mod mmio;
 pub mod nic;
