@@ -24,10 +24,10 @@ use sha2::{Digest, Sha256};
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-#[cfg(feature = "alloc")]
+#[cfg(any(feature = "alloc", test))]
 mod draft;
 
-#[cfg(feature = "alloc")]
+#[cfg(any(feature = "alloc", test))]
 pub use draft::Draft;
 
 const MAGIC: [u8; 8] = *b"SARSSLOT";
@@ -253,6 +253,21 @@ impl Header {
         Ok(Self(raw))
     }
 
+    /// The version that it names.
+    ///
+    /// # Panics
+    /// Never: the header was parsed.
+    #[must_use]
+    pub fn claimed_version(&self) -> Version {
+        Version::parse(self.0.version).expect("a header is parsed with its version")
+    }
+
+    /// Bytes of contents that it names, at most [`MAX_BYTES`] and what there is room for.
+    #[must_use]
+    pub const fn claimed_length(&self) -> u64 {
+        self.0.length.get()
+    }
+
     /// Checks who signed it.
     ///
     /// # Errors
@@ -340,5 +355,5 @@ impl fmt::Debug for Contents<'_> {
     }
 }
 
-#[cfg(all(test, feature = "alloc"))]
+#[cfg(test)]
 mod tests;

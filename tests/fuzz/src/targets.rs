@@ -69,6 +69,7 @@ targets! {
     pci_card: pci::card, pci::cards, "dom0: what a PCI card says of its registers and interrupts";
     partition_table: disk::partition_table, disk::partition_tables, "the selector: both copies of the partition table";
     slot_header: disk::slot_header, disk::slots, "the selector: a slot's header and contents";
+    update_payload: disk::payload, disk::payloads, "control: an update's payload";
     handoff: disk::handoff, disk::handoffs, "dom0: the selector's record, bare and in its ACPI table";
     request_ring_back: rings::request_ring_back, rings::schedules, "a backend: the front rewrites the page";
     request_ring_front: rings::request_ring_front, rings::schedules, "a frontend: the back rewrites the page";

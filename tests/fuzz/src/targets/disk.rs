@@ -13,6 +13,7 @@ use proto_gpt::{HEADER_BYTES, MAX_ENTRIES_BYTES};
 use proto_handoff::acpi;
 use proto_handoff::record::{EventLog, Handoff, Place, Refused, TableState, Version, Watchdog};
 use proto_update::manifest::{ALIGN, Draft, Header as SlotHeader, Kind, Machine};
+use proto_update::payload::{Decoder, pack};
 use uuid::Uuid;
 
 const BLOCK: usize = 512;
@@ -183,6 +184,43 @@ pub(super) fn slots() -> Vec<Vec<u8>> {
     let draft = Draft::new(Machine::Aarch64, version, &parts).expect("three parts");
     let slot = draft.sign(|bytes| key().sign(bytes).to_bytes());
     vec![[vec![0], slot.clone()].concat(), [vec![1], slot].concat()]
+}
+
+/// A payload, in pieces whose length the first byte gives. What comes out has no gaps, is no more than was claimed, and
+/// goes back into a payload from which the same comes out.
+pub(super) fn payload(bytes: &[u8]) {
+    const ROOM: u64 = 1 << 20;
+    let Some((step, bytes)) = bytes.split_first() else { return };
+    let unpack = |payload: &[u8], step: usize| {
+        let mut decoder = Decoder::new(ROOM);
+        let mut slot = Vec::new();
+        for piece in payload.chunks(step) {
+            let mut input = piece;
+            loop {
+                let before = input.len();
+                let piece = decoder.step(&mut input).ok()?;
+                assert_eq!(piece.offset, slot.len() as u64);
+                slot.extend_from_slice(piece.bytes);
+                let idle = piece.bytes.is_empty() && input.len() == before;
+                let claim = decoder.claim().map_or(0, |claim| claim.slot_bytes);
+                assert!(slot.len() as u64 <= claim && claim <= ROOM);
+                if idle {
+                    break;
+                }
+            }
+        }
+        let claim = decoder.finish().ok()?;
+        assert_eq!(claim.slot_bytes, slot.len() as u64);
+        Some(slot)
+    };
+    let Some(slot) = unpack(bytes, usize::from(*step) + 1) else { return };
+    let again = pack(&slot).expect("it has a header's block");
+    assert!(unpack(&again, 1000) == Some(slot));
+}
+
+pub(super) fn payloads() -> Vec<Vec<u8>> {
+    let slots = slots().into_iter().map(|slot| slot[1..].to_vec());
+    slots.flat_map(|slot| [0, 99].map(|step| [vec![step], pack(&slot).expect("a slot")].concat())).collect()
 }
 
 /// The record alone, and in its table. Both are emitted as they were read.
