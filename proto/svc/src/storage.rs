@@ -32,6 +32,7 @@ pub type Key = String<MAX_KEY>;
 /// What control asks of storage.
 #[expect(clippy::large_enum_variant, reason = "one buffer of the largest size is what a channel has anyway")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "one buffer of the largest size is what a channel has anyway")]
 pub enum ToStorage {
     /// First message.
     Hello {
@@ -176,6 +177,7 @@ pub struct Status {
 /// What storage says to control.
 #[expect(clippy::large_enum_variant, reason = "one buffer of the largest size is what a channel has anyway")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "one buffer of the largest size is what a channel has anyway")]
 pub enum FromStorage {
     /// First message.
     Hello {
@@ -196,6 +198,7 @@ pub enum FromStorage {
 /// An answer.
 #[expect(clippy::large_enum_variant, reason = "one buffer of the largest size is what a channel has anyway")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "one buffer of the largest size is what a channel has anyway")]
 pub enum Answer {
     /// To [`Request::Status`].
     Status(Status),

@@ -138,7 +138,7 @@ const CASES: &[Case] = &[
         &[Base("[domain.net]", "[domain.dom0]")],
         concat!(
             "base.toml:7: domain.dom0: the name `dom0` is reserved for the system itself [E-TABLE-008]\n",
-            "base.toml:13: domain.dom0.accepts[0].channel: dom0 does not serve the protocol `network`, but `device` [E-TABLE-011]\n",
+            "base.toml:13: domain.dom0.accepts[0].channel: dom0 does not serve the protocol `network`, but `device`, `measure` [E-TABLE-011]\n",
             "base.toml:22: domain.control.offers[1].to: there is no domain `net` [E-TABLE-010]"
         ),
     ),
@@ -231,7 +231,7 @@ const CASES: &[Case] = &[
     (
         "a protocol that is not there",
         &[Base(r#"{ channel = "network", to"#, r#"{ channel = "netwerk", to"#)],
-        "base.toml:22: domain.control.offers[1].channel: there is no protocol `netwerk`; there are `device`, `network` [E-TABLE-011]",
+        "base.toml:22: domain.control.offers[1].channel: there is no protocol `netwerk`; there are `device`, `network`, `storage`, `vault`, `sealing`, `measure` [E-TABLE-011]",
     ),
     (
         "a protocol that dom0 does not serve",
@@ -240,7 +240,7 @@ const CASES: &[Case] = &[
             Base(r#"{ channel = "network", to = "net" }"#, r#"{ channel = "device", to = "net" }"#),
         ],
         concat!(
-            "base.toml:21: domain.control.offers[0].channel: dom0 does not serve the protocol `network`, but `device` [E-TABLE-011]\n",
+            "base.toml:21: domain.control.offers[0].channel: dom0 does not serve the protocol `network`, but `device`, `measure` [E-TABLE-011]\n",
             "base.toml:22: domain.control.offers[1].channel: `control` offers channel `device` to `net`, which does not accept it [E-TABLE-016]"
         ),
     ),
