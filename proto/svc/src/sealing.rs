@@ -30,7 +30,6 @@ impl core::fmt::Debug for StorageKey {
 /// What storage says to vault.
 #[expect(clippy::large_enum_variant, reason = "one buffer of the largest size is what a channel has anyway")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "one buffer of the largest size is what a channel has anyway")]
 pub enum ToVault {
     /// First message.
     Hello {
@@ -53,7 +52,6 @@ pub enum ToVault {
 /// What vault says to storage.
 #[expect(clippy::large_enum_variant, reason = "one buffer of the largest size is what a channel has anyway")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "one buffer of the largest size is what a channel has anyway")]
 pub enum FromVault {
     /// First message.
     Hello {

@@ -32,7 +32,6 @@ pub type Key = String<MAX_KEY>;
 /// What control asks of storage.
 #[expect(clippy::large_enum_variant, reason = "one buffer of the largest size is what a channel has anyway")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "one buffer of the largest size is what a channel has anyway")]
 pub enum ToStorage {
     /// First message.
     Hello {
@@ -177,7 +176,6 @@ pub struct Status {
 /// What storage says to control.
 #[expect(clippy::large_enum_variant, reason = "one buffer of the largest size is what a channel has anyway")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "one buffer of the largest size is what a channel has anyway")]
 pub enum FromStorage {
     /// First message.
     Hello {
@@ -198,7 +196,6 @@ pub enum FromStorage {
 /// An answer.
 #[expect(clippy::large_enum_variant, reason = "one buffer of the largest size is what a channel has anyway")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "one buffer of the largest size is what a channel has anyway")]
 pub enum Answer {
     /// To [`Request::Status`].
     Status(Status),

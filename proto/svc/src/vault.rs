@@ -146,7 +146,6 @@ pub struct Status {
 /// What vault says to control.
 #[expect(clippy::large_enum_variant, reason = "one buffer of the largest size is what a channel has anyway")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "one buffer of the largest size is what a channel has anyway")]
 pub enum FromVault {
     /// First message.
     Hello {
