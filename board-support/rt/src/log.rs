@@ -15,6 +15,7 @@ use core::{
 };
 
 use board_support_arch::debug_port;
+pub use board_support_hyp::runtime::{Item, MAX_LINE, Record};
 use board_support_hyp::{Console, Xen};
 use critical_section::Mutex;
 use heapless::String;
@@ -25,31 +26,8 @@ use crate::timer;
 /// Whether a domain that is not dom0 has its lines on Xen's console before somebody forwards them.
 pub const STARTS_HEARD: bool = debug_port::IS_THERE;
 
-/// Most bytes of a line.
-pub const MAX_LINE: usize = 480;
 /// Most lines of the queue.
 const MAX_QUEUED: usize = 64;
-
-/// One line.
-#[derive(Clone, Debug)]
-pub struct Record {
-    /// How bad it is.
-    pub level: log::Level,
-    /// When it was written.
-    pub at: timer::Instant,
-    /// `target: text`.
-    pub text: String<MAX_LINE>,
-}
-
-/// What comes out of the queue.
-#[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "it is looked at and dropped at once")]
-pub enum Item {
-    /// A line.
-    Record(Record),
-    /// So many lines were dropped here.
-    Lost(u32),
-}
 
 struct Queue {
     lines: VecDeque<Record>,

@@ -4,12 +4,11 @@
 //! deadline of all tasks, and to none when there is none.
 
 pub mod deadlines;
-mod instant;
 
-pub use instant::Instant;
+pub use board_support_hyp::{Instant, runtime::Elapsed};
 
 #[cfg(target_os = "none")]
-pub use waiting::{Elapsed, Sleep, now, poll_until, sleep, sleep_until, with_deadline, with_timeout};
+pub use waiting::{Sleep, now, poll_until, sleep, sleep_until, with_deadline, with_timeout};
 #[cfg(target_os = "none")]
 pub(crate) use waiting::{arm, expire, fired};
 

@@ -2,20 +2,19 @@
 
 use core::{
     cell::{Cell, RefCell},
-    future::poll_fn,
-    pin::pin,
     task::{Context, Poll},
     time::Duration,
 };
 
 use board_support_arch::{clock, timer};
+use board_support_hyp::{Timer, runtime::Elapsed};
 use critical_section::Mutex;
 
 use super::{
     Instant,
     deadlines::{Deadlines, Ticket},
 };
-use crate::platform;
+use crate::{Domain, platform};
 
 static DEADLINES: Mutex<RefCell<Deadlines>> = Mutex::new(RefCell::new(Deadlines::new()));
 
@@ -50,18 +49,6 @@ pub fn poll_until(deadline: Instant, context: &mut Context<'_>) -> Poll<()> {
     Poll::Pending
 }
 
-/// The time was up before the future was done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Elapsed;
-
-impl core::fmt::Display for Elapsed {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("time is up")
-    }
-}
-
-impl core::error::Error for Elapsed {}
-
 /// Runs `future` for at most `duration`; it is dropped then.
 ///
 /// # Errors
@@ -75,15 +62,7 @@ pub async fn with_timeout<F: Future>(duration: Duration, future: F) -> Result<F:
 /// # Errors
 /// [`Elapsed`].
 pub async fn with_deadline<F: Future>(deadline: Instant, future: F) -> Result<F::Output, Elapsed> {
-    let mut future = pin!(future);
-    let mut sleep = pin!(sleep_until(deadline));
-    poll_fn(|context| {
-        if let Poll::Ready(output) = future.as_mut().poll(context) {
-            return Poll::Ready(Ok(output));
-        }
-        sleep.as_mut().poll(context).map(|()| Err(Elapsed))
-    })
-    .await
+    Domain.with_deadline(deadline, future).await
 }
 
 /// Waits for a moment. Dropping it forgets the deadline.

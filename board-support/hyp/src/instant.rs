@@ -73,6 +73,8 @@ impl fmt::Display for Instant {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
     use std::string::ToString;
 
     use super::*;
