@@ -1,9 +1,9 @@
 //! The wiring record, and the channels that it names.
 
 use alloc::boxed::Box;
-use core::fmt::Display;
+use core::{fmt::Display, time::Duration};
 
-use board_support_hyp::{Grants, Shared, Xen};
+use board_support_hyp::{EventChannels, Grants, Runtime, Shared};
 use board_support_pv::{
     channel::{
         self, Channel, OpenError,
@@ -12,40 +12,35 @@ use board_support_pv::{
     grant::{GrantedPage, Park},
     port::BoundPort,
 };
-use board_support_rt::{
-    Boot, Domain, heap,
-    memory::{SpecialPage, special_page},
-    set_epitaph, timer,
-};
-use core::time::Duration;
 use embassy_futures::select::{Either, select};
 use proto_errors::Coded;
 use proto_manifest::wiring::{End, Wiring};
 use proto_svc::{Message, supervision::PeerEnd};
 use proto_xen::{DomId, Gaddr, Gref};
 
-/// An event channel port of this domain.
-pub type Port = BoundPort<Xen, Domain>;
-/// A channel whose page is ours and whose other end is dom0.
-pub type Owned<Out, In> = Channel<Port, SpecialPage, Out, In>;
-/// A channel that we offer to another service.
-pub type Offered<Out, In> = Channel<Port, GrantedPage<'static, Xen, SpecialPage>, Out, In>;
-/// A channel that another service offers to us.
-pub type Accepted<Out, In> = Channel<Port, <Xen as Grants>::Mapped, Out, In>;
+/// What of Xen a service asks for to open its channels.
+pub trait Hypervisor: EventChannels + Grants + Clone + 'static {}
 
-/// Reads the wiring record, and does what it says about the last words and the heap.
+impl<T: EventChannels + Grants + Clone + 'static> Hypervisor for T {}
+
+/// An event channel port of this domain.
+pub type Port<X, R> = BoundPort<X, R>;
+/// A channel whose page is ours and whose other end is dom0.
+pub type Owned<X, R, Out, In> = Channel<Port<X, R>, <R as Runtime>::Special, Out, In>;
+/// A channel that we offer to another service.
+pub type Offered<X, R, Out, In> =
+    Channel<Port<X, R>, GrantedPage<'static, X, <R as Runtime>::Special>, Out, In>;
+/// A channel that another service offers to us.
+pub type Accepted<X, R, Out, In> = Channel<Port<X, R>, <X as Grants>::Mapped, Out, In>;
+
+/// The wiring record.
 ///
 /// # Panics
-/// If there is no record that this build can read.
+/// If there is none that this build can read.
 #[must_use]
-pub fn read_wiring(boot: &Boot) -> Wiring {
-    let record = boot.module(0).unwrap_or_else(|| wrong("", "there is no module"));
-    let wiring = Wiring::decode(record).unwrap_or_else(|error| wrong("", error));
-    if !set_epitaph(wiring.epitaph) {
-        wrong(&wiring.name, "the page for last words is not reserved");
-    }
-    heap::set_limit(wiring.heap_limit_kib as usize * 1024);
-    wiring
+pub fn wiring(record: Option<&[u8]>) -> Wiring {
+    let record = record.unwrap_or_else(|| wrong("", "there is no module"));
+    Wiring::decode(record).unwrap_or_else(|error| wrong("", error))
 }
 
 /// A park for granted pages, which lives for as long as the domain.
@@ -58,19 +53,25 @@ pub fn park<P: Shared>() -> &'static Park<P> {
 ///
 /// # Panics
 /// If the wiring has no such end or dom0 does not speak our version.
-pub async fn open_dom0<Out: Message, In: Message>(wiring: &Wiring) -> Owned<Out, In> {
+pub async fn open_dom0<X: Hypervisor, R: Runtime, Out: Message, In: Message>(
+    xen: X,
+    runtime: R,
+    wiring: &Wiring,
+) -> Owned<X, R, Out, In> {
     let name = Out::CHANNEL;
     let Some(End::Dom0 { page, port }) = wiring.channel(name) else {
         wrong(name, "the wiring has no such channel to dom0")
     };
-    let line = adopt(name, port);
-    match Channel::open_lower(line, reserved(name, page)).await {
+    let page = reserved(&runtime, name, page);
+    let line =
+        BoundPort::adopt(xen, runtime, proto_xen::Port(port)).unwrap_or_else(|errno| wrong(name, errno));
+    match Channel::open_lower(line, page).await {
         Ok(channel) => channel,
         Err(error) => wrong(name, error),
     }
 }
 
-/// The peers that the wiring names; [`supervise`](crate::supervise) keeps them as things are.
+/// The peers that the wiring names; [`supervise`](crate::supervision::supervise) keeps them as things are.
 #[must_use]
 pub fn peers(wiring: &Wiring) -> &'static Peers {
     let peers = Box::leak(Box::new(Peers::new()));
@@ -87,39 +88,44 @@ pub fn peers(wiring: &Wiring) -> &'static Peers {
 
 /// Opens the channel that we offer to another service, once that service is there. It counts until the
 /// tie that comes with it is cut.
-pub async fn offer<Out: Message, In: Message>(
+pub async fn offer<X: Hypervisor, R: Runtime, Out: Message, In: Message>(
+    xen: X,
+    runtime: R,
     peers: &'static Peers,
-    park: &'static Park<SpecialPage>,
-) -> (Tie<'static>, Offered<Out, In>) {
+    park: &'static Park<R::Special>,
+) -> (Tie<'static>, Offered<X, R, Out, In>) {
     open(peers, Out::CHANNEL, async |end| {
         let PeerEnd::Offer { peer, page, gref, port, bind } = end else {
             wrong(Out::CHANNEL, "the wiring does not let us offer it")
         };
-        let page = reserved(Out::CHANNEL, page);
+        let gfn = Gaddr(page).frame();
+        let page = reserved(&runtime, Out::CHANNEL, page);
         // dom0 tells of a peer's end after Xen has unmapped what it mapped, so this is soon over.
         while !park.is_empty() {
-            park.retry(&Xen);
-            timer::sleep(PARKED).await;
+            park.retry(&xen);
+            runtime.sleep(PARKED).await;
         }
-        let line = channel::line(Xen, Domain, DomId(peer), proto_xen::Port(port), bind)?;
-        let offer = channel::Offer { peer: DomId(peer), gref: Gref(gref), gfn: page.gfn() };
-        channel::offer(line, Xen, park, offer, page).await
+        let line = channel::line(xen.clone(), runtime.clone(), DomId(peer), proto_xen::Port(port), bind)?;
+        let offer = channel::Offer { peer: DomId(peer), gref: Gref(gref), gfn };
+        channel::offer(line, xen.clone(), park, offer, page).await
     })
     .await
 }
 
 /// Opens the channel that another service offers to us, once that service is there. It counts until the
 /// tie that comes with it is cut. Says which domain it is, too.
-pub async fn accept<Out: Message, In: Message>(
+pub async fn accept<X: Hypervisor, R: Runtime, Out: Message, In: Message>(
+    xen: X,
+    runtime: R,
     peers: &'static Peers,
-) -> (Tie<'static>, (DomId, Accepted<Out, In>)) {
+) -> (Tie<'static>, (DomId, Accepted<X, R, Out, In>)) {
     open(peers, Out::CHANNEL, async |end| {
         let PeerEnd::Accept { peer, gref, port, bind } = end else {
             wrong(Out::CHANNEL, "the wiring does not let us accept it")
         };
         let peer = DomId(peer);
-        let line = channel::line(Xen, Domain, peer, proto_xen::Port(port), bind)?;
-        let channel = channel::accept(line, Xen, peer, Gref(gref)).await?;
+        let line = channel::line(xen.clone(), runtime.clone(), peer, proto_xen::Port(port), bind)?;
+        let channel = channel::accept(line, xen.clone(), peer, Gref(gref)).await?;
         Ok((peer, channel))
     })
     .await
@@ -150,15 +156,11 @@ async fn open<C>(
     }
 }
 
-fn adopt(name: &str, port: u32) -> Port {
-    BoundPort::adopt(Xen, Domain, proto_xen::Port(port)).unwrap_or_else(|errno| wrong(name, errno))
-}
-
-fn reserved(name: &str, page: u64) -> SpecialPage {
-    special_page(Gaddr(page)).unwrap_or_else(|| wrong(name, "its page is not reserved"))
+fn reserved<R: Runtime>(runtime: &R, name: &str, page: u64) -> R::Special {
+    runtime.special_page(Gaddr(page)).unwrap_or_else(|| wrong(name, "its page is not reserved"))
 }
 
 /// dom0 wired us in a way that this build cannot work with.
-fn wrong(channel: &str, error: impl Display) -> ! {
+pub(crate) fn wrong(channel: &str, error: impl Display) -> ! {
     panic!("wiring{}{channel}: {error}", if channel.is_empty() { "" } else { ", channel " });
 }

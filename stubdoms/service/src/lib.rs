@@ -1,22 +1,26 @@
 //! What every service domain does first: reads its wiring, opens its channels, forwards its log.
 //!
-//! A thin shell that only runs in a domain; what it joins is tested in the packages below it. A wiring
-//! record that cannot be used is dom0's mistake, so it ends the domain with a line that says why.
+//! | module | what |
+//! |---|---|
+//! | [`channels`] | the wiring record, and the channels that it names |
+//! | [`supervision`] | the channel that every service has to dom0 |
+//! | `domain` | both, on the real Xen and runtime: what a binary calls |
+//!
+//! The shells are generic over Xen and the runtime, so that they run in a domain and, in `tests/fleet`, on the
+//! host with others in one process. A wiring record that cannot be used is dom0's mistake, so it ends the
+//! domain with a line that says why.
 
 #![no_std]
 #![forbid(unsafe_code)]
 
-#[cfg(target_os = "none")]
 extern crate alloc;
 
+pub mod channels;
 #[cfg(target_os = "none")]
-mod channels;
-#[cfg(target_os = "none")]
-mod supervision;
+mod domain;
+pub mod supervision;
 
-#[cfg(target_os = "none")]
 pub use board_support_pv::channel::peers::{Peers, Tie};
+pub use channels::{park, peers};
 #[cfg(target_os = "none")]
-pub use channels::{Accepted, Offered, Owned, Port, accept, offer, open_dom0, park, peers, read_wiring};
-#[cfg(target_os = "none")]
-pub use supervision::{ready, supervise};
+pub use domain::{Accepted, Offered, Owned, Port, accept, offer, open_dom0, read_wiring, ready, supervise};

@@ -1,34 +1,34 @@
 //! The channel that every service has to dom0: it is up, its log, it is well; what becomes of its peers.
 
-use board_support_pv::channel::peers::Peers;
-use board_support_rt::{
-    executor::rounds,
-    log::{Item, Record, next},
+use board_support_hyp::{
+    Runtime,
+    runtime::{Item, Record},
 };
+use board_support_pv::channel::peers::Peers;
+use core::future::pending;
 use embassy_futures::select::{Either3, select3};
-use embassy_sync::{blocking_mutex::raw::CriticalSectionRawMutex, signal::Signal};
+use embassy_sync::{blocking_mutex::raw::RawMutex, signal::Signal};
 use proto_manifest::wiring::Wiring;
 use proto_svc::{
     supervision::{Break, FromService, Level, LogRecord, MAX_FILLER, Probe, ToService},
     text::clipped,
 };
 
-use crate::channels::open_dom0;
+use crate::channels::{Hypervisor, open_dom0};
 
-static READY: Signal<CriticalSectionRawMutex, ()> = Signal::new();
-
-/// Tells dom0 that the service does its work from now on.
-pub fn ready() {
-    READY.signal(());
-}
-
-/// Serves the channel for ever. The log is forwarded from the domain's first line on; while the channel
+/// Serves the channel for ever; `ready` says when the service does its work. The log is forwarded from the domain's first line on; while the channel
 /// has no room, lines wait in the log's own queue, which counts what it loses.
 ///
 /// # Panics
 /// If dom0 breaks the channel: without it the domain is not supervised any more.
-pub async fn supervise(wiring: Wiring, peers: &'static Peers) {
-    let mut channel = open_dom0::<FromService, ToService>(&wiring).await;
+pub async fn supervise<X: Hypervisor, R: Runtime, M: RawMutex>(
+    xen: X,
+    runtime: R,
+    wiring: Wiring,
+    peers: &'static Peers,
+    ready: &Signal<M, ()>,
+) {
+    let mut channel = open_dom0::<X, R, FromService, ToService>(xen, runtime.clone(), &wiring).await;
     let (mut sender, mut receiver) = channel.split();
     // Messages that a probe has asked for and that were not sent yet.
     let mut filler = 0_u16;
@@ -40,12 +40,16 @@ pub async fn supervise(wiring: Wiring, peers: &'static Peers) {
             }
             continue;
         }
-        let message = match select3(receiver.receive(), READY.wait(), next()).await {
+        let message = match select3(receiver.receive(), ready.wait(), runtime.next_line()).await {
             Either3::First(Ok(ToService::Probe(Probe::Fill { count }))) => {
                 filler = count;
                 continue;
             }
-            Either3::First(Ok(told)) => match hear(told, peers) {
+            Either3::First(Ok(ToService::Break(Break::Hang))) => {
+                runtime.hang();
+                return pending().await;
+            }
+            Either3::First(Ok(told)) => match hear(&runtime, told, peers) {
                 Some(answer) => answer,
                 None => continue,
             },
@@ -67,7 +71,7 @@ const FILLER: &str = match core::str::from_utf8(&[b'.'; MAX_FILLER]) {
 };
 
 /// Does what dom0 says, and gives what there is to answer.
-fn hear(told: ToService, peers: &Peers) -> Option<FromService> {
+fn hear<R: Runtime>(runtime: &R, told: ToService, peers: &Peers) -> Option<FromService> {
     match told {
         // Said and checked when the channel was opened.
         ToService::Hello { .. } => None,
@@ -80,13 +84,10 @@ fn hear(told: ToService, peers: &Peers) -> Option<FromService> {
             peers.back(&channel, end);
             None
         }
-        ToService::Probe(Probe::Rounds) => Some(FromService::Rounds { count: rounds() }),
-        // Done by who sends.
-        ToService::Probe(Probe::Fill { .. }) => None,
+        ToService::Probe(Probe::Rounds) => Some(FromService::Rounds { count: runtime.rounds() }),
+        // Done by who calls.
+        ToService::Probe(Probe::Fill { .. }) | ToService::Break(Break::Hang) => None,
         ToService::Break(Break::Panic) => panic!("a drill: dom0 ordered it"),
-        ToService::Break(Break::Hang) => loop {
-            core::hint::spin_loop();
-        },
     }
 }
 
