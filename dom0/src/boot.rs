@@ -7,7 +7,10 @@ use core::{
 };
 
 use board_support_hyp::{Xen, version};
-use board_support_rt::{self as rt, Boot, Spawner, heap, memory::read_firmware, pool, timer::now};
+use board_support_rt::{self as rt, Boot, Domain, Spawner, heap, memory::read_firmware, pool, timer::now};
+use dom0_shell::{
+    console::Consoles, control, gauge::Gauge, ground::VERSION, services::Services, supervision, watch,
+};
 use dom0_supervisor::Supervisor;
 use dom0_toolstack::{
     acpi::AcpiError,
@@ -27,16 +30,13 @@ use proto_manifest::table::{Applications, Bus, Table};
 use proto_xen::{Gaddr, PAGE_SIZE};
 
 use crate::{
-    console::Consoles,
-    control, cycles, drill,
-    ground::{Builder, Ground, VERSION, XEN},
+    cycles,
+    device::{Builder, Ground, XEN},
+    drill,
     machine::Machine,
-    measure::{self, Gauge},
-    serial,
-    services::Services,
-    supervision,
+    measure, serial,
     transport::Transport,
-    wallclock, watch,
+    wallclock,
     watchdog::Watchdogs,
 };
 
@@ -98,7 +98,10 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
     // PCI functions are assigned by way of the IOMMU or not at all; nothing is between a transport and memory.
     let confined = builder.transports.is_empty();
     let room = divide_memory(&table.applications);
+    let boot_kind = watchdogs.boot();
     let ground = Rc::new(Ground {
+        hyp: &XEN,
+        runtime: Domain,
         spawner,
         began: boot.began(),
         xen,
@@ -117,7 +120,7 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
     });
     spawner.spawn(watch::deaths(ground.clone()));
     spawner.spawn(control::forward_own_log(ground.clone()));
-    spawner.spawn(supervision::run(ground.clone(), Supervisor::of(table, ground.watchdogs.boot())));
+    spawner.spawn(supervision::run(ground.clone(), Supervisor::of(table, boot_kind)));
     if let Some(whom) = boot.option("serial") {
         spawner.spawn(serial::run(ground.clone(), whom));
     }

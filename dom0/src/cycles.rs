@@ -10,10 +10,7 @@ use core::{fmt::Display, time::Duration};
 
 use board_support_hyp::{EventChannels, Sysctl, gnttab, window};
 use board_support_pv::console::back::Back;
-use board_support_rt::{
-    Domain,
-    timer::{now, sleep, with_deadline},
-};
+use board_support_rt::timer::{now, sleep, with_deadline};
 use dom0_toolstack::{
     application::{Application, Order},
     build::layout::MAX_COMMAND_LINE,
@@ -21,7 +18,7 @@ use dom0_toolstack::{
 use proto_errors::{boot, svc};
 use proto_xen::{DomId, Errno};
 
-use crate::ground::{Ground, Line, XEN, map};
+use crate::device::{Ground, XEN};
 
 /// How long an application may take until its first byte.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -88,7 +85,7 @@ async fn all(ground: &Ground, name: &str, count: u32, vcpus: u32) -> Result<Stri
     let started = now();
     for life in 0..count {
         refused += must_fail(life, &order)?;
-        let id = once(&order).await?;
+        let id = once(ground, &order).await?;
         if id <= last {
             return Err(format!("domain number {} comes after {}", id.0, last.0));
         }
@@ -143,12 +140,12 @@ fn must_fail(life: u32, order: &Order<'_>) -> Result<u32, String> {
 }
 
 /// One life: from nothing to the first byte on the console, and to nothing again.
-async fn once(order: &Order<'_>) -> Result<DomId, String> {
+async fn once(ground: &Ground, order: &Order<'_>) -> Result<DomId, String> {
     let mut application = Application::build(&XEN, order).map_err(text)?;
     let id = application.id();
     let console = application.console.take().ok_or("it has no console")?;
-    let page = map(id, console.page).map_err(text)?;
-    let line = Line::adopt(XEN, Domain, console.port.into_port()).map_err(text)?;
+    let page = ground.map(id, console.page).map_err(text)?;
+    let line = ground.adopt(console.port).map_err(text)?;
     let mut back = Back::attach(line, page).map_err(text)?;
     application.unpause().map_err(text)?;
     let mut byte = [0; 1];

@@ -22,7 +22,7 @@ use proto_errors::boot;
 use proto_svc::supervision::{Break, ToService};
 use proto_xen::DomId;
 
-use crate::ground::{Ground, XEN, free_kib};
+use crate::device::{Ground, XEN};
 
 /// How often a random drill looks whether an application runs.
 const LOOK: Duration = Duration::from_millis(100);
@@ -54,14 +54,14 @@ pub(crate) async fn run(ground: Rc<Ground>, order: &'static str) {
     };
     for round in 1..=count {
         sleep(Duration::from_millis(pause_ms)).await;
-        log::info!(target: "dom0", "drill {round}: domain {name}, {} KiB free", free_kib());
+        log::info!(target: "dom0", "drill {round}: domain {name}, {} KiB free", ground.free_kib());
         match how {
             None => ground.services.tell(Input::Order(service)),
             Some(how) => ground.services.say(service, ToService::Break(how)),
         }
     }
     sleep(Duration::from_millis(pause_ms)).await;
-    log::info!(target: "dom0", "drill: done, {} KiB free", free_kib());
+    log::info!(target: "dom0", "drill: done, {} KiB free", ground.free_kib());
 }
 
 /// A service, and the life of it that was ended last.
@@ -81,7 +81,7 @@ async fn at_random(ground: &Ground, (drill, mut targets): (Drill<'static>, Vec<(
         sleep(LOOK).await;
     }
     sleep(rest).await;
-    log::info!(target: "dom0", "drill: begins, {}", in_use());
+    log::info!(target: "dom0", "drill: begins, {}", in_use(ground));
     for (round, kill) in (1..).zip(drill) {
         sleep(kill.pause).await;
         // Each name is one of these.
@@ -93,19 +93,19 @@ async fn at_random(ground: &Ground, (drill, mut targets): (Drill<'static>, Vec<(
             sleep(SOON).await;
         }
         *ended = ground.services.life(*service);
-        log::info!(target: "dom0", "drill {round}: domain {}, {}", kill.name, in_use());
+        log::info!(target: "dom0", "drill {round}: domain {}, {}", kill.name, in_use(ground));
         ground.services.tell(Input::Order(*service));
     }
     sleep(rest).await;
-    log::info!(target: "dom0", "drill: done, {}", in_use());
+    log::info!(target: "dom0", "drill: done, {}", in_use(ground));
 }
 
 /// What a leak would change: dom0's lowest free port and its heap, and the machine's free memory.
-fn in_use() -> alloc::string::String {
+fn in_use(ground: &Ground) -> alloc::string::String {
     let port = XEN.alloc_unbound(DomId::SELF, DomId::DOM0).inspect(|&port| {
         // It is ours, and bound to nobody.
         let _ = XEN.close(port);
     });
     let port = port.map_or(0, |port| port.0);
-    alloc::format!("port {port}, heap {} KiB, {} KiB free", heap::usage().allocated / 1024, free_kib())
+    alloc::format!("port {port}, heap {} KiB, {} KiB free", heap::usage().allocated / 1024, ground.free_kib())
 }

@@ -3,21 +3,18 @@
 //! | module | what |
 //! |---|---|
 //! | [`boot`] | from the ramdisk to running services |
+//! | [`device`] | what the shells stand on: the real Xen and runtime |
 //! | [`machine`] | configuration space and registers of PCI functions |
 //! | [`wallclock`] | the time of day, where Xen does not know it |
 //! | [`transport`] | registers of virtio transports, and memory for their DMA |
-//! | [`supervision`], [`services`] | the supervisor's shell; the services that run, their channels, their deaths |
-//! | [`control`] | channel `device`: what control asks for and is told |
-//! | [`console`] | consoles of applications |
-//! | [`patience`] | how much of their other ends dom0 takes |
 //! | [`serial`] | what is typed on the serial console for applications |
-//! | [`watch`] | Xen's event for every death |
 //! | [`watchdog`], [`tco`] | what resets the machine when dom0 does not feed it |
 //! | [`cycles`] | lives of an application over and over, to see that nothing is left of it |
 //! | [`measure`] | what is measured on a running system, on order |
 //! | [`drill`] | ending a service on purpose, to see that it can be built anew |
 //!
-//! Only wiring: what can be decided without waiting is in `dom0/toolstack`.
+//! Only what needs the real machine, and the choice of it: the services, control's requests and consoles are in
+//! `dom0/shell`, what can be decided without waiting in `dom0/toolstack`.
 
 #![no_std]
 #![cfg_attr(target_os = "none", no_main)]
@@ -29,27 +26,17 @@ extern crate alloc;
 #[cfg(target_os = "none")]
 mod boot;
 #[cfg(target_os = "none")]
-mod console;
-#[cfg(target_os = "none")]
-mod control;
-#[cfg(target_os = "none")]
 mod cycles;
 #[cfg(target_os = "none")]
-mod drill;
+mod device;
 #[cfg(target_os = "none")]
-mod ground;
+mod drill;
 #[cfg(target_os = "none")]
 mod machine;
 #[cfg(target_os = "none")]
 mod measure;
 #[cfg(target_os = "none")]
-mod patience;
-#[cfg(target_os = "none")]
 mod serial;
-#[cfg(target_os = "none")]
-mod services;
-#[cfg(target_os = "none")]
-mod supervision;
 #[cfg(target_os = "none")]
 #[cfg_attr(not(target_arch = "x86_64"), path = "no_tco.rs")]
 mod tco;
@@ -57,8 +44,6 @@ mod tco;
 mod transport;
 #[cfg(target_os = "none")]
 mod wallclock;
-#[cfg(target_os = "none")]
-mod watch;
 #[cfg(target_os = "none")]
 mod watchdog;
 

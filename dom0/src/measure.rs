@@ -12,14 +12,15 @@
 //! What comes of it are lines `measure WHAT N UNIT`, and `measurements: done` at the end.
 
 use alloc::{format, rc::Rc, string::String, vec::Vec};
-use core::{cell::Cell, fmt::Display, time::Duration};
+use core::{fmt::Display, time::Duration};
 
 use board_support_hyp::Domctl;
 use board_support_pv::console::back::Back;
 use board_support_rt::{
-    Domain, executor,
+    executor,
     timer::{Elapsed, Instant, now, sleep, with_deadline},
 };
+use dom0_shell::gauge::Gauge;
 use dom0_supervisor::ServiceId;
 use dom0_toolstack::{
     application::{Application, Order},
@@ -28,7 +29,7 @@ use dom0_toolstack::{
 use proto_svc::supervision::{MAX_FILLER, Probe, ToService};
 use proto_xen::{DomId, PAGE_SIZE};
 
-use crate::ground::{Bell, Ground, Line, Page, XEN, map};
+use crate::device::{Ground, Line, Page, XEN};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -39,46 +40,17 @@ const FIRST_PING: u32 = 1 << 31;
 /// How long it runs, and how long Xen has to free its memory after it was destroyed.
 const SETTLE: Duration = Duration::from_millis(50);
 
-/// What services answered last.
-#[derive(Default)]
-pub(crate) struct Gauge {
-    pong: Cell<u32>,
-    rounds: Cell<Option<u64>>,
-    filler: Cell<usize>,
-    heard: Bell,
-}
-
-impl Gauge {
-    /// A ping was answered.
-    pub(crate) fn pong(&self, number: u32) {
-        self.pong.set(number);
-        self.heard.signal(());
-    }
-
-    /// A service said how often it woke.
-    pub(crate) fn rounds(&self, count: u64) {
-        self.rounds.set(Some(count));
-        self.heard.signal(());
-    }
-
-    /// So many bytes came.
-    pub(crate) fn filler(&self, bytes: usize) {
-        self.filler.set(self.filler.get().saturating_add(bytes));
-        self.heard.signal(());
-    }
-
-    /// Waits until `done` gives something.
-    async fn until<T>(&self, done: impl Fn(&Self) -> Option<T>) -> Result<T, String> {
-        let wait = async {
-            loop {
-                if let Some(value) = done(self) {
-                    return value;
-                }
-                self.heard.wait().await;
+/// Waits until `done` gives something.
+async fn until<T>(gauge: &Gauge, done: impl Fn(&Gauge) -> Option<T>) -> Result<T, String> {
+    let wait = async {
+        loop {
+            if let Some(value) = done(gauge) {
+                return value;
             }
-        };
-        with_deadline(now() + PATIENCE, wait).await.map_err(|Elapsed| String::from("no answer"))
-    }
+            gauge.heard.wait().await;
+        }
+    };
+    with_deadline(now() + PATIENCE, wait).await.map_err(|Elapsed| String::from("no answer"))
 }
 
 /// Does the measurements.
@@ -159,7 +131,7 @@ async fn look(ground: &Ground) -> Result<Vec<Past>, String> {
 async fn rounds(ground: &Ground, service: ServiceId) -> Result<u64, String> {
     ground.gauge.rounds.set(None);
     ground.services.say(service, ToService::Probe(Probe::Rounds));
-    ground.gauge.until(|gauge| gauge.rounds.get()).await
+    until(&ground.gauge, |gauge| gauge.rounds.get()).await
 }
 
 async fn channel(ground: &Ground, name: &str, count: u32) -> Result<(), String> {
@@ -171,7 +143,7 @@ async fn channel(ground: &Ground, name: &str, count: u32) -> Result<(), String> 
         for round in 0..each {
             let number = FIRST_PING + part * each + round;
             ground.services.say(service, ToService::Ping { number });
-            gauge.until(|gauge| (gauge.pong.get() == number).then_some(())).await?;
+            until(gauge, |gauge| (gauge.pong.get() == number).then_some(())).await?;
         }
         let took = (now() - started).as_nanos() / 100 / u128::from(each);
         tell("channel-roundtrip", name, format!("{}.{} us", took / 10, took % 10));
@@ -182,7 +154,7 @@ async fn channel(ground: &Ground, name: &str, count: u32) -> Result<(), String> 
         gauge.filler.set(0);
         let started = now();
         ground.services.say(service, ToService::Probe(Probe::Fill { count: each }));
-        gauge.until(|gauge| (gauge.filler.get() >= bytes).then_some(())).await?;
+        until(gauge, |gauge| (gauge.filler.get() >= bytes).then_some(())).await?;
         let tenths_of_bytes = bytes as u128 * 10_000_000_000 / (now() - started).as_nanos().max(1);
         let tenths = tenths_of_bytes >> 20;
         tell("channel-bandwidth", name, format!("{}.{} MiB/s", tenths / 10, tenths % 10));
@@ -205,8 +177,8 @@ async fn create(ground: &Ground, name: &str, mib: u16, count: u32) -> Result<(),
         let mut application = Application::build(&XEN, &order).map_err(text)?;
         let built = now() - started;
         let console = application.console.take().ok_or("it has no console")?;
-        let page = map(application.id(), console.page).map_err(text)?;
-        let line = Line::adopt(XEN, Domain, console.port.into_port()).map_err(text)?;
+        let page = ground.map(application.id(), console.page).map_err(text)?;
+        let line = ground.adopt(console.port).map_err(text)?;
         let mut console = Back::attach(line, page).map_err(text)?;
         let listening = now();
         application.unpause().map_err(text)?;

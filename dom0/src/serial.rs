@@ -14,7 +14,7 @@ use embassy_futures::yield_now;
 use proto_errors::{boot, svc};
 use proto_xen::{VcpuId, Virq};
 
-use crate::ground::{Ground, XEN};
+use crate::device::{Ground, XEN};
 
 /// What Xen keeps of what was typed.
 const READ_BYTES: usize = 128;

@@ -5,7 +5,7 @@ use board_support_hyp::Domctl;
 use dom0_toolstack::pci::ConfigSpace;
 use proto_xen::{DomId, Gfn, Maddr, Mfn, PAGE_SIZE, Sbdf};
 
-use crate::{ground::XEN, machine::Machine};
+use crate::{device::XEN, machine::Machine};
 
 /// The watchdog.
 pub(crate) type Tco = Itco<Ports>;

@@ -18,7 +18,7 @@ use proto_errors::{Code, Coded, build};
 use proto_manifest::table::VirtioMmio;
 use proto_xen::{DomId, Errno, Gaddr, Gfn, Maddr, PAGE_SIZE};
 
-use crate::ground::XEN;
+use crate::device::XEN;
 
 /// Offset of the device's status. Writing zero resets the device, and it reads as zero when that is done.
 /// Source: Virtio 1.2, 4.2.2.

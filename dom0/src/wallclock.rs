@@ -6,7 +6,7 @@ use board_support_hyp::Machine;
 use board_support_rt::{Boot, memory::device_memory, timer::now, wallclock};
 use proto_xen::{Gaddr, PAGE_SIZE};
 
-use crate::ground::XEN;
+use crate::device::XEN;
 
 /// Sets Xen's wall clock by the machine's, a PL031, before any domain looks at it.
 pub(crate) fn set(boot: &Boot) {

@@ -4,6 +4,7 @@
 use core::time::Duration;
 
 use board_support_hyp::{Xen, sched::Watchdog};
+use dom0_shell::system;
 use dom0_supervisor::Boot;
 
 use crate::{
@@ -62,19 +63,18 @@ impl Watchdogs {
     pub(crate) fn boot(&self) -> Boot {
         if self.hardware.is_some() && !self.has_reset { Boot::Fresh } else { Boot::Reset }
     }
+}
 
-    /// Whether the hardware has one that is armed.
-    pub(crate) fn has_hardware(&self) -> bool {
+impl system::Watchdogs for Watchdogs {
+    fn has_hardware(&self) -> bool {
         self.hardware.is_some()
     }
 
-    /// Whether the hardware's ended the last life of the machine.
-    pub(crate) fn has_reset(&self) -> bool {
+    fn has_reset(&self) -> bool {
         self.has_reset
     }
 
-    /// Gives them another patience.
-    pub(crate) fn feed(&self) {
+    fn feed(&self) {
         if let Some(hardware) = &self.hardware {
             hardware.feed();
         }
@@ -84,8 +84,7 @@ impl Watchdogs {
         }
     }
 
-    /// Stops them, ahead of an end of the machine that is wanted.
-    pub(crate) fn halt(&self) {
+    fn halt(&self) {
         if let Some(hardware) = &self.hardware {
             hardware.halt();
         }

@@ -1,4 +1,4 @@
-//! dom0: the services and their supervision. As `dom0/src`.
+//! dom0: the services and their supervision. As `dom0/shell`.
 
 use std::{
     cell::{Cell, RefCell},

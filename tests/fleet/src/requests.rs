@@ -1,4 +1,4 @@
-//! dom0: channel `device` with control's requests, and the consoles of applications. As `dom0/src`.
+//! dom0: channel `device` with control's requests, and the consoles of applications. As `dom0/shell`.
 
 use std::{cell::RefCell, rc::Rc};
 

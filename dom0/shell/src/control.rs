@@ -1,10 +1,10 @@
 //! Channel `device`: what control asks for, and what it is told.
 
 use alloc::{rc::Rc, string::String, vec::Vec};
+use core::future::pending;
 
-use board_support_hyp::{Domctl, Xen, domctl::DomainInfo};
+use board_support_hyp::{Domctl, Runtime, domctl::DomainInfo, runtime::Item};
 use board_support_pv::channel::{Channel, ChannelError, Receiver, Sender};
-use board_support_rt::{self as rt, log::Item, timer::now};
 use dom0_toolstack::{
     application::Application,
     budget::MESSAGES,
@@ -19,26 +19,27 @@ use proto_svc::{
     supervision::{Level, LogRecord},
     text::clipped,
 };
-use proto_xen::{DomId, PAGE_SIZE};
+use proto_xen::{DomId, PAGE_SIZE, sched::ShutdownReason};
 
 use crate::{
     console::Birth,
-    ground::{Ground, Page, XEN, free_kib},
-    patience::{Patience, Patient},
-    services,
+    ground::{Ground, Page},
+    patience::Patience,
+    services::{self, Patient},
+    system::{System, Watchdogs},
 };
 
-type Device = Channel<Patient, Page, ToControl, FromControl>;
+type Device<S> = Channel<Patient<S>, Page<S>, ToControl, FromControl>;
 
 /// Serves control for as long as it is there.
-pub(crate) async fn serve(
-    ground: &Rc<Ground>,
+pub(crate) async fn serve<S: System>(
+    ground: &Rc<Ground<S>>,
     id: DomId,
-    end: Dom0End<'static, Xen>,
+    end: Dom0End<'static, S::Xen>,
 ) -> Result<(), ChannelError> {
-    let (line, page) = services::open(id, end)?;
+    let (line, page) = services::open(ground, id, end)?;
     let events = line.events();
-    let mut channel = Device::open_upper(line, page).await?;
+    let mut channel = Device::<S>::open_upper(line, page).await?;
     greet(ground);
     let (sender, receiver) = channel.split();
     match select(tell(ground, sender, &events), hear(ground, receiver, &events)).await {
@@ -47,7 +48,7 @@ pub(crate) async fn serve(
 }
 
 /// Tells a control that is there, perhaps anew, what there is.
-fn greet(ground: &Ground) {
+fn greet<S: System>(ground: &Ground<S>) {
     let mut greeting = Vec::from([ground.machine_report()]);
     greeting.extend(ground.outbox.borrow().goes_on());
     ground.server.borrow().tell_known(&mut |known| greeting.push(known));
@@ -57,10 +58,10 @@ fn greet(ground: &Ground) {
 }
 
 /// Empties the outbox.
-async fn tell(
-    ground: &Ground,
-    mut sender: Sender<'_, Patient, Page, ToControl>,
-    events: &Patience,
+async fn tell<S: System>(
+    ground: &Ground<S>,
+    mut sender: Sender<'_, Patient<S>, Page<S>, ToControl>,
+    events: &Patience<S::Runtime>,
 ) -> Result<(), ChannelError> {
     loop {
         let next = ground.outbox.borrow_mut().pop();
@@ -77,12 +78,12 @@ async fn tell(
 
 /// Takes requests, while there is room for answers and as many as control may make. Pieces of images are
 /// taken as fast as they come, in turn with what others want (a [`Receiver`] sees to that).
-async fn hear(
-    ground: &Rc<Ground>,
-    mut receiver: Receiver<'_, Patient, Page, FromControl>,
-    events: &Patience,
+async fn hear<S: System>(
+    ground: &Rc<Ground<S>>,
+    mut receiver: Receiver<'_, Patient<S>, Page<S>, FromControl>,
+    events: &Patience<S::Runtime>,
 ) -> Result<(), ChannelError> {
-    let budget = Patience::new(MESSAGES);
+    let budget = Patience::new(ground.runtime.clone(), MESSAGES);
     loop {
         budget.wait().await;
         while !ground.outbox.borrow().has_room() {
@@ -92,11 +93,13 @@ async fn hear(
         events.was_of_use();
         let is_piece = matches!(message, FromControl::Image { .. });
         let mut answer = None;
-        let ordered = now();
-        let task = ground
-            .server
-            .borrow_mut()
-            .handle(message, ordered.as_nanos(), free_kib, &mut |told| answer = Some(told));
+        let ordered = ground.now();
+        let task = ground.server.borrow_mut().handle(
+            message,
+            ordered.as_nanos(),
+            || ground.free_kib(),
+            &mut |told| answer = Some(told),
+        );
         if !is_piece || answer.is_some() {
             budget.spend(1);
         }
@@ -108,7 +111,7 @@ async fn hear(
             Some(Task::Serve { app, id, console }) => {
                 log::info!(target: "dom0", "application {} is {id}", Short(app));
                 let birth = Birth { name: name_of(ground, id), ordered };
-                birth.tell("create");
+                birth.tell(ground.now(), "create");
                 ground.consoles.serve(ground, app, id, console, birth);
             }
             Some(Task::End { app, domain }) => end(ground, app, domain, StopReason::Ordered).await,
@@ -125,7 +128,7 @@ async fn hear(
 }
 
 /// The name of the application in this domain.
-fn name_of(ground: &Ground, id: DomId) -> String {
+fn name_of<S: System>(ground: &Ground<S>, id: DomId) -> String {
     let server = ground.server.borrow();
     let mut running = server.requests().running();
     let name = running.find(|(running, _)| *running == id).map(|(_, definition)| definition.name.as_str());
@@ -134,17 +137,22 @@ fn name_of(ground: &Ground, id: DomId) -> String {
 
 /// Ends an application: it is paused, its console is read to the end, then the domain goes, then
 /// control is told.
-pub(crate) async fn end(ground: &Ground, app: AppId, domain: Application<'static, Xen>, reason: StopReason) {
+pub async fn end<S: System>(
+    ground: &Ground<S>,
+    app: AppId,
+    domain: Application<'static, S::Xen>,
+    reason: StopReason,
+) {
     let id = domain.id();
     // It could write faster than its console is read.
     domain.pause();
     ground.consoles.close(app).await;
     drop(domain);
     log::info!(target: "dom0", "application {} ({id}) is gone: {reason:?}", Short(app));
-    ground.tell(|outbox| outbox.push(Server::<Xen>::stopped(app, reason)));
+    ground.tell(|outbox| outbox.push(Server::<S::Xen>::stopped(app, reason)));
 }
 
-async fn reboot(ground: &Ground) {
+async fn reboot<S: System>(ground: &Ground<S>) {
     let all: Vec<_> = ground.server.borrow_mut().end_all().collect();
     for (app, domain) in all {
         end(ground, app, domain, StopReason::Ordered).await;
@@ -152,11 +160,12 @@ async fn reboot(ground: &Ground) {
     log::info!(target: "dom0", "control asks for a reboot, and no application runs any more");
     // They would go on through the reset, and take a slow start of the firmware for one that hangs.
     ground.watchdogs.halt();
-    rt::shutdown(rt::Reason::REBOOT);
+    S::shutdown(ground.hyp, ShutdownReason::REBOOT);
+    pending().await
 }
 
 /// Tells what each domain has used, then how the machine is.
-fn tell_usage(ground: &Ground) {
+fn tell_usage<S: System>(ground: &Ground<S>) {
     let services = ground.services.names();
     let mut report = |info: &DomainInfo| {
         let id = info.domain;
@@ -181,8 +190,8 @@ fn tell_usage(ground: &Ground) {
         };
         ground.tell(|outbox| outbox.push(ToControl::Usage(usage)));
     };
-    let dom0 = XEN.next_domain(DomId::DOM0).map(|info| info.iter().for_each(&mut report));
-    if let Err(errno) = dom0.and_then(|()| watch::scan(&XEN, &mut report)) {
+    let dom0 = ground.hyp.next_domain(DomId::DOM0).map(|info| info.iter().for_each(&mut report));
+    if let Err(errno) = dom0.and_then(|()| watch::scan(ground.hyp, &mut report)) {
         log::warn!(target: "dom0", "usage of domains: {errno} [{}]", svc::USAGE);
     }
     let machine = ground.machine_report();
@@ -190,9 +199,9 @@ fn tell_usage(ground: &Ground) {
 }
 
 /// Sends dom0's own log to control.
-pub(crate) async fn forward_own_log(ground: Rc<Ground>) {
+pub async fn forward_own_log<S: System>(ground: Rc<Ground<S>>) {
     loop {
-        match rt::log::next().await {
+        match ground.runtime.next_line().await {
             Item::Record(line) => {
                 let record = LogRecord {
                     level: level(line.level),

@@ -6,43 +6,45 @@ use core::{
     task::{Context, Poll},
 };
 
-use board_support_rt::timer::{Instant, now, poll_until, sleep_until};
+use board_support_hyp::{Instant, Timer};
+use board_support_pv::port::Line;
 use dom0_toolstack::budget::{Budget, EVENTS, Rate};
 use proto_xen::Errno;
 
-use crate::ground::Line;
-
 /// A port of ours whose other end pays for events that bring nothing. When it cannot pay, the port is not
 /// looked at for a while; an event of that while is seen after it.
-pub(crate) struct Patient {
-    line: Line,
-    events: Patience,
+pub struct Patient<L, T> {
+    line: L,
+    events: Patience<T>,
 }
 
 /// What is left to the other end, for who sees what it brings.
 #[derive(Clone)]
-pub(crate) struct Patience(Rc<RefCell<Budget>>);
+pub struct Patience<T> {
+    budget: Rc<RefCell<Budget>>,
+    timer: T,
+}
 
-impl Patient {
+impl<L: Line, T: Timer + Clone> Patient<L, T> {
     /// A port with a full bucket.
-    pub(crate) fn new(line: Line) -> Self {
-        Self { line, events: Patience::new(EVENTS) }
+    pub fn new(line: L, timer: T) -> Self {
+        Self { line, events: Patience::new(timer, EVENTS) }
     }
 
     /// What is left to the other end.
-    pub(crate) fn events(&self) -> Patience {
+    pub fn events(&self) -> Patience<T> {
         self.events.clone()
     }
 }
 
-impl board_support_pv::port::Line for Patient {
+impl<L: Line, T: Timer> Line for Patient<L, T> {
     fn notify(&self) -> Result<(), Errno> {
         self.line.notify()
     }
 
     fn poll_look(&self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(until) = self.events.wait_until()
-            && poll_until(until, cx).is_pending()
+            && self.events.timer.poll_until(until.as_nanos(), cx).is_pending()
         {
             return Poll::Pending;
         }
@@ -54,35 +56,35 @@ impl board_support_pv::port::Line for Patient {
     }
 }
 
-impl Patience {
+impl<T: Timer> Patience<T> {
     /// A full bucket.
-    pub(crate) fn new(rate: Rate) -> Self {
-        Self(Rc::new(RefCell::new(Budget::new(rate))))
+    pub fn new(timer: T, rate: Rate) -> Self {
+        Self { budget: Rc::new(RefCell::new(Budget::new(rate))), timer }
     }
 
     /// Takes something out.
-    pub(crate) fn spend(&self, count: u64) {
-        self.0.borrow_mut().spend(now().as_nanos(), count);
+    pub fn spend(&self, count: u64) {
+        self.budget.borrow_mut().spend(self.timer.now_ns(), count);
     }
 
     /// Puts back what one event cost: it brought something.
-    pub(crate) fn was_of_use(&self) {
-        self.0.borrow_mut().refund(1);
+    pub fn was_of_use(&self) {
+        self.budget.borrow_mut().refund(1);
     }
 
     /// So many messages were asked for.
-    pub(crate) fn expect(&self, count: u32) {
-        self.0.borrow_mut().expect(count);
+    pub fn expect(&self, count: u32) {
+        self.budget.borrow_mut().expect(count);
     }
 
     /// Waits until there is something in the bucket.
-    pub(crate) async fn wait(&self) {
+    pub async fn wait(&self) {
         while let Some(until) = self.wait_until() {
-            sleep_until(until).await;
+            self.timer.sleep_until(until).await;
         }
     }
 
     fn wait_until(&self) -> Option<Instant> {
-        self.0.borrow_mut().wait_until_ns(now().as_nanos()).map(Instant::from_nanos)
+        self.budget.borrow_mut().wait_until_ns(self.timer.now_ns()).map(Instant::from_nanos)
     }
 }

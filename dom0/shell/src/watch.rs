@@ -3,8 +3,7 @@
 use alloc::{rc::Rc, vec::Vec};
 use core::time::Duration;
 
-use board_support_hyp::EventChannels;
-use board_support_rt::{event, timer::sleep};
+use board_support_hyp::{EventChannels, Timer, wait};
 use dom0_toolstack::{
     server::stop_reason,
     watch::{self, Death},
@@ -12,17 +11,14 @@ use dom0_toolstack::{
 use proto_errors::svc;
 use proto_xen::{VcpuId, Virq};
 
-use crate::{
-    control,
-    ground::{Ground, XEN},
-};
+use crate::{control, ground::Ground, system::System};
 
 /// How soon domains are looked at again that could not be looked at: no event comes a second time for a death.
 const AGAIN: Duration = Duration::from_millis(500);
 
 /// Looks for what has died, for ever.
-pub(crate) async fn deaths(ground: Rc<Ground>) {
-    let port = match XEN.bind_virq(Virq::DOM_EXC, VcpuId(0)) {
+pub async fn deaths<S: System>(ground: Rc<Ground<S>>) {
+    let port = match ground.hyp.bind_virq(Virq::DOM_EXC, VcpuId(0)) {
         Ok(port) => port,
         Err(errno) => {
             log::error!(target: "dom0", "deaths of domains will not be seen: {errno} [{}]", svc::DEATHS_UNSEEN);
@@ -32,7 +28,7 @@ pub(crate) async fn deaths(ground: Rc<Ground>) {
     loop {
         // One event may stand for several deaths, and comes again when a domain is gone for good.
         let mut dead = Vec::new();
-        let looked = watch::deaths(&XEN, |death| dead.push(death));
+        let looked = watch::deaths(ground.hyp, |death| dead.push(death));
         if let Err(errno) = looked {
             log::error!(target: "dom0", "domains cannot be looked at: {errno} [{}]", svc::DEATHS_UNSEEN);
         }
@@ -40,17 +36,17 @@ pub(crate) async fn deaths(ground: Rc<Ground>) {
             bury(&ground, death).await;
         }
         match looked {
-            Ok(()) => event::wait(port).await,
-            Err(_) => sleep(AGAIN).await,
+            Ok(()) => wait::event(&ground.runtime, port).await,
+            Err(_) => ground.runtime.sleep(AGAIN).await,
         }
     }
 }
 
-async fn bury(ground: &Rc<Ground>, death: Death) {
+async fn bury<S: System>(ground: &Rc<Ground<S>>, death: Death) {
     let Death { domain, reason } = death;
     let application = ground.server.borrow_mut().ended(domain);
     match application {
         Some((app, application)) => control::end(ground, app, application, stop_reason(reason)).await,
-        None => ground.services.died(domain, reason),
+        None => ground.services.died(ground, domain, reason),
     }
 }

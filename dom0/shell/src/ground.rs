@@ -3,77 +3,82 @@
 use alloc::rc::Rc;
 use core::cell::{Cell, RefCell};
 
-use board_support_hyp::{Foreign, Sysctl, Xen};
+use board_support_hyp::{Clock, Foreign, Instant, Sysctl};
 use board_support_pv::port::BoundPort;
-use board_support_rt::{self as rt, Spawner, timer::Instant};
-use dom0_toolstack::{outbox::Outbox, server::Server, service};
+use dom0_toolstack::{outbox::Outbox, port::OwnPort, server::Server, service};
 use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
 use proto_svc::device::{Machine as MachineReport, ToControl};
 use proto_xen::{DomId, Errno, Gfn, PAGE_SIZE};
 
-use crate::{console::Consoles, machine::Machine, measure::Gauge, services::Services, watchdog::Watchdogs};
-
-/// Xen has no state of its own, so one value serves all.
-pub(crate) static XEN: Xen = Xen;
+use crate::{
+    console::Consoles,
+    gauge::Gauge,
+    services::Services,
+    system::{System, Watchdogs},
+};
 
 /// dom0's version: that of the image.
-pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// A page of another domain.
-pub(crate) type Page = <Xen as Foreign>::Mapped;
+pub type Page<S> = <<S as System>::Xen as Foreign>::Mapped;
 /// A port of ours.
-pub(crate) type Line = BoundPort<Xen, rt::Domain>;
+pub type Line<S> = BoundPort<<S as System>::Xen, <S as System>::Runtime>;
 /// A service.
-pub(crate) type Service = service::Service<'static, Xen, Machine>;
+pub type Service<S> = service::Service<'static, <S as System>::Xen, <S as System>::Machine>;
 /// The builder of services.
-pub(crate) type Builder = service::Builder<'static, Xen, Machine>;
+pub type Builder<S> = service::Builder<'static, <S as System>::Xen, <S as System>::Machine>;
 /// Wakes one task of ours. Whatever it carries is looked up.
-pub(crate) type Bell = Signal<NoopRawMutex, ()>;
+pub type Bell = Signal<NoopRawMutex, ()>;
 
 /// What all tasks share. Nothing borrows a cell across an `.await`.
-pub(crate) struct Ground {
+pub struct Ground<S: System> {
+    /// Xen.
+    pub hyp: &'static S::Xen,
+    /// Events, time, the log.
+    pub runtime: S::Runtime,
     /// Starts tasks.
-    pub(crate) spawner: Spawner,
+    pub spawner: S::Spawner,
     /// When dom0's first instruction was done.
-    pub(crate) began: Instant,
+    pub began: Instant,
     /// Xen's version.
-    pub(crate) xen: (u16, u16),
+    pub xen: (u16, u16),
     /// What waits to be told to control.
-    pub(crate) outbox: RefCell<Outbox>,
+    pub outbox: RefCell<Outbox>,
     /// Something was put into the outbox.
-    pub(crate) filled: Bell,
+    pub filled: Bell,
     /// Something was taken out of it.
-    pub(crate) emptied: Bell,
+    pub emptied: Bell,
     /// The services.
-    pub(crate) services: Services,
+    pub services: Services<S>,
     /// What resets the machine unless it is fed.
-    pub(crate) watchdogs: Watchdogs,
+    pub watchdogs: S::Watchdogs,
     /// A drill: the watchdogs are not fed any more.
-    pub(crate) starved: Cell<bool>,
+    pub starved: Cell<bool>,
     /// The applications.
-    pub(crate) server: RefCell<Server<'static, Xen>>,
+    pub server: RefCell<Server<'static, S::Xen>>,
     /// Their consoles.
-    pub(crate) consoles: Consoles,
+    pub consoles: Consoles,
     /// What services answered to who measures.
-    pub(crate) gauge: Gauge,
+    pub gauge: Gauge,
     /// Memory that the table leaves to applications, in KiB.
-    pub(crate) app_limit_kib: u32,
+    pub app_limit_kib: u32,
     /// The most vCPUs that the table leaves to one application.
-    pub(crate) app_vcpus: u8,
+    pub app_vcpus: u8,
     /// Whether an IOMMU confines each device of the driver domains.
-    pub(crate) confined: bool,
+    pub confined: bool,
 }
 
-impl Ground {
+impl<S: System> Ground<S> {
     /// Changes the outbox, and has it looked at.
-    pub(crate) fn tell(&self, put: impl FnOnce(&mut Outbox)) {
+    pub fn tell(&self, put: impl FnOnce(&mut Outbox)) {
         put(&mut self.outbox.borrow_mut());
         self.filled.signal(());
     }
 
     /// The machine, as control is told of it.
-    pub(crate) fn machine_report(&self) -> ToControl {
-        let physinfo = XEN.physinfo().unwrap_or_default();
+    pub fn machine_report(&self) -> ToControl {
+        let physinfo = self.hyp.physinfo().unwrap_or_default();
         let kib = |pages: u64| pages * (PAGE_SIZE as u64 / 1024);
         ToControl::Machine(MachineReport {
             memory_kib: kib(physinfo.total_pages),
@@ -88,16 +93,32 @@ impl Ground {
             confined: self.confined,
         })
     }
-}
 
-/// Free memory of the machine, in KiB.
-pub(crate) fn free_kib() -> u64 {
-    XEN.physinfo().map_or(0, |physinfo| physinfo.free_pages * (PAGE_SIZE as u64 / 1024))
-}
+    /// Free memory of the machine, in KiB.
+    pub fn free_kib(&self) -> u64 {
+        self.hyp.physinfo().map_or(0, |physinfo| physinfo.free_pages * (PAGE_SIZE as u64 / 1024))
+    }
 
-/// One page of a domain, mapped.
-pub(crate) fn map(domain: DomId, page: Gfn) -> Result<Page, Errno> {
-    XEN.map(domain, page, 1)
+    /// One page of a domain, mapped.
+    ///
+    /// # Errors
+    /// What Xen says.
+    pub fn map(&self, domain: DomId, page: Gfn) -> Result<Page<S>, Errno> {
+        Foreign::map(self.hyp, domain, page, 1)
+    }
+
+    /// A port that was made for us, to be waited for.
+    ///
+    /// # Errors
+    /// What Xen says.
+    pub fn adopt(&self, port: OwnPort<'static, S::Xen>) -> Result<Line<S>, Errno> {
+        Line::<S>::adopt(self.hyp.clone(), self.runtime.clone(), port.into_port())
+    }
+
+    /// The present moment.
+    pub(crate) fn now(&self) -> Instant {
+        Instant::from_nanos(self.runtime.now_ns())
+    }
 }
 
 /// Ends a task from outside, and tells when it has ended: what the task holds is gone then.

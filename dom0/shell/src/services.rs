@@ -13,13 +13,10 @@ use core::{
     time::Duration,
 };
 
-use board_support_hyp::{Console, Domctl, Shared, Xen, domctl::DomainInfo};
-use board_support_pv::channel::{Channel, ChannelError, Receiver, Sender};
-use board_support_rt::{
-    Domain, epitaph,
-    log::STARTS_HEARD,
-    timer::{Elapsed, Instant, now, with_deadline},
+use board_support_hyp::{
+    Console, Domctl, Instant, Shared, Spawn, Timer, domctl::DomainInfo, runtime::Elapsed,
 };
+use board_support_pv::channel::{Channel, ChannelError, Receiver, Sender};
 use dom0_supervisor::{Event, Input, Life, Reason, ServiceId};
 use dom0_toolstack::{
     BuildError,
@@ -46,75 +43,78 @@ use proto_xen::{DomId, sched::ShutdownReason};
 
 use crate::{
     control,
-    ground::{Bell, Builder, Ground, Leash, Line, Page, Service, XEN, map},
-    patience::{Patience, Patient},
+    ground::{Bell, Builder, Ground, Leash, Line, Page, Service},
+    patience::{self, Patience},
+    system::System,
 };
 
 /// The most lines of a service's last words that are shown.
 const MAX_LAST_LINES: usize = 64;
 
+/// A port of a channel to a service.
+pub(crate) type Patient<S> = patience::Patient<Line<S>, <S as System>::Runtime>;
 /// dom0's end of a service's channel `dom0`.
-type Supervision = Channel<Patient, Lent, ToService, FromService>;
+type Supervision<S> = Channel<Patient<S>, Lent<S>, ToService, FromService>;
 
 /// All services.
-pub(crate) struct Services {
-    builder: RefCell<Builder>,
-    running: RefCell<Vec<Running>>,
+pub struct Services<S: System> {
+    builder: RefCell<Builder<S>>,
+    running: RefCell<Vec<Running<S>>>,
     /// What happened to them and was not looked at yet.
     news: RefCell<VecDeque<Input>>,
     /// Something was added to the news.
-    pub(crate) told: Bell,
+    pub told: Bell,
     /// All of the table did their work at some time.
     complete: Cell<bool>,
 }
 
 /// One that runs.
-struct Running {
+struct Running<S: System> {
     instance: Instance,
     /// The tasks that hold pages or ports of it.
     tasks: Vec<Rc<Leash>>,
-    post: Rc<Post>,
+    post: Rc<Post<S>>,
     /// It does its work.
     ready: Cell<bool>,
     /// Its death was seen.
     dead: Cell<bool>,
-    service: Service,
+    service: Service<S>,
 }
 
 /// Which instance of which service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Instance {
-    pub(crate) service: ServiceId,
-    pub(crate) life: Life,
+pub struct Instance {
+    /// The service.
+    pub service: ServiceId,
+    /// Its life.
+    pub life: Life,
 }
 
 /// What a service is to be told, and what is known of how it takes it and what it says.
-struct Post {
+struct Post<S: System> {
     queue: RefCell<VecDeque<ToService>>,
     added: Bell,
     /// The page of its channel, as long as the channel is served.
-    page: RefCell<Weak<Page>>,
+    page: RefCell<Weak<Page<S>>>,
     /// Where it stands when it has taken all that was sent.
     sent: Cell<Index>,
     rest: RefCell<Rest>,
     /// What it may still say.
-    budget: Patience,
+    budget: Patience<S::Runtime>,
 }
 
-impl Default for Post {
-    fn default() -> Self {
+impl<S: System> Post<S> {
+    fn new(runtime: S::Runtime) -> Self {
         Self {
             queue: RefCell::default(),
             added: Bell::new(),
-            page: RefCell::default(),
+            page: RefCell::new(Weak::new()),
             sent: Cell::default(),
             rest: RefCell::default(),
-            budget: Patience::new(MESSAGES),
+            budget: Patience::new(runtime, MESSAGES),
         }
     }
-}
 
-impl Post {
     /// Adds a message. What was to be said of the same channel, or asked, and was not sent yet is dropped
     /// for it: so there are never more than a few, however long the service does not look.
     fn add(&self, message: ToService) {
@@ -127,15 +127,15 @@ impl Post {
 
     /// Whether there is something that the service has not taken.
     fn is_unread(&self) -> bool {
-        let taken = |page: Rc<Page>| Side::Upper.taken_of(page.words()) == self.sent.get();
+        let taken = |page: Rc<Page<S>>| Side::Upper.taken_of(page.words()) == self.sent.get();
         !self.queue.borrow().is_empty() || !self.page.borrow().upgrade().is_some_and(taken)
     }
 }
 
 /// The page of a channel, which is looked at from outside, too.
-struct Lent(Rc<Page>);
+struct Lent<S: System>(Rc<Page<S>>);
 
-impl Shared for Lent {
+impl<S: System> Shared for Lent<S> {
     fn words(&self) -> &Words {
         self.0.words()
     }
@@ -164,9 +164,9 @@ fn answers(message: &ToService) -> u32 {
     }
 }
 
-impl Services {
+impl<S: System> Services<S> {
     /// None yet.
-    pub(crate) fn new(builder: Builder) -> Self {
+    pub fn new(builder: Builder<S>) -> Self {
         Self {
             builder: RefCell::new(builder),
             running: RefCell::default(),
@@ -177,12 +177,12 @@ impl Services {
     }
 
     /// The builder.
-    pub(crate) fn builder(&self) -> RefMut<'_, Builder> {
+    pub fn builder(&self) -> RefMut<'_, Builder<S>> {
         self.builder.borrow_mut()
     }
 
     /// Tells the supervisor something.
-    pub(crate) fn tell(&self, news: Input) {
+    pub fn tell(&self, news: Input) {
         let mut queue = self.news.borrow_mut();
         // Said twice is said once, as by a service that logs a lot.
         if queue.back() != Some(&news) {
@@ -197,35 +197,35 @@ impl Services {
     }
 
     /// The oldest thing that the supervisor was not shown.
-    pub(crate) fn next(&self) -> Option<Input> {
+    pub fn next(&self) -> Option<Input> {
         self.news.borrow_mut().pop_front()
     }
 
     /// Number and name of those that run.
-    pub(crate) fn names(&self) -> Vec<(DomId, Name)> {
+    pub fn names(&self) -> Vec<(DomId, Name)> {
         self.running.borrow().iter().map(|r| (r.service.id(), r.service.name().clone())).collect()
     }
 
     /// The service with this name.
-    pub(crate) fn find(&self, name: &str) -> Option<ServiceId> {
+    pub fn find(&self, name: &str) -> Option<ServiceId> {
         let builder = self.builder.borrow();
         let index = builder.table.domains.iter().position(|domain| domain.name == name)?;
         u8::try_from(index).ok().map(ServiceId)
     }
 
     /// The name of a service.
-    pub(crate) fn name(&self, service: ServiceId) -> Name {
+    pub fn name(&self, service: ServiceId) -> Name {
         let builder = self.builder.borrow();
         builder.table.domains.get(service.index()).map(|domain| domain.name.clone()).unwrap_or_default()
     }
 
     /// Whether an instance sleeps and has read all that it was told.
-    pub(crate) fn is_at_rest(&self, instance: Instance) -> bool {
+    pub(crate) fn is_at_rest(&self, ground: &Ground<S>, instance: Instance) -> bool {
         let running = self.running.borrow();
         let Some(running) = running.iter().find(|running| running.instance == instance) else { return false };
         let id = running.service.id();
         // One that Xen does not tell of is not at rest.
-        let info = XEN.next_domain(id).ok().flatten().filter(|info| info.domain == id);
+        let info = ground.hyp.next_domain(id).ok().flatten().filter(|info| info.domain == id);
         info.is_some_and(|DomainInfo { cpu_ns, blocked, .. }| {
             let unread = running.post.is_unread();
             running.post.rest.borrow_mut().look(Look { cpu_ns, blocked, unread })
@@ -233,13 +233,13 @@ impl Services {
     }
 
     /// The instance of a service that is there.
-    pub(crate) fn life(&self, service: ServiceId) -> Option<Life> {
+    pub fn life(&self, service: ServiceId) -> Option<Life> {
         let running = self.running.borrow();
         running.iter().map(|running| running.instance).find(|i| i.service == service).map(|i| i.life)
     }
 
     /// Says something to an instance, if it is still there.
-    pub(crate) fn say(&self, service: ServiceId, message: ToService) {
+    pub fn say(&self, service: ServiceId, message: ToService) {
         let running = self.running.borrow();
         if let Some(running) = running.iter().find(|running| running.instance.service == service) {
             running.post.add(message);
@@ -248,10 +248,10 @@ impl Services {
 
     /// Builds and starts instances, then tells them of each other: each knows from its start of those that
     /// were built before it.
-    pub(crate) fn build(ground: &Rc<Ground>, instances: &[Instance]) {
+    pub fn build(ground: &Rc<Ground<S>>, instances: &[Instance]) {
         let mut shells = Vec::new();
         for &instance in instances {
-            let started = now();
+            let started = ground.now();
             let mut builder = ground.services.builder();
             let made = builder.prepare(instance.service.index()).and_then(|plan: Plan<'static>| {
                 let shell = builder.create(&plan)?;
@@ -262,16 +262,16 @@ impl Services {
                 Ok((plan, shell)) => {
                     let name = ground.services.name(instance.service);
                     log::info!(target: "dom0", "domain {name} is {}", shell.id());
-                    shells.push((instance, plan, shell, now() - started));
+                    shells.push((instance, plan, shell, ground.now() - started));
                 }
                 Err(error) => ground.services.not_built(instance, &error),
             }
         }
         for (instance, plan, shell, so_far) in shells {
-            let started = now();
+            let started = ground.now();
             let finished = ground.services.builder().finish(plan, shell);
             match finished {
-                Ok(service) => Self::start(ground, instance, service, so_far + (now() - started)),
+                Ok(service) => Self::start(ground, instance, service, so_far + (ground.now() - started)),
                 Err(error) => ground.services.not_built(instance, &error),
             }
         }
@@ -283,16 +283,16 @@ impl Services {
         self.tell_of(instance, Event::NotBuilt);
     }
 
-    fn start(ground: &Rc<Ground>, instance: Instance, mut service: Service, took: Duration) {
+    fn start(ground: &Rc<Ground<S>>, instance: Instance, mut service: Service<S>, took: Duration) {
         let name = service.name().clone();
         log::info!(target: "dom0", "domain {name}: built in {}.{} ms", took.as_millis(), took.as_micros() / 100 % 10);
         let id = service.id();
-        let post: Rc<Post> = Rc::default();
+        let post = Rc::new(Post::new(ground.runtime.clone()));
         let mut tasks = Vec::new();
         for end in core::mem::take(&mut service.to_dom0) {
             let (leash, held) = Leash::new();
             tasks.push(leash);
-            let desk = Desk { name: name.clone(), id, instance, born: now(), post: post.clone() };
+            let desk = Desk { name: name.clone(), id, instance, born: ground.now(), post: post.clone() };
             let work = serve(ground.clone(), desk, end);
             ground.spawner.spawn(async move { held.hold(work).await });
         }
@@ -310,7 +310,7 @@ impl Services {
 
     /// Takes away all that is left of an instance: its tasks, for a domain with pages mapped is not gone;
     /// its devices; itself. Then its peers are told, who can end their grants now.
-    pub(crate) async fn end(ground: &Ground, instance: Instance) {
+    pub async fn end(ground: &Ground<S>, instance: Instance) {
         let place = ground.services.running.borrow().iter().position(|r| r.instance == instance);
         if let Some(place) = place {
             let ended = ground.services.running.borrow_mut().swap_remove(place);
@@ -337,18 +337,18 @@ impl Services {
     }
 
     /// Notes that Xen has ended the service with this number, if there is one.
-    pub(crate) fn died(&self, id: DomId, reason: ShutdownReason) {
+    pub(crate) fn died(&self, ground: &Ground<S>, id: DomId, reason: ShutdownReason) {
         let running = self.running.borrow();
         let Some(dead) = running.iter().find(|r| r.service.id() == id && !r.dead.get()) else { return };
         dead.dead.set(true);
-        let words = map(id, dead.service.epitaph()).ok().and_then(|page| epitaph::read(page.words()));
+        let words = ground.map(id, dead.service.epitaph()).ok().and_then(|page| S::last_words(page.words()));
         let name = dead.service.name();
         // The rest of the words is a backtrace, which was on Xen's console if the service has a way there.
         let rest =
-            words.as_deref().filter(|_| !STARTS_HEARD).into_iter().flat_map(|words| words.lines().skip(1));
+            words.as_deref().filter(|_| !S::STARTS_HEARD).into_iter().flat_map(|words| words.lines().skip(1));
         for line in rest.take(MAX_LAST_LINES) {
             // There is nobody to tell if the console refuses.
-            let _ = Xen.write(format!("({id}) {line}\n").as_bytes());
+            let _ = ground.hyp.write(format!("({id}) {line}\n").as_bytes());
         }
         let first = words.as_deref().and_then(|words| words.lines().next());
         let why = match first {
@@ -397,18 +397,18 @@ fn message(change: Change) -> Option<ToService> {
 }
 
 /// Whose channel is served.
-struct Desk {
+struct Desk<S: System> {
     name: Name,
     id: DomId,
     instance: Instance,
     /// When it was let run.
     born: Instant,
-    post: Rc<Post>,
+    post: Rc<Post<S>>,
 }
 
-impl Desk {
+impl<S: System> Desk<S> {
     /// The service said something.
-    fn heard(&self, ground: &Ground, event: Event) {
+    fn heard(&self, ground: &Ground<S>, event: Event) {
         self.post.rest.borrow_mut().heard();
         ground.services.tell_of(self.instance, event);
     }
@@ -416,7 +416,7 @@ impl Desk {
 
 /// Serves one channel of a service to its end. A channel does not end before its service does, unless the
 /// service did something wrong.
-async fn serve(ground: Rc<Ground>, desk: Desk, end: Dom0End<'static, Xen>) {
+async fn serve<S: System>(ground: Rc<Ground<S>>, desk: Desk<S>, end: Dom0End<'static, S::Xen>) {
     let channel = end.name.clone();
     let result = match channel.as_str() {
         DOM0_CHANNEL => supervise(&ground, &desk, end).await,
@@ -429,12 +429,16 @@ async fn serve(ground: Rc<Ground>, desk: Desk, end: Dom0End<'static, Xen>) {
 }
 
 /// Hears what a service says of itself, and says what it is to be told.
-async fn supervise(ground: &Ground, desk: &Desk, end: Dom0End<'static, Xen>) -> Result<(), ChannelError> {
-    let (line, page) = open(desk.id, end)?;
+async fn supervise<S: System>(
+    ground: &Ground<S>,
+    desk: &Desk<S>,
+    end: Dom0End<'static, S::Xen>,
+) -> Result<(), ChannelError> {
+    let (line, page) = open(ground, desk.id, end)?;
     let page = Rc::new(page);
     let _ = desk.post.page.replace(Rc::downgrade(&page));
     let events = line.events();
-    let mut channel = Supervision::open_upper(line, Lent(page)).await?;
+    let mut channel = Supervision::<S>::open_upper(line, Lent(page)).await?;
     desk.heard(ground, Event::Heard);
     let (sender, receiver) = channel.split();
     match select(hear(ground, desk, receiver, &events), post(&desk.post, sender, &events)).await {
@@ -442,10 +446,10 @@ async fn supervise(ground: &Ground, desk: &Desk, end: Dom0End<'static, Xen>) -> 
     }
 }
 
-async fn post(
-    post: &Post,
-    mut sender: Sender<'_, Patient, Lent, ToService>,
-    events: &Patience,
+async fn post<S: System>(
+    post: &Post<S>,
+    mut sender: Sender<'_, Patient<S>, Lent<S>, ToService>,
+    events: &Patience<S::Runtime>,
 ) -> Result<(), ChannelError> {
     loop {
         post.sent.set(sender.end());
@@ -460,14 +464,14 @@ async fn post(
     }
 }
 
-async fn hear(
-    ground: &Ground,
-    desk: &Desk,
-    mut receiver: Receiver<'_, Patient, Lent, FromService>,
-    events: &Patience,
+async fn hear<S: System>(
+    ground: &Ground<S>,
+    desk: &Desk<S>,
+    mut receiver: Receiver<'_, Patient<S>, Lent<S>, FromService>,
+    events: &Patience<S::Runtime>,
 ) -> Result<(), ChannelError> {
     let Desk { name, id, born, .. } = desk;
-    let opened = now();
+    let opened = ground.now();
     let mut claims = Claims::new(born.as_nanos(), opened.as_nanos());
     let mut lines = LineLimit::new();
     loop {
@@ -475,38 +479,39 @@ async fn hear(
         desk.post.budget.wait().await;
         let message = match lines.due_ns() {
             None => receiver.receive().await?,
-            Some(at) => match with_deadline(Instant::from_nanos(at), receiver.receive()).await {
+            Some(at) => match ground.runtime.with_deadline(Instant::from_nanos(at), receiver.receive()).await
+            {
                 Ok(message) => message?,
                 Err(Elapsed) => {
-                    tell_hidden(&mut lines, name);
+                    tell_hidden(ground, &mut lines, name);
                     continue;
                 }
             },
         };
         desk.post.budget.spend(1);
         events.was_of_use();
-        tell_hidden(&mut lines, name);
+        tell_hidden(ground, &mut lines, name);
         let event = if message == FromService::Ready { Event::Ready } else { Event::Heard };
         desk.heard(ground, event);
         let complete = event == Event::Ready && ground.services.ready(desk.instance);
-        let complete = complete.then(|| now() - ground.began);
+        let complete = complete.then(|| ground.now() - ground.began);
         match message {
             // Said and checked when the channel was opened.
             FromService::Hello { .. } => {}
-            FromService::Ready if complete.is_none() && !lines.show(now().as_nanos()) => {}
+            FromService::Ready if complete.is_none() && !lines.show(ground.now().as_nanos()) => {}
             FromService::Ready => {
-                let took = now() - opened;
+                let took = ground.now() - opened;
                 log::info!(target: "dom0", "domain {name}: ready after {} ms", took.as_millis());
                 if let Some(took) = complete {
                     log::info!(target: "dom0", "{}", line::measurement("first-instruction-to-ready", "all", took));
                 }
             }
             FromService::Log(mut record) => {
-                let heard = claims.was_shown(record.at_ns) && STARTS_HEARD;
-                record.at_ns = claims.time_ns(record.at_ns, now().as_nanos());
-                if !heard && lines.show(now().as_nanos()) {
+                let heard = claims.was_shown(record.at_ns) && S::STARTS_HEARD;
+                record.at_ns = claims.time_ns(record.at_ns, ground.now().as_nanos());
+                if !heard && lines.show(ground.now().as_nanos()) {
                     // There is nobody to tell if the console refuses.
-                    let _ = Xen.write(line::of_service(*id, &record).as_bytes());
+                    let _ = ground.hyp.write(line::of_service(*id, &record).as_bytes());
                 }
                 ground.tell(|outbox| outbox.push_log(name, &record));
             }
@@ -520,15 +525,19 @@ async fn hear(
 }
 
 /// Tells of lines that were too many, once there is room for more.
-fn tell_hidden(lines: &mut LineLimit, name: &Name) {
-    if let Some(count) = lines.recovered(now().as_nanos()) {
+fn tell_hidden<S: System>(ground: &Ground<S>, lines: &mut LineLimit, name: &Name) {
+    if let Some(count) = lines.recovered(ground.now().as_nanos()) {
         log::warn!(target: "dom0", "domain {name}: {count} lines not shown [{}]", svc::LINES_HIDDEN);
     }
 }
 
 /// Port and page of dom0's end of a channel.
-pub(crate) fn open(id: DomId, end: Dom0End<'static, Xen>) -> Result<(Patient, Page), ChannelError> {
-    let page = map(id, end.page).map_err(ChannelError::Event)?;
-    let line = Line::adopt(Xen, Domain, end.port.into_port()).map_err(ChannelError::Event)?;
-    Ok((Patient::new(line), page))
+pub(crate) fn open<S: System>(
+    ground: &Ground<S>,
+    id: DomId,
+    end: Dom0End<'static, S::Xen>,
+) -> Result<(Patient<S>, Page<S>), ChannelError> {
+    let page = ground.map(id, end.page).map_err(ChannelError::Event)?;
+    let line = ground.adopt(end.port).map_err(ChannelError::Event)?;
+    Ok((patience::Patient::new(line, ground.runtime.clone()), page))
 }

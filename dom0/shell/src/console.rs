@@ -3,12 +3,8 @@
 use alloc::{rc::Rc, string::String, vec::Vec};
 use core::cell::RefCell;
 
-use board_support_hyp::Xen;
+use board_support_hyp::{Instant, Spawn};
 use board_support_pv::console::back::Back;
-use board_support_rt::{
-    Domain,
-    timer::{Instant, now},
-};
 use dom0_toolstack::{
     application::Console,
     budget::CONSOLE_BYTES,
@@ -25,8 +21,9 @@ use proto_svc::device::AppId;
 use proto_xen::DomId;
 
 use crate::{
-    ground::{Bell, Ground, Line, Page, map},
+    ground::{Bell, Ground},
     patience::{Patience, Patient},
+    system::System,
 };
 
 /// Pieces that were typed and not read yet. More are dropped, as from a keyboard.
@@ -40,7 +37,7 @@ const PAGE_BYTES: usize = 2048;
 
 /// The consoles that are served.
 #[derive(Default)]
-pub(crate) struct Consoles {
+pub struct Consoles {
     open: RefCell<Vec<Rc<Desk>>>,
 }
 
@@ -53,28 +50,28 @@ struct Desk {
 }
 
 /// When an application was ordered: what its start took is told from then on.
-pub(crate) struct Birth {
+pub struct Birth {
     /// The application's name.
-    pub(crate) name: String,
+    pub name: String,
     /// When control ordered it to be started.
-    pub(crate) ordered: Instant,
+    pub ordered: Instant,
 }
 
 impl Birth {
-    /// Tells that the application is at `stage` of its start now.
-    pub(crate) fn tell(&self, stage: &str) {
-        log::info!(target: "dom0", "{}", line::measurement(stage, &self.name, now() - self.ordered));
+    /// Tells that the application is at `stage` of its start at `now`.
+    pub fn tell(&self, now: Instant, stage: &str) {
+        log::info!(target: "dom0", "{}", line::measurement(stage, &self.name, now - self.ordered));
     }
 }
 
 impl Consoles {
     /// Serves a console until [`Self::close`].
-    pub(crate) fn serve(
+    pub(crate) fn serve<S: System>(
         &self,
-        ground: &Rc<Ground>,
+        ground: &Rc<Ground<S>>,
         app: AppId,
         id: DomId,
-        console: Console<'static, Xen>,
+        console: Console<'static, S::Xen>,
         birth: Birth,
     ) {
         let desk = Rc::new(Desk { app, typed: Channel::new(), closing: Bell::new(), closed: Bell::new() });
@@ -89,7 +86,7 @@ impl Consoles {
     }
 
     /// Types at an application. Without a reader the bytes are dropped.
-    pub(crate) fn type_at(&self, app: AppId, bytes: Piece) {
+    pub fn type_at(&self, app: AppId, bytes: Piece) {
         if let Some(desk) = self.open.borrow().iter().find(|desk| desk.app == app) {
             // Full: the application does not read.
             let _ = desk.typed.try_send(bytes);
@@ -97,7 +94,7 @@ impl Consoles {
     }
 
     /// Has what is left on a console read, and waits until it is closed. The domain is paused before.
-    pub(crate) async fn close(&self, app: AppId) {
+    pub async fn close(&self, app: AppId) {
         let place = self.open.borrow().iter().position(|desk| desk.app == app);
         let Some(place) = place else { return };
         let desk = self.open.borrow_mut().swap_remove(place);
@@ -107,18 +104,18 @@ impl Consoles {
 }
 
 /// Moves bytes until the console is to be closed, then reads the rest.
-async fn relay(
-    ground: &Ground,
+async fn relay<S: System>(
+    ground: &Ground<S>,
     desk: &Desk,
     id: DomId,
-    console: Console<'static, Xen>,
+    console: Console<'static, S::Xen>,
     birth: Birth,
 ) -> Result<(), String> {
     let text = |error: &dyn core::fmt::Display| alloc::format!("{error}");
-    let page: Page = map(id, console.page).map_err(|errno| text(&errno))?;
-    let line = Line::adopt(Xen, Domain, console.port.into_port()).map_err(|errno| text(&errno))?;
-    let line = Patient::new(line);
-    let (events, budget) = (line.events(), Patience::new(CONSOLE_BYTES));
+    let page = ground.map(id, console.page).map_err(|errno| text(&errno))?;
+    let line = ground.adopt(console.port).map_err(|errno| text(&errno))?;
+    let line = Patient::new(line, ground.runtime.clone());
+    let (events, budget) = (line.events(), Patience::new(ground.runtime.clone(), CONSOLE_BYTES));
     let mut back = Back::attach(line, page).map_err(|fault| text(&fault))?;
     let mut buffer = [0; READ_BYTES];
     let mut birth = Some(birth);
@@ -156,9 +153,15 @@ async fn relay(
     Ok(())
 }
 
-fn put(ground: &Ground, app: AppId, birth: &mut Option<Birth>, buffer: &[u8; READ_BYTES], count: usize) {
+fn put<S: System>(
+    ground: &Ground<S>,
+    app: AppId,
+    birth: &mut Option<Birth>,
+    buffer: &[u8; READ_BYTES],
+    count: usize,
+) {
     if let Some(birth) = birth.take() {
-        birth.tell("first-byte");
+        birth.tell(ground.now(), "first-byte");
     }
     let bytes = buffer.get(..count).unwrap_or(buffer);
     ground.tell(|outbox| outbox.push_console(app, bytes));

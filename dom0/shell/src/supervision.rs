@@ -3,7 +3,7 @@
 use alloc::{rc::Rc, vec::Vec};
 use core::time::Duration;
 
-use board_support_rt::timer::{Instant, now, sleep_until};
+use board_support_hyp::{Instant, Timer};
 use dom0_supervisor::{Command, Input, Next, Notice, ServiceId, Supervisor};
 use dom0_toolstack::line;
 use embassy_futures::select::select;
@@ -13,17 +13,18 @@ use proto_svc::supervision::ToService;
 use crate::{
     ground::Ground,
     services::{Instance, Services},
+    system::{System, Watchdogs},
 };
 
 /// Supervises the services, for ever.
-pub(crate) async fn run(ground: Rc<Ground>, mut supervisor: Supervisor) {
+pub async fn run<S: System>(ground: Rc<Ground<S>>, mut supervisor: Supervisor) {
     let mut ping = 0_u32;
     let mut input = Input::Tick;
     loop {
-        let at = Duration::from_nanos(now().as_nanos());
+        let at = Duration::from_nanos(ground.now().as_nanos());
         let looks: Vec<_> = supervisor.to_look_at(at).collect();
         for (service, life) in looks {
-            if ground.services.is_at_rest(Instance { service, life }) {
+            if ground.services.is_at_rest(&ground, Instance { service, life }) {
                 supervisor.at_rest(at, service, life);
             }
         }
@@ -59,7 +60,7 @@ fn build(command: &Command) -> Option<Instance> {
 
 /// Waits for something to show. What happened comes before the time, for an answer that is there in time
 /// counts, however late it is looked at.
-async fn next(ground: &Ground, supervisor: &Supervisor) -> Input {
+async fn next<S: System>(ground: &Ground<S>, supervisor: &Supervisor) -> Input {
     loop {
         if let Some(news) = ground.services.next() {
             return news;
@@ -70,14 +71,14 @@ async fn next(ground: &Ground, supervisor: &Supervisor) -> Input {
         };
         // Nanoseconds since power-on fit for 584 years.
         let deadline = Instant::from_nanos(u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX));
-        if deadline <= now() {
+        if deadline <= ground.now() {
             return Input::Tick;
         }
-        select(ground.services.told.wait(), sleep_until(deadline)).await;
+        select(ground.services.told.wait(), ground.runtime.sleep_until(deadline)).await;
     }
 }
 
-fn tell(ground: &Ground, service: ServiceId, notice: Notice) {
+fn tell<S: System>(ground: &Ground<S>, service: ServiceId, notice: Notice) {
     let name = ground.services.name(service);
     match notice {
         Notice::Died(reason, Next::Restart(Duration::ZERO)) => {
