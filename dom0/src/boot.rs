@@ -20,11 +20,13 @@ use dom0_toolstack::{
     line,
     pci::Held,
     ramdisk::{Ramdisk, RamdiskError},
+    registers::HeldPage,
     room::Room,
     server::Server,
+    tpm::{self, Presence},
     transport::HeldTransport,
 };
-use proto_errors::{Code, Coded, boot as code, net};
+use proto_errors::{Code, Coded, boot as code, build, net};
 use proto_handoff::Handoff;
 use proto_manifest::table::{Applications, Bus, Table};
 use proto_xen::{Gaddr, PAGE_SIZE};
@@ -83,6 +85,7 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
     interface::check(&XEN, xen).map_err(BootError::Interface)?;
     let machine = Machine::find(boot.rsdp()).map(|machine| &*Box::leak(Box::new(machine)));
     let told = told(boot);
+    let slot = told.as_ref().map(handoff::running_slot);
     let fired = told.is_some_and(|record| record.watchdog_fired);
     let watchdogs = Watchdogs::arm(machine.as_ref().ok().copied(), fired);
     wallclock::set(boot);
@@ -95,6 +98,8 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
     let held = hold_devices(table, machine);
     let mut builder = Builder::new(&XEN, table, archive, held, platform(), provisioning);
     builder.transports = hold_transports(table);
+    builder.pages = hold_pages(table, boot);
+    builder.slot = slot;
     // PCI functions are assigned by way of the IOMMU or not at all; nothing is between a transport and memory.
     let confined = builder.transports.is_empty();
     let room = divide_memory(&table.applications);
@@ -172,7 +177,7 @@ fn hold_devices(
 ) -> &'static [Held<'static, Xen, Machine>] {
     let wanted = table.devices.iter().filter_map(|device| match &device.bus {
         Bus::Pci(pci) => Some((device, pci)),
-        Bus::VirtioMmio(_) => None,
+        Bus::VirtioMmio(_) | Bus::Registers(_) => None,
     });
     if wanted.clone().next().is_none() {
         return &[];
@@ -214,6 +219,31 @@ fn hold_transports(table: &'static Table) -> &'static [HeldTransport<'static, Xe
             Err(error) => {
                 log::error!(target: "dom0", "device {}: {}", device.name, error.told())
             }
+        }
+    }
+    all.leak()
+}
+
+/// Holds the pages of registers of the table that the firmware tells of.
+fn hold_pages(table: &'static Table, boot: &Boot) -> &'static [HeldPage<'static, Xen>] {
+    let wanted = table.devices.iter().filter_map(|device| match device.bus {
+        Bus::Registers(registers) => Some((device, registers)),
+        Bus::Pci(_) | Bus::VirtioMmio(_) => None,
+    });
+    let mut all = Vec::new();
+    for (device, registers) in wanted {
+        let tpm = tpm::find(boot.tpm(), boot.rsdp(), |at, into| read_firmware(Gaddr(at), into));
+        let tpm = tpm.unwrap_or_else(|error| {
+            log::warn!(target: "dom0", "device {}: {} [{}]", device.name, error, build::NO_REGISTERS);
+            None
+        });
+        let presence = tpm::presence(registers, tpm);
+        match presence.code() {
+            None => log::info!(target: "dom0", "{}", presence.told(device)),
+            Some(code) => log::error!(target: "dom0", "{} [{code}]", presence.told(device)),
+        }
+        if let Presence::There(kind) = presence {
+            all.push(HeldPage::take(&XEN, device, registers, kind));
         }
     }
     all.leak()

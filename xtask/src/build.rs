@@ -216,7 +216,7 @@ fn layout_of(board: &Board, arch: Arch) -> Result<Built> {
 fn transports(board: &Board) -> Vec<u8> {
     let transport = |device: &Device| match &device.bus {
         Bus::VirtioMmio(mmio) => Some(mmio.transport),
-        Bus::Pci(_) => None,
+        Bus::Pci(_) | Bus::Registers(_) => None,
     };
     board.table().devices.iter().filter_map(transport).collect()
 }

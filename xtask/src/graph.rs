@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use proto_manifest::board::{Board, Machine};
-use proto_manifest::table::{Bus, Channel, DOM0_CHANNEL, Device, DeviceKind, Party, Table};
+use proto_manifest::table::{Bus, Channel, DOM0_CHANNEL, Device, DeviceKind, Party, Registers, Table};
 
 use crate::{build, paths};
 
@@ -101,6 +101,8 @@ fn driver(device: &Device) -> &'static str {
     match device.kind {
         DeviceKind::E1000e => "e1000e",
         DeviceKind::VirtioNet => "virtio-net",
+        DeviceKind::TpmCrb => "tpm-crb",
+        DeviceKind::TpmTis => "tpm-tis",
     }
 }
 
@@ -113,6 +115,7 @@ fn place(device: &Device) -> String {
             format!("PCI {:04x}:{:04x}{skip}", pci.select.vendor, pci.select.device)
         }
         Bus::VirtioMmio(mmio) => format!("transport {}", mmio.transport),
+        Bus::Registers(registers) => format!("registers at {:#x}", registers.address),
     }
 }
 
@@ -124,6 +127,8 @@ fn share(device: &Device) -> String {
             format!("BAR {}, {} vectors, behind the IOMMU", bars.join(" "), pci.vectors)
         }
         Bus::VirtioMmio(mmio) => format!("pool of {} KiB, no IOMMU", u32::from(mmio.pool_pages) * 4),
+        Bus::Registers(Registers { optional: true, .. }) => "one page, if the machine has it".to_owned(),
+        Bus::Registers(_) => "one page".to_owned(),
     }
 }
 

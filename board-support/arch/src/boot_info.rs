@@ -39,6 +39,8 @@ pub struct BootInfo {
     pub controller: Option<InterruptController>,
     /// Registers of the machine's real-time clock, a PL031.
     pub rtc: Option<u64>,
+    /// Registers of the machine's TPM, with the FIFO interface; with a start info it is in an ACPI table.
+    pub tpm: Option<u64>,
     /// The selector's record, if there is one here; with a start info it is in an ACPI table.
     pub handoff: Option<&'static [u8]>,
     /// Random bytes, from whoever wrote it.

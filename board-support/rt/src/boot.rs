@@ -13,6 +13,7 @@ pub struct Boot {
     pub(crate) memory_map: &'static MemoryMap,
     pub(crate) rsdp: u64,
     pub(crate) rtc: Option<u64>,
+    pub(crate) tpm: Option<u64>,
     pub(crate) began: Instant,
     pub(crate) handoff: Option<&'static [u8]>,
 }
@@ -58,6 +59,12 @@ impl Boot {
     #[must_use]
     pub fn rtc(&self) -> Option<u64> {
         self.rtc
+    }
+
+    /// Address of the registers of the machine's TPM, where the device tree tells of it.
+    #[must_use]
+    pub fn tpm(&self) -> Option<u64> {
+        self.tpm
     }
 
     /// The selector's record, where it comes by the device tree.

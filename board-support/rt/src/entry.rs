@@ -82,6 +82,7 @@ fn memory_up(argument: u64, began: u64) -> (Boot, Option<InterruptController>) {
         memory_map: map,
         rsdp: info.rsdp,
         rtc: info.rtc,
+        tpm: info.tpm,
         began: Instant::from_nanos(platform::shared_info().map_or(0, |shared| clock::at_ns(shared, began))),
         handoff: info.handoff,
     };

@@ -1,8 +1,10 @@
-//! What dom0 needs of ACPI: where configuration space is mapped, and what the selector has left.
+//! What dom0 needs of ACPI: where configuration space is mapped, whether there is a TPM, and what the selector
+//! has left.
 //!
-//! Xen rebuilds the root tables for a PVH dom0 and keeps MCFG, and every table whose name begins with OEM.
+//! Xen rebuilds the root tables for a PVH dom0 and keeps MCFG, TPM2, and every table whose name begins with OEM.
 //!
-//! Source: ACPI 6.5, sections 5.2.5 (RSDP) and 5.2.8 (XSDT); PCI Firmware 3.3, section 4.1.2 (MCFG).
+//! Source: ACPI 6.5, sections 5.2.5 (RSDP) and 5.2.8 (XSDT); PCI Firmware 3.3, section 4.1.2 (MCFG); TCG ACPI
+//! Specification 1.4, section 8 (TPM2).
 
 use alloc::{vec, vec::Vec};
 use core::fmt;
@@ -26,7 +28,16 @@ impl Ecam {
     }
 }
 
-/// Why configuration space was not found.
+/// What the table TPM2 says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tpm2 {
+    /// Machine address of the control area, or 0.
+    pub control_area: u64,
+    /// How a command is started.
+    pub start_method: u32,
+}
+
+/// Why a table was not found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AcpiError {
     /// A table cannot be read.
@@ -62,6 +73,8 @@ impl fmt::Display for AcpiError {
 const HEADER: u64 = 36;
 const MCFG_ENTRIES: u64 = 44;
 const MCFG_ENTRY: u64 = 16;
+const TPM2_CONTROL_AREA: u64 = 40;
+const TPM2_BYTES: u64 = 52;
 /// Bytes of configuration space of one bus.
 pub const BUS_BYTES: u64 = 1 << 20;
 /// Longer tables than this are not root tables.
@@ -94,6 +107,22 @@ pub fn find_handoff(
     let mut whole = vec![0; usize::try_from(length).unwrap_or(0)];
     bytes(table, &mut whole)?;
     Ok(Some(whole))
+}
+
+/// Control area and start method of the table TPM2; `None` if there is none.
+///
+/// # Errors
+/// As [`AcpiError`] tells.
+pub fn find_tpm2(rsdp: u64, mut read: impl FnMut(u64, &mut [u8]) -> bool) -> Result<Option<Tpm2>, AcpiError> {
+    let mut bytes = reader(&mut read);
+    let Some((at, length)) = find_table(rsdp, b"TPM2", &mut bytes)? else { return Ok(None) };
+    if length < TPM2_BYTES {
+        return Err(AcpiError::Length { at });
+    }
+    let mut area = [0; 12];
+    bytes(at + TPM2_CONTROL_AREA, &mut area)?;
+    let [.., m0, m1, m2, m3] = area;
+    Ok(Some(Tpm2 { control_area: u64_at(&area, 0), start_method: u32::from_le_bytes([m0, m1, m2, m3]) }))
 }
 
 fn reader(
@@ -210,6 +239,24 @@ mod tests {
         memory[0x200..0x208].copy_from_slice(b"OEM1\x30\0\0\0");
         assert_eq!(read(&memory).unwrap().unwrap(), memory[0x200..0x230]);
         memory[0x206] = 0xff;
+        assert_eq!(read(&memory), Err(AcpiError::Length { at: 0x200 }));
+    }
+
+    #[test]
+    fn the_tpm_s_table_is_read() {
+        let mut memory = firmware();
+        let read = |memory: &[u8]| {
+            find_tpm2(0, |at, into| {
+                let at = usize::try_from(at).unwrap_or(usize::MAX);
+                let bytes = at.checked_add(into.len()).and_then(|end| memory.get(at..end));
+                bytes.map(|bytes| into.copy_from_slice(bytes)).is_some()
+            })
+        };
+        assert_eq!(read(&memory), Ok(None));
+        memory[0x200..0x208].copy_from_slice(b"TPM2\x4c\0\0\0");
+        memory[0x228..0x234].copy_from_slice(&[0x40, 0, 0xd4, 0xfe, 0, 0, 0, 0, 7, 0, 0, 0]);
+        assert_eq!(read(&memory), Ok(Some(Tpm2 { control_area: 0xfed4_0040, start_method: 7 })));
+        memory[0x204] = 0x33;
         assert_eq!(read(&memory), Err(AcpiError::Length { at: 0x200 }));
     }
 

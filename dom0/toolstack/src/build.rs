@@ -38,6 +38,16 @@ impl Platform {
         }
     }
 
+    /// The first frame for pages of registers that no bus tells of. There is nothing else of a domain: BARs and the
+    /// interrupt controller are elsewhere, and so is memory.
+    #[must_use]
+    pub fn registers(self) -> Gfn {
+        match self {
+            Self::X86 { .. } => Gfn(0xfed4_0000 >> PAGE_SHIFT),
+            Self::Arm { .. } => Gfn(0x0c00_0000 >> PAGE_SHIFT),
+        }
+    }
+
     /// Pages of the start info.
     #[must_use]
     pub fn start_info_pages(self) -> u64 {

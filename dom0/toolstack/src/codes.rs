@@ -5,7 +5,7 @@ use proto_svc::device::Refusal;
 
 use crate::{
     acpi::AcpiError, error::BuildError, image::ImageError, interface::InterfaceError, pci::PciError,
-    ramdisk::RamdiskError, request::Refused, transport::TransportError,
+    ramdisk::RamdiskError, registers::RegistersError, request::Refused, transport::TransportError,
 };
 
 impl Coded for RamdiskError {
@@ -51,6 +51,7 @@ impl Coded for BuildError {
             Self::NoSuchDomain => build::NO_DOMAIN,
             Self::Device(error) => error.code(),
             Self::Transport(error) => error.code(),
+            Self::Registers(error) => error.code(),
         }
     }
 }
@@ -61,6 +62,15 @@ impl Coded for TransportError {
             Self::NotFound { .. } => build::NO_TRANSPORT,
             Self::Reset { .. } => pci::RESET,
             Self::References { .. } | Self::Grant(_) | Self::Xen { .. } => build::XEN_REFUSED,
+        }
+    }
+}
+
+impl Coded for RegistersError {
+    fn code(&self) -> Code {
+        match self {
+            Self::NotFound { .. } => build::NO_REGISTERS,
+            Self::Xen { .. } => build::XEN_REFUSED,
         }
     }
 }

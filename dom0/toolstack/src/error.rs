@@ -9,6 +9,7 @@ use crate::{
     build::{elf::ElfError, layout::LayoutError},
     image::ImageError,
     pci::PciError,
+    registers::RegistersError,
     transport::TransportError,
 };
 
@@ -109,6 +110,8 @@ pub enum BuildError {
     Device(PciError),
     /// A virtio transport could not be lent.
     Transport(TransportError),
+    /// A page of registers could not be handed over.
+    Registers(RegistersError),
 }
 
 impl BuildError {
@@ -140,6 +143,7 @@ impl fmt::Display for BuildError {
             Self::NoSuchDomain => f.write_str("there is no such domain"),
             Self::Device(error) => error.fmt(f),
             Self::Transport(error) => error.fmt(f),
+            Self::Registers(error) => error.fmt(f),
         }
     }
 }
@@ -177,6 +181,12 @@ impl From<RecordError> for BuildError {
 impl From<TransportError> for BuildError {
     fn from(error: TransportError) -> Self {
         Self::Transport(error)
+    }
+}
+
+impl From<RegistersError> for BuildError {
+    fn from(error: RegistersError) -> Self {
+        Self::Registers(error)
     }
 }
 

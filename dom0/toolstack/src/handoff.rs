@@ -2,8 +2,10 @@
 
 use core::fmt;
 
+use proto_gpt::slots::Slot;
 use proto_handoff::acpi::{self, TableError};
 use proto_handoff::record::{Handoff, HandoffError, TableState};
+use proto_manifest::wiring::RunningSlot;
 
 use crate::acpi::{AcpiError, find_handoff};
 
@@ -50,6 +52,15 @@ pub fn told(
     }
 }
 
+/// The slot, as domains are told of it.
+#[must_use]
+pub fn running_slot(record: &Handoff) -> RunningSlot {
+    match record.slot {
+        Slot::A => RunningSlot::A,
+        Slot::B => RunningSlot::B,
+    }
+}
+
 /// Whether a person should have a look at the disk.
 #[must_use]
 pub fn is_suspicious(record: &Handoff) -> bool {
@@ -61,7 +72,7 @@ mod tests {
     use std::vec::Vec;
 
     use proto_gpt::Guid;
-    use proto_gpt::slots::{Reason, Slot, State};
+    use proto_gpt::slots::{Reason, State};
     use proto_handoff::record::{Place, Refused, Version, Watchdog};
 
     use super::*;
@@ -129,6 +140,12 @@ mod tests {
             at == 8
         };
         assert_eq!(told(None, 8, only_root), Err(ToldError::Acpi(AcpiError::Unreadable { at: 0 })));
+    }
+
+    #[test]
+    fn domains_are_told_of_the_slot() {
+        assert_eq!(running_slot(&record()), RunningSlot::A);
+        assert_eq!(running_slot(&Handoff { slot: Slot::B, ..record() }), RunningSlot::B);
     }
 
     #[test]

@@ -12,6 +12,8 @@
 //! | [`pci`], [`acpi`] | handing a PCI function over and taking it back; where configuration space is |
 //! | [`interface`] | whether Xen speaks the versions of its interfaces that we speak |
 //! | [`transport`] | lending a virtio transport and dom0's memory for its DMA |
+//! | [`registers`] | handing over a page of registers that no bus tells of, as a TPM's |
+//! | [`tpm`] | whether the firmware tells of a TPM |
 //! | [`room`] | what of dom0's own memory is for images of applications |
 //! | [`ramdisk`], [`image`] | the archive, the table in it, the hashes of images |
 //! | [`drill`] | which service is ended on purpose next, and when |
@@ -56,6 +58,7 @@ pub mod pci;
 pub mod port;
 pub mod ramdisk;
 pub mod rate;
+pub mod registers;
 pub mod request;
 pub mod rest;
 pub mod room;
@@ -63,6 +66,7 @@ pub mod server;
 pub mod service;
 #[cfg(test)]
 mod tests;
+pub mod tpm;
 pub mod transport;
 pub mod typed;
 mod undo;

@@ -90,7 +90,7 @@ mod tests {
         assert_eq!(complaint(Some(&empty)), "archive: it has no entry `table`");
         let mut old = Writer::new();
         old.add("table", b"SaTa\x63\0\0\0").unwrap();
-        let text = "table: version 99 is unknown, this program reads version 3";
+        let text = "table: version 99 is unknown, this program reads version 4";
         assert_eq!(complaint(Some(&old.finish())), text);
     }
 }

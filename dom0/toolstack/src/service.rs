@@ -11,8 +11,8 @@ use heapless::Vec;
 use proto_manifest::{
     archive::Archive,
     name::Name,
-    table::{Bus, Device, Domain, MAX_DOMAINS, Pci, Table, VirtioMmio},
-    wiring::{ChannelEnd, DeviceGrant, End, MAX_BYTES, Wiring},
+    table::{Bus, Device, Domain, MAX_DOMAINS, Pci, Registers, Table, VirtioMmio},
+    wiring::{ChannelEnd, DeviceGrant, End, MAX_BYTES, RunningSlot, Wiring},
 };
 use proto_xen::{DomId, Gfn, PAGE_SIZE};
 
@@ -23,6 +23,7 @@ use crate::{
     hypervisor::Hypervisor,
     image,
     pci::{ConfigSpace, Held, Passthrough, PciError},
+    registers::{HeldPage, PageLease, RegistersError},
     transport::{HeldTransport, Lease, PoolLease, TransportError},
     wiring::{self, Dom0End, PortBook},
 };
@@ -43,6 +44,10 @@ pub struct Builder<'a, H: Hypervisor, C: ConfigSpace> {
     pub held: &'a [Held<'a, H, C>],
     /// The virtio transports of the table that are held.
     pub transports: &'a [HeldTransport<'a, H>],
+    /// The pages of registers of the table that the machine has.
+    pub pages: &'a [HeldPage<'a, H>],
+    /// The slot that the machine was started from.
+    pub slot: Option<RunningSlot>,
     /// How domains are started.
     pub platform: Platform,
     /// The archive for domains that get provisioning files.
@@ -86,12 +91,13 @@ pub struct Service<'a, H: Hypervisor, C: ConfigSpace> {
     // In the order in which they end.
     devices: Vec<Passthrough<'a, 'a, H, C>, 4>,
     leases: Vec<Lease<'a>, 4>,
+    pages: Vec<PageLease<'a, H>, 4>,
     shell: Shell<'a, H>,
     pools: Vec<PoolLease<'a, H>, 4>,
 }
 
 impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
-    /// A builder that has built nothing, and has no virtio transports.
+    /// A builder that has built nothing, and has no virtio transports and no pages of registers.
     pub fn new(
         hyp: &'a H,
         table: &'a Table,
@@ -107,6 +113,8 @@ impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
             archive,
             held,
             transports: &[],
+            pages: &[],
+            slot: None,
             platform,
             provisioning,
             ids,
@@ -119,9 +127,9 @@ impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
     /// its memory. Changes nothing outside. The hash is computed for the first time only.
     ///
     /// # Errors
-    /// [`BuildError::Image`], [`BuildError::Elf`], [`BuildError::Layout`], and [`BuildError::Device`] or
-    /// [`BuildError::Transport`] for a device that was not found: before the domain has a number that its
-    /// peers are told.
+    /// [`BuildError::Image`], [`BuildError::Elf`], [`BuildError::Layout`], and [`BuildError::Device`],
+    /// [`BuildError::Transport`] or [`BuildError::Registers`] for a device that was not found: before the domain
+    /// has a number that its peers are told.
     pub fn prepare(&mut self, index: usize) -> Result<Plan<'a>, BuildError> {
         let domain = self.table.domains.get(index).ok_or(BuildError::NoSuchDomain)?;
         let checked = self.checked.get_mut(index).ok_or(BuildError::NoSuchDomain)?;
@@ -136,6 +144,7 @@ impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
             match &device.bus {
                 Bus::Pci(pci) => self.function(device, pci).map(drop)?,
                 Bus::VirtioMmio(mmio) => self.transport(device, *mmio).map(drop)?,
+                Bus::Registers(registers) => self.page(device, *registers).map(drop)?,
             }
         }
         let pages = u64::from(domain.memory_mib) * PAGES_PER_MIB;
@@ -190,6 +199,7 @@ impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
             to_dom0: Vec::new(),
             devices: Vec::new(),
             leases: Vec::new(),
+            pages: Vec::new(),
             shell,
             pools: Vec::new(),
         };
@@ -205,6 +215,11 @@ impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
                     service.leases.push(lease).map_err(|_| no_transport(*mmio))?;
                     service.pools.push(pool).map_err(|_| no_transport(*mmio))?;
                 }
+                Bus::Registers(registers) => {
+                    let Some(page) = self.page(device, *registers)? else { continue };
+                    let lease = page.lend(id, self.platform, service.pages.len())?;
+                    service.pages.push(lease).map_err(|_| no_page(*registers))?;
+                }
             }
         }
         let links = wiring::connect(self.hyp, self.table, index, id, &self.ids, &layout, &mut self.ports)?;
@@ -214,8 +229,9 @@ impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
 
         let functions = service.devices.iter().map(Passthrough::grant);
         let transports = service.leases.iter().map(Lease::grant);
+        let pages = service.pages.iter().map(PageLease::grant);
         // As many as the table allows a domain.
-        let grants: Vec<DeviceGrant, 4> = functions.chain(transports).take(4).cloned().collect();
+        let grants: Vec<DeviceGrant, 4> = functions.chain(transports).chain(pages).take(4).cloned().collect();
         let record = Wiring {
             name: domain.name.clone(),
             domid: id.0,
@@ -223,6 +239,7 @@ impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
             heap_limit_kib: domain.heap_kib,
             channels: links.ends,
             devices: grants,
+            slot: self.slot,
         };
         let mut buffer = [0; MAX_BYTES];
         let record: &[u8] = record.encode(&mut buffer)?;
@@ -260,6 +277,8 @@ impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
                     Devices::Shared(highest.max(mmio.interrupt()))
                 }
                 (_, Bus::VirtioMmio(mmio)) => Devices::Shared(mmio.interrupt()),
+                // It has no interrupt and no DMA.
+                (devices, Bus::Registers(_)) => devices,
             };
         }
         devices
@@ -275,6 +294,18 @@ impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
         mmio: VirtioMmio,
     ) -> Result<&'a HeldTransport<'a, H>, TransportError> {
         self.transports.iter().find(|held| held.device().name == device.name).ok_or(no_transport(mmio))
+    }
+
+    /// The page of a device; none if the machine does not have it and need not.
+    fn page(
+        &self,
+        device: &Device,
+        registers: Registers,
+    ) -> Result<Option<&'a HeldPage<'a, H>>, RegistersError> {
+        match self.pages.iter().find(|held| held.device().name == device.name) {
+            None if !registers.optional => Err(no_page(registers)),
+            held => Ok(held),
+        }
     }
 
     /// What a running service has to be told of its peers: those that ended since it was told last, and
@@ -310,6 +341,10 @@ fn no_function(pci: &Pci) -> PciError {
 
 fn no_transport(mmio: VirtioMmio) -> TransportError {
     TransportError::NotFound { transport: mmio.transport }
+}
+
+fn no_page(registers: Registers) -> RegistersError {
+    RegistersError::NotFound { address: registers.address }
 }
 
 impl<H: Hypervisor, C: ConfigSpace> Service<'_, H, C> {

@@ -47,6 +47,11 @@
 //! transport = 24               # which; eight (8n to 8n + 7) share a page and go to one domain
 //! pool_kib = 1024              # dom0's memory that the device reads and writes
 //!
+//! [device.chip]                # a page of registers that no bus tells of
+//! kind = "tpm-crb"             # or "tpm-tis"; what the firmware says of it counts
+//! address = 0xfed40000
+//! optional = true              # false without the key: its domain is not built without it
+//!
 //! [applications]
 //! memory_mib = 64              # of all of them
 //! count = 2

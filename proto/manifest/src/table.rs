@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// The stamp of a table.
-pub const STAMP: Stamp = Stamp { magic: *b"SaTa", version: 3 };
+pub const STAMP: Stamp = Stamp { magic: *b"SaTa", version: 4 };
 
 /// Room that every table fits into, in bytes.
 pub const MAX_BYTES: usize = 4096;
@@ -119,6 +119,8 @@ pub enum Bus {
     Pci(Pci),
     /// A virtio transport in memory, without an IOMMU.
     VirtioMmio(VirtioMmio),
+    /// A page of registers that no bus tells of, of a device without interrupts and DMA.
+    Registers(Registers),
 }
 
 /// A PCI function, how to find it and what of it is handed over.
@@ -142,6 +144,16 @@ pub struct VirtioMmio {
     pub pool_pages: u16,
 }
 
+/// A page of registers at a fixed address of the machine. Which interface it has is what the firmware says of it:
+/// the kind in the table is what is expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registers {
+    /// Machine address of the page.
+    pub address: u64,
+    /// Whether a machine without it is right: its domain is then built without the device.
+    pub optional: bool,
+}
+
 /// Which driver a device wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DeviceKind {
@@ -149,6 +161,10 @@ pub enum DeviceKind {
     E1000e,
     /// A network card of the virtio family, on a transport in memory.
     VirtioNet,
+    /// A TPM 2.0 with the command response buffer interface; its locality 0.
+    TpmCrb,
+    /// A TPM 2.0 with the FIFO interface (TIS); its locality 0.
+    TpmTis,
 }
 
 /// How a PCI function is found. All that is given must match.
@@ -200,11 +216,30 @@ impl VirtioMmio {
     pub fn interrupt(&self) -> u16 {
         48 + u16::from(self.transport)
     }
+}
 
-    /// The page of its registers, from 0.
+impl Registers {
+    /// Machine addresses end here.
+    pub const MAX_ADDRESS: u64 = 1 << 52;
+    /// Bytes that are handed out.
+    pub const BYTES: u64 = 4096;
+
+    /// Whether the address is one of a page.
     #[must_use]
-    pub fn page(&self) -> u8 {
-        self.transport / Self::A_PAGE
+    pub fn is_page(&self) -> bool {
+        (1..Self::MAX_ADDRESS).contains(&self.address) && self.address.is_multiple_of(Self::BYTES)
+    }
+}
+
+impl Bus {
+    /// The machine's page of registers that is handed out as a whole; none for PCI, where BARs tell.
+    #[must_use]
+    pub fn register_page(&self) -> Option<u64> {
+        match self {
+            Self::Pci(_) => None,
+            Self::VirtioMmio(mmio) => Some(mmio.address() / Registers::BYTES),
+            Self::Registers(registers) => Some(registers.address / Registers::BYTES),
+        }
     }
 }
 
@@ -338,6 +373,7 @@ fn check_device(device: &Device) -> Result<(), Contradiction> {
             let pool = 1..=VirtioMmio::MAX_POOL_PAGES;
             mmio.transport < VirtioMmio::TRANSPORTS && pool.contains(&mmio.pool_pages)
         }
+        (DeviceKind::TpmCrb | DeviceKind::TpmTis, Bus::Registers(registers)) => registers.is_page(),
         // A driver on a bus that it does not know.
         _ => false,
     };
@@ -346,11 +382,7 @@ fn check_device(device: &Device) -> Result<(), Contradiction> {
 
 /// Registers are handed out by the page: two devices in one page would be each other's.
 fn check_register_pages(devices: &[Device]) -> Result<(), Contradiction> {
-    let page = |device: &Device| match &device.bus {
-        Bus::VirtioMmio(mmio) => Some(mmio.page()),
-        Bus::Pci(_) => None,
-    };
-    let mut rest = devices.iter().filter_map(page);
+    let mut rest = devices.iter().filter_map(|device| device.bus.register_page());
     while let Some(taken) = rest.next() {
         if rest.clone().any(|other| other == taken) {
             return Err(Contradiction::DeviceTwice);

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The stamp of a wiring record.
-pub const STAMP: Stamp = Stamp { magic: *b"SaWi", version: 3 };
+pub const STAMP: Stamp = Stamp { magic: *b"SaWi", version: 4 };
 
 /// Room that every wiring record fits into, in bytes.
 pub const MAX_BYTES: usize = 2048;
@@ -32,8 +32,19 @@ pub struct Wiring {
     pub heap_limit_kib: u32,
     /// Its ends of channels.
     pub channels: Vec<ChannelEnd, MAX_CHANNELS_OF_ONE>,
-    /// The devices that are its own.
+    /// The devices that are its own. An optional one that the machine does not have is not among them.
     pub devices: Vec<DeviceGrant, 4>,
+    /// The slot of the disk that the machine was started from; `None` if it was started without the selector.
+    pub slot: Option<RunningSlot>,
+}
+
+/// One of the disk's two slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RunningSlot {
+    /// The first.
+    A,
+    /// The second.
+    B,
 }
 
 /// One end of a channel, seen from the domain that holds it.
@@ -186,6 +197,7 @@ mod tests {
             heap_limit_kib: u32::MAX,
             channels: Vec::new(),
             devices: Vec::new(),
+            slot: Some(RunningSlot::B),
         };
         for letter in "abcdefgh".chars() {
             let mut text = Name::try_from("channel-number-").unwrap();
@@ -228,7 +240,7 @@ mod tests {
         let bytes = full().encode(&mut buffer).unwrap();
         bytes[4] = 9;
         let error = Wiring::decode(bytes).unwrap_err();
-        assert_eq!(error, RecordError::Version { found: 9, known: 3 });
+        assert_eq!(error, RecordError::Version { found: 9, known: 4 });
     }
 
     #[test]

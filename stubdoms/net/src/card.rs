@@ -138,11 +138,11 @@ pub(crate) struct Found {
 /// # Errors
 /// [`NoCard`]
 pub(crate) fn find(wiring: &Wiring) -> Result<Found, NoCard> {
-    // All kinds that there are yet are network cards.
     let device = wiring.devices.first().ok_or(NoCard::NotWired)?;
     let (card, need) = match device.kind {
         DeviceKind::E1000e => (e1000e(device)?, e1000e::VECTORS),
         DeviceKind::VirtioNet => (virtio(device)?, 1),
+        DeviceKind::TpmCrb | DeviceKind::TpmTis => return Err(NoCard::NotWired),
     };
     let interrupts: Interrupts = device.vectors.iter().take(need).copied().map(u32::from).collect();
     if interrupts.len() < need {

@@ -211,6 +211,8 @@ impl Domctl for Domain {
     fn iomem_permission(&self, domain: DomId, first: Mfn, count: u64, allow: bool) -> Result<(), Errno> {
         let text = || format!("iomem {domain} {:#x}+{count:#x} {allow}", first.0);
         let mut state = self.privileged(Call::IomemPermission, text)?;
+        // What it gives up it does not get back, and cannot hand on any more.
+        assert!(allow || self.resolve(domain) != DomId::DOM0, "dom0 gives up its right to {:#x}", first.0);
         let iomem = &mut state.domain_mut(domain)?.iomem;
         if allow {
             iomem.insert((first.0, count));

@@ -32,9 +32,12 @@ const MIN_WINDOW: u64 = 48 << 20;
 struct Node {
     kind: NodeKind,
     reg: &'static [u8],
+    /// Where its children's addresses are among its parent's: triples of both and a length.
+    ranges: &'static [u8],
     is_gic_v3: bool,
     is_module: bool,
     is_rtc: bool,
+    is_tpm: bool,
     /// Sizes in the `reg` of its children, in words of 32 bits.
     address_cells: usize,
     size_cells: usize,
@@ -74,6 +77,7 @@ pub(super) fn parse(memory: &impl Physical, address: u64) -> Result<BootInfo, Bo
     info.command_line = found.arguments;
     info.seed = found.seed;
     info.rtc = found.rtc;
+    info.tpm = found.tpm;
     info.handoff = found.handoff;
     if let Some((start, end)) = found.ramdisk_start.zip(found.ramdisk_end)
         && start < end
@@ -107,6 +111,7 @@ struct Found {
     upcall: Option<u32>,
     window: Option<Span>,
     rtc: Option<u64>,
+    tpm: Option<u64>,
     handoff: Option<&'static [u8]>,
 }
 
@@ -140,6 +145,9 @@ fn walk(structure: &'static [u8], strings: &'static [u8], found: &mut Found) -> 
                 depth = depth.checked_sub(1).ok_or(BROKEN)?;
                 if depth > 0 {
                     found.node(&nodes[depth], &nodes[depth - 1])?;
+                    if nodes[depth].is_tpm {
+                        found.tpm = first_address(&nodes[..=depth]);
+                    }
                 }
             }
             // A property: length, place of the name, value.
@@ -168,11 +176,13 @@ impl Found {
             (_, "#address-cells") => node.address_cells = cells(value),
             (_, "#size-cells") => node.size_cells = cells(value),
             (_, "reg") => node.reg = value,
+            (_, "ranges") => node.ranges = value,
             (_, "compatible") => {
                 let is = |what: &[u8]| value.split(|byte| *byte == 0).any(|one| one == what);
                 node.is_gic_v3 = is(b"arm,gic-v3");
                 node.is_module = is(b"sarsen,module");
                 node.is_rtc = is(b"arm,pl031");
+                node.is_tpm = is(b"tcg,tpm-tis-mmio");
             }
             (NodeKind::Hypervisor, "interrupts") if word(value, 0) == Some(KIND_PPI) => {
                 self.upcall = word(value, 4).and_then(|number| number.checked_add(FIRST_PPI));
@@ -222,6 +232,29 @@ impl Found {
         }
         Ok(())
     }
+}
+
+/// Where the registers of the last of these nodes are in the machine's own addresses. The first is the root, and
+/// each is the next one's parent.
+fn first_address(nodes: &[Node]) -> Option<u64> {
+    let (node, above) = nodes.split_last()?;
+    let mut address = number(node.reg.get(..above.last()?.address_cells * 4)?)?;
+    // The root's addresses are the machine's; every bus on the way may have its own.
+    for pair in above.windows(2).rev() {
+        let [parent, bus] = pair else { return None };
+        if bus.ranges.is_empty() {
+            continue;
+        }
+        let (own, outer) = (bus.address_cells * 4, parent.address_cells * 4);
+        let mut ranges = bus.ranges.chunks_exact(own + outer + bus.size_cells * 4);
+        address = ranges.find_map(|range| {
+            let (first, rest) = range.split_at(own);
+            let (at, length) = rest.split_at(outer);
+            let offset = address.checked_sub(number(first)?)?;
+            (offset < number(length)?).then(|| number(at)?.checked_add(offset)).flatten()
+        })?;
+    }
+    Some(address)
 }
 
 /// The big-endian word at byte `at`.
@@ -328,6 +361,15 @@ mod tests {
             .cells("reg", &[0, 0x3800_0000, 0, 0x4_0000, 0, 0x1000, 0, 0x1000, 1, 0, 0, 0x4000_0000])
             .cells("interrupts", &[1, 0, 0xf08])
             .end();
+        tree.begin("platform-bus@c000000")
+            .cells("#address-cells", &[1])
+            .cells("#size-cells", &[1])
+            .cells("ranges", &[0x100_0000, 0, 0xd00_0000, 0x1000, 0, 0, 0xc00_0000, 0x100_0000])
+            .begin("tpm_tis@0")
+            .property("compatible", b"tcg,tpm-tis-mmio\0")
+            .cells("reg", &[0x1000, 0x5000])
+            .end()
+            .end();
         tree.begin("soc").begin("interrupt-controller@8000000");
         tree.cells("reg", &[0, 0, 0]).property("compatible", b"other\0").end().end();
         tree.begin("pl031@9010000")
@@ -357,6 +399,7 @@ mod tests {
         assert_eq!(info.modules.as_slice(), [b"cpio".as_slice()]);
         assert_eq!(info.seed, Some(&b"random bytes"[..]));
         assert_eq!(info.rtc, Some(0x901_0000));
+        assert_eq!(info.tpm, Some(0xc00_1000));
         assert_eq!(info.handoff, Some(&b"slot A"[..]));
         assert!(info.memory_map.unwrap().is(Span::of(0x4000_0000, 0x800_0000), Kind::Ram));
         assert_eq!(info.window, Some(Span::of(1 << 32, 0x4000_0000)));

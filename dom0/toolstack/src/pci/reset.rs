@@ -44,7 +44,9 @@ pub(super) fn reset(
         (Some(express), _) => reset_function(config, function, express),
         (None, DeviceKind::E1000e) => reset_e1000e(config, function),
         // The table puts none of these on PCI, and here nothing is known that resets one.
-        (None, DeviceKind::VirtioNet) => Err(PciError::Reset { function: function.at }),
+        (None, DeviceKind::VirtioNet | DeviceKind::TpmCrb | DeviceKind::TpmTis) => {
+            Err(PciError::Reset { function: function.at })
+        }
     }
 }
 

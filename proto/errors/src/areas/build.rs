@@ -35,4 +35,7 @@ area! {
     NOT_UNDONE = "E-BUILD-011",
         cause: "Xen refused to take back a domain, a device, a port or a page.",
         next: "Report it with Xen's lines before it; the resource is lost until the machine starts anew.";
+    NO_REGISTERS = "E-BUILD-012",
+        cause: "The firmware does not tell of the device whose registers the table names by their address.",
+        next: "Switch the device on in the firmware's setup, or compare `address` of the board with the machine.";
 }

@@ -80,6 +80,8 @@ part!(Device {
     vectors: u8,
     transport: u8,
     pool_kib: u32,
+    address: u64,
+    optional: bool,
 });
 part!(Applications { memory_mib: u32, count: u8, vcpus: u8, cpus: Vec<Item<u8>>, image_kib: u32 });
 part!(

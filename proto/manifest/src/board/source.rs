@@ -201,7 +201,7 @@ macro_rules! numbers {
     };
 }
 
-numbers!(u8, u32);
+numbers!(u8, u32, u64);
 
 /// A list: each of its values has a place of its own.
 impl<T: Read> Read for Vec<Item<T>> {

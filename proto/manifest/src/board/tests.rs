@@ -1,7 +1,7 @@
 use std::{fs, path::Path, string::ToString};
 
 use super::*;
-use crate::table::{Bus, MAX_BYTES, Party};
+use crate::table::{Bus, DeviceKind, MAX_BYTES, Party, Registers};
 
 mod mistakes;
 
@@ -109,6 +109,19 @@ fn a_virtio_transport_is_compiled() {
     let board = load(BASE, &board).unwrap();
     let Bus::VirtioMmio(mmio) = &board.table().devices[0].bus else { panic!("{:?}", board.table()) };
     assert_eq!((mmio.transport, mmio.pool_pages), (24, 256));
+}
+
+#[test]
+fn a_page_of_registers_is_compiled() {
+    let chip = |rest: &str| {
+        let text = std::format!("kind = \"tpm-tis\"\naddress = 0x0c000000\n{rest}");
+        let board = BOARD.replace("kind = \"e1000e\"\nid = \"8086:10d3\"\nbars = [0]\nvectors = 3", &text);
+        load(BASE, &board).unwrap().table().devices[0].clone()
+    };
+    let must = Bus::Registers(Registers { address: 0x0c00_0000, optional: false });
+    assert_eq!((chip("").kind, chip("").bus), (DeviceKind::TpmTis, must));
+    let may = Bus::Registers(Registers { address: 0x0c00_0000, optional: true });
+    assert_eq!(chip("optional = true").bus, may);
 }
 
 #[test]

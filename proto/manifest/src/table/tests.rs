@@ -36,10 +36,15 @@ fn virtio(text: &str, transport: u8) -> Device {
     Device { name: name(text), kind: DeviceKind::VirtioNet, bus }
 }
 
+fn tpm(text: &str, address: u64) -> Device {
+    let bus = Bus::Registers(Registers { address, optional: true });
+    Device { name: name(text), kind: DeviceKind::TpmCrb, bus }
+}
+
 fn pci(device: &mut Device) -> &mut Pci {
     match &mut device.bus {
         Bus::Pci(pci) => pci,
-        Bus::VirtioMmio(_) => panic!("not on PCI"),
+        Bus::VirtioMmio(_) | Bus::Registers(_) => panic!("not on PCI"),
     }
 }
 
@@ -88,6 +93,10 @@ fn devices_in_different_pages_of_registers_are_two() {
     let mut table = table();
     table.devices = [virtio("uplink", 23), virtio("other", 24)].into_iter().collect();
     assert_eq!(verdict(&table), Ok(()));
+    table.devices = [tpm("uplink", 0xfed4_0000), tpm("other", 0xfed4_1000)].into_iter().collect();
+    assert_eq!(verdict(&table), Ok(()));
+    table.devices = [virtio("uplink", 0), tpm("other", 0x0a00_1000)].into_iter().collect();
+    assert_eq!(verdict(&table), Ok(()));
 }
 
 #[test]
@@ -98,7 +107,7 @@ fn an_unknown_version_is_named() {
     let error = Table::decode(bytes).unwrap_err();
     assert_eq!(
         std::string::ToString::to_string(&error),
-        "version 77 is unknown, this program reads version 3"
+        "version 77 is unknown, this program reads version 4"
     );
 }
 
@@ -113,7 +122,7 @@ fn bytes_left_over_are_refused() {
 fn contradictions_are_found() {
     use Contradiction::*;
     type Case = (&'static str, fn(&mut Table), Contradiction);
-    let cases: [Case; 20] = [
+    let cases: [Case; 26] = [
         ("bad name", |t| t.domains[0].name = name("Net"), Name),
         ("domain called dom0", |t| t.domains[0].name = name("dom0"), Name),
         ("image called xen", |t| t.domains[0].image = name("xen"), Name),
@@ -130,6 +139,26 @@ fn contradictions_are_found() {
         ("heap larger than memory", |t| t.domains[0].heap_kib = 16 * 1024, Range),
         ("BAR 6", |t| pci(&mut t.devices[0]).bars.push(6).unwrap(), Range),
         ("a driver on another bus", |t| t.devices[0].kind = DeviceKind::VirtioNet, Range),
+        ("a TPM on PCI", |t| t.devices[0].kind = DeviceKind::TpmTis, Range),
+        ("a page of nothing", |t| t.devices[0] = tpm("tpm", 0), Range),
+        ("a page that is none", |t| t.devices[0] = tpm("tpm", 0xfed4_0800), Range),
+        ("a page where no machine has any", |t| t.devices[0] = tpm("tpm", Registers::MAX_ADDRESS), Range),
+        (
+            "a page twice",
+            |t| {
+                t.devices[0] = tpm("tpm", 0xfed4_0000);
+                t.devices.push(tpm("other", 0xfed4_0000)).unwrap();
+            },
+            DeviceTwice,
+        ),
+        (
+            "a page of a transport",
+            |t| {
+                t.devices[0] = virtio("uplink", 31);
+                t.devices.push(tpm("other", 0x0a00_3000)).unwrap();
+            },
+            DeviceTwice,
+        ),
         ("no such transport", |t| t.devices[0] = virtio("uplink", 32), Range),
         (
             "a pool of nothing",

@@ -4,7 +4,7 @@ use proto_xen::start_info::{MAGIC, MemmapEntry, ModlistEntry, StartInfo};
 use zerocopy::IntoBytes;
 
 use board_support_arch::fuzz;
-use dom0_toolstack::acpi::find_ecam;
+use dom0_toolstack::{acpi::find_ecam, tpm};
 
 /// Where the bytes lie in the memory that the parsers see.
 const BASE: u64 = fuzz::BASE;
@@ -137,16 +137,20 @@ pub(super) fn acpi(bytes: &[u8]) {
     if memory.is_empty() {
         return;
     }
-    let found = find_ecam(u64::from_le_bytes(*rsdp), |at, into| {
+    let rsdp = u64::from_le_bytes(*rsdp);
+    let read = |at: u64, into: &mut [u8]| {
         for (place, address) in into.iter_mut().zip(0u64..) {
             let at = at.wrapping_add(address) % memory.len() as u64;
             *place = memory[at as usize];
         }
         true
-    });
-    if let Ok(ecam) = found {
+    };
+    if let Ok(ecam) = find_ecam(rsdp, read) {
         assert!(ecam.first_bus <= ecam.last_bus);
         assert!(ecam.base <= ecam.span().start && ecam.span().start < ecam.span().end);
+    }
+    if let Ok(Some(chip)) = tpm::find(None, rsdp, read) {
+        assert!(chip.address.is_multiple_of(4096));
     }
 }
 
@@ -162,5 +166,9 @@ pub(super) fn tables() -> Vec<Vec<u8>> {
     put(0x300, b"MCFG\x3c\0\0\0");
     put(0x32c, &0xb000_0000u64.to_le_bytes());
     put(0x334, &[0, 0, 0, 0xff]);
-    vec![memory]
+    let mut with_tpm = memory.clone();
+    let table =
+        [b"TPM2\x34\0\0\0".as_slice(), &[0; 32], &0xfed4_0040u64.to_le_bytes(), &[7, 0, 0, 0]].concat();
+    with_tpm[0x208..0x208 + table.len()].copy_from_slice(&table);
+    vec![memory, with_tpm]
 }

@@ -85,6 +85,7 @@ pub(super) fn wirings() -> Vec<Vec<u8>> {
         heap_limit_kib: 1024,
         channels: heapless::Vec::new(),
         devices: heapless::Vec::new(),
+        slot: Some(wiring::RunningSlot::B),
     };
     let ends = [
         ("dom0", End::Dom0 { page: 0x2000, port: 3 }),

@@ -6,15 +6,17 @@ use super::{
     super::{
         error::{Fault, Location},
         file,
+        source::Item,
     },
     Compiler,
 };
 use crate::table::{
-    self, Bus, Device, DeviceKind, MAX_BARS, MAX_DEVICES_OF_ONE, MAX_VECTORS, Pci, PciSelect, VirtioMmio,
+    self, Bus, Device, DeviceKind, MAX_BARS, MAX_DEVICES_OF_ONE, MAX_VECTORS, Pci, PciSelect, Registers,
+    VirtioMmio,
 };
 
 /// The drivers, as boards spell them.
-const DRIVERS: &[&str] = &["e1000e", "virtio-net"];
+const DRIVERS: &[&str] = &["e1000e", "virtio-net", "tpm-crb", "tpm-tis"];
 
 impl<'a> Compiler<'a> {
     pub(super) fn devices(&mut self) -> Vec<Device> {
@@ -48,6 +50,8 @@ impl<'a> Compiler<'a> {
         let (kind, bus) = match kind.value.as_str() {
             "e1000e" => (DeviceKind::E1000e, self.pci(part, &path).map(Bus::Pci)),
             "virtio-net" => (DeviceKind::VirtioNet, self.virtio_mmio(part, &path).map(Bus::VirtioMmio)),
+            "tpm-crb" => (DeviceKind::TpmCrb, self.registers(part, &path).map(Bus::Registers)),
+            "tpm-tis" => (DeviceKind::TpmTis, self.registers(part, &path).map(Bus::Registers)),
             other => {
                 let fault = Fault::NoSuchDriver { name: other.to_owned(), known: DRIVERS };
                 self.wrong(&kind.at, fault);
@@ -58,10 +62,8 @@ impl<'a> Compiler<'a> {
     }
 
     fn pci(&mut self, part: &file::Device, path: &str) -> Option<Pci> {
-        let foreign = [&part.transport.as_ref().map(|i| &i.at), &part.pool_kib.as_ref().map(|i| &i.at)];
-        for at in foreign.into_iter().flatten() {
-            self.bad(at, "is a key of virtio devices, and this one is on PCI");
-        }
+        self.only(part.places_of_virtio(), "a key of virtio devices, and this one is on PCI");
+        self.only(part.places_of_registers(), "a key of pages of registers, and this one is on PCI");
         let select = self.pci_select(part, path);
         let bars = self.need(&part.bars, &part.at, path, "bars");
         if let Some(bars) = bars {
@@ -109,13 +111,9 @@ impl<'a> Compiler<'a> {
     }
 
     fn virtio_mmio(&mut self, part: &file::Device, path: &str) -> Option<VirtioMmio> {
-        let texts = [&part.id, &part.class].into_iter().filter_map(|item| Some(&item.as_ref()?.at));
-        let numbers = [&part.skip, &part.vectors].into_iter().filter_map(|item| Some(&item.as_ref()?.at));
-        let bars = part.bars.as_ref().map(|bars| &bars.at);
-        let foreign: Vec<&Location> = texts.chain(numbers).chain(bars).collect();
-        for at in foreign {
-            self.bad(at, "is a key of PCI devices, and this one is a virtio transport");
-        }
+        self.only(part.places_of_pci(), "a key of PCI devices, and this one is a virtio transport");
+        let pages = "a key of pages of registers, and this one is a virtio transport";
+        self.only(part.places_of_registers(), pages);
         let transport = self.need(&part.transport, &part.at, path, "transport");
         if let Some(transport) = transport
             && transport.value >= VirtioMmio::TRANSPORTS
@@ -126,6 +124,26 @@ impl<'a> Compiler<'a> {
         let most_kib = u32::from(VirtioMmio::MAX_POOL_PAGES) * 4;
         let pool = self.number(&part.pool_kib, &part.at, (path, "pool_kib"), 4..=most_kib);
         Some(VirtioMmio { transport: transport?.value, pool_pages: u16::try_from(pool? / 4).ok()? })
+    }
+
+    fn registers(&mut self, part: &file::Device, path: &str) -> Option<Registers> {
+        self.only(part.places_of_pci(), "a key of PCI devices, and this one is a page of registers");
+        self.only(part.places_of_virtio(), "a key of virtio devices, and this one is a page of registers");
+        let address = self.need(&part.address, &part.at, path, "address")?;
+        let optional = part.optional.as_ref().is_some_and(|flag| flag.value);
+        let registers = Registers { address: address.value, optional };
+        if !registers.is_page() {
+            let why = format!("is {:#x} and must be a multiple of 0x1000, above 0", address.value);
+            self.bad(&address.at, why);
+        }
+        Some(registers)
+    }
+
+    /// Notes keys that are for devices of another kind.
+    fn only<const N: usize>(&mut self, foreign: [Option<&Location>; N], what: &str) {
+        for at in foreign.into_iter().flatten() {
+            self.bad(at, format!("is {what}"));
+        }
     }
 
     /// Where in the table the devices of a domain are; each is given out once.
@@ -166,12 +184,31 @@ impl<'a> Compiler<'a> {
     }
 }
 
-/// Whether two devices are one: registers of transports are handed out by the page.
+impl file::Device {
+    fn places_of_pci(&self) -> [Option<&Location>; 5] {
+        let Self { id, class, skip, bars, vectors, .. } = self;
+        [place(id), place(class), place(skip), place(bars), place(vectors)]
+    }
+
+    fn places_of_virtio(&self) -> [Option<&Location>; 2] {
+        [place(&self.transport), place(&self.pool_kib)]
+    }
+
+    fn places_of_registers(&self) -> [Option<&Location>; 2] {
+        [place(&self.address), place(&self.optional)]
+    }
+}
+
+/// Where a key stands, if it is there.
+fn place<T>(item: &Option<Item<T>>) -> Option<&Location> {
+    item.as_ref().map(|item| &item.at)
+}
+
+/// Whether two devices are one: registers are handed out by the page.
 fn is_same(one: &Bus, other: &Bus) -> bool {
     match (one, other) {
         (Bus::Pci(one), Bus::Pci(other)) => one.select == other.select,
-        (Bus::VirtioMmio(one), Bus::VirtioMmio(other)) => one.page() == other.page(),
-        (Bus::Pci(_), Bus::VirtioMmio(_)) | (Bus::VirtioMmio(_), Bus::Pci(_)) => false,
+        _ => one.register_page().is_some_and(|page| other.register_page() == Some(page)),
     }
 }
 

@@ -47,7 +47,7 @@ const CASES: &[Case] = &[
     (
         "an unknown key",
         &[Own("vectors = 3", "vectors = 3\nspeed = 7")],
-        "board.toml:10: device.uplink.speed: there is no such key; there are `kind`, `id`, `class`, `skip`, `bars`, `vectors`, `transport`, `pool_kib` [E-TABLE-003]",
+        "board.toml:10: device.uplink.speed: there is no such key; there are `kind`, `id`, `class`, `skip`, `bars`, `vectors`, `transport`, `pool_kib`, `address`, `optional` [E-TABLE-003]",
     ),
     (
         "an unknown key of a domain",
@@ -219,6 +219,30 @@ const CASES: &[Case] = &[
         ),
     ),
     (
+        "a page of registers that is none, with keys of others",
+        &[Own(r#"kind = "e1000e""#, "kind = \"tpm-crb\"\naddress = 0xfed40800\npool_kib = 4")],
+        concat!(
+            "board.toml:7: device.uplink.address: is 0xfed40800 and must be a multiple of 0x1000, above 0 [E-TABLE-009]\n",
+            "board.toml:8: device.uplink.pool_kib: is a key of virtio devices, and this one is a page of registers [E-TABLE-009]\n",
+            "board.toml:9: device.uplink.id: is a key of PCI devices, and this one is a page of registers [E-TABLE-009]\n",
+            "board.toml:10: device.uplink.bars: is a key of PCI devices, and this one is a page of registers [E-TABLE-009]\n",
+            "board.toml:11: device.uplink.vectors: is a key of PCI devices, and this one is a page of registers [E-TABLE-009]"
+        ),
+    ),
+    (
+        "a PCI device with keys of a page of registers",
+        &[Own("vectors = 3", "vectors = 3\naddress = 0xfed40000\noptional = true")],
+        concat!(
+            "board.toml:10: device.uplink.address: is a key of pages of registers, and this one is on PCI [E-TABLE-009]\n",
+            "board.toml:11: device.uplink.optional: is a key of pages of registers, and this one is on PCI [E-TABLE-009]"
+        ),
+    ),
+    (
+        "a page of registers without an address",
+        &[Own("kind = \"e1000e\"\nid = \"8086:10d3\"\nbars = [0]\nvectors = 3", "kind = \"tpm-tis\"")],
+        "board.toml:5: device.uplink.address: is set by no file of the board [E-TABLE-005]",
+    ),
+    (
         "a channel to a domain that is not there",
         &[Base(r#"to = "net""#, r#"to = "nat""#)],
         "base.toml:22: domain.control.offers[1].to: there is no domain `nat` [E-TABLE-010]",
@@ -247,7 +271,7 @@ const CASES: &[Case] = &[
     (
         "a driver that is not there",
         &[Own(r#""e1000e""#, r#""rtl8139""#)],
-        "board.toml:6: device.uplink.kind: there is no driver `rtl8139`; there are `e1000e`, `virtio-net` [E-TABLE-012]",
+        "board.toml:6: device.uplink.kind: there is no driver `rtl8139`; there are `e1000e`, `virtio-net`, `tpm-crb`, `tpm-tis` [E-TABLE-012]",
     ),
     (
         "a device that is not there",
@@ -294,6 +318,14 @@ const CASES: &[Case] = &[
             "[device.second]\nkind = \"e1000e\"\nid = \"8086:10d3\"\nbars = [0]\nvectors = 3\n[domain.control]\ndevices = [\"second\"]\n",
         )],
         "board.toml:5: device.uplink: is the same part of the machine as device `second`, by board.toml:10: device.second [E-TABLE-018]",
+    ),
+    (
+        "one page of registers under two names",
+        &[Own(
+            "",
+            "[device.chip]\nkind = \"tpm-tis\"\naddress = 0x0a003000\n[device.virtual]\nkind = \"virtio-net\"\ntransport = 24\npool_kib = 4\n[domain.control]\ndevices = [\"chip\", \"virtual\"]\n",
+        )],
+        "board.toml:13: device.virtual: is the same part of the machine as device `chip`, by board.toml:10: device.chip [E-TABLE-018]",
     ),
     (
         "a device of nobody",
@@ -359,7 +391,7 @@ const CASES: &[Case] = &[
         "several unknown keys at once",
         &[Own("vectors = 3", "vectors = 3\nspeed = 7"), Base("memory_mib = 128", "memory = 128")],
         concat!(
-            "board.toml:10: device.uplink.speed: there is no such key; there are `kind`, `id`, `class`, `skip`, `bars`, `vectors`, `transport`, `pool_kib` [E-TABLE-003]\n",
+            "board.toml:10: device.uplink.speed: there is no such key; there are `kind`, `id`, `class`, `skip`, `bars`, `vectors`, `transport`, `pool_kib`, `address`, `optional` [E-TABLE-003]\n",
             "base.toml:3: xen.memory: there is no such key; there are `options`, `memory_mib` [E-TABLE-003]"
         ),
     ),
