@@ -1,6 +1,6 @@
 //! `setup`: gives this machine what the other subcommands need, and says what it does.
 //!
-//! Two kinds of things. *Host tools* (QEMU 10, grub-mkimage, openssl) are installed by apt, which needs root.
+//! Two kinds of things. *Host tools* (QEMU 10, swtpm, grub-mkimage, openssl) are installed by apt, which needs root.
 //! *Stock* (Xen, OVMF, GRUB's modules, U-Boot) is fetched as pinned packages into the cache folder and
 //! unpacked there, which does not. What is there already is left alone, so that every subcommand calls
 //! [`host_tools`] and [`stock`] first.
@@ -72,13 +72,15 @@ pub enum Host {
     Grub,
     /// The `openssl` command.
     Openssl,
+    /// `swtpm` and `swtpm_setup`.
+    Swtpm,
     /// A C++ compiler.
     Cxx,
 }
 
 impl Host {
     /// All but those that one subcommand alone needs.
-    pub const ALL: [Self; 4] = [Self::Qemu, Self::QemuArm, Self::Grub, Self::Openssl];
+    pub const ALL: [Self; 5] = [Self::Qemu, Self::QemuArm, Self::Grub, Self::Openssl, Self::Swtpm];
     /// What boots images of both architectures.
     pub const BOOT: [Self; 3] = [Self::Qemu, Self::QemuArm, Self::Grub];
 
@@ -96,6 +98,8 @@ impl Host {
             Self::QemuArm => "qemu-system-arm",
             Self::Grub => "grub-common",
             Self::Openssl => "openssl",
+            // It brings swtpm.
+            Self::Swtpm => "swtpm-tools",
             Self::Cxx => "g++",
         }
     }
@@ -106,6 +110,7 @@ impl Host {
             Self::QemuArm => "QEMU 10 runs the system on aarch64",
             Self::Grub => "grub-mkimage makes the boot loader's image",
             Self::Openssl => "the tests hold our TLS and signatures against OpenSSL's",
+            Self::Swtpm => "swtpm is the TPM of emulated machines, and of tests",
             Self::Cxx => "libFuzzer is C++",
         }
     }
@@ -116,6 +121,7 @@ impl Host {
             Self::QemuArm => is_new_enough(Arch::Aarch64),
             Self::Grub => tool::exists("grub-mkimage"),
             Self::Openssl => tool::exists("openssl"),
+            Self::Swtpm => tool::exists("swtpm") && tool::exists("swtpm_setup"),
             Self::Cxx => tool::exists("c++"),
         }
     }

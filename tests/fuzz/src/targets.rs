@@ -17,6 +17,7 @@ mod pci;
 mod rings;
 mod svc;
 mod tool;
+mod tpm;
 mod web;
 
 use crate::Target;
@@ -84,6 +85,9 @@ targets! {
     svc_vault: svc::vault, svc::vaults, "vault and control: messages of channel `vault`";
     svc_sealing: svc::sealing, svc::sealings, "vault and storage: messages of channel `sealing`";
     svc_measure: svc::measure, svc::measures, "vault and dom0: messages of channel `measure`";
+    tpm_answer: tpm::answer, tpm::answers, "vault: what a TPM answers";
+    tpm_session: tpm::session, tpm::sessions, "vault: what a TPM answers in a session";
+    event_log: tpm::event_log, tpm::event_logs, "control, the controller: the firmware's event log";
     requests: svc::requests, svc::request_lists, "dom0: what control asks for";
     netif_tx: frames::netif_tx, frames::tx_slots, "net: the slots of a frontend's packets";
     netif_slots: frames::netif_slots, frames::tx_slots, "both ends of a vif: each kind of slot";
