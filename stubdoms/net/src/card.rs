@@ -1,53 +1,31 @@
-//! The network card: found in the wiring, brought up, served, and reset when it does what it must not.
+//! The network card: found in the wiring, and told to reset.
 //!
-//! Which model it is stands in the wiring, and matters in [`find`] only.
+//! Which model it is stands in the wiring, and matters here only.
 
 use alloc::boxed::Box;
-use core::{fmt, future::pending, future::poll_fn, sync::atomic::AtomicU32, task::Poll, time::Duration};
+use core::{fmt, sync::atomic::AtomicU32};
 
 use board_support_drv::{
     dma::{Granted, Translated},
     mmio::{DeviceWords, Window, WindowTooShort},
-    nic::{Causes, Fault, Nic, StartError, Stopped, e1000e},
+    nic::{StartError, e1000e},
     virtio,
 };
 use board_support_hyp::Xen;
 use board_support_rt::{
-    Domain, irq,
+    Domain,
     memory::{DeviceMemory, device_memory},
-    timer,
 };
-use embassy_futures::{
-    select::{Either, select},
-    yield_now,
-};
-use heapless::Vec;
 use proto_errors::{Code, Coded, net as code};
 use proto_manifest::{
     table::DeviceKind,
     wiring::{DeviceGrant, MmioWindow, Wiring},
 };
 use proto_xen::{DomId, Gaddr, Gref, PAGE_SIZE};
-
-use crate::node::{Node, Pass, UPLINK};
-
-/// A running card.
-pub(crate) type Card = Box<dyn Nic>;
-
-/// A card that is about to run.
-type Down = Box<dyn Stopped>;
-
-/// The card's interrupts, in its own order.
-pub(crate) type Interrupts = Vec<u32, 8>;
-
-/// How long frames may stay in the card while somebody waits for room.
-const STUCK: Duration = Duration::from_secs(5);
-
-/// The first and the longest time between two resets that follow each other.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
-
-/// A card that ran this long without a fault gets the first time again.
-const STEADY: Duration = Duration::from_secs(60);
+use stubdoms_net_shell::{
+    card::{Down, Found, Interrupts},
+    node::UPLINK,
+};
 
 /// The card's registers, which need not begin a page.
 struct Registers {
@@ -112,27 +90,6 @@ impl Coded for NoCard {
     }
 }
 
-/// What made a running card stop.
-enum Trouble {
-    Fault(Fault),
-    Stuck,
-}
-
-impl fmt::Display for Trouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Fault(fault) => write!(f, "{fault}"),
-            Self::Stuck => write!(f, "it has sent nothing for {} s", STUCK.as_secs()),
-        }
-    }
-}
-
-/// A card that was told to reset.
-pub(crate) struct Found {
-    card: Down,
-    interrupts: Interrupts,
-}
-
 /// Finds the card in the wiring, takes memory for it and tells it to reset.
 ///
 /// # Errors
@@ -172,111 +129,4 @@ fn virtio(device: &DeviceGrant) -> Result<Down, NoCard> {
     log::warn!("uplink {UPLINK}: no IOMMU: DMA of the card is not confined [{}]", code::UNCONFINED);
     let card = virtio::net::Stopped::new(window, &pages);
     Ok(Box::new(card.map_err(|error| NoCard::Start(StartError::Virtio(error)))?))
-}
-
-impl Found {
-    /// Starts the card, however long it takes.
-    pub(crate) async fn bring_up(self) -> (Card, Interrupts) {
-        (start(self.card, BACK_OFF.0).await, self.interrupts)
-    }
-}
-
-/// Starts a card that was told to reset. One that does not is reset again, ever more rarely.
-async fn start(mut card: Down, mut wait: Duration) -> Card {
-    let reset_time = card.reset_time();
-    timer::sleep(reset_time).await;
-    loop {
-        match card.start() {
-            Ok(card) => return card,
-            Err((error, down)) => {
-                log::error!("uplink {UPLINK}: card does not start: {error} [{}]", code::CARD_START);
-                timer::sleep(wait).await;
-                wait = (wait * 2).min(BACK_OFF.1);
-                card = down.again();
-            }
-        }
-        timer::sleep(reset_time).await;
-    }
-}
-
-/// Serves the card for ever.
-pub(crate) async fn run(node: &'static Node, interrupts: Interrupts) {
-    let mut wait = BACK_OFF.0;
-    for resets in 1_u32.. {
-        let since = timer::now();
-        let trouble = serve(node, &interrupts).await;
-        log::error!(
-            "uplink {UPLINK}: card is reset, {resets} times since start: {trouble} [{}]",
-            code::CARD_RESET
-        );
-        let Some(card) = node.detach() else {
-            // Only this task takes it.
-            return pending().await;
-        };
-        wait = if timer::now() >= since + STEADY { BACK_OFF.0 } else { (wait * 2).min(BACK_OFF.1) };
-        let down = card.stop();
-        timer::sleep(wait).await;
-        node.attach(start(down, wait).await);
-    }
-}
-
-/// Serves the card until it is of no use any more.
-async fn serve(node: &Node, interrupts: &Interrupts) -> Trouble {
-    match follow(node, interrupts).await {
-        Ok(stuck) => stuck,
-        Err(fault) => Trouble::Fault(fault),
-    }
-}
-
-/// Does what the card asks for, until it has not sent anything for too long.
-async fn follow(node: &Node, interrupts: &Interrupts) -> Result<Trouble, Fault> {
-    for interrupt in 0..interrupts.len() {
-        node.acknowledge(interrupt)?;
-    }
-    node.look_at_link()?;
-    loop {
-        match node.receive()? {
-            Pass::Empty | Pass::NoRoom => {}
-            Pass::More => {
-                yield_now().await;
-                continue;
-            }
-        }
-        let work = select(any_of(interrupts), node.card_wanted.wait());
-        let woken = if node.waits_for_card() {
-            match timer::with_timeout(STUCK, work).await {
-                Ok(woken) => woken,
-                Err(timer::Elapsed) => return Ok(Trouble::Stuck),
-            }
-        } else {
-            work.await
-        };
-        // The time-out above, or the look at what was received, is what was wanted.
-        let Either::First(came) = woken else {
-            continue;
-        };
-        let mut causes = Causes::empty();
-        for interrupt in came {
-            causes |= node.acknowledge(interrupt)?;
-        }
-        if causes.contains(Causes::SENT) {
-            node.has_transmitted();
-        }
-        if causes.contains(Causes::LINK)
-            && let Some(link) = node.look_at_link()?
-        {
-            log::debug!("uplink {UPLINK}: {link}");
-        }
-    }
-}
-
-/// Waits until some of the interrupts came, and says which.
-async fn any_of(interrupts: &Interrupts) -> Vec<usize, 8> {
-    poll_fn(|context| {
-        let came = interrupts.iter().enumerate();
-        let came = came.filter(|(_, interrupt)| irq::poll(**interrupt, context).is_ready());
-        let came: Vec<usize, 8> = came.map(|(number, _)| number).collect();
-        if came.is_empty() { Poll::Pending } else { Poll::Ready(came) }
-    })
-    .await
 }

@@ -1,4 +1,4 @@
-//! net: the card, the machine of `net-core`, the vif of control. As `stubdoms/net`.
+//! net: the card, the machine of `net-core`, the vif of control. As `stubdoms/net-shell`.
 
 use std::{
     cell::RefCell,

@@ -2,6 +2,7 @@
 
 use core::future::poll_fn;
 
+use board_support_hyp::Runtime;
 use embassy_futures::{
     select::{Either, select},
     yield_now,
@@ -9,11 +10,12 @@ use embassy_futures::{
 use proto_errors::net;
 use proto_ring::PeerFault;
 use stubdoms_net_core::vif::VifId;
+use stubdoms_service::channels::Hypervisor;
 
 use crate::node::{Node, Pass};
 
 /// Serves a vif until it is disconnected or its guest breaks the protocol.
-pub(crate) async fn run(node: &'static Node, id: VifId) {
+pub(crate) async fn run<X: Hypervisor, R: Runtime>(node: &'static Node<X, R>, id: VifId) {
     let Either::First(fault) = select(serve(node, id), node.gone(id)).await else {
         return;
     };
@@ -23,7 +25,7 @@ pub(crate) async fn run(node: &'static Node, id: VifId) {
 }
 
 /// Returns what the guest did wrong.
-async fn serve(node: &Node, id: VifId) -> PeerFault {
+async fn serve<X: Hypervisor, R: Runtime>(node: &Node<X, R>, id: VifId) -> PeerFault {
     loop {
         if let Err(fault) = poll_fn(|context| node.poll_vif(id, context)).await {
             return fault;

@@ -8,9 +8,8 @@ use core::{
 };
 
 use board_support_drv::nic::{Causes, Fault, Link};
-use board_support_hyp::Xen;
+use board_support_hyp::{Instant as Moment, Runtime, Timer};
 use board_support_pv::net::back::{Back, ConnectError, Vif};
-use board_support_rt::{Domain, entropy, timer};
 use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
 use proto_errors::net as code;
 use proto_io::netif::checksum::Checksum;
@@ -23,11 +22,12 @@ use stubdoms_net_core::{
     uplink::{self, Lease},
     vif::{MAX_VIFS, VifId, VifNetwork},
 };
+use stubdoms_service::channels::{Hypervisor, Port};
 
 use crate::card::Card;
 
 /// Name of the uplink in messages and lines.
-pub(crate) const UPLINK: &str = "eth0";
+pub const UPLINK: &str = "eth0";
 
 /// Frames that one pass takes from the card before others have their turn.
 const PASS: usize = 64;
@@ -35,7 +35,7 @@ const PASS: usize = 64;
 /// Shortest time between two passes for a deadline, whatever the machine asks for.
 const TICK: Duration = Duration::from_millis(1);
 
-type Backend = Back<stubdoms_service::Port, Xen>;
+type Backend<X, R> = Back<Port<X, R>, X>;
 type Flag = Signal<NoopRawMutex, ()>;
 
 /// How a pass ended.
@@ -67,8 +67,10 @@ pub(crate) struct UplinkState {
 }
 
 /// What the tasks share.
-pub(crate) struct Node {
-    state: RefCell<State>,
+pub struct Node<X: Hypervisor, R: Runtime> {
+    xen: X,
+    runtime: R,
+    state: RefCell<State<X, R>>,
     /// The next deadline is another one.
     pub(crate) deadline_moved: Flag,
     /// The uplink's link or lease is another one.
@@ -81,9 +83,9 @@ pub(crate) struct Node {
     gone: [Flag; MAX_VIFS],
 }
 
-struct State {
+struct State<X: Hypervisor, R: Runtime> {
     machine: Forwarder,
-    ports: Ports,
+    ports: Ports<X, R>,
     next: Option<Instant>,
     /// Frames that the card itself counted as bad or missed; and how often it was reset.
     card_errors: u64,
@@ -92,15 +94,15 @@ struct State {
 }
 
 /// Where frames go.
-struct Ports {
+struct Ports<X: Hypervisor, R: Runtime> {
     card: Option<Card>,
     link: bool,
-    vifs: [Option<Backend>; MAX_VIFS],
+    vifs: [Option<Backend<X, R>>; MAX_VIFS],
     /// Some vif waits for room.
     starved: bool,
 }
 
-impl Egress for Ports {
+impl<X: Hypervisor, R: Runtime> Egress for Ports<X, R> {
     fn uplink(&mut self, frame: &[u8]) -> bool {
         // Without carrier frames would pile up in the card and leave when they mean nothing any more.
         self.link && self.card.as_mut().is_some_and(|card| card.transmit(frame).is_ok())
@@ -114,16 +116,16 @@ impl Egress for Ports {
     }
 }
 
-impl Node {
+impl<X: Hypervisor, R: Runtime> Node<X, R> {
     /// A node with a running card, for as long as the domain lives.
-    pub(crate) fn new(card: Card) -> &'static Self {
-        let mut seed = [0; 32];
-        entropy::fill(&mut seed);
-        let machine = Forwarder::new(now(), Mac(card.mac()), Sizes::default(), seed);
+    pub(crate) fn new(xen: X, runtime: R, card: Card, seed: [u8; 32]) -> &'static Self {
+        let machine = Forwarder::new(now(&runtime), Mac(card.mac()), Sizes::default(), seed);
         let ports = Ports { card: Some(card), link: false, vifs: [const { None }; MAX_VIFS], starved: false };
         let state =
             State { machine, ports, next: None, card_errors: 0, card_drops: 0, frame: [0; MAX_FRAME] };
         Box::leak(Box::new(Self {
+            xen,
+            runtime,
             state: RefCell::new(state),
             deadline_moved: Flag::new(),
             uplink_changed: Flag::new(),
@@ -133,11 +135,21 @@ impl Node {
         }))
     }
 
+    /// Xen.
+    pub(crate) fn xen(&self) -> &X {
+        &self.xen
+    }
+
+    /// Events and time.
+    pub(crate) fn runtime(&self) -> &R {
+        &self.runtime
+    }
+
     /// When [`Node::tick`] is due.
-    pub(crate) fn deadline(&self) -> Option<timer::Instant> {
+    pub(crate) fn deadline(&self) -> Option<Moment> {
         let next = self.state.borrow().next?;
         // The machine's times are the runtime's, in microseconds since power-on.
-        Some(timer::Instant::from_nanos(next.total_micros().max(0).unsigned_abs() * 1000))
+        Some(Moment::from_nanos(next.total_micros().max(0).unsigned_abs() * 1000))
     }
 
     /// Does what time demands.
@@ -156,7 +168,7 @@ impl Node {
         };
         let link = card.read_link()?;
         state.ports.link = link.is_some();
-        state.machine.on_link(now(), link.is_some());
+        state.machine.on_link(now(&self.runtime), link.is_some());
         // Without carrier nothing has to wait for the card.
         self.give_room(&mut state);
         self.settle(&mut state);
@@ -188,7 +200,7 @@ impl Node {
                 None => Ok(None),
             };
             match received {
-                Ok(Some(length)) => machine.on_uplink_frame(now(), &frame[..length], ports),
+                Ok(Some(length)) => machine.on_uplink_frame(now(&self.runtime), &frame[..length], ports),
                 Ok(None) => outcome = Ok(Pass::Empty),
                 Err(fault) => outcome = Err(fault),
             }
@@ -218,7 +230,7 @@ impl Node {
         let card = state.ports.card.take();
         state.card_errors += u64::from(card.is_some());
         state.ports.link = false;
-        state.machine.on_link(now(), false);
+        state.machine.on_link(now(&self.runtime), false);
         self.give_room(&mut state);
         self.settle(&mut state);
         card
@@ -236,7 +248,7 @@ impl Node {
     pub(crate) fn connect(&self, id: VifId, vif: Vif, mac: Mac) -> Result<VifNetwork, VifError> {
         let mut state = self.state.borrow_mut();
         let network = state.machine.connect_vif(id, mac).map_err(VifError::Refused)?;
-        match Back::connect(Xen, Domain, Xen, vif) {
+        match Back::connect(self.xen.clone(), self.runtime.clone(), self.xen.clone(), vif) {
             Ok(back) => {
                 self.gone[id.index()].reset();
                 state.ports.vifs[id.index()] = Some(back);
@@ -292,7 +304,7 @@ impl Node {
                     if sent.checksum == Checksum::Blank {
                         checksum::complete(frame);
                     }
-                    machine.on_vif_frame(now(), id, frame, ports);
+                    machine.on_vif_frame(now(&self.runtime), id, frame, ports);
                 }
                 Ok(None) => break Ok(Pass::Empty),
                 Err(fault) => break Err(fault),
@@ -335,16 +347,16 @@ impl Node {
         self.state.borrow().machine.vif_counters(id).copied()
     }
 
-    fn give_room(&self, state: &mut State) {
+    fn give_room(&self, state: &mut State<X, R>) {
         if core::mem::take(&mut state.ports.starved) {
             self.room.iter().for_each(|room| room.signal(()));
         }
     }
 
     /// After each pass: what the machine wants to do now, what the ports want to be told, what changed.
-    fn settle(&self, state: &mut State) {
+    fn settle(&self, state: &mut State<X, R>) {
         let State { machine, ports, .. } = state;
-        let now = now();
+        let now = now(&self.runtime);
         let next = machine.poll(now, ports).map(|next| next.max(now + TICK));
         ports.flush();
         if ports.card.as_ref().is_some_and(|card| card.fault().is_some()) {
@@ -372,7 +384,7 @@ impl Node {
     }
 }
 
-impl Ports {
+impl<X: Hypervisor, R: Runtime> Ports<X, R> {
     /// Whether a frame of a guest may be taken: it might go to the card.
     fn has_room(&mut self) -> bool {
         let Some(card) = self.card.as_mut().filter(|_| self.link) else {
@@ -395,9 +407,9 @@ impl Ports {
     }
 }
 
-fn now() -> Instant {
+fn now(timer: &impl Timer) -> Instant {
     // Microseconds since power-on stay below 2⁶³ for 292,000 years.
-    Instant::from_micros((timer::now().as_nanos() / 1000) as i64)
+    Instant::from_micros((timer.now_ns() / 1000) as i64)
 }
 
 fn tell(event: &uplink::Event) {

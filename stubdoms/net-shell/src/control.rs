@@ -1,10 +1,10 @@
 //! The channel to control: it asks for its vif, and is told how the uplink stands.
 
+use board_support_hyp::{Runtime, Spawn};
 use board_support_pv::{
     channel::ChannelError,
     net::back::{ConnectError, Vif},
 };
-use board_support_rt::Spawner;
 use embassy_futures::select::{Either, select};
 use heapless::String;
 use proto_errors::{Coded, net as code};
@@ -14,7 +14,10 @@ use proto_svc::{
 };
 use proto_xen::{DomId, Gref, Port};
 use stubdoms_net_core::{MTU, Mac, counters::PortCounters, forward::VifRefused, vif::VifId};
-use stubdoms_service::{Accepted, Peers};
+use stubdoms_service::{
+    Peers,
+    channels::{Accepted, Hypervisor, accept},
+};
 
 use crate::{
     node::{Node, UPLINK, VifError},
@@ -26,10 +29,15 @@ const VIF: VifId = VifId::new(0).expect("there is at least one vif");
 const VIF_NAME: &str = "vif0";
 
 /// Serves the channel in each life of control; its vif goes with it.
-pub(crate) async fn run(node: &'static Node, peers: &'static Peers, spawner: Spawner) {
+pub(crate) async fn run<X: Hypervisor, R: Runtime>(
+    node: &'static Node<X, R>,
+    peers: &'static Peers,
+    spawner: impl Spawn,
+) {
     loop {
-        let (tie, (control, mut channel)) = stubdoms_service::accept::<ToControl, FromControl>(peers).await;
-        let end = select(tie.cut(), serve(node, control, &mut channel, spawner)).await;
+        let (xen, runtime) = (node.xen().clone(), node.runtime().clone());
+        let (tie, (control, mut channel)) = accept::<X, R, ToControl, FromControl>(xen, runtime, peers).await;
+        let end = select(tie.cut(), serve(node, control, &mut channel, &spawner)).await;
         // What is control's is unmapped before anything else is waited for: Xen keeps a dead domain for it.
         node.disconnect(VIF);
         drop(channel);
@@ -44,11 +52,11 @@ pub(crate) async fn run(node: &'static Node, peers: &'static Peers, spawner: Spa
 }
 
 /// Serves the channel until control closes it or breaks its protocol.
-async fn serve(
-    node: &'static Node,
+async fn serve<X: Hypervisor, R: Runtime>(
+    node: &'static Node<X, R>,
     control: DomId,
-    channel: &mut Accepted<ToControl, FromControl>,
-    spawner: Spawner,
+    channel: &mut Accepted<X, R, ToControl, FromControl>,
+    spawner: &impl Spawn,
 ) -> ChannelError {
     let (mut sender, mut receiver) = channel.split();
     // The greeting is done; what follows is how things stand.
@@ -72,10 +80,10 @@ async fn serve(
     }
 }
 
-fn answers(
-    node: &'static Node,
+fn answers<X: Hypervisor, R: Runtime>(
+    node: &'static Node<X, R>,
     control: DomId,
-    spawner: Spawner,
+    spawner: &impl Spawn,
     asked: &FromControl,
 ) -> [Option<ToControl>; 2] {
     match asked {
@@ -96,7 +104,12 @@ fn answers(
     }
 }
 
-fn connect(node: &'static Node, spawner: Spawner, frontend: Vif, mac: Mac) -> ToControl {
+fn connect<X: Hypervisor, R: Runtime>(
+    node: &'static Node<X, R>,
+    spawner: &impl Spawn,
+    frontend: Vif,
+    mac: Mac,
+) -> ToControl {
     let error = match node.connect(VIF, frontend, mac) {
         Ok(network) => {
             log::info!("{VIF_NAME} of {}: connected as {}", frontend.frontend, network.guest);
@@ -124,7 +137,7 @@ fn connect(node: &'static Node, spawner: Spawner, frontend: Vif, mac: Mac) -> To
     ToControl::VifRefused(refusal)
 }
 
-fn uplink(node: &Node) -> Uplink {
+fn uplink<X: Hypervisor, R: Runtime>(node: &Node<X, R>) -> Uplink {
     let state = node.uplink();
     let lease = state.lease.map(|lease| Lease {
         address: lease.address.address().octets(),
