@@ -1,8 +1,9 @@
 //! From the firmware's call to a slot, or to a reset.
 
 use alloc::{format, string::String, vec::Vec};
-use core::time::Duration;
+use core::{fmt, time::Duration};
 
+use proto_errors::{Code, Coded, slot as code};
 use proto_gpt::copy::Which;
 use proto_gpt::slots::{Choice, Slot, Slots};
 use proto_gpt::table::{Condition, Table};
@@ -27,6 +28,18 @@ pub(crate) struct Failure {
     pub(crate) why: String,
 }
 
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+impl Coded for Failure {
+    fn code(&self) -> Code {
+        self.refused.code()
+    }
+}
+
 #[entry]
 fn main() -> Status {
     println!("selector {}", env!("CARGO_PKG_VERSION"));
@@ -37,7 +50,7 @@ fn main() -> Status {
     for line in run(&watchdog) {
         println!("selector: {line}");
     }
-    println!("selector: nothing was started; reset in {} s", LAST_WORDS.as_secs());
+    println!("selector: nothing was started; reset in {} s [{}]", LAST_WORDS.as_secs(), code::NOTHING);
     for _ in 0..LAST_WORDS.as_secs() {
         watchdog.feed();
         boot::stall(Duration::from_secs(1));
@@ -52,7 +65,7 @@ fn reset() -> ! {
 
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
-    println!("selector: PANIC: {info}");
+    println!("selector: PANIC: {info} [{}]", code::PANIC);
     boot::stall(Duration::from_secs(5));
     reset()
 }
@@ -61,21 +74,23 @@ fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
 fn run(watchdog: &Watchdog) -> Vec<String> {
     let mut disk = match Disk::find() {
         Ok(disk) => disk,
-        Err(why) => return [format!("the disk that it came from is not found: {why}")].into(),
+        Err(why) => {
+            return [format!("the disk that it came from is not found: {why} [{}]", code::NO_DISK)].into();
+        }
     };
     let joined = match disk.table() {
         Ok(joined) => joined,
-        Err(why) => return [format!("{why}")].into(),
+        Err(why) => return [format!("{why} [{}]", code::NO_DISK)].into(),
     };
     let state = match joined.condition() {
         Condition::Sound => TableState::Sound,
         condition => {
-            println!("selector: {condition}");
+            println!("selector: {condition} [{}]", code::DAMAGED);
             match (disk.carry_out(joined.repair()), condition.to_repair()) {
                 (Ok(()), Some(Which::Primary)) => TableState::PrimaryRepaired,
                 (Ok(()), _) => TableState::BackupRepaired,
                 (Err(why), _) => {
-                    println!("selector: it cannot be repaired: {why}");
+                    println!("selector: it cannot be repaired: {why} [{}]", code::NOT_REPAIRED);
                     TableState::NotRepaired
                 }
             }
@@ -84,7 +99,7 @@ fn run(watchdog: &Watchdog) -> Vec<String> {
     let table = joined.repaired();
     match Slots::find(&table) {
         Ok(slots) => Attempt { disk, table, slots, state, failures: Vec::new() }.run(watchdog),
-        Err(why) => [format!("{why}")].into(),
+        Err(why) => [format!("{why} [{}]", code::NO_DISK)].into(),
     }
 }
 
@@ -107,7 +122,7 @@ impl Attempt {
                 Err(failure) => failure,
                 Ok(never) => match never {},
             };
-            println!("selector: {slot} is refused: {}", failure.why);
+            println!("selector: {slot} is refused: {}", failure.told());
             self.failures.push((slot, failure));
         }
         Slot::ALL.map(|slot| self.told(slot)).into()
@@ -121,7 +136,7 @@ impl Attempt {
     fn told(&self, slot: Slot) -> String {
         let state = self.slots.state(slot);
         match self.failures.iter().find(|(failed, _)| *failed == slot) {
-            Some((_, failure)) => format!("{slot} ({state}): {}", failure.why),
+            Some((_, failure)) => format!("{slot} ({state}): {}", failure.told()),
             None => format!("{slot} ({state}): it is not to be started"),
         }
     }

@@ -34,6 +34,7 @@ pub mod host;
 pub mod net;
 pub mod pci;
 pub mod rt;
+pub mod slot;
 pub mod svc;
 pub mod table;
 pub mod web;
@@ -42,6 +43,7 @@ pub mod web;
 pub const ALL: &[Area] = &[
     host::AREA,
     table::AREA,
+    slot::AREA,
     boot::AREA,
     build::AREA,
     pci::AREA,

@@ -64,7 +64,7 @@ fn uses(text: &str, path: &str) -> bool {
 
 #[test]
 fn every_code_is_used() {
-    let sources: Vec<_> = ["board-support", "dom0", "proto", "stubdoms", "xtask"]
+    let sources: Vec<_> = ["board-support", "boot", "dom0", "proto", "stubdoms", "xtask"]
         .into_iter()
         .flat_map(|folder| files(folder, &["rs"]))
         .filter(|(path, text)| !path.starts_with("proto/errors/") && text.contains("proto_errors"))
@@ -106,7 +106,7 @@ fn every_code_that_is_written_down_exists() {
     // A code that must not exist, for the test that says so.
     let invented = ["E-TABLE-999"];
     let mut seen = 0;
-    for (path, text) in files("", &["rs", "md", "toml"]) {
+    for (path, text) in files("", &["rs", "md", "toml", "in"]) {
         for code in codes(&text) {
             assert!(
                 invented.contains(&code) || proto_errors::find(code).is_some(),

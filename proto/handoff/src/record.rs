@@ -5,6 +5,7 @@
 
 use core::fmt;
 
+use proto_errors::{Code, Coded, slot as code};
 use proto_gpt::Guid;
 use proto_gpt::slots::{Reason, Slot, State};
 use zerocopy::little_endian::{U16, U32, U64};
@@ -173,6 +174,22 @@ numbered! {
         NotCounted = 8, "the try could not be taken off";
         /// There is too little memory.
         NoMemory = 9, "there is too little memory for it";
+    }
+}
+
+impl Coded for Refused {
+    fn code(&self) -> Code {
+        match self {
+            Self::Unreadable => code::UNREADABLE,
+            Self::Empty => code::EMPTY,
+            Self::Malformed => code::MALFORMED,
+            Self::Signature => code::SIGNATURE,
+            Self::Hash => code::CHANGED,
+            Self::NotLoaded => code::NOT_LOADED,
+            Self::Returned => code::RETURNED,
+            Self::NotCounted => code::NOT_COUNTED,
+            Self::NoMemory => code::NO_MEMORY,
+        }
     }
 }
 

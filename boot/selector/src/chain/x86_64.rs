@@ -2,6 +2,7 @@
 
 use alloc::format;
 
+use proto_errors::slot as code;
 use proto_handoff::acpi;
 use proto_handoff::record::{Handoff, Refused};
 use proto_update::manifest::Kind;
@@ -68,7 +69,7 @@ impl Told {
         match install() {
             Ok(told) => Some(told),
             Err(error) => {
-                println!("selector: dom0 cannot be told: {}", error.status());
+                println!("selector: dom0 cannot be told: {} [{}]", error.status(), code::NOT_TOLD);
                 None
             }
         }

@@ -6,6 +6,7 @@ use core::sync::atomic::AtomicU32;
 use core::time::Duration;
 
 use board_support_drv::watchdog::itco::{Itco, Place, Ports};
+use proto_errors::slot as code;
 use proto_handoff::record;
 use uefi::println;
 
@@ -41,7 +42,7 @@ impl Watchdog {
         match itco.arm(PATIENCE) {
             Ok(patience) => Self { armed: Some((itco, patience)), fired },
             Err(why) => {
-                println!("selector: the watchdog is of no use: {why}");
+                println!("selector: the watchdog is of no use: {why} [{}]", code::NO_WATCHDOG);
                 Self { armed: None, fired }
             }
         }
