@@ -16,14 +16,14 @@ pub const CONFIGURATION: &str = "boot/grub.cfg";
 const FIRST: &str = "normal (memdisk)/boot/grub.cfg\n";
 
 /// What the configuration needs: the disk in memory, the loader, and the words it is written in.
-const MODULES: [&str; 10] =
+pub const MODULES: [&str; 10] =
     ["memdisk", "newc", "normal", "configfile", "multiboot2", "boot", "echo", "test", "sleep", "minicmd"];
 
-/// Makes the program of the modules in a folder, with this disk, a cpio archive.
+/// Makes the program of some of the modules in a folder, with this disk, a cpio archive.
 ///
 /// # Errors
 /// When grub-mkimage cannot be had or fails.
-pub fn program(modules: &Path, disk: &[u8], step: &Step) -> Result<Vec<u8>> {
+pub fn program(folder_of_modules: &Path, modules: &[&str], disk: &[u8], step: &Step) -> Result<Vec<u8>> {
     setup::host_tools(&[setup::Host::Grub])?;
     let folder = tempfile::tempdir()?;
     let [memory, first, file] = ["disk.cpio", "first.cfg", "grub.efi"].map(|name| folder.path().join(name));
@@ -31,14 +31,14 @@ pub fn program(modules: &Path, disk: &[u8], step: &Step) -> Result<Vec<u8>> {
     paths::write(&first, FIRST)?;
     tool("grub-mkimage")
         .arg("-d")
-        .arg(modules)
+        .arg(folder_of_modules)
         .args(["-O", "x86_64-efi", "-p", "(memdisk)/boot", "-c"])
         .arg(&first)
         .arg("-m")
         .arg(&memory)
         .arg("-o")
         .arg(&file)
-        .args(MODULES)
+        .args(modules)
         .run(step)?;
     paths::read(&file)
 }

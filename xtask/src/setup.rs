@@ -36,6 +36,8 @@ const ARM64: &str = "arm64";
 
 /// Package of Xen's public headers, against which `tests/abi` compares ours.
 const XEN_HEADERS: &str = "libxen-dev";
+/// Package of a Xen whose interfaces are others than dom0 speaks, for the story that says so.
+const OTHER_XEN: &str = "xen-hypervisor-4.17-amd64";
 
 /// Runs the subcommand.
 ///
@@ -340,7 +342,7 @@ pub fn stock(arch: Arch) -> Result<Stock> {
                 variables: present(ovmf.join("usr/share/OVMF/OVMF_VARS_4M.fd"))?,
                 grub_modules: present(grub.join("usr/lib/grub/x86_64-efi"))?,
             };
-            Ok(Stock { xen: unzipped_xen(&xen)?, firmware })
+            Ok(Stock { xen: unzipped_xen(&xen, "4.20")?, firmware })
         }
         Arch::Aarch64 => {
             let xen = package_of(&pins, "xen-hypervisor-4.20-arm64")?;
@@ -350,6 +352,14 @@ pub fn stock(arch: Arch) -> Result<Stock> {
             Ok(Stock { xen: present(xen.join("boot/xen-4.20-arm64"))?, firmware })
         }
     }
+}
+
+/// A Xen with which dom0 cannot work, unpacked, fetched when it is not in the cache.
+///
+/// # Errors
+/// As [`stock`].
+pub fn other_xen() -> Result<PathBuf> {
+    unzipped_xen(&package_of(&pins()?, OTHER_XEN)?, "4.17")
 }
 
 /// The folder with Xen's public headers, `xen.h` among them, fetched when they are not in the cache. Both
@@ -428,7 +438,8 @@ fn package_of(pins: &Pins, name: &str) -> Result<PathBuf> {
     }
     let step = ui::step(format!("fetch {name}"));
     let architecture = architecture(pins, name);
-    let archive = suite(pins, architecture, &step)?;
+    let suite = pins.suite_of(name);
+    let archive = open_suite(suite, architecture, &step)?;
     let accepted: Vec<&Pin> = pins.of(name).collect();
     let offers = offers(&archive, architecture, &accepted, name, &step)?;
     let pinned = accepted.iter().find(|pin| offers.iter().any(|offer| offer.version == pin.version));
@@ -437,10 +448,9 @@ fn package_of(pins: &Pins, name: &str) -> Result<PathBuf> {
         None => {
             let Some(successor) = successor::offered(&accepted, &offers) else {
                 bail!(
-                    "{name}: pinned {}, but the archive's suite {} offers {}; look at the change, then run `cargo xtask \
+                    "{name}: pinned {}, but the archive's suite {suite} offers {}; look at the change, then run `cargo xtask \
                      setup --update-pins` and commit boot/packages.toml [{}]",
                     list(accepted.iter().map(|pin| pin.version.as_str())),
-                    pins.suite,
                     list(offers.iter().map(|offer| offer.version.as_str())),
                     code::PIN_OUTDATED
                 );
@@ -482,18 +492,18 @@ fn architecture(pins: &Pins, name: &str) -> &'static str {
 }
 
 /// Where apt keeps what it knows of an architecture. Apart, for apt drops the lists of others.
-fn suite_folder(pins: &Pins, architecture: &str) -> Result<PathBuf> {
+fn suite_folder(suite: &str, architecture: &str) -> Result<PathBuf> {
     let name = match architecture {
-        AMD64 => format!("apt-{}", pins.suite),
-        other => format!("apt-{}-{other}", pins.suite),
+        AMD64 => format!("apt-{suite}"),
+        other => format!("apt-{suite}-{other}"),
     };
     Ok(paths::cache()?.join(name))
 }
 
-/// Opens the pinned suite at the host's mirror; its index is fetched once an hour at most.
-fn suite(pins: &Pins, architecture: &str, step: &Step) -> Result<Archive> {
-    let folder = suite_folder(pins, architecture)?;
-    let archive = Archive::open(folder.clone(), &host::debian_mirror()?, &pins.suite)?;
+/// Opens a suite at the host's mirror; its index is fetched once an hour at most.
+fn open_suite(suite: &str, architecture: &str, step: &Step) -> Result<Archive> {
+    let folder = suite_folder(suite, architecture)?;
+    let archive = Archive::open(folder.clone(), &host::debian_mirror()?, suite)?;
     let stamp = folder.join("updated");
     let fresh = std::fs::metadata(&stamp)
         .and_then(|meta| meta.modified())
@@ -508,21 +518,24 @@ fn suite(pins: &Pins, architecture: &str, step: &Step) -> Result<Archive> {
 fn update_pins() -> Result<()> {
     let mut pins = pins()?;
     let step = ui::step("update pins");
-    for architecture in [AMD64, ARM64] {
-        let _ = std::fs::remove_file(suite_folder(&pins, architecture)?.join("updated"));
-    }
     let names: Vec<String> = pins.names().into_iter().map(str::to_owned).collect();
+    for name in &names {
+        let folder = suite_folder(pins.suite_of(name), architecture(&pins, name))?;
+        let _ = std::fs::remove_file(folder.join("updated"));
+    }
     for name in names {
         let architecture = architecture(&pins, &name);
-        let archive = suite(&pins, architecture, &step)?;
+        let archive = open_suite(pins.suite_of(&name), architecture, &step)?;
         let accepted: Vec<&Pin> = pins.of(&name).collect();
         let followed = accepted.iter().any(|pin| pin.follows.is_some());
+        let suite = accepted.iter().find_map(|pin| pin.suite.clone());
         let offer = offers(&archive, architecture, &accepted, &name, &step)?.into_iter().next();
         let offer = offer.with_context(|| format!("the archive offers no {name} [{}]", code::NOT_OFFERED))?;
         step.say(format!("{name} {}", offer.version));
         pins.prefer(Pin {
             name: offer.name,
             follows: followed.then_some(name),
+            suite,
             architecture: offer.architecture,
             version: offer.version,
             sha256: offer.sha256,
@@ -533,13 +546,13 @@ fn update_pins() -> Result<()> {
     Ok(())
 }
 
-/// Debian compresses Xen; the loaders want the ELF file.
-fn unzipped_xen(package: &std::path::Path) -> Result<PathBuf> {
+/// Debian compresses Xen, here of this series; the loaders want the ELF file.
+fn unzipped_xen(package: &std::path::Path, series: &str) -> Result<PathBuf> {
     let elf = package.join("xen.elf");
     if elf.is_file() {
         return Ok(elf);
     }
-    let zipped = present(package.join("boot/xen-4.20-amd64.gz"))?;
+    let zipped = present(package.join(format!("boot/xen-{series}-amd64.gz")))?;
     let output = std::process::Command::new("gzip")
         .arg("-dc")
         .arg(&zipped)

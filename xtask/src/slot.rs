@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use ed25519_dalek::pkcs8::DecodePrivateKey;
 use ed25519_dalek::{Signer, SigningKey};
 use proto_handoff::record::Version;
@@ -55,39 +55,77 @@ impl Key {
     }
 }
 
+/// What a slot is made of, before it is signed.
+#[derive(Debug, Clone)]
+pub enum Pieces {
+    /// x86_64: what GRUB is made of.
+    Grub {
+        /// Its modules.
+        modules: Vec<&'static str>,
+        /// The files of its disk, by name.
+        files: Vec<(&'static str, Vec<u8>)>,
+    },
+    /// aarch64: the parts of the slot.
+    Parts(Vec<(Kind, Vec<u8>)>),
+}
+
 /// Makes a slot of a build.
 ///
 /// # Errors
 /// When something of it cannot be read, or GRUB cannot be made.
 pub fn make(built: &Built, stock: &Stock, key: &Key, step: &Step) -> Result<Vec<u8>> {
-    let xen = paths::read(&stock.xen)?;
-    let dom0 = paths::read(&built.dom0)?;
-    let archive = paths::read(&built.archive)?;
-    let line = built.xen_command_line();
-    match &stock.firmware {
-        Firmware::Uefi { grub_modules, .. } => {
-            let config = grub::configuration(&line)?;
-            let files = [
-                (grub::CONFIGURATION, config.as_bytes()),
-                ("xen", &xen),
-                ("dom0", &dom0),
-                ("archive", &archive),
-            ];
-            let program = grub::program(grub_modules, &memory_disk(&files)?, step)?;
-            signed(Machine::X86_64, &[(Kind::Program, &program)], key)
-        }
-        Firmware::UBoot { .. } => {
-            let give_away = give_away(&built.transports).join("\n");
-            let mut parts: Vec<(Kind, &[u8])> = vec![
-                (Kind::Xen, &xen),
-                (Kind::Dom0, &dom0),
-                (Kind::Archive, &archive),
-                (Kind::XenLine, line.as_bytes()),
-            ];
-            if !give_away.is_empty() {
-                parts.push((Kind::GiveAway, give_away.as_bytes()));
+    Pieces::of(built, stock)?.sign(stock, key, step)
+}
+
+impl Pieces {
+    /// Those of a build.
+    ///
+    /// # Errors
+    /// When something of it cannot be read.
+    pub fn of(built: &Built, stock: &Stock) -> Result<Self> {
+        let xen = paths::read(&stock.xen)?;
+        let dom0 = paths::read(&built.dom0)?;
+        let archive = paths::read(&built.archive)?;
+        let line = built.xen_command_line();
+        match &stock.firmware {
+            Firmware::Uefi { .. } => {
+                let config = grub::configuration(&line)?.into_bytes();
+                let files =
+                    [(grub::CONFIGURATION, config), ("xen", xen), ("dom0", dom0), ("archive", archive)];
+                Ok(Self::Grub { modules: grub::MODULES.into(), files: files.into() })
             }
-            signed(Machine::Aarch64, &parts, key)
+            Firmware::UBoot { .. } => {
+                let mut parts = vec![
+                    (Kind::Xen, xen),
+                    (Kind::Dom0, dom0),
+                    (Kind::Archive, archive),
+                    (Kind::XenLine, line.into_bytes()),
+                ];
+                let give_away = give_away(&built.transports).join("\n");
+                if !give_away.is_empty() {
+                    parts.push((Kind::GiveAway, give_away.into_bytes()));
+                }
+                Ok(Self::Parts(parts))
+            }
+        }
+    }
+
+    /// The slot.
+    ///
+    /// # Errors
+    /// When GRUB cannot be made, or a piece is empty.
+    pub fn sign(&self, stock: &Stock, key: &Key, step: &Step) -> Result<Vec<u8>> {
+        match (self, &stock.firmware) {
+            (Self::Grub { modules, files }, Firmware::Uefi { grub_modules, .. }) => {
+                let program = grub::program(grub_modules, modules, &memory_disk(files)?, step)?;
+                signed(Machine::X86_64, &[(Kind::Program, &program)], key)
+            }
+            (Self::Parts(parts), Firmware::UBoot { .. }) => {
+                let parts: Vec<(Kind, &[u8])> =
+                    parts.iter().map(|(kind, bytes)| (*kind, bytes.as_slice())).collect();
+                signed(Machine::Aarch64, &parts, key)
+            }
+            _ => bail!("a slot of one architecture is not signed with the firmware of the other"),
         }
     }
 }
@@ -99,7 +137,7 @@ fn signed(machine: Machine, parts: &[(Kind, &[u8])], key: &Key) -> Result<Vec<u8
 }
 
 /// What GRUB has as its disk: a cpio archive, which it reads as it reads a file system.
-fn memory_disk(files: &[(&str, &[u8])]) -> Result<Vec<u8>> {
+fn memory_disk(files: &[(&str, Vec<u8>)]) -> Result<Vec<u8>> {
     let mut writer = Writer::new();
     for (name, data) in files {
         writer.add(name, data).map_err(|error| anyhow!("{name} in GRUB's disk: {error}"))?;

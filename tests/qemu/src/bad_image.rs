@@ -42,7 +42,7 @@ fn told(machine: &mut Machine, who: &str, text: &str, code: Code) -> Result<()> 
 
 /// What goes wrong in a boot is on the console at most so long after the first line of dom0, or of Xen if there is no
 /// dom0: what comes before that is firmware.
-const SOON: Duration = Duration::from_secs(5);
+pub(crate) const SOON: Duration = Duration::from_secs(5);
 
 /// Fails if the line came later than [`SOON`].
 pub(crate) fn soon(machine: &Machine, line: &Line) -> Result<()> {

@@ -8,8 +8,8 @@ use proto_errors::{Code, boot, build, pci, rt};
 use proto_manifest::archive::TABLE;
 use proto_manifest::table::{Bus, Domain, MAX_BYTES, Table};
 use xtask::build::Arch;
-use xtask::paths;
 use xtask::qemu::{Boot, Machine, Options};
+use xtask::{paths, setup};
 
 use crate::Story;
 use crate::bad_image::soon;
@@ -37,6 +37,16 @@ pub(crate) const STORIES: &[Story] = &[
         tell: no_device,
     },
     Story { name: "bad-machine-ramdisk", about: "an empty ramdisk is named", tell: no_ramdisk },
+    Story {
+        name: "bad-machine-xen",
+        about: "a Xen of another series is named, with the version of the interface that dom0 needs",
+        tell: other_xen,
+    },
+    Story {
+        name: "bad-machine-dom0-memory",
+        about: "Xen builds no dom0 in too little memory; a dom0 on a machine with too little names each domain",
+        tell: no_memory_for_dom0,
+    },
     Story {
         name: "bad-machine-dom0",
         about: "a panic in dom0's place leaves last words and a backtrace, and Xen starts the machine anew",
@@ -143,6 +153,37 @@ fn no_ramdisk(stage: &Stage<'_>) -> Result<()> {
     let coded = known.iter().any(|code| line.text.contains(code.as_str()));
     ensure!(line.who == "xen" || coded, "no code in {line}");
     soon(&machine, &line)
+}
+
+fn other_xen(stage: &Stage<'_>) -> Result<()> {
+    let mut options = stage.direct();
+    if let Boot::Direct { xen, .. } = &mut options.boot {
+        *xen = setup::other_xen()?;
+    }
+    let mut machine = stage.start(&options)?;
+    machine.wait_for_from("dom0", "sarsen dom0", BOOT)?;
+    let text = "Xen 4.17 speaks version 0x15 of the domctl interface, and this dom0 needs 0x17";
+    named(&mut machine, text, boot::XEN_VERSION)
+}
+
+/// dom0 begins at 16 MiB.
+fn no_memory_for_dom0(stage: &Stage<'_>) -> Result<()> {
+    let mut options = stage.direct();
+    xen_words(&mut options, " dom0_mem=16M,max:16M");
+    let mut machine = stage.start(&options)?;
+    machine.wait_for_from("xen", "Panic on CPU 0", BOOT)?;
+    let why = machine.wait_for_from("xen", "Could not construct domain 0", BOOT)?;
+    soon(&machine, &why)?;
+    drop(machine);
+
+    let mut options = stage.direct();
+    options.memory_mib = 40;
+    let mut machine = stage.start(&options)?;
+    for name in ["net", "control"] {
+        named(&mut machine, &format!("domain {name}: needs "), build::MEMORY)?;
+    }
+    machine.quit();
+    Ok(())
 }
 
 /// Another domain in dom0's place finds nothing of what it needs: the way of a panic there is the same for all.

@@ -13,6 +13,7 @@ mod bad_app;
 mod bad_controller;
 mod bad_image;
 mod bad_machine;
+mod bad_slot;
 mod boot;
 mod built;
 mod create_destroy;
@@ -56,6 +57,7 @@ const STORIES: &[&[Story]] = &[
     attacker::STORIES,
     bad_image::STORIES,
     bad_machine::STORIES,
+    bad_slot::STORIES,
     application::STORIES,
     bad_app::STORIES,
     bad_controller::STORIES,

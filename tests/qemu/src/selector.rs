@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use gpt::partition::Partition;
 use proto_gpt::slots::{Slot, State};
 use xtask::qemu::{Boot, Machine, Options};
@@ -72,11 +72,11 @@ fn none(stage: &Stage<'_>) -> Result<()> {
     flip(&image, Slot::B, 70)?;
     let mut machine = stage.start(&options)?;
     for line in [
-        "selector: slot A is refused: the SHA-256 of its contents is not what was signed",
-        "selector: slot B is refused: its signature is by no key that is trusted",
+        "selector: slot A is refused: the SHA-256 of its contents is not what was signed [E-SLOT-005]",
+        "selector: slot B is refused: its signature is by no key that is trusted [E-SLOT-004]",
         "selector: slot A (priority 2, tries 0, proven): the SHA-256 of its contents is not what was signed",
         "selector: slot B (priority 1, tries 0, proven): its signature is by no key that is trusted",
-        "selector: nothing was started; reset in 60 s",
+        "selector: nothing was started; reset in 60 s [E-SLOT-010]",
     ] {
         machine.wait_for_from("firmware", line, PATIENCE)?;
     }
@@ -135,7 +135,7 @@ fn damaged_aarch64(stage: &Stage<'_>) -> Result<()> {
     Ok(())
 }
 
-fn image(options: &Options) -> Result<PathBuf> {
+pub(crate) fn image(options: &Options) -> Result<PathBuf> {
     match &options.boot {
         Boot::Disk { image, .. } => Ok(image.clone()),
         Boot::Direct { .. } => bail!("the machine has no disk"),
@@ -157,6 +157,16 @@ fn flip(image: &Path, slot: Slot, offset: u64) -> Result<()> {
     let partitions = partitions(image)?;
     let start = partitions[&number(&partitions, slot)?].first_lba * BLOCK;
     flip_at(image, start + offset)
+}
+
+/// Puts these bytes at the beginning of a slot.
+pub(crate) fn write_slot(image: &Path, slot: Slot, bytes: &[u8]) -> Result<()> {
+    let partitions = partitions(image)?;
+    let partition = &partitions[&number(&partitions, slot)?];
+    let room = (partition.last_lba + 1 - partition.first_lba) * BLOCK;
+    ensure!(bytes.len() as u64 <= room, "{} bytes do not fit into {slot}", bytes.len());
+    File::options().write(true).open(image)?.write_all_at(bytes, partition.first_lba * BLOCK)?;
+    Ok(())
 }
 
 fn flip_at(image: &Path, at: u64) -> Result<()> {

@@ -48,6 +48,11 @@ impl<'a> Stage<'a> {
         &self.shared.built
     }
 
+    /// What is fetched.
+    pub(crate) fn stock(&self) -> &Stock {
+        &self.shared.stock
+    }
+
     /// A controller with a provisioned device, both new.
     pub(crate) fn site(&self) -> Result<Site> {
         let folder = self.folder()?.join("site");

@@ -188,6 +188,7 @@ mod tests {
         let mut pin = Pin {
             name: "a".into(),
             follows: None,
+            suite: None,
             architecture: "all".into(),
             version: "1".into(),
             sha256: "e4e5e9ccbe9eb6e2b2ec9c0d0fb83dd4b1fe1ba58a12ce0e1f5a4f2b1c0c5a11".into(),

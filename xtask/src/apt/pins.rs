@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pins {
-    /// Debian suite that the packages come from.
+    /// Debian suite that the packages come from, unless they name another one.
     pub suite: String,
     /// One entry for each accepted version; the first of a name is preferred.
     #[serde(rename = "package")]
@@ -24,6 +24,9 @@ pub struct Pin {
     /// known by this name then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub follows: Option<String>,
+    /// For a package of another Debian suite than the others: which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suite: Option<String>,
     /// Debian's word for the architecture: `amd64`, `arm64`, `all`.
     pub architecture: String,
     /// Full Debian version.
@@ -50,6 +53,12 @@ impl Pins {
     /// The accepted versions of one package, preferred first.
     pub fn of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Pin> {
         self.packages.iter().filter(move |pin| pin.known_by() == name)
+    }
+
+    /// The suite of a package.
+    pub fn suite_of(&self, name: &str) -> &str {
+        let mut pins = self.packages.iter().filter(|pin| pin.known_by() == name);
+        pins.find_map(|pin| pin.suite.as_deref()).unwrap_or(&self.suite)
     }
 
     /// Package names, each once, in the order of the file.
@@ -118,6 +127,7 @@ mod tests {
         Pin {
             name: name.into(),
             follows: None,
+            suite: None,
             architecture: "amd64".into(),
             version: version.into(),
             sha256: "0".repeat(64),
@@ -156,6 +166,14 @@ mod tests {
         pins.prefer(follower("linux-2"));
         let names: Vec<_> = pins.of("linux").map(|pin| pin.name.as_str()).collect();
         assert_eq!((names, pins.names()), (vec!["linux-2", "linux-1"], vec!["linux", "b"]));
+        assert_eq!(Pins::parse(&pins.emit().unwrap()).unwrap(), pins);
+    }
+
+    #[test]
+    fn a_package_may_be_of_another_suite() {
+        let old = Pin { suite: Some("s1".into()), ..pin("old", "1") };
+        let pins = Pins { suite: "s2".into(), packages: vec![pin("new", "1"), old] };
+        assert_eq!((pins.suite_of("new"), pins.suite_of("old")), ("s2", "s1"));
         assert_eq!(Pins::parse(&pins.emit().unwrap()).unwrap(), pins);
     }
 

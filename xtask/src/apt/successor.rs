@@ -28,6 +28,7 @@ pub fn offered(pins: &[&Pin], offers: &[Offer]) -> Option<Pin> {
     Some(Pin {
         name: offer.name.clone(),
         follows,
+        suite: pins.first().and_then(|pin| pin.suite.clone()),
         architecture: offer.architecture.clone(),
         version: offer.version.clone(),
         sha256: offer.sha256.clone(),
@@ -57,6 +58,7 @@ mod tests {
         Pin {
             name: "xen".into(),
             follows: None,
+            suite: None,
             architecture: "amd64".into(),
             version: version.into(),
             sha256: "0".repeat(64),

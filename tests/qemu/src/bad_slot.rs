@@ -1,0 +1,150 @@
+//! A signed slot that does not hold all that it should: the loader says what it does not find, and the selector goes
+//! on to the other slot at once.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use proto_errors::{Code, boot, pci, slot as code};
+use proto_gpt::slots::Slot;
+use proto_update::manifest::Kind;
+use xtask::build::Arch;
+use xtask::console::Line;
+use xtask::qemu::{Machine, Options};
+use xtask::slot::{Key, Pieces};
+use xtask::{grub, ui};
+
+use crate::Story;
+use crate::bad_image::{SOON, soon};
+use crate::selector::{image, write_slot};
+use crate::stage::Stage;
+
+pub(crate) const STORIES: &[Story] = &[
+    Story {
+        name: "bad-slot-loader",
+        about: "GRUB names what it cannot load of Xen, dom0 and archive, and the other slot's turn is at once",
+        tell: grub_lacks,
+    },
+    Story {
+        name: "bad-slot-parts-aarch64",
+        about: "a slot that lacks Xen, dom0 or the archive is refused by the selector, which names the part",
+        tell: parts_lack,
+    },
+    Story {
+        name: "bad-machine-mcfg",
+        about: "without the table that tells where PCI's configuration space is, dom0 says so, and only net is missing",
+        tell: no_mcfg,
+    },
+];
+
+/// For the firmware, and for Xen.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A piece of a slot, and what the console says when it is missing.
+type Missing = (&'static str, Kind);
+const XEN: Missing = ("xen", Kind::Xen);
+const DOM0: Missing = ("dom0", Kind::Dom0);
+const ARCHIVE: Missing = ("archive", Kind::Archive);
+
+fn grub_lacks(stage: &Stage<'_>) -> Result<()> {
+    lacks(stage, code::RETURNED, |(name, _)| format!("file `/{name}' not found"))
+}
+
+fn parts_lack(stage: &Stage<'_>) -> Result<()> {
+    lacks(stage, code::MALFORMED, |(_, kind)| format!("it has no part {kind:?}"))
+}
+
+/// Two machines: one whose other slot is good, one whose other slot lacks something, too.
+fn lacks(stage: &Stage<'_>, code: Code, told: impl Fn(Missing) -> String) -> Result<()> {
+    let options = stage.disk(None)?;
+    put(stage, &options, Slot::A, |pieces| remove(pieces, ARCHIVE))?;
+    let mut machine = stage.start(&options)?;
+    passed_over(&mut machine, Slot::A, &told(ARCHIVE), code)?;
+    machine.wait_for_from("firmware", "selector: slot B (priority 1, tries 0, proven)", PATIENCE)?;
+    let record = machine.wait_for_from("dom0", "boot: slot B, version", PATIENCE)?;
+    ensure!(record.text.contains(boot::DISK_DAMAGED.as_str()), "no code in {record}");
+    machine.quit();
+
+    put(stage, &options, Slot::A, |pieces| remove(pieces, XEN))?;
+    put(stage, &options, Slot::B, |pieces| remove(pieces, DOM0))?;
+    let mut machine = stage.start(&options)?;
+    passed_over(&mut machine, Slot::A, &told(XEN), code)?;
+    passed_over(&mut machine, Slot::B, &told(DOM0), code)?;
+    let nothing = machine.wait_for_from("firmware", "selector: nothing was started", PATIENCE)?;
+    ensure!(nothing.text.contains(code::NOTHING.as_str()), "no code in {nothing}");
+    machine.quit();
+    Ok(())
+}
+
+/// The slot is chosen; soon the console says what is missing, and that the slot is refused.
+fn passed_over(machine: &mut Machine, slot: Slot, what: &str, code: Code) -> Result<()> {
+    let chosen = machine.wait_for_from("firmware", &format!("selector: {slot} (priority"), PATIENCE)?;
+    let refused = format!("selector: {slot} is refused: ");
+    let (mut named, mut last) = (false, chosen.clone());
+    while !last.text.starts_with(&refused) {
+        last = machine.wait_for_line(&format!("`{what}`, and that {slot} is refused"), PATIENCE, |line| {
+            line.text.contains(what) || line.text.starts_with(&refused)
+        })?;
+        named |= last.text.contains(what);
+    }
+    ensure!(named, "nothing says `{what}`\n{}", machine.tail());
+    ensure!(last.text.contains(&format!("[{code}]")), "no [{code}] in {last}");
+    in_time(&chosen, &last)
+}
+
+fn in_time(from: &Line, to: &Line) -> Result<()> {
+    let after = to.at.saturating_sub(from.at);
+    ensure!(after <= SOON, "{:.1} s lie between {from} and {to}", after.as_secs_f64());
+    Ok(())
+}
+
+/// Makes a slot whose pieces `change` has changed, signs it, and puts it onto the disk.
+fn put(
+    stage: &Stage<'_>,
+    options: &Options,
+    slot: Slot,
+    change: impl FnOnce(&mut Pieces) -> Result<()>,
+) -> Result<()> {
+    let step = ui::step(format!("change {slot}"));
+    let mut pieces = Pieces::of(stage.built(), stage.stock())?;
+    change(&mut pieces)?;
+    let bytes = pieces.sign(stage.stock(), &Key::test()?, &step)?;
+    write_slot(&image(options)?, slot, &bytes)?;
+    step.done("");
+    Ok(())
+}
+
+fn remove(pieces: &mut Pieces, (name, kind): Missing) -> Result<()> {
+    let length = |pieces: &Pieces| match pieces {
+        Pieces::Grub { files, .. } => files.len(),
+        Pieces::Parts(parts) => parts.len(),
+    };
+    let before = length(pieces);
+    match pieces {
+        Pieces::Grub { files, .. } => files.retain(|(file, _)| *file != name),
+        Pieces::Parts(parts) => parts.retain(|(part, _)| *part != kind),
+    }
+    ensure!(length(pieces) + 1 == before, "the slot had no {name}");
+    Ok(())
+}
+
+/// GRUB can leave out a table of the firmware: then the machine is one whose firmware has none.
+fn no_mcfg(stage: &Stage<'_>) -> Result<()> {
+    ensure!(stage.built().arch == Arch::X86_64, "there is ACPI on x86_64 only");
+    let options = stage.disk(None)?;
+    put(stage, &options, Slot::A, |pieces| {
+        let Pieces::Grub { modules, files } = pieces else { bail!("there is no GRUB in this slot") };
+        modules.push("acpi");
+        let (_, text) = files.iter_mut().find(|(name, _)| *name == grub::CONFIGURATION).context("no text")?;
+        *text = [b"acpi --exclude=MCFG\n", text.as_slice()].concat();
+        Ok(())
+    })?;
+    let mut machine = stage.start(&options)?;
+    let line = machine.wait_for_from("dom0", "no PCI device can be handed over: ", PATIENCE)?;
+    ensure!(line.text.contains(&format!("[{}]", boot::NO_PCI)), "no [{}] in {line}", boot::NO_PCI);
+    soon(&machine, &line)?;
+    let net = machine.wait_for_from("dom0", "domain net: ", PATIENCE)?;
+    ensure!(net.text.contains(&format!("[{}]", pci::NOT_FOUND)), "no [{}] in {net}", pci::NOT_FOUND);
+    machine.wait_for_from("control", "provisioning: server", PATIENCE)?;
+    machine.quit();
+    Ok(())
+}
