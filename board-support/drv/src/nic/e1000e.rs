@@ -480,7 +480,12 @@ impl<B: Bus, P: DevicePages> E1000e<B, P> {
     }
 
     fn acknowledge(&mut self, causes: Cause) {
-        order::acknowledge(|| self.bus.write(Writable::Causes, causes.bits()));
+        order::acknowledge(|| {
+            self.bus.write(Writable::Causes, causes.bits());
+            // The write may still be on its way when the ring is looked at, and would then take back the cause
+            // of a frame that came meanwhile. No answer to a read overtakes it.
+            self.bus.read(Readable::Status);
+        });
     }
 }
 

@@ -10,6 +10,8 @@ struct State {
     sent: Vec<Vec<u8>>,
     mask: u32,
     causes: u32,
+    /// Causes that are written to be cleared. The write is posted: it arrives with the next read.
+    clearing: u32,
     /// Vectors raised, by number.
     raised: Vec<u8>,
     rx_head: u32,
@@ -54,7 +56,8 @@ fn name(register: Writable) -> &'static str {
 
 impl Bus for Fake {
     fn read(&mut self, register: Readable) -> u32 {
-        let state = self.state.borrow();
+        let mut state = self.state.borrow_mut();
+        state.causes &= !core::mem::take(&mut state.clearing);
         let value = |name| state.registers.get(name).copied().unwrap_or(0);
         match register {
             _ if state.gone => u32::MAX,
@@ -74,7 +77,7 @@ impl Bus for Fake {
             return;
         }
         match register {
-            Writable::Causes => state.causes &= !value,
+            Writable::Causes => state.clearing |= value,
             Writable::MaskSet => {
                 drop(state);
                 self.change(0, value);
