@@ -12,5 +12,5 @@ mod reset;
 
 pub use config::{ConfigSpace, find};
 pub use error::{DeviceStep, PciError};
-pub use function::{Bar, Function, MAX_WINDOWS, Msix, Window};
+pub use function::{Bar, Function, MAX_WINDOWS, Msix, Places, Window};
 pub use passthrough::{Held, Passthrough};

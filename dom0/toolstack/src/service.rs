@@ -22,7 +22,7 @@ use crate::{
     error::BuildError,
     hypervisor::Hypervisor,
     image,
-    pci::{ConfigSpace, Held, Passthrough, PciError},
+    pci::{ConfigSpace, Held, Passthrough, PciError, Places},
     registers::{HeldPage, PageLease, RegistersError},
     transport::{HeldTransport, Lease, PoolLease, TransportError},
     wiring::{self, Dom0End, PortBook},
@@ -204,10 +204,11 @@ impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
             pools: Vec::new(),
         };
         let id = service.shell.id();
+        let mut places = Places::default();
         for device in self.table.devices_of(domain) {
             match &device.bus {
                 Bus::Pci(pci) => {
-                    let passthrough = self.function(device, pci)?.assign(id)?;
+                    let passthrough = self.function(device, pci)?.assign(id, &mut places)?;
                     service.devices.push(passthrough).map_err(|_| no_function(pci))?;
                 }
                 Bus::VirtioMmio(mmio) => {

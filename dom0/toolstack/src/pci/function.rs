@@ -54,6 +54,9 @@ const ENTRY_BYTES: u64 = 16;
 /// The smallest memory BAR: the bits below tell its kind.
 const MIN_BAR: u64 = 16;
 
+/// The least room of the pending bits: they are read by the 64.
+const PENDING_BYTES: u64 = 8;
+
 /// One past the highest machine address that there can be.
 const END_OF_ADDRESSES: u64 = 1 << 52;
 
@@ -61,6 +64,9 @@ const PAGE: u64 = PAGE_SIZE as u64;
 
 /// Guest addresses for registers: above all memory of a domain of ours, below its interrupt controller.
 const WINDOWS: Range<u64> = 0xe000_0000..0xfec0_0000;
+
+/// A domain's interrupt vectors for devices; a few of the range that it leaves to them.
+const VECTORS: Range<u8> = 0x50..0x90;
 
 /// The most windows that a domain is told of.
 pub const MAX_WINDOWS: usize = 4;
@@ -101,6 +107,38 @@ pub struct Msix {
     pub table_bar: u8,
     /// Where in that BAR.
     pub table_offset: u32,
+    /// The BAR that holds the pending bits.
+    pub pending_bar: u8,
+    /// Where in that BAR.
+    pub pending_offset: u32,
+}
+
+/// What is free in a domain for its devices: addresses of registers, and interrupt vectors. No two devices of
+/// a domain get the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Places {
+    addresses: Range<u64>,
+    vectors: Range<u8>,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self { addresses: WINDOWS, vectors: VECTORS }
+    }
+}
+
+impl Places {
+    /// Takes room for a BAR of `size` bytes, as aligned as the BAR itself, so that offsets stay readable.
+    fn take_addresses(&mut self, size: u64) -> Option<u64> {
+        let base = self.addresses.start.checked_next_multiple_of(size)?;
+        self.addresses.start = base.checked_add(size).filter(|&end| end <= self.addresses.end)?;
+        Some(base)
+    }
+
+    /// Takes the next vector.
+    pub(crate) fn take_vector(&mut self) -> Option<u8> {
+        self.vectors.next()
+    }
 }
 
 /// A function, as far as it matters for handing it over.
@@ -133,37 +171,38 @@ impl Function {
         self.bars.get(usize::from(number)).copied().flatten()
     }
 
-    /// The parts of BAR `number` that a domain may have: all of it, without the pages of the MSI-X
-    /// table, for a domain that writes there is killed. Byte ranges within the BAR, whole pages of it: a BAR
-    /// smaller than a page has no part, for others' registers may lie in the same page.
+    /// The parts of BAR `number` that a domain may have: all of it, without the pages of the MSI-X table and
+    /// of its pending bits, for a domain that writes there is killed. Byte ranges within the BAR, whole pages of
+    /// it: a BAR smaller than a page has no part, for others' registers may lie in the same page.
     pub fn open_parts(&self, number: u8) -> impl Iterator<Item = Range<u64>> {
         let size = self.bar(number).map_or(0, |bar| bar.size & !(PAGE - 1));
-        let table = self.msix.filter(|msix| msix.table_bar == number).map(|msix| {
-            let Range { start, end } = msix.table();
-            (start & !(PAGE - 1)).min(size)..end.next_multiple_of(PAGE).min(size)
+        let closed = |bar: u8, bytes: Range<u64>| match bar == number {
+            true => (bytes.start & !(PAGE - 1)).min(size)..bytes.end.next_multiple_of(PAGE).min(size),
+            false => size..size,
+        };
+        let [table, pending] = self.msix.map_or([size..size, size..size], |msix| {
+            [closed(msix.table_bar, msix.table()), closed(msix.pending_bar, msix.pending())]
         });
-        let table = table.unwrap_or(size..size);
-        [0..table.start, table.end..size].into_iter().filter(|part| !part.is_empty())
+        let [first, second] = if table.start <= pending.start { [table, pending] } else { [pending, table] };
+        let parts = [0..first.start, first.end..second.start, first.end.max(second.end)..size];
+        parts.into_iter().filter(|part| !part.is_empty())
     }
 
-    /// The registers of `bars` as a domain gets them.
+    /// The registers of `bars` as a domain gets them, at addresses that are taken from its `places`.
     ///
     /// # Errors
     /// [`PciError::NoSuchBar`]; [`PciError::BadBar`] if one is smaller than a page or finds no room in the
     /// domain; [`PciError::TooManyWindows`].
-    pub fn windows(&self, bars: &[u8]) -> Result<Vec<Window, MAX_WINDOWS>, PciError> {
+    pub fn windows(&self, bars: &[u8], places: &mut Places) -> Result<Vec<Window, MAX_WINDOWS>, PciError> {
         let function = self.at;
         let mut windows = Vec::new();
-        let mut next = WINDOWS.start;
         for &number in bars {
             let bar = self.bar(number).ok_or(PciError::NoSuchBar { function, bar: number })?;
             let bad = PciError::BadBar { function, bar: number };
             if bar.size < PAGE {
                 return Err(bad);
             }
-            // As aligned as the BAR itself, so that offsets stay readable.
-            let base = next.checked_next_multiple_of(bar.size).ok_or(bad)?;
-            next = base.checked_add(bar.size).filter(|&end| end <= WINDOWS.end).ok_or(bad)?;
+            let base = places.take_addresses(bar.size).ok_or(bad)?;
             for part in self.open_parts(number) {
                 let window = Window {
                     bar: number,
@@ -195,6 +234,12 @@ impl Msix {
     fn table(&self) -> Range<u64> {
         let start = u64::from(self.table_offset);
         start..start + u64::from(self.entries) * ENTRY_BYTES
+    }
+
+    /// The pending bits, in bytes of their BAR.
+    fn pending(&self) -> Range<u64> {
+        let start = u64::from(self.pending_offset);
+        start..start + u64::from(self.entries).div_ceil(64) * PENDING_BYTES
     }
 }
 
@@ -276,10 +321,13 @@ fn find_capability(config: &impl ConfigSpace, at: Sbdf, id: u8, length: u16) -> 
 
 fn read_msix(config: &impl ConfigSpace, at: Sbdf, offset: u16) -> Msix {
     let table = config.read32(at, offset + 4);
+    let pending = config.read32(at, offset + 8);
     Msix {
         control: offset + 2,
         entries: (config.read16(at, offset + 2) & 0x7ff) + 1,
         table_bar: (table & 7) as u8,
         table_offset: table & !7,
+        pending_bar: (pending & 7) as u8,
+        pending_offset: pending & !7,
     }
 }

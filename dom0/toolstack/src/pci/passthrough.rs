@@ -23,13 +23,10 @@ use proto_xen::{DomId, Errno, PAGE_SHIFT, Pirq};
 
 use super::{
     ConfigSpace, DeviceStep, Function, Msix, PciError, find,
-    function::{MAX_WINDOWS, Window, command, msix_control, register},
+    function::{Places, Window, command, msix_control, register},
     reset::reset,
 };
 use crate::{hypervisor::Hypervisor, undo::undo};
-
-/// The domain's first interrupt vector for devices; a few of the range that it leaves to them.
-const FIRST_VECTOR: u8 = 0x50;
 
 /// A function that dom0 may hand out: found, looked at, and held.
 #[derive(Debug)]
@@ -41,7 +38,6 @@ pub struct Held<'h, H: Hypervisor, C: ConfigSpace> {
     function: Function,
     msix: Msix,
     table_base: u64,
-    windows: Vec<Window, MAX_WINDOWS>,
 }
 
 impl<'h, H: Hypervisor, C: ConfigSpace> Held<'h, H, C> {
@@ -56,14 +52,15 @@ impl<'h, H: Hypervisor, C: ConfigSpace> Held<'h, H, C> {
         let missing = PciError::NotFound { vendor: select.vendor, device: select.device };
         let at = find(config, select).ok_or(missing)?;
         let function = Function::probe(config, at);
-        let windows = function.windows(&pci.bars)?;
+        // Whether a domain that has no other device can have them.
+        function.windows(&pci.bars, &mut Places::default())?;
         let have = function.msix.map_or(0, |msix| msix.entries);
         let want = pci.vectors;
         let msix = function.msix.filter(|_| u16::from(want) <= have);
         let msix = msix.ok_or(PciError::TooFewVectors { function: at, want, have })?;
         let table_base = function.table_base(&msix)?;
         let (device, pci) = (device.clone(), pci.clone());
-        let held = Self { hyp, config, device, pci, function, msix, table_base, windows };
+        let held = Self { hyp, config, device, pci, function, msix, table_base };
         held.set_command(command::MEMORY | command::NO_INTX, command::BUS_MASTER);
         held.hold()?;
         Ok(held)
@@ -80,12 +77,17 @@ impl<'h, H: Hypervisor, C: ConfigSpace> Held<'h, H, C> {
     }
 
     /// Hands the function to `domain`, which was created with the right to have devices and does not
-    /// run yet.
+    /// run yet. `places` are what is free in the domain.
     ///
     /// # Errors
     /// [`PciError`]; the function is then back in quarantine.
-    pub fn assign<'p>(&'p self, domain: DomId) -> Result<Passthrough<'p, 'h, H, C>, PciError> {
+    pub fn assign<'p>(
+        &'p self,
+        domain: DomId,
+        places: &mut Places,
+    ) -> Result<Passthrough<'p, 'h, H, C>, PciError> {
         let at = self.function.at;
+        let windows = self.function.windows(&self.pci.bars, places)?;
         self.set_command(command::MEMORY | command::NO_INTX, command::BUS_MASTER);
         self.set_msix(0, msix_control::ENABLE | msix_control::MASK_ALL);
         reset(self.config, &self.function, self.device.kind)?;
@@ -100,8 +102,8 @@ impl<'h, H: Hypervisor, C: ConfigSpace> Held<'h, H, C> {
             pool: None,
         };
         let mut passthrough = Passthrough { held: self, domain, vectors: Vec::new(), grant };
-        passthrough.map_registers()?;
-        passthrough.bind_vectors()?;
+        passthrough.map_registers(&windows)?;
+        passthrough.bind_vectors(places)?;
         self.set_msix(msix_control::ENABLE, 0);
         self.set_command(command::BUS_MASTER, 0);
         Ok(passthrough)
@@ -161,8 +163,8 @@ impl<H: Hypervisor, C: ConfigSpace> Passthrough<'_, '_, H, C> {
         self.grant.kind
     }
 
-    fn map_registers(&mut self) -> Result<(), PciError> {
-        let Held { hyp, function, windows, .. } = self.held;
+    fn map_registers(&mut self, windows: &[Window]) -> Result<(), PciError> {
+        let Held { hyp, function, .. } = self.held;
         let at = function.at;
         for window in windows {
             let (first, pages) = (window.at.frame(), window.length >> PAGE_SHIFT);
@@ -177,7 +179,7 @@ impl<H: Hypervisor, C: ConfigSpace> Passthrough<'_, '_, H, C> {
         Ok(())
     }
 
-    fn bind_vectors(&mut self) -> Result<(), PciError> {
+    fn bind_vectors(&mut self, places: &mut Places) -> Result<(), PciError> {
         let Held { hyp, pci, function, table_base, .. } = self.held;
         let at = function.at;
         for entry in 0..pci.vectors {
@@ -185,7 +187,7 @@ impl<H: Hypervisor, C: ConfigSpace> Passthrough<'_, '_, H, C> {
             let pirq = hyp.map_msix(self.domain, at, entry.into(), *table_base).map_err(refused)?;
             let full = PciError::TooFewVectors { function: at, want: pci.vectors, have: 8 };
             self.vectors.push(Vector { pirq, bound: None }).map_err(|_| full)?;
-            let vector = FIRST_VECTOR + entry;
+            let vector = places.take_vector().ok_or(full)?;
             let refused = PciError::at(at, DeviceStep::BindVector);
             hyp.bind_msi(self.domain, pirq, vector).map_err(refused)?;
             if let Some(last) = self.vectors.last_mut() {

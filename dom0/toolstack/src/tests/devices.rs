@@ -5,7 +5,7 @@ use std::{cell::RefCell, vec::Vec};
 use board_support_hyp::Domctl;
 use proto_manifest::table::PciSelect;
 use proto_xen::{
-    Errno, Maddr, Sbdf,
+    DomId, Errno, Maddr, Sbdf,
     domctl::{CreateDomain, create_flags, emulation},
 };
 
@@ -15,7 +15,7 @@ use crate::{
         Call, Fault, Ground,
         pci::{END_OF_MEMORY, TABLE_BAR},
     },
-    pci::{Bar, ConfigSpace, DeviceStep, Function, Msix, PciError, find},
+    pci::{Bar, ConfigSpace, DeviceStep, Function, Msix, PciError, Places, find},
 };
 
 const AT: Sbdf = Sbdf::new(0, 3, 0);
@@ -29,24 +29,41 @@ fn a_function_is_looked_at_and_left_as_it_was() {
     assert_eq!(function.bars[2], None, "ports");
     assert_eq!(function.bars[3], Some(Bar { address: TABLE_BAR, size: 0x4000 }));
     assert_eq!(function.bars[4], None, "nothing");
-    assert_eq!(function.msix, Some(Msix { control: 0xa2, entries: 5, table_bar: 3, table_offset: 0 }));
+    assert_eq!(
+        function.msix,
+        Some(Msix {
+            control: 0xa2,
+            entries: 5,
+            table_bar: 3,
+            table_offset: 0,
+            pending_bar: 3,
+            pending_offset: 0x2000,
+        })
+    );
     assert_eq!(function.express, Some(0xe0));
     assert_eq!(ground.config(), before);
 }
 
 #[test]
-fn the_page_of_the_msix_table_is_left_out() {
+fn the_pages_of_the_msix_table_and_its_pending_bits_are_left_out() {
     let ground = Ground::new();
     let mut function = Function::probe(&ground.world, AT);
     let parts = |function: &Function, bar| {
         function.open_parts(bar).map(|part| (part.start, part.end)).collect::<Vec<_>>()
     };
     assert_eq!(parts(&function, 0), [(0, 0x2_0000)]);
-    assert_eq!(parts(&function, 3), [(0x1000, 0x4000)]);
-    function.msix = Some(Msix { table_offset: 0x1ff0, ..function.msix.unwrap() });
-    assert_eq!(parts(&function, 3), [(0, 0x1000), (0x3000, 0x4000)], "a table across two pages");
-    function.msix = Some(Msix { table_offset: 0x3000, ..function.msix.unwrap() });
-    assert_eq!(parts(&function, 3), [(0, 0x3000)]);
+    assert_eq!(parts(&function, 3), [(0x1000, 0x2000), (0x3000, 0x4000)]);
+    let mut with = |table_offset, pending_bar, pending_offset| {
+        let msix = function.msix.unwrap();
+        function.msix = Some(Msix { table_offset, pending_bar, pending_offset, ..msix });
+        parts(&function, 3)
+    };
+    assert_eq!(with(0x1ff0, 3, 0), [(0x3000, 0x4000)], "a table across two pages, the bits ahead of it");
+    assert_eq!(with(0x1000, 3, 0x1800), [(0, 0x1000), (0x2000, 0x4000)], "both in a page");
+    assert_eq!(with(0x1ff0, 3, 0x2ff8), [(0, 0x1000), (0x3000, 0x4000)], "a page of the one in the other's");
+    assert_eq!(with(0x1000, 2, 0x3000), [(0, 0x1000), (0x2000, 0x4000)], "the bits in another BAR");
+    assert_eq!(with(0x3000, 3, 0x2000), [(0, 0x2000)], "as QEMU's NVMe has it, the other way round");
+    assert_eq!(with(0x2000, 3, 0xffff_fff8), [(0, 0x2000), (0x3000, 0x4000)], "bits that are nowhere");
     function.bars[3] = Some(Bar { address: TABLE_BAR, size: 0x800 });
     function.msix = Some(Msix { table_offset: 0, ..function.msix.unwrap() });
     assert_eq!(parts(&function, 3), [], "a BAR smaller than a page");
@@ -106,14 +123,8 @@ fn a_hold_that_xen_refuses_is_told() {
     assert_eq!(error, PciError::Xen { function: AT, step: DeviceStep::Hold, errno: Errno::EIO });
 }
 
-#[test]
-fn a_function_that_can_be_reset_alone_is_and_finds_its_addresses_again() {
-    let ground = Ground::new();
-    ground.give_flr();
-    let held = hold(&ground, nic()).unwrap();
-    let before = ground.config();
-    ground.restart(None);
-    // The rest of the domain does not matter here.
+/// A domain that may have devices. The rest of it does not matter here.
+fn domain_with_devices(ground: &Ground) -> DomId {
     let description = CreateDomain {
         flags: create_flags::HVM | create_flags::HAP | create_flags::IOMMU,
         max_vcpus: 1,
@@ -124,8 +135,18 @@ fn a_function_that_can_be_reset_alone_is_and_finds_its_addresses_again() {
         arch: [emulation::LAPIC, 0, 0, 0],
         ..CreateDomain::default()
     };
-    let id = ground.dom0.create_domain(&description).unwrap();
-    let passthrough = held.assign(id).unwrap();
+    ground.dom0.create_domain(&description).unwrap()
+}
+
+#[test]
+fn a_function_that_can_be_reset_alone_is_and_finds_its_addresses_again() {
+    let ground = Ground::new();
+    ground.give_flr();
+    let held = hold(&ground, nic()).unwrap();
+    let before = ground.config();
+    ground.restart(None);
+    let id = domain_with_devices(&ground);
+    let passthrough = held.assign(id, &mut Places::default()).unwrap();
     assert_eq!(ground.calls()[1], "flr");
     assert!(!ground.calls().iter().any(|call| call == "reset"), "one reset is enough");
     assert_eq!(ground.config()[0x10..0x28], before[0x10..0x28], "BARs");
@@ -133,6 +154,29 @@ fn a_function_that_can_be_reset_alone_is_and_finds_its_addresses_again() {
     ground.dom0.destroy_domain(id).unwrap();
     assert_eq!(ground.config()[4..6], before[4..6], "command");
     ground.assert_clean("ended");
+}
+
+#[test]
+fn devices_of_one_domain_share_neither_addresses_nor_vectors() {
+    let ground = Ground::new();
+    let held = hold(&ground, nic()).unwrap();
+    let id = domain_with_devices(&ground);
+    let mut places = Places::default();
+    // There is one card, so it is given and taken back; the domain's places are what counts.
+    let told: Vec<_> = (0..3).map(|_| held.assign(id, &mut places).unwrap().grant().clone()).collect();
+    ground.dom0.destroy_domain(id).unwrap();
+    let vectors: Vec<_> = told.iter().flat_map(|grant| grant.vectors.iter().copied()).collect();
+    assert_eq!(vectors, [0x50, 0x51, 0x52, 0x53, 0x54, 0x55]);
+    let windows: Vec<_> = told.iter().flat_map(|grant| grant.mmio.iter().map(|w| (w.gaddr, w.len))).collect();
+    assert_eq!(windows, [(0xe000_0000, 0x2_0000), (0xe002_0000, 0x2_0000), (0xe004_0000, 0x2_0000)]);
+    // All that a domain can have, and no more.
+    while let Some(vector) = places.take_vector() {
+        assert!(vector < 0x90);
+    }
+    let none = PciError::TooFewVectors { function: AT, want: 2, have: 8 };
+    let id = domain_with_devices(&ground);
+    assert_eq!(held.assign(id, &mut places).map(drop), Err(none));
+    ground.dom0.destroy_domain(id).unwrap();
 }
 
 /// A card that says of itself what a test wants: configuration space, and what its BARs answer to all ones.
@@ -207,7 +251,7 @@ fn registers_that_no_domain_can_have_are_refused() {
     let bad = Err(PciError::BadBar { function: AT, bar: 0 });
     let mut windows = |size| {
         function.bars[0] = Some(Bar { address: 0x10_0000_0000, size });
-        function.windows(&[0]).map(|windows| windows[0].gaddr.0)
+        function.windows(&[0], &mut Places::default()).map(|windows| windows[0].gaddr.0)
     };
     assert_eq!(windows(4096), Ok(0xe000_0000));
     assert_eq!(windows(2048), bad, "others' registers may be in the same page");
@@ -218,7 +262,8 @@ fn registers_that_no_domain_can_have_are_refused() {
     function.bars = [Some(Bar { address: 0x10_0000_0000, size: 4096 }); 6];
     function.bars[1] = Some(Bar { address: 0x20_0000_0000, size: 1 << 20 });
     let windows = |bars: &[u8]| {
-        function.windows(bars).map(|all| all.iter().map(|window| window.gaddr.0).collect::<Vec<_>>())
+        let windows = function.windows(bars, &mut Places::default());
+        windows.map(|all| all.iter().map(|window| window.gaddr.0).collect::<Vec<_>>())
     };
     assert_eq!(windows(&[0, 1, 2]), Ok([0xe000_0000, 0xe010_0000, 0xe020_0000].to_vec()));
     assert_eq!(windows(&[0, 1, 2, 4, 5]), Err(PciError::TooManyWindows { function: AT }));
@@ -237,10 +282,12 @@ fn a_table_outside_of_its_bar_opens_nothing_outside() {
         (parts, hold(&ground, nic()).map(drop))
     };
     let bad = Err(PciError::BadBar { function: AT, bar: 3 });
-    assert_eq!(spoil(0x3fb0), ([(0, 0x3000)].to_vec(), Ok(())), "the last that fits");
-    assert_eq!(spoil(0x3fb8), ([(0, 0x3000)].to_vec(), bad));
-    assert_eq!(spoil(0x10_0000), ([(0, 0x4000)].to_vec(), bad), "what is behind the BAR is not its");
-    assert_eq!(spoil(0xffff_fff8), ([(0, 0x4000)].to_vec(), bad));
+    // The pending bits are at 0x2000.
+    assert_eq!(spoil(0x3fb0), ([(0, 0x2000)].to_vec(), Ok(())), "the last that fits");
+    assert_eq!(spoil(0x3fb8), ([(0, 0x2000)].to_vec(), bad));
+    let all = [(0, 0x2000), (0x3000, 0x4000)].to_vec();
+    assert_eq!(spoil(0x10_0000), (all.clone(), bad), "what is behind the BAR is not its");
+    assert_eq!(spoil(0xffff_fff8), (all, bad));
 }
 
 #[test]

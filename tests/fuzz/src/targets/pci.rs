@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use dom0_toolstack::pci::{ConfigSpace, Function, find};
+use dom0_toolstack::pci::{ConfigSpace, Function, Places, find};
 use proto_manifest::table::PciSelect;
 use proto_xen::{Maddr, Sbdf};
 
@@ -104,10 +104,15 @@ pub(super) fn card(bytes: &[u8]) {
                 let end = start + u64::from(msix.entries) * 16;
                 assert!(part.end <= start || end <= part.start, "the MSI-X table is in {part:x?}");
             }
+            if let Some(msix) = function.msix.filter(|msix| msix.pending_bar == number) {
+                let start = u64::from(msix.pending_offset);
+                let end = start + u64::from(msix.entries).div_ceil(64) * 8;
+                assert!(part.end <= start || end <= part.start, "the pending bits are in {part:x?}");
+            }
         }
     }
     for bars in [&[0][..], &[0, 2, 4], &[1, 3], &[5, 4, 3, 2, 1, 0]] {
-        let Ok(windows) = function.windows(bars) else { continue };
+        let Ok(windows) = function.windows(bars, &mut Places::default()) else { continue };
         let mut end = 0xe000_0000;
         for window in &windows {
             let bar = function.bar(window.bar).expect("it was looked at");
