@@ -103,6 +103,8 @@ fn driver(device: &Device) -> &'static str {
         DeviceKind::VirtioNet => "virtio-net",
         DeviceKind::TpmCrb => "tpm-crb",
         DeviceKind::TpmTis => "tpm-tis",
+        DeviceKind::Nvme => "nvme",
+        DeviceKind::VirtioBlk => "virtio-blk",
     }
 }
 

@@ -47,6 +47,12 @@
 //! transport = 24               # which; eight (8n to 8n + 7) share a page and go to one domain
 //! pool_kib = 1024              # dom0's memory that the device reads and writes
 //!
+//! [device.disk]                # other kinds: "nvme" on PCI, "virtio-blk" on a transport
+//! kind = "nvme"
+//! id = "1b36:0010"
+//! bars = [0]                   # without the pages of the MSI-X table, which no domain sees
+//! vectors = 1
+//!
 //! [device.chip]                # a page of registers that no bus tells of
 //! kind = "tpm-crb"             # or "tpm-tis"; what the firmware says of it counts
 //! address = 0xfed40000

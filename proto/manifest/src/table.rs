@@ -165,6 +165,10 @@ pub enum DeviceKind {
     TpmCrb,
     /// A TPM 2.0 with the FIFO interface (TIS); its locality 0.
     TpmTis,
+    /// A disk that speaks NVM Express.
+    Nvme,
+    /// A disk of the virtio family, on a transport in memory.
+    VirtioBlk,
 }
 
 /// How a PCI function is found. All that is given must match.
@@ -365,11 +369,11 @@ fn check_domain(domain: &Domain) -> Result<(), Contradiction> {
 
 fn check_device(device: &Device) -> Result<(), Contradiction> {
     let fits = match (device.kind, &device.bus) {
-        (DeviceKind::E1000e, Bus::Pci(pci)) => {
+        (DeviceKind::E1000e | DeviceKind::Nvme, Bus::Pci(pci)) => {
             let class_fits = pci.select.class.is_none_or(|class| class >> 24 == 0);
             pci.bars.iter().all(|&bar| bar < 6) && pci.vectors <= MAX_VECTORS && class_fits
         }
-        (DeviceKind::VirtioNet, Bus::VirtioMmio(mmio)) => {
+        (DeviceKind::VirtioNet | DeviceKind::VirtioBlk, Bus::VirtioMmio(mmio)) => {
             let pool = 1..=VirtioMmio::MAX_POOL_PAGES;
             mmio.transport < VirtioMmio::TRANSPORTS && pool.contains(&mmio.pool_pages)
         }

@@ -95,12 +95,19 @@ impl Coded for NoCard {
 /// # Errors
 /// [`NoCard`]
 pub(crate) fn find(wiring: &Wiring) -> Result<Found, NoCard> {
-    let device = wiring.devices.first().ok_or(NoCard::NotWired)?;
-    let (card, need) = match device.kind {
-        DeviceKind::E1000e => (e1000e(device)?, e1000e::VECTORS),
-        DeviceKind::VirtioNet => (virtio(device)?, 1),
-        DeviceKind::TpmCrb | DeviceKind::TpmTis => return Err(NoCard::NotWired),
-    };
+    type Open = fn(&DeviceGrant) -> Result<Down, NoCard>;
+    let card = wiring.devices.iter().find_map(|device| {
+        let (open, need): (Open, usize) = match device.kind {
+            DeviceKind::E1000e => (e1000e, e1000e::VECTORS),
+            DeviceKind::VirtioNet => (virtio, 1),
+            DeviceKind::Nvme | DeviceKind::VirtioBlk | DeviceKind::TpmCrb | DeviceKind::TpmTis => {
+                return None;
+            }
+        };
+        Some((device, open, need))
+    });
+    let (device, open, need) = card.ok_or(NoCard::NotWired)?;
+    let card = open(device)?;
     let interrupts: Interrupts = device.vectors.iter().take(need).copied().map(u32::from).collect();
     if interrupts.len() < need {
         return Err(NoCard::Interrupts { have: interrupts.len(), need });

@@ -1,4 +1,4 @@
-use std::{fs, path::Path, string::ToString};
+use std::{format, fs, path::Path, string::ToString};
 
 use super::*;
 use crate::table::{Bus, DeviceKind, MAX_BYTES, Party, Registers};
@@ -102,13 +102,23 @@ fn files_are_merged_and_compiled() {
 
 #[test]
 fn a_virtio_transport_is_compiled() {
-    let board = BOARD.replace(
-        "kind = \"e1000e\"\nid = \"8086:10d3\"\nbars = [0]\nvectors = 3",
-        "kind = \"virtio-net\"\ntransport = 24\npool_kib = 1024",
-    );
+    for (text, kind) in [("virtio-net", DeviceKind::VirtioNet), ("virtio-blk", DeviceKind::VirtioBlk)] {
+        let board = BOARD.replace(
+            "kind = \"e1000e\"\nid = \"8086:10d3\"\nbars = [0]\nvectors = 3",
+            &format!("kind = \"{text}\"\ntransport = 24\npool_kib = 1024"),
+        );
+        let board = load(BASE, &board).unwrap();
+        let device = &board.table().devices[0];
+        let Bus::VirtioMmio(mmio) = &device.bus else { panic!("{:?}", board.table()) };
+        assert_eq!((device.kind, mmio.transport, mmio.pool_pages), (kind, 24, 256));
+    }
+}
+
+#[test]
+fn a_disk_on_pci_is_compiled() {
+    let board = BOARD.replace("kind = \"e1000e\"", "kind = \"nvme\"");
     let board = load(BASE, &board).unwrap();
-    let Bus::VirtioMmio(mmio) = &board.table().devices[0].bus else { panic!("{:?}", board.table()) };
-    assert_eq!((mmio.transport, mmio.pool_pages), (24, 256));
+    assert_eq!(board.table().devices[0].kind, DeviceKind::Nvme);
 }
 
 #[test]

@@ -122,7 +122,7 @@ fn bytes_left_over_are_refused() {
 fn contradictions_are_found() {
     use Contradiction::*;
     type Case = (&'static str, fn(&mut Table), Contradiction);
-    let cases: [Case; 26] = [
+    let cases: [Case; 28] = [
         ("bad name", |t| t.domains[0].name = name("Net"), Name),
         ("domain called dom0", |t| t.domains[0].name = name("dom0"), Name),
         ("image called xen", |t| t.domains[0].image = name("xen"), Name),
@@ -158,6 +158,12 @@ fn contradictions_are_found() {
                 t.devices.push(tpm("other", 0x0a00_3000)).unwrap();
             },
             DeviceTwice,
+        ),
+        ("a disk on another bus", |t| t.devices[0].kind = DeviceKind::VirtioBlk, Range),
+        (
+            "another disk on another bus",
+            |t| t.devices[0] = Device { kind: DeviceKind::Nvme, ..virtio("disk", 24) },
+            Range,
         ),
         ("no such transport", |t| t.devices[0] = virtio("uplink", 32), Range),
         (

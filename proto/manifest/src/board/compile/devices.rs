@@ -16,7 +16,7 @@ use crate::table::{
 };
 
 /// The drivers, as boards spell them.
-const DRIVERS: &[&str] = &["e1000e", "virtio-net", "tpm-crb", "tpm-tis"];
+const DRIVERS: &[&str] = &["e1000e", "virtio-net", "nvme", "virtio-blk", "tpm-crb", "tpm-tis"];
 
 impl<'a> Compiler<'a> {
     pub(super) fn devices(&mut self) -> Vec<Device> {
@@ -50,6 +50,8 @@ impl<'a> Compiler<'a> {
         let (kind, bus) = match kind.value.as_str() {
             "e1000e" => (DeviceKind::E1000e, self.pci(part, &path).map(Bus::Pci)),
             "virtio-net" => (DeviceKind::VirtioNet, self.virtio_mmio(part, &path).map(Bus::VirtioMmio)),
+            "nvme" => (DeviceKind::Nvme, self.pci(part, &path).map(Bus::Pci)),
+            "virtio-blk" => (DeviceKind::VirtioBlk, self.virtio_mmio(part, &path).map(Bus::VirtioMmio)),
             "tpm-crb" => (DeviceKind::TpmCrb, self.registers(part, &path).map(Bus::Registers)),
             "tpm-tis" => (DeviceKind::TpmTis, self.registers(part, &path).map(Bus::Registers)),
             other => {

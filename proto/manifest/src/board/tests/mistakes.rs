@@ -271,7 +271,7 @@ const CASES: &[Case] = &[
     (
         "a driver that is not there",
         &[Own(r#""e1000e""#, r#""rtl8139""#)],
-        "board.toml:6: device.uplink.kind: there is no driver `rtl8139`; there are `e1000e`, `virtio-net`, `tpm-crb`, `tpm-tis` [E-TABLE-012]",
+        "board.toml:6: device.uplink.kind: there is no driver `rtl8139`; there are `e1000e`, `virtio-net`, `nvme`, `virtio-blk`, `tpm-crb`, `tpm-tis` [E-TABLE-012]",
     ),
     (
         "a device that is not there",
