@@ -29,6 +29,7 @@ pub mod block;
 pub mod dma;
 pub mod mmio;
 pub mod nic;
+pub mod order;
 #[cfg(test)]
 mod ram;
 pub mod virtio;

@@ -5,22 +5,13 @@
 
 use core::sync::atomic::Ordering;
 
-use board_support_hyp::word::{Word, fence};
+use board_support_hyp::word::fence;
 
-/// Writes a register that lets the card look at memory. What was written there before is there.
-pub fn tell(write: impl FnOnce()) {
-    fence(Ordering::SeqCst);
-    write();
-}
+pub use crate::order::{observe, tell};
 
 /// Writes a register that takes back the cause of an interrupt. The ring is looked at after this, not before:
 /// else a frame that comes between the two raises nothing.
 pub fn acknowledge(write: impl FnOnce()) {
     write();
     fence(Ordering::SeqCst);
-}
-
-/// Reads the word of a descriptor in which the card says that it is done: what it wrote before is read after.
-pub fn observe(done: &impl Word) -> u32 {
-    done.load(Ordering::Acquire)
 }
