@@ -24,6 +24,13 @@ use core::{fmt, future::Future, time::Duration};
 
 use heapless::String;
 
+use crate::nvme;
+
+pub(crate) mod buffer;
+#[cfg(test)]
+pub(crate) mod rig;
+pub mod wait;
+
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 
@@ -305,7 +312,10 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { cause, status } = self;
         match status {
-            Status::Nvme { sct, sc } => write!(f, "{cause} (NVMe status {sct:x}:{sc:02x})"),
+            Status::Nvme { sct, sc } => match nvme::status::name(*sct, *sc) {
+                Some(name) => write!(f, "{cause} (NVMe status {sct:x}:{sc:02x}, {name})"),
+                None => write!(f, "{cause} (NVMe status {sct:x}:{sc:02x})"),
+            },
             Status::Virtio(status) => write!(f, "{cause} (virtio status {status})"),
         }
     }
@@ -319,6 +329,18 @@ pub enum Fault {
         /// The command's number, as it says.
         number: u16,
     },
+    /// NVM Express: it completed a command of another queue in this one.
+    Queue {
+        /// The queue's number, as it says.
+        says: u16,
+    },
+    /// NVM Express: it claims to have fetched commands that it was not given.
+    Fetched {
+        /// Up to which entry, as it says.
+        says: u16,
+    },
+    /// It goes on interrupting without having anything to say.
+    Restless,
     /// It says itself that it cannot go on.
     Fatal,
     /// It came out of a reset as another disk, or with another geometry.
@@ -329,6 +351,11 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotGiven { number } => write!(f, "it completed command {number}, which it does not have"),
+            Self::Queue { says } => write!(f, "it completed a command of queue {says} in another one"),
+            Self::Fetched { says } => {
+                write!(f, "it claims to have fetched commands up to entry {says}, which it was not given")
+            }
+            Self::Restless => f.write_str("it goes on interrupting for nothing"),
             Self::Fatal => f.write_str("it says that it cannot go on"),
             Self::Changed => f.write_str("it came out of its reset as another disk"),
         }
@@ -372,7 +399,11 @@ mod tests {
         let refusal = Refusal { cause: Cause::Unreadable, status: Status::Nvme { sct: 2, sc: 0x81 } };
         let errors = [
             (Error::ReadOnly, Blame::Caller, "it may not be written"),
-            (Error::Refused(refusal), Blame::Blocks, "it cannot read these blocks (NVMe status 2:81)"),
+            (
+                Error::Refused(refusal),
+                Blame::Blocks,
+                "it cannot read these blocks (NVMe status 2:81, Unrecovered Read Error)",
+            ),
             (
                 Error::TimedOut { within: Duration::from_secs(2) },
                 Blame::Disk,

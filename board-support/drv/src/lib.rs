@@ -5,6 +5,7 @@
 //! | [`mmio`] | the step from mapped words to a register block (unsafe) |
 //! | [`dma`] | copying frames and records to and from memory that a device writes |
 //! | [`block`] | disks: what they have in common, and a fake |
+//! | [`nvme`] | disks that speak NVM Express |
 //! | [`nic`] | network cards: what they have in common, and [`nic::e1000e`] |
 //! | [`virtio`] | virtio devices: their transport, their queues, and the card [`virtio::net`] |
 //! | [`watchdog`] | what resets the machine when it is not fed (unsafe: I/O ports) |
@@ -29,6 +30,7 @@ pub mod block;
 pub mod dma;
 pub mod mmio;
 pub mod nic;
+pub mod nvme;
 pub mod order;
 #[cfg(test)]
 mod ram;
