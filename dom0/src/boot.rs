@@ -9,7 +9,8 @@ use core::{
 use board_support_hyp::{Xen, version};
 use board_support_rt::{self as rt, Boot, Domain, Spawner, heap, memory::read_firmware, pool, timer::now};
 use dom0_shell::{
-    console::Consoles, control, gauge::Gauge, ground::VERSION, services::Services, supervision, watch,
+    console::Consoles, control, gauge::Gauge, ground::VERSION, services::Services, supervision,
+    system::Watchdogs as _, watch,
 };
 use dom0_supervisor::Supervisor;
 use dom0_toolstack::{
@@ -18,6 +19,7 @@ use dom0_toolstack::{
     handoff,
     interface::{self, InterfaceError},
     line,
+    origin::{self, Evidence},
     pci::Held,
     ramdisk::{Ramdisk, RamdiskError},
     registers::HeldPage,
@@ -88,6 +90,7 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
     let slot = told.as_ref().map(handoff::running_slot);
     let fired = told.is_some_and(|record| record.watchdog_fired);
     let watchdogs = Watchdogs::arm(machine.as_ref().ok().copied(), fired);
+    let evidence = Evidence { watchdog: watchdogs.has_reset() };
     wallclock::set(boot);
     let ramdisk = Ramdisk::open(boot.module(0)).map_err(BootError::Ramdisk)?;
     let provisioning: &'static [u8] = Box::leak(ramdisk.provisioning().into_boxed_slice());
@@ -121,6 +124,8 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
         gauge: Gauge::default(),
         app_limit_kib: table.applications.memory_mib.saturating_mul(1024),
         app_vcpus: table.applications.vcpus,
+        boot: origin::boot(told.as_ref(), evidence),
+        event_log: RefCell::default(),
         confined,
     });
     spawner.spawn(watch::deaths(ground.clone()));

@@ -8,6 +8,7 @@ use board_support_pv::channel::{Channel, ChannelError, Receiver, Sender};
 use dom0_toolstack::{
     application::Application,
     budget::MESSAGES,
+    eventlog,
     server::{Server, Short, Task},
     watch,
     wiring::Dom0End,
@@ -122,6 +123,10 @@ async fn hear<S: System>(
                 ground.outbox.borrow_mut().forget(|app| server.requests().all().any(|known| known == app));
             }
             Some(Task::TellUsage) => tell_usage(ground),
+            Some(Task::TellEventLog { offset }) => {
+                let piece = eventlog::piece(&ground.event_log.borrow(), offset);
+                ground.tell(|outbox| outbox.push(piece));
+            }
             Some(Task::Reboot) => reboot(ground).await,
         }
     }

@@ -1,13 +1,13 @@
 //! What all of dom0's tasks stand on.
 
-use alloc::rc::Rc;
+use alloc::{rc::Rc, vec::Vec};
 use core::cell::{Cell, RefCell};
 
 use board_support_hyp::{Clock, Foreign, Instant, Sysctl};
 use board_support_pv::port::BoundPort;
 use dom0_toolstack::{outbox::Outbox, port::OwnPort, server::Server, service};
 use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
-use proto_svc::device::{Machine as MachineReport, ToControl};
+use proto_svc::device::{Boot, Machine as MachineReport, ToControl};
 use proto_xen::{DomId, Errno, Gfn, PAGE_SIZE};
 
 use crate::{
@@ -65,6 +65,10 @@ pub struct Ground<S: System> {
     pub app_limit_kib: u32,
     /// The most vCPUs that the table leaves to one application.
     pub app_vcpus: u8,
+    /// How the machine came to be started.
+    pub boot: Boot,
+    /// The log of what was measured.
+    pub event_log: RefCell<Vec<u8>>,
     /// Whether an IOMMU confines each device of the driver domains.
     pub confined: bool,
 }
@@ -89,7 +93,7 @@ impl<S: System> Ground<S> {
             app_limit_kib: self.app_limit_kib,
             app_vcpus: self.app_vcpus,
             hardware_watchdog: self.watchdogs.has_hardware(),
-            reset_by_watchdog: self.watchdogs.has_reset(),
+            boot: self.boot.clone(),
             confined: self.confined,
         })
     }

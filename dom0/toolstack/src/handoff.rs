@@ -68,7 +68,7 @@ pub fn is_suspicious(record: &Handoff) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::vec::Vec;
 
     use proto_gpt::Guid;
@@ -77,7 +77,7 @@ mod tests {
 
     use super::*;
 
-    fn record() -> Handoff {
+    pub(crate) fn record() -> Handoff {
         let guid = Guid::from_bytes([1; 16]);
         Handoff {
             slot: Slot::A,

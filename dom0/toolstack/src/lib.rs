@@ -14,6 +14,7 @@
 //! | [`transport`] | lending a virtio transport and dom0's memory for its DMA |
 //! | [`registers`] | handing over a page of registers that no bus tells of, as a TPM's |
 //! | [`tpm`] | whether the firmware tells of a TPM |
+//! | [`origin`], [`eventlog`] | how the machine came to be started; the log of what was measured |
 //! | [`room`] | what of dom0's own memory is for images of applications |
 //! | [`ramdisk`], [`image`] | the archive, the table in it, the hashes of images |
 //! | [`drill`] | which service is ended on purpose next, and when |
@@ -44,6 +45,7 @@ mod codes;
 pub mod domain;
 pub mod drill;
 mod error;
+pub mod eventlog;
 #[cfg(test)]
 mod fake;
 pub mod handoff;
@@ -53,6 +55,7 @@ pub mod interface;
 pub mod journal;
 pub mod line;
 pub mod memory;
+pub mod origin;
 pub mod outbox;
 pub mod pci;
 pub mod port;

@@ -61,6 +61,11 @@ pub enum Task<'h, H: Hypervisor> {
     },
     /// Send the usage of all domains, then the machine.
     TellUsage,
+    /// Send a piece of the log of measurements.
+    TellEventLog {
+        /// From here on.
+        offset: u32,
+    },
     /// End all applications, then reset the machine.
     Reboot,
 }
@@ -151,6 +156,7 @@ impl<'h, H: Hypervisor> Server<'h, H> {
             }
             FromControl::Taken { app, before, note } => Ok(Some(Task::Taken { app, before, note })),
             FromControl::QueryUsage => Ok(Some(Task::TellUsage)),
+            FromControl::QueryEventLog { offset } => Ok(Some(Task::TellEventLog { offset })),
             FromControl::Reboot => Ok(Some(Task::Reboot)),
         }
     }
@@ -222,6 +228,7 @@ fn subject(message: &FromControl) -> AppId {
         | FromControl::DeviceNote { .. }
         | FromControl::Taken { .. }
         | FromControl::QueryUsage
+        | FromControl::QueryEventLog { .. }
         | FromControl::Reboot => AppId([0; 16]),
     }
 }

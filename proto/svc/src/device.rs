@@ -24,7 +24,7 @@
 use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
 
-use crate::{envelope::Message, supervision::LogRecord};
+use crate::{envelope::Message, storage::SlotName, supervision::LogRecord};
 
 /// Bytes of an image or a console in one message.
 pub const MAX_PIECE: usize = 900;
@@ -127,6 +127,11 @@ pub enum FromControl {
     },
     /// Asks for a [`ToControl::Usage`] of each domain, and then a [`ToControl::Machine`].
     QueryUsage,
+    /// Asks for a piece of the log of what was measured: [`ToControl::EventLog`].
+    QueryEventLog {
+        /// Position of its first byte.
+        offset: u32,
+    },
     /// Resets the machine, after the applications were ended.
     Reboot,
 }
@@ -206,10 +211,68 @@ pub struct Machine {
     pub app_vcpus: u8,
     /// Whether the hardware has a watchdog that is armed.
     pub hardware_watchdog: bool,
-    /// Whether that watchdog has ended the life of the machine before this one.
-    pub reset_by_watchdog: bool,
+    /// How it came to be started.
+    pub boot: Boot,
     /// Whether an IOMMU keeps every device that a driver domain has within that domain's memory.
     pub confined: bool,
+}
+
+/// How the machine came to be started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Boot {
+    /// What ended its life before this one.
+    pub cause: BootCause,
+    /// One sentence with what is known of that.
+    pub text: String<MAX_REASON>,
+    /// What was started; `None` without the selector.
+    pub slot: Option<BootSlot>,
+    /// Whether what runs was measured ahead of it.
+    pub measured: Measured,
+}
+
+/// What ended the machine's life before this one, from the evidence that survived it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BootCause {
+    /// There is no evidence, as after the power was lost.
+    Unknown,
+    /// An order by control.
+    Ordered,
+    /// The hardware's watchdog: it was not fed.
+    Watchdog,
+    /// dom0 panicked.
+    Panic,
+}
+
+/// The slot that was started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootSlot {
+    /// Which.
+    pub slot: SlotName,
+    /// The version in it.
+    pub version: String<32>,
+    /// Its attributes, after a try was taken off.
+    pub priority: u8,
+    /// Tries that are left.
+    pub tries: u8,
+    /// Whether it has proven itself.
+    pub successful: bool,
+    /// Whether the other slot was refused in this start.
+    pub other_refused: bool,
+    /// Why it was this slot, and why the other one was refused.
+    pub reason: String<MAX_REASON>,
+}
+
+/// Whether what runs was measured before it ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Measured {
+    /// There is nobody who could.
+    No,
+    /// It is being done.
+    Pending,
+    /// All of it.
+    Yes,
+    /// It was not, for the TPM or the vault failed or was too slow.
+    Failed,
 }
 
 /// What one domain has used.
@@ -299,6 +362,16 @@ pub enum ToControl {
     },
     /// What one domain has used.
     Usage(Usage),
+    /// A piece of the log of what was measured, in the crypto-agile form of the TCG: the firmware's events, the
+    /// selector's, dom0's. It may have grown since the piece before.
+    EventLog {
+        /// Bytes that there are.
+        total: u32,
+        /// Position of the first byte.
+        offset: u32,
+        /// The piece; empty at the end.
+        bytes: Vec<u8, MAX_PIECE>,
+    },
     /// A line of the log of dom0 or of a service.
     Log {
         /// Its number, over all domains, from 1 on. Numbers that are left out are lost records.
@@ -319,12 +392,12 @@ pub enum ToControl {
 
 impl Message for FromControl {
     const CHANNEL: &'static str = "device";
-    const VERSION: u16 = 3;
+    const VERSION: u16 = 4;
 }
 
 impl Message for ToControl {
     const CHANNEL: &'static str = "device";
-    const VERSION: u16 = 3;
+    const VERSION: u16 = 4;
 }
 
 #[cfg(test)]
@@ -385,9 +458,25 @@ mod tests {
             app_limit_kib: u32::MAX,
             app_vcpus: u8::MAX,
             hardware_watchdog: true,
-            reset_by_watchdog: true,
+            boot: Boot {
+                cause: BootCause::Panic,
+                text: long(),
+                slot: Some(BootSlot {
+                    slot: SlotName::B,
+                    version: long(),
+                    priority: u8::MAX,
+                    tries: u8::MAX,
+                    successful: true,
+                    other_refused: true,
+                    reason: long(),
+                }),
+                measured: Measured::Failed,
+            },
             confined: true,
         }));
+        round_trip(FromControl::QueryEventLog { offset: u32::MAX });
+        let bytes = Vec::from_slice(&[0xff; MAX_PIECE]).unwrap();
+        round_trip(ToControl::EventLog { total: u32::MAX, offset: u32::MAX, bytes });
         round_trip(ToControl::Refused { app, refusal: Refusal::Build, reason: long() });
         round_trip(ToControl::Log {
             sequence: u64::MAX,

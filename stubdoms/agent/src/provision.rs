@@ -81,6 +81,10 @@ pub enum BootCause {
     Unknown,
     /// The hardware's watchdog was not fed.
     Watchdog,
+    /// The machine was told to.
+    Ordered,
+    /// dom0 panicked.
+    Panic,
 }
 
 impl BootCause {
@@ -88,6 +92,9 @@ impl BootCause {
         match self {
             Self::Unknown => BootReason::Unknown,
             Self::Watchdog => BootReason::WatchdogHung,
+            Self::Ordered => BootReason::RebootCmd,
+            // What EVE has for the kernel, which dom0 takes the place of.
+            Self::Panic => BootReason::Kernel,
         }
     }
 
@@ -95,6 +102,8 @@ impl BootCause {
         match self {
             Self::Unknown => "not known",
             Self::Watchdog => "the watchdog has reset the machine; dom0 did not feed it",
+            Self::Ordered => "the machine was told to start anew",
+            Self::Panic => "dom0 panicked, and Xen has reset the machine",
         }
     }
 }

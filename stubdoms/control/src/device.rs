@@ -196,8 +196,9 @@ fn describe(definition: &AppDefinition) -> device::AppDefinition {
 
 fn take(message: ToControl, brain: &Brain) {
     match message {
-        // Told in the greeting.
+        // Told in the greeting; or not asked for.
         ToControl::Hello { .. }
+        | ToControl::EventLog { .. }
         | ToControl::Known(_)
         | ToControl::GoesOn { .. }
         | ToControl::KnownAll { .. } => {}

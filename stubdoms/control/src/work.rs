@@ -6,7 +6,11 @@ use core::{fmt::Display, future::pending};
 use board_support_rt::{Boot, Spawner, entropy, heap, timer};
 use embassy_futures::select::select;
 use proto_errors::ctl;
-use proto_svc::{Message, device::Machine, network::FromControl};
+use proto_svc::{
+    Message,
+    device::{self as svc_device, Machine},
+    network::FromControl,
+};
 use stubdoms_agent::{Agent, BootCause, ContentCommand, DeviceCommand, DeviceFacts, DownloadId};
 use stubdoms_service::{peers, read_wiring, ready, supervise};
 
@@ -84,11 +88,21 @@ fn facts(machine: &Machine) -> DeviceFacts {
         // partition first and the other one second, and each bundle of logs names its image.
         partition: "IMGA".into(),
         boot_time: clock::wall_time_at(0),
-        boot_cause: if machine.reset_by_watchdog { BootCause::Watchdog } else { BootCause::Unknown },
+        boot_cause: boot_cause(machine.boot.cause),
         hardware_watchdog: machine.hardware_watchdog,
         io_virtualization: machine.confined,
         port: "eth0".into(),
         ..DeviceFacts::default()
+    }
+}
+
+/// How the machine came to be started, in the agent's words.
+fn boot_cause(cause: svc_device::BootCause) -> BootCause {
+    match cause {
+        svc_device::BootCause::Unknown => BootCause::Unknown,
+        svc_device::BootCause::Ordered => BootCause::Ordered,
+        svc_device::BootCause::Watchdog => BootCause::Watchdog,
+        svc_device::BootCause::Panic => BootCause::Panic,
     }
 }
 

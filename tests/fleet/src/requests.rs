@@ -16,7 +16,7 @@ use embassy_futures::{
     select::{Either, select},
     yield_now,
 };
-use proto_svc::device::{AppId, FromControl, Machine, StopReason, ToControl};
+use proto_svc::device::{AppId, Boot, BootCause, FromControl, Machine, Measured, StopReason, ToControl};
 use proto_xen::DomId;
 use tests_fakexen::{Domain, foreign::MappedForeign};
 
@@ -68,7 +68,12 @@ fn machine(ground: &Ground) -> ToControl {
         app_limit_kib: 0,
         app_vcpus: 1,
         hardware_watchdog: false,
-        reset_by_watchdog: false,
+        boot: Boot {
+            cause: BootCause::Unknown,
+            text: heapless::String::new(),
+            slot: None,
+            measured: Measured::No,
+        },
         confined: true,
     })
 }
@@ -115,7 +120,7 @@ async fn hear(
                 outbox.forget(|app| server.requests().all().any(|known| known == app));
             }
             // Nothing that this control asks for.
-            Some(Task::Type { .. } | Task::TellUsage | Task::Reboot) | None => {}
+            Some(Task::Type { .. } | Task::TellUsage | Task::TellEventLog { .. } | Task::Reboot) | None => {}
         }
     }
 }
