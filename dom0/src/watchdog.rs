@@ -63,15 +63,16 @@ impl Watchdogs {
     pub(crate) fn boot(&self) -> Boot {
         if self.hardware.is_some() && !self.has_reset { Boot::Fresh } else { Boot::Reset }
     }
+
+    /// Whether the hardware's ended the last life of the machine.
+    pub(crate) fn has_reset(&self) -> bool {
+        self.has_reset
+    }
 }
 
 impl system::Watchdogs for Watchdogs {
     fn has_hardware(&self) -> bool {
         self.hardware.is_some()
-    }
-
-    fn has_reset(&self) -> bool {
-        self.has_reset
     }
 
     fn feed(&self) {

@@ -40,9 +40,6 @@ pub trait Watchdogs {
     /// Whether the hardware has one that is armed.
     fn has_hardware(&self) -> bool;
 
-    /// Whether the hardware's ended the last life of the machine.
-    fn has_reset(&self) -> bool;
-
     /// Gives them another patience.
     fn feed(&self);
 

@@ -133,6 +133,9 @@ impl Domctl for Domain {
         assert!(dom.grants_nothing(), "{domain} is let run with grants in its table that dom0 wrote");
         dom.pauses = dom.pauses.checked_sub(1).ok_or(Errno::EINVAL)?;
         dom.refresh();
+        if dom.life.get() && !core::mem::replace(&mut dom.own.began, true) {
+            state.beginning.push(domain);
+        }
         Ok(())
     }
 
@@ -143,9 +146,8 @@ impl Domctl for Domain {
             dying: dom.dying,
             shutdown: dom.shutdown,
             pages: dom.frames.len() as u64,
-            // Nothing is scheduled here.
-            cpu_ns: 0,
-            blocked: false,
+            cpu_ns: dom.own.cpu_ns,
+            blocked: dom.own.blocked,
         }))
     }
 

@@ -23,9 +23,14 @@ use std::{
     task::Wake,
 };
 
+use board_support_hyp::Spawn;
 use proto_xen::DomId;
 
-use crate::{rng::Rng, world::World};
+use crate::{
+    rng::Rng,
+    runtime::{as_domain, init_log},
+    world::{Domain, World},
+};
 
 struct Flag(AtomicBool);
 
@@ -41,6 +46,27 @@ struct Task<'t> {
     domain: DomId,
     work: Work<'t>,
     woken: Arc<Flag>,
+}
+
+/// Starts tasks of one domain.
+#[derive(Clone)]
+pub struct Starter {
+    domain: DomId,
+    spawner: Spawner<'static>,
+}
+
+impl Spawn for Starter {
+    fn spawn(&self, work: impl Future<Output = ()> + 'static) {
+        self.spawner.spawn(self.domain, work);
+    }
+}
+
+impl Spawner<'static> {
+    /// Starts tasks of `domain`.
+    #[must_use]
+    pub fn of(&self, domain: DomId) -> Starter {
+        Starter { domain, spawner: self.clone() }
+    }
 }
 
 /// Starts tasks, also from within one.
@@ -65,6 +91,8 @@ pub enum Outcome {
     OutOfSteps,
 }
 
+type Program<'t> = Box<dyn FnMut(Domain) + 't>;
+
 /// Runs tasks.
 pub struct Executor<'t> {
     world: World,
@@ -73,6 +101,8 @@ pub struct Executor<'t> {
     spawner: Spawner<'t>,
     /// A port is raised for no reason once in so many steps.
     spurious: usize,
+    /// What a domain does that is let run for the first time.
+    program: Option<Program<'t>>,
     /// The chance that an event under way arrives in a step is one in this.
     delay: usize,
 }
@@ -81,11 +111,13 @@ impl<'t> Executor<'t> {
     /// An executor whose order is that of `seed`. Events in `world` are its from now on.
     #[must_use]
     pub fn new(world: &World, seed: u64) -> Self {
+        init_log();
         let mut rng = Rng::new(seed);
         world.state_mut().in_flight = Some(Vec::new());
         let spurious = [50, 200, 1000][rng.below(3)];
         let delay = 2 + rng.below(6);
-        Self { world: world.clone(), rng, tasks: Vec::new(), spawner: Spawner::default(), spurious, delay }
+        let (world, spawner) = (world.clone(), Spawner::default());
+        Self { world, rng, tasks: Vec::new(), spawner, spurious, program: None, delay }
     }
 
     /// Starts tasks.
@@ -97,6 +129,12 @@ impl<'t> Executor<'t> {
     /// Starts a task of `domain`.
     pub fn spawn(&self, domain: DomId, work: impl Future<Output = ()> + 't) {
         self.spawner.spawn(domain, work);
+    }
+
+    /// Has `program` called for each domain that is let run, for the first time: it starts the tasks that are the
+    /// domain's own code.
+    pub fn on_start(&mut self, program: impl FnMut(Domain) + 't) {
+        self.program = Some(Box::new(program));
     }
 
     /// Tasks that are not over.
@@ -134,6 +172,12 @@ impl<'t> Executor<'t> {
         if done() { Outcome::Done } else { Outcome::OutOfSteps }
     }
 
+    fn begin(&mut self) {
+        let Some(program) = &mut self.program else { return };
+        let beginning = core::mem::take(&mut self.world.state_mut().beginning);
+        beginning.into_iter().for_each(|id| program(self.world.domain(id)));
+    }
+
     fn adopt(&mut self) {
         let new = core::mem::take(&mut *self.spawner.0.borrow_mut());
         let task = |(domain, work)| Task { domain, work, woken: Arc::new(Flag(AtomicBool::new(true))) };
@@ -142,13 +186,14 @@ impl<'t> Executor<'t> {
 
     /// One step; false if there is nothing left to do.
     fn step(&mut self) -> bool {
+        self.begin();
         self.adopt();
         if self.rng.once_in(self.spurious) {
             self.raise_something();
         }
         let ready: Vec<usize> = {
             let state = self.world.state();
-            let runs = |id: DomId| state.domains.get(&id).is_some_and(|dom| dom.life.get());
+            let runs = |id: DomId| state.domains.get(&id).is_some_and(|dom| dom.life.get() && !dom.own.spins);
             let woken = |task: &Task<'_>| task.woken.0.load(Ordering::SeqCst);
             let tasks = self.tasks.iter().enumerate();
             tasks.filter(|(_, task)| woken(task) && runs(task.domain)).map(|(index, _)| index).collect()
@@ -160,9 +205,10 @@ impl<'t> Executor<'t> {
         }
         if !ready.is_empty() {
             let index = ready[self.rng.below(ready.len())];
-            self.poll(index);
             // Work takes time.
             let took = self.rng.below(20_000) as u64;
+            self.account(&ready, index, took);
+            self.poll(index);
             self.world.advance(took);
             return true;
         }
@@ -171,11 +217,30 @@ impl<'t> Executor<'t> {
         true
     }
 
+    /// Notes what Xen knows of who runs: who has a task that is ready does not wait for an event.
+    fn account(&self, ready: &[usize], index: usize, took: u64) {
+        let mut state = self.world.state_mut();
+        for dom in state.domains.values_mut() {
+            dom.own.blocked = !dom.own.spins;
+        }
+        for task in ready.iter().filter_map(|&index| self.tasks.get(index)) {
+            if let Some(dom) = state.domains.get_mut(&task.domain) {
+                dom.own.blocked = false;
+            }
+        }
+        if let Some(dom) = state.domains.get_mut(&self.tasks[index].domain) {
+            dom.own.rounds += 1;
+            dom.own.cpu_ns += took;
+        }
+    }
+
     fn poll(&mut self, index: usize) {
         let task = &mut self.tasks[index];
         task.woken.0.store(false, Ordering::SeqCst);
         let waker = Waker::from(task.woken.clone());
-        if task.work.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
+        let work = &mut task.work;
+        let poll = || work.as_mut().poll(&mut Context::from_waker(&waker));
+        if as_domain(&self.world, task.domain, poll).is_ready() {
             drop(self.tasks.swap_remove(index));
         }
     }

@@ -12,6 +12,7 @@
 //! | `event`, [`grant`], [`foreign`], [`page`] | what domains share |
 //! | [`pci`] | a network card, its configuration space, its interrupts |
 //! | [`fault`] | the N-th call of a kind fails |
+//! | `runtime` | sleeping, each domain's own log, its device's interrupts, whether it spins |
 //! | [`executor`] | tasks of several domains in a seeded order, virtual time, late and doubled events |
 //!
 //! It answers with the numbers that the real Xen 4.20 answers with. It is stricter where the real one lets
@@ -47,12 +48,14 @@ mod memory;
 pub mod page;
 pub mod pci;
 mod rng;
+mod runtime;
 mod time;
 pub mod world;
 
 pub use executor::{Executor, seeds};
 pub use fault::{Call, Fault};
 pub use rng::Rng;
+pub use runtime::Sleep;
 pub use world::{Architecture, Census, Domain, Machine, World};
 
 #[cfg(test)]

@@ -208,7 +208,7 @@ impl Domain {
 
     /// The page at `gfn` of this domain's own memory, if there is memory.
     #[must_use]
-    pub fn special_page(&self, gfn: Gfn) -> Option<SpecialPage> {
+    pub fn page_at(&self, gfn: Gfn) -> Option<SpecialPage> {
         let frame = self.state().domains.get(&self.id())?.frames.get(&gfn.0)?.clone();
         Some(SpecialPage { view: View::new(frame, self.clone()), gfn })
     }

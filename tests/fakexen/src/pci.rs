@@ -223,6 +223,12 @@ impl Pci {
         Ok(())
     }
 
+    /// Who has an entry of the MSI-X table bound, and to which vector.
+    pub(crate) fn bound(&self, entry: u16) -> Option<(DomId, u8)> {
+        let mut pirqs = self.pirqs.iter();
+        pirqs.find_map(|(&(id, _), &(of, vector))| vector.filter(|_| of == entry).map(|vector| (id, vector)))
+    }
+
     pub(crate) fn unbind(&mut self, domain: DomId, pirq: Pirq, vector: u8) -> Result<(), Errno> {
         let slot = self.pirqs.get_mut(&(domain, pirq.0)).ok_or(Errno::EINVAL)?;
         assert_eq!(slot.1.take(), Some(vector), "unbound from another vector");

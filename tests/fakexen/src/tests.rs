@@ -2,13 +2,14 @@
 
 use board_support_hyp::{
     Access, Clock, CopyOut, Domctl, EventChannels, Foreign, ForeignPages, GrantError, Grants, HvmParams,
-    Interfaces, Pages, Piece, Populate, Shared, Sysctl, Wait, wait,
+    Instant, Interfaces, Pages, Piece, Populate, Runtime, Shared, Sysctl, Timer, Wait, runtime::Item, wait,
 };
 use core::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     future::poll_fn,
     sync::atomic::Ordering::Relaxed,
     task::{Context, Waker},
+    time::Duration,
 };
 use proto_xen::{
     DomId, Errno, Gfn, Gref, Port, VcpuId, Virq,
@@ -16,7 +17,10 @@ use proto_xen::{
     grant_table::GrantStatus,
     sched::ShutdownReason,
 };
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+};
 
 use crate::{Call, Domain, Executor, Fault, World, executor::Outcome, grant, seeds, world::word};
 
@@ -435,4 +439,104 @@ fn tasks_of_a_dead_domain_leave_no_trace() {
     assert_eq!(executor.tasks(), 0);
     assert_eq!(alice.end(gref), Ok(()), "Xen has unmapped what the dead had mapped");
     assert_eq!(alice.send(near), Ok(()));
+}
+
+/// A task that sleeps on two clocks at once is woken by the earlier one, and a sleep that was dropped by neither.
+#[test]
+fn a_task_may_wait_for_several_moments() {
+    let world = World::with_domains(&[DomId(1)]);
+    let domain = world.domain(DomId(1));
+    let (soon, late) = (Instant::from_nanos(1_000_000), Instant::from_nanos(2_000_000));
+    let mut executor = Executor::new(&world, 1);
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    let told = seen.clone();
+    executor.spawn(DomId(1), async move {
+        let sleeps = domain.with_deadline(soon, domain.sleep_until(late)).await;
+        told.borrow_mut().push((sleeps.is_err(), domain.now_ns() / 1_000_000));
+        poll_fn(|context| domain.poll_until(late.as_nanos(), context)).await;
+        told.borrow_mut().push((true, domain.now_ns() / 1_000_000));
+    });
+    assert_eq!(executor.run_until(1000, || false), Outcome::Asleep);
+    assert_eq!(*seen.borrow(), [(true, 1), (true, 2)]);
+    assert_eq!(world.next_deadline(), None, "nobody waits any more");
+}
+
+#[test]
+fn a_domain_has_the_lines_that_its_tasks_write() {
+    let (one, other) = (DomId(1), DomId(2));
+    let world = World::with_domains(&[one, other]);
+    let mut executor = Executor::new(&world, 3);
+    let read = Rc::new(RefCell::new(Vec::new()));
+    for id in [one, other] {
+        let (domain, read) = (world.domain(id), read.clone());
+        executor.spawn(id, async move {
+            log::info!("first of {id}");
+            log::debug!("not to be told");
+            log::warn!("second of {id}");
+        });
+        executor.spawn(id, async move {
+            for _ in 0..2 {
+                let Item::Record(line) = domain.next_line().await else { panic!("none is lost") };
+                read.borrow_mut().push(line.text.as_str().to_owned());
+            }
+        });
+    }
+    assert_eq!(executor.run_until(1000, || false), Outcome::Asleep);
+    let mut read = read.borrow().clone();
+    read.sort();
+    let target = module_path!();
+    let line = |id: u16, number: u64, text: &str| format!("d{id} {number} {target}: {text} of d{id}");
+    let all = [(1, 0, "first"), (1, 1, "second"), (2, 0, "first"), (2, 1, "second")];
+    assert_eq!(read, all.map(|(id, number, text)| line(id, number, text)));
+    assert_eq!((world.lines_of(one), world.lines_of(DomId::DOM0)), (2, 0));
+}
+
+#[test]
+fn a_domain_that_spins_does_nothing_and_uses_the_cpu() {
+    let (one, other) = (DomId(1), DomId(2));
+    let world = World::with_domains(&[one, other]);
+    let mut executor = Executor::new(&world, 5);
+    for id in [one, other] {
+        let domain = world.domain(id);
+        executor.spawn(id, async move {
+            loop {
+                domain.sleep(Duration::from_millis(1)).await;
+            }
+        });
+    }
+    let until = |executor: &mut Executor<'_>, ms: u64| {
+        let end = world.now_ns() + ms * 1_000_000;
+        assert_eq!(executor.run_until(100_000, || world.now_ns() >= end), Outcome::Done);
+    };
+    let info = |id| world.dom0().next_domain(id).unwrap().unwrap();
+    until(&mut executor, 10);
+    assert!(world.domain(one).rounds() > 5);
+    world.hang(one);
+    assert!(world.hangs(one) && !world.hangs(other));
+    let (rounds, cpu) = (world.domain(one).rounds(), info(one).cpu_ns);
+    until(&mut executor, 100);
+    assert_eq!(world.domain(one).rounds(), rounds);
+    assert!(info(one).cpu_ns >= cpu + 90_000_000 && !info(one).blocked);
+    assert!(info(other).cpu_ns < 10_000_000);
+}
+
+#[test]
+fn a_program_begins_when_its_domain_is_let_run() {
+    let world = World::new();
+    let begun = RefCell::new(Vec::new());
+    let dom0 = world.dom0();
+    let id = dom0.create_domain(&description()).unwrap();
+    let mut executor = Executor::new(&world, 1);
+    executor.on_start(|domain| begun.borrow_mut().push(domain.id()));
+    assert_eq!(executor.run_until(10, || false), Outcome::Asleep);
+    assert!(begun.borrow().is_empty());
+    dom0.set_max_vcpus(id, 1).unwrap();
+    dom0.set_hvm_context(id, &[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+    for _ in 0..2 {
+        dom0.unpause(id).unwrap();
+        assert_eq!(executor.run_until(10, || false), Outcome::Asleep);
+        dom0.pause(id).unwrap();
+    }
+    drop(executor);
+    assert_eq!(begun.into_inner(), [id], "once");
 }

@@ -19,6 +19,7 @@ use crate::{
     memory::FreeMemory,
     page::Frame,
     pci::Pci,
+    runtime::Own,
     time::Time,
 };
 
@@ -80,6 +81,8 @@ pub(crate) struct State {
     pub(crate) in_flight: Option<Vec<(DomId, Port)>>,
     /// Events sent since the start.
     pub(crate) sent: usize,
+    /// Domains that were let run for the first time and whose code did not begin yet.
+    pub(crate) beginning: Vec<DomId>,
     /// What dom0 has mapped, in pages.
     pub(crate) mapped_foreign: usize,
 }
@@ -126,6 +129,8 @@ pub(crate) struct Dom {
     /// Arm: how many shared interrupts it has, and which of them are the machine's.
     pub(crate) nr_spis: u32,
     pub(crate) spis: BTreeSet<u16>,
+    /// What it has of its runtime.
+    pub(crate) own: Own,
 }
 
 impl Dom {
@@ -160,6 +165,7 @@ impl Dom {
             mmio: BTreeSet::new(),
             nr_spis: 0,
             spis: BTreeSet::new(),
+            own: Own::default(),
         }
     }
 
@@ -232,6 +238,7 @@ impl World {
             free: FreeMemory::new(&machine),
             domains: BTreeMap::from([(DomId::DOM0, dom0)]),
             last_domid: 0,
+            beginning: Vec::new(),
             record: Record::default(),
             graves: Vec::new(),
             pci: Pci::new(),

@@ -1,9 +1,9 @@
-//! control: its vif with an echo through it, and the life of an application over and over. As
-//! `stubdoms/control`, without a controller.
+//! control: its vif with an echo through it, and the life of an application over and over. It stands for
+//! `stubdoms/control`, whose agent needs a controller; channels and supervision are those of every service.
 
-use std::{net::Ipv4Addr, rc::Rc};
+use std::{net::Ipv4Addr, rc::Rc, time::Duration};
 
-use board_support_hyp::Clock;
+use board_support_hyp::{Clock, Instant, Spawn, Timer};
 use board_support_pv::{
     grant::Park,
     net::{
@@ -12,20 +12,21 @@ use board_support_pv::{
     },
 };
 use dom0_toolstack::image::sha256;
-use embassy_futures::select::{Either, select};
+use embassy_futures::select::select;
 use proto_svc::{
     device::{self, AppDefinition, AppId, AppState},
     network::{FromControl, ToControl},
+    supervision::PeerEnd,
 };
 use proto_xen::DomId;
 use stubdoms_net_core::{Mac, vif::GATEWAY_MAC};
-use tests_fakexen::page::{PoolPage, SpecialPage};
+use stubdoms_service::channels::{offer, open_dom0};
+use tests_fakexen::{Domain, page::PoolPage};
 
 use crate::{
     controller::Hearing,
-    ground::{Line, Offered, Owned, Spawner, sleep_ms, sleep_until, within},
     hostile,
-    service::Base,
+    programs::{Base, Line, ToDom0, ToService, channel_park},
     wire::{ECHO, ROUTER, echoed, udp},
 };
 
@@ -37,20 +38,21 @@ const APP_MEMORY_KIB: u32 = 4096;
 /// Bytes of an image that go in one message.
 const PIECE: usize = 400;
 
-type Channel = Offered<FromControl, ToControl>;
-type Vif = Front<'static, Line, tests_fakexen::Domain, PoolPage>;
+type Channel = ToService<FromControl, ToControl>;
+type Vif = Front<'static, Line, Domain, PoolPage>;
 
 /// The domain's story.
-pub async fn main(base: Base, spawner: Spawner) {
-    let id = base.domain.id();
-    spawner.spawn(id, base.clone().supervise());
-    spawner.spawn(id, applications(base.clone()));
+pub async fn main(base: Base) {
+    base.supervise();
+    base.tasks.spawn(applications(base.clone()));
     base.ready.signal(());
-    let channel_park: &'static Park<SpecialPage> = Box::leak(Box::default());
+    let pages = channel_park();
     let vif_park: &'static Park<PoolPage> = Box::leak(Box::default());
     loop {
-        let (tie, net, mut channel) = base.offer::<FromControl, ToControl>(channel_park).await;
-        select(tie.cut(), network(&base, net, &mut channel, vif_park)).await;
+        let (xen, runtime) = (base.domain.clone(), base.domain.clone());
+        let (tie, mut channel): (_, Channel) = offer(xen, runtime, base.peers, pages).await;
+        let PeerEnd::Offer { peer, .. } = tie.end() else { panic!("it was offered") };
+        select(tie.cut(), network(&base, DomId(peer), &mut channel, vif_park)).await;
         drop(channel);
         tie.cut().await;
     }
@@ -98,23 +100,25 @@ async fn echo(base: &Base, net: DomId, front: &mut Vif, address: Ipv4Addr) {
                         None => {}
                     }
                 }
-                if let Some(Err(fault)) = within(&base.domain, 20, front.wait()).await {
+                if let Ok(Err(fault)) =
+                    base.domain.with_timeout(Duration::from_millis(20), front.wait()).await
+                {
                     panic!("net, which is ours, breaks the protocol: {fault}");
                 }
             }
         }
         base.seen.echoes.borrow_mut().push((base.domain.id().0, net.0));
-        base.write_line();
-        sleep_ms(&base.domain, 20).await;
+        log::info!("echo {number}");
+        base.domain.sleep(Duration::from_millis(20)).await;
     }
 }
 
-type Device = Owned<device::FromControl, device::ToControl>;
+type Device = ToDom0<device::FromControl, device::ToControl>;
 
 /// Goes on with the application that an earlier control has left running; has dom0 run it, hears its console,
 /// has it end; for ever.
 async fn applications(base: Base) {
-    let mut channel: Device = base.open_dom0().await;
+    let mut channel: Device = open_dom0(base.domain.clone(), base.domain.clone(), &base.wiring).await;
     let mut hearing = Hearing::default();
     let image = Rc::new(hostile::image());
     let mut runs = greeted(&base, &mut channel).await;
@@ -178,10 +182,9 @@ async fn start(base: &Base, channel: &mut Device, image: &[u8]) {
 /// Hears what dom0 tells, until the application has ended or it is `until_ns`. True if it has ended.
 async fn hear(base: &Base, channel: &mut Device, hearing: &mut Hearing, until_ns: u64) -> bool {
     loop {
-        let told = match select(channel.receive(), sleep_until(&base.domain, until_ns)).await {
-            Either::First(told) => base.must(told).await,
-            Either::Second(()) => return false,
-        };
+        let until = Instant::from_nanos(until_ns);
+        let Ok(told) = base.domain.with_deadline(until, channel.receive()).await else { return false };
+        let told = base.must(told).await;
         let taken = hearing.hear(&mut base.seen.controller.borrow_mut(), &told);
         if let Some(taken) = taken {
             let sent = channel.send(&taken).await;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use proto_svc::device::{FromControl, ToControl};
+use proto_xen::DomId;
 
 /// Records, or pieces, after which they are said to be taken.
 const TAKE_EVERY: u32 = 3;
@@ -13,10 +14,18 @@ const TAKE_EVERY: u32 = 3;
 pub struct Controller {
     /// The log, from record 1 on: who wrote it, and the line.
     pub log: Vec<(String, String)>,
-    /// How many lines came of each instance of a service, by its name and number.
+    /// How many lines came of each domain, by its number.
     lines: BTreeMap<String, u64>,
     /// The application's console; 0 for bytes that were lost, which it never writes.
     pub console: Vec<u8>,
+}
+
+impl Controller {
+    /// How many lines of a domain it has.
+    #[must_use]
+    pub fn lines_of(&self, domain: DomId) -> u64 {
+        self.lines.get(&domain.to_string()).copied().unwrap_or_default()
+    }
 }
 
 /// What one control was given in its life.
@@ -76,8 +85,11 @@ impl Hearing {
             assert_eq!((known.0.as_str(), known.1.as_str()), (domain, text), "record {sequence}");
             return;
         }
-        // Each instance counts its lines, so that none is missing that dom0 was told.
-        let (writer, number) = text.split_once(' ').expect("lines are `WRITER NUMBER`");
+        // Each domain counts its lines, so that none is missing that dom0 was told.
+        let mut words = text.split(' ');
+        let (Some(writer), Some(number)) = (words.next(), words.next()) else {
+            panic!("lines are `WRITER NUMBER TEXT`: {text}")
+        };
         let lines = controller.lines.entry(writer.to_owned()).or_default();
         assert_eq!(number.parse(), Ok(*lines), "{domain}: {text}");
         *lines += 1;
@@ -138,12 +150,12 @@ mod tests {
 
     #[test]
     fn what_is_missing_doubled_or_changed_is_seen() {
-        assert!(is_fine(&[&[log(1, "d1 0"), log(2, "d2 0"), log(3, "d1 1")], &[log(2, "d2 0")]]));
-        assert!(!is_fine(&[&[log(1, "d1 0"), log(3, "d1 1")]]), "a record is missing");
-        assert!(!is_fine(&[&[log(1, "d1 0"), log(1, "d1 0")]]), "a record is there twice");
-        assert!(!is_fine(&[&[log(1, "d1 0")], &[log(3, "d1 1")]]), "one is missing after a restart");
-        assert!(!is_fine(&[&[log(1, "d1 0")], &[log(1, "d1 7")]]), "it is another one");
-        assert!(!is_fine(&[&[log(1, "d1 0"), log(2, "d1 2")]]), "dom0 lost one");
+        assert!(is_fine(&[&[log(1, "d1 0 a"), log(2, "d2 0"), log(3, "d1 1 b")], &[log(2, "d2 0")]]));
+        assert!(!is_fine(&[&[log(1, "d1 0 a"), log(3, "d1 1 b")]]), "a record is missing");
+        assert!(!is_fine(&[&[log(1, "d1 0 a"), log(1, "d1 0 a")]]), "a record is there twice");
+        assert!(!is_fine(&[&[log(1, "d1 0 a")], &[log(3, "d1 1 b")]]), "one is missing after a restart");
+        assert!(!is_fine(&[&[log(1, "d1 0 a")], &[log(1, "d1 7")]]), "it is another one");
+        assert!(!is_fine(&[&[log(1, "d1 0 a"), log(2, "d1 2")]]), "dom0 lost one");
         let lost = |console_bytes| ToControl::Lost { lines: 0, console_bytes };
         assert!(is_fine(&[&[console(0, b"abc"), console(3, b"d")], &[console(1, b"bcde")]]));
         assert!(is_fine(&[&[console(0, b"abc"), lost(2), console(5, b"f")], &[console(2, b"cdef")]]));

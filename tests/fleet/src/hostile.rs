@@ -1,10 +1,10 @@
 //! The application: talks on its console, and tries everything that it must not.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
 use board_support_hyp::{
     Access, Console, Domctl, EventChannels, Foreign, Grants, HvmParams, Physdev, Populate, Sched, Shared,
-    Sysctl,
+    Sysctl, Timer,
 };
 use board_support_pv::console::front::Front;
 use core::sync::atomic::Ordering::Relaxed;
@@ -13,15 +13,15 @@ use proto_xen::{
 };
 use tests_fakexen::{Domain, Rng};
 
-use crate::{
-    ground::{Line, Seen, sleep_ms},
-    image,
-};
+use crate::{image, programs::Line, stage::Seen};
+
+/// What its image begins with.
+pub const TEXT: &[u8] = b"hostile";
 
 /// Its image: more than one message.
 #[must_use]
 pub fn image() -> Vec<u8> {
-    image::elf(&[b'h'; 1000])
+    image::elf(&TEXT.repeat(150))
 }
 
 /// Numbers of domains that it tries.
@@ -32,14 +32,14 @@ pub async fn main(domain: Domain, seen: Rc<Seen>, seed: u64) {
     let mut rng = Rng::new(seed);
     let page = domain.param(DomId::SELF, param::CONSOLE_PFN).expect("it may ask for its own");
     let port = domain.param(DomId::SELF, param::CONSOLE_EVTCHN).expect("it may ask for its own");
-    let page = domain.special_page(Gfn(page)).expect("dom0 says where its console is");
+    let page = domain.page_at(Gfn(page)).expect("dom0 says where its console is");
     let line = Line::adopt(domain.clone(), domain.clone(), Port(port as u32)).expect("the port is its own");
     let mut console = Front::attach(line, &page).expect("dom0 prepared the page");
     for _ in 0..3 {
         // Nobody may be there to read, and then it goes on.
         let _ = console.try_write(b"hello, I am harmless\n");
         *seen.refused.borrow_mut() += attempts(&domain, &mut rng);
-        sleep_ms(&domain, 10).await;
+        domain.sleep(Duration::from_millis(10)).await;
     }
     match rng.below(4) {
         0 => drop(domain.shutdown(ShutdownReason::CRASH)),
@@ -54,7 +54,7 @@ pub async fn main(domain: Domain, seen: Rc<Seen>, seed: u64) {
     loop {
         let _ = console.try_write(&[b'x'; 4096]);
         let _ = domain.send(Port(port as u32));
-        sleep_ms(&domain, 5).await;
+        domain.sleep(Duration::from_millis(5)).await;
     }
 }
 

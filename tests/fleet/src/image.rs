@@ -1,7 +1,16 @@
 //! ELF files: as small as the toolstack takes them.
 
+use proto_xen::DomId;
+use tests_fakexen::World;
+
 /// Where an image lies in its domain.
 const BASE: u64 = 0x10_0000;
+
+/// The first bytes of the image that a domain was built from.
+#[must_use]
+pub fn text(world: &World, domain: DomId) -> Vec<u8> {
+    world.read(domain, BASE, 16)
+}
 
 /// An image whose only bytes are `text`.
 #[must_use]

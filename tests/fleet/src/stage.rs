@@ -1,37 +1,126 @@
 //! A machine with the fleet on it.
 
-use std::rc::Rc;
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
 
-use dom0_supervisor::{Boot, Supervisor};
-use dom0_toolstack::{image::sha256, pci::Held, server::Server};
+use board_support_hyp::Clock;
+use board_support_hyp::Instant;
+use dom0_shell::{
+    Ground, console::Consoles, control, gauge::Gauge, services::Instance, services::Services, supervision,
+    watch,
+};
+use dom0_supervisor::{Boot, Input, ServiceId, Supervisor};
+use dom0_toolstack::{
+    build::Platform,
+    image::sha256,
+    outbox::Outbox,
+    pci::Held,
+    server::{Server, stop_reason},
+    service::Builder,
+};
+use embassy_futures::select::select;
 use proto_manifest::{
     archive::{Archive, Writer},
     table::{Applications, Bus, Channel, Device, DeviceKind, Domain, Party, Pci, PciSelect, Table},
 };
-use proto_xen::DomId;
+use proto_svc::{
+    device::{Boot as Started, BootCause, Measured},
+    supervision::ToService,
+};
+use proto_xen::{DomId, sched::ShutdownReason};
 use tests_fakexen::{Census, Executor, World, executor::Outcome};
 
 use crate::{
-    dom0::{self, Ground},
-    ground::{Builder, Config, Seen, Spawner},
+    controller::Controller,
+    host::{Config, Food, Host, PATIENCE as DOG},
     image,
+    programs::{Bell, Programs},
+    wire::Card,
 };
 
 /// Steps that a story may take until something comes about.
 pub const PATIENCE: usize = 600_000;
 
+/// net's place in the table.
+pub const NET: ServiceId = ServiceId(0);
+/// control's place in the table.
+pub const CONTROL: ServiceId = ServiceId(1);
+
+const PLATFORM: Platform = Platform::X86 { signature: 0 };
+
+/// What the story wants to know of what happened.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Answers of the echo that control got, by its own number and net's.
+    pub echoes: RefCell<Vec<(u16, u16)>>,
+    /// Applications that control saw run.
+    pub started: RefCell<u32>,
+    /// Applications that control saw end.
+    pub ended: RefCell<u32>,
+    /// What the controller has got, by whatever control.
+    pub controller: RefCell<Controller>,
+    /// Applications that a control found running when it came, and went on with.
+    pub adopted: RefCell<u32>,
+    /// Things that the hostile application tried and was refused.
+    pub refused: RefCell<u32>,
+    /// Services whose code began.
+    pub lives: RefCell<u32>,
+}
+
+/// What is on the machine.
+#[derive(Clone)]
+pub struct Fleet {
+    /// dom0.
+    pub ground: Rc<Ground<Host>>,
+    /// The machine.
+    pub world: World,
+    /// The card of net.
+    pub card: Rc<Card>,
+    /// What the story looks at.
+    pub seen: Rc<Seen>,
+}
+
+impl Fleet {
+    /// The number of a service that is there.
+    #[must_use]
+    pub fn id(&self, service: ServiceId) -> Option<DomId> {
+        let name = self.ground.services.name(service);
+        self.ground.services.names().into_iter().find(|(_, of)| *of == name).map(|(id, _)| id)
+    }
+
+    /// A person's order to end a service.
+    pub fn order(&self, service: ServiceId) {
+        self.ground.services.tell(Input::Order(service));
+    }
+
+    /// Says something to a service.
+    pub fn say(&self, service: ServiceId, message: ToService) {
+        self.ground.services.say(service, message);
+    }
+
+    /// The service ends as by a fault that leaves no words.
+    pub fn crash(&self, service: ServiceId) {
+        if let Some(id) = self.id(service) {
+            self.world.crash(id, ShutdownReason::CRASH);
+        }
+    }
+}
+
 /// A machine that was switched on.
 pub struct Stage {
     /// What is on it.
-    pub ground: Rc<Ground>,
+    pub fleet: Fleet,
     /// Runs it.
     pub executor: Executor<'static>,
     before: Census,
-    world: World,
+    stop: Rc<Bell>,
+    stopped: Rc<Cell<bool>>,
 }
 
-fn table(image: &[u8]) -> Table {
-    let domain = |text: &str, provisioning, devices: &[u8]| Domain {
+fn table(images: [&[u8]; 2]) -> Table {
+    let domain = |text: &str, image, provisioning, devices: &[u8]| Domain {
         name: text.try_into().expect("it is short"),
         image: text.try_into().expect("it is short"),
         sha256: sha256(image),
@@ -45,7 +134,7 @@ fn table(image: &[u8]) -> Table {
     };
     let channel = |text: &str, accepts| Channel {
         name: text.try_into().expect("it is short"),
-        offers: dom0::CONTROL.0,
+        offers: CONTROL.0,
         accepts,
     };
     let select = PciSelect { vendor: 0x8086, device: 0x10d3, class: None, skip: 0 };
@@ -54,10 +143,13 @@ fn table(image: &[u8]) -> Table {
         kind: DeviceKind::E1000e,
         bus: Bus::Pci(Pci { select, bars: [0].into_iter().collect(), vectors: 3 }),
     };
+    let [net, control] = images;
     Table {
         board: "fleet".try_into().expect("it is short"),
-        domains: [domain("net", false, &[0]), domain("control", true, &[])].into_iter().collect(),
-        channels: [channel("network", Party::Domain(dom0::NET.0)), channel("device", Party::Dom0)]
+        domains: [domain("net", net, false, &[0]), domain("control", control, true, &[])]
+            .into_iter()
+            .collect(),
+        channels: [channel("network", Party::Domain(NET.0)), channel("device", Party::Dom0)]
             .into_iter()
             .collect(),
         devices: [card].into_iter().collect(),
@@ -69,6 +161,49 @@ fn leak<T>(value: T) -> &'static T {
     Box::leak(Box::new(value))
 }
 
+/// dom0 on `world`, as its binary puts it together.
+fn dom0(world: &World, executor: &Executor<'static>) -> (Rc<Ground<Host>>, Supervisor) {
+    let images = ["net", "control"].map(|name| image::elf(&name.as_bytes().repeat(10)));
+    let mut writer = Writer::new();
+    for (name, image) in ["images/net", "images/control"].into_iter().zip(&images) {
+        writer.add(name, image).expect("the archive takes it");
+    }
+    let archive = Archive::open(leak(writer.finish())).expect("it was just written");
+    let table = leak(table([&images[0], &images[1]]));
+    let hyp = leak(world.dom0());
+    let device = &table.devices[0];
+    let Bus::Pci(pci) = &device.bus else { panic!("the card is on PCI") };
+    let held = Held::take(hyp, leak(Config(world.clone())), device, pci).expect("the card is there");
+    let builder = Builder::new(hyp, table, archive, leak([held]), PLATFORM, b"files");
+    let ground = Ground {
+        hyp,
+        runtime: hyp.clone(),
+        spawner: executor.spawner().of(DomId::DOM0),
+        began: Instant::from_nanos(hyp.now_ns()),
+        xen: (4, 20),
+        outbox: RefCell::new(Outbox::default()),
+        filled: Bell::new(),
+        emptied: Bell::new(),
+        services: Services::new(builder),
+        watchdogs: Food::new(world),
+        starved: Cell::new(false),
+        server: RefCell::new(Server::new(hyp, table.applications, PLATFORM, 1 << 20)),
+        consoles: Consoles::default(),
+        gauge: Gauge::default(),
+        app_limit_kib: table.applications.memory_mib * 1024,
+        app_vcpus: table.applications.vcpus,
+        boot: Started {
+            cause: BootCause::Unknown,
+            text: heapless::String::new(),
+            slot: None,
+            measured: Measured::No,
+        },
+        event_log: RefCell::default(),
+        confined: true,
+    };
+    (Rc::new(ground), Supervisor::of(table, Boot::Fresh))
+}
+
 impl Stage {
     /// A machine whose every turn is decided by `seed`.
     ///
@@ -78,47 +213,32 @@ impl Stage {
     pub fn new(seed: u64) -> Self {
         let world = World::new();
         let before = world.census();
-        let executor = Executor::new(&world, seed);
-        let spawner: Spawner = executor.spawner();
-        let image = image::elf(b"a service");
-        let mut writer = Writer::new();
-        for name in ["images/net", "images/control"] {
-            writer.add(name, &image).expect("the archive takes it");
-        }
-        let archive = Archive::open(leak(writer.finish())).expect("it was just written");
-        let table = leak(table(&image));
-        let dom0 = leak(world.dom0());
-        let device = &table.devices[0];
-        let Bus::Pci(pci) = &device.bus else { panic!("the card is on PCI") };
-        let held = Held::take(dom0, leak(Config(world.clone())), device, pci).expect("the card is there");
-        let builder = Builder::new(
-            dom0,
-            table,
-            archive,
-            leak([held]),
-            dom0_toolstack::build::Platform::X86 { signature: 0 },
-            b"files",
-        );
-        let server = Server::new(
-            dom0,
-            table.applications,
-            dom0_toolstack::build::Platform::X86 { signature: 0 },
-            1 << 20,
-        );
-        let ground = Ground::new(dom0, builder, server, spawner.clone(), seed);
-        spawner.spawn(DomId::DOM0, dom0::deaths(ground.clone()));
-        spawner.spawn(DomId::DOM0, dom0::supervise(ground.clone(), Supervisor::of(table, Boot::Fresh)));
-        Self { ground, executor, before, world }
+        let mut executor = Executor::new(&world, seed);
+        let (ground, supervisor) = dom0(&world, &executor);
+        let fleet = Fleet { ground: ground.clone(), world, card: Rc::default(), seen: Rc::default() };
+        let (spawner, card, seen) = (executor.spawner(), fleet.card.clone(), fleet.seen.clone());
+        let rng = tests_fakexen::Rng::new(seed);
+        let mut programs = Programs { spawner, card, seen, rng };
+        executor.on_start(move |domain| programs.begin(domain));
+        let (stop, stopped) = (Rc::new(Bell::new()), Rc::new(Cell::new(false)));
+        executor.spawn(DomId::DOM0, watch::deaths(ground.clone()));
+        executor.spawn(DomId::DOM0, control::forward_own_log(ground.clone()));
+        let (heard, told) = (stop.clone(), stopped.clone());
+        executor.spawn(DomId::DOM0, async move {
+            select(heard.wait(), supervision::run(ground, supervisor)).await;
+            told.set(true);
+        });
+        Self { fleet, executor, before, stop, stopped }
     }
 
     /// Runs until `done`.
     ///
     /// # Panics
     /// If that does not come about.
-    pub fn until(&mut self, what: &str, mut done: impl FnMut(&Ground) -> bool) {
-        let ground = self.ground.clone();
-        let outcome = self.executor.run_until(PATIENCE, || done(&ground));
-        let Seen { echoes, lives, started, ended, .. } = &*self.ground.seen;
+    pub fn until(&mut self, what: &str, mut done: impl FnMut(&Fleet) -> bool) {
+        let fleet = self.fleet.clone();
+        let outcome = self.executor.run_until(PATIENCE, || done(&fleet));
+        let Seen { echoes, lives, started, ended, .. } = &*fleet.seen;
         let (lives, started, ended) = (lives.borrow(), started.borrow(), ended.borrow());
         assert_eq!(
             outcome,
@@ -131,18 +251,35 @@ impl Stage {
     /// Ends everything, and checks that nothing is left.
     ///
     /// # Panics
-    /// If something is.
+    /// If something is, or if a watchdog would have reset the machine.
     pub fn end(mut self) {
-        let over = Rc::new(core::cell::Cell::new(false));
-        let (ground, told) = (self.ground.clone(), over.clone());
+        // While all run, none is being ended: so none is dropped halfway.
+        self.until("all services run", |fleet| {
+            [NET, CONTROL].iter().all(|&service| fleet.id(service).is_some())
+        });
+        let longest = self.fleet.ground.watchdogs.longest();
+        assert!(longest < DOG, "the watchdog was not fed for {longest:?}");
+        self.stop.signal(());
+        let stopped = self.stopped.clone();
+        self.until("the supervisor stops", |_| stopped.get());
+        let over = Rc::new(Cell::new(false));
+        let (ground, told) = (self.fleet.ground.clone(), over.clone());
         self.executor.spawn(DomId::DOM0, async move {
-            ground.stop().await;
+            for service in [NET, CONTROL] {
+                if let Some(life) = ground.services.life(service) {
+                    Services::end(&ground, Instance { service, life }).await;
+                }
+            }
+            let apps: Vec<_> = ground.server.borrow_mut().end_all().collect();
+            for (app, domain) in apps {
+                control::end(&ground, app, domain, stop_reason(ShutdownReason::POWEROFF)).await;
+            }
             told.set(true);
         });
         self.until("everything ends", |_| over.get());
         self.executor.drop_dead();
-        self.world.retry_unmapping();
-        let mut left = self.world.census();
+        self.fleet.world.retry_unmapping();
+        let mut left = self.fleet.world.census();
         // dom0 keeps the port by which it hears of deaths.
         assert_eq!(left.ports.remove(&DomId::DOM0), Some(1), "{left:?}");
         assert_eq!(left, self.before);

@@ -4,12 +4,17 @@ use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     net::Ipv4Addr,
+    rc::Rc,
+    time::Duration,
 };
 
+use board_support_drv::nic::{
+    Causes, Fault, Link, MAX_FRAME, Nic, NotSent, StartError, Statistics, Stopped, e1000e,
+};
+use proto_manifest::wiring::Wiring;
 use stubdoms_net_core::Mac;
-use tests_fakexen::{Domain, pci::Owner};
-
-use crate::ground::Bell;
+use stubdoms_net_shell::card::Found;
+use tests_fakexen::{Domain, World, pci::Owner};
 
 /// The card's hardware address.
 pub const CARD: Mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
@@ -23,44 +28,172 @@ const LEASED: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
 const ETHERNET: usize = 14;
 const UDP: usize = ETHERNET + 20;
 const PAYLOAD: usize = UDP + 8;
-/// Frames that the card holds.
+/// Frames that came in and that the card holds.
 const QUEUE: usize = 64;
+/// Frames that go out and that it holds.
+const RING: u16 = 8;
 
-/// The card, as its driver has it.
+/// Its MSI-X entries, in the order in which the driver of the real one has them.
+const CAUSES: [Causes; 3] = [Causes::RECEIVED, Causes::SENT, Causes::LINK];
+
+/// How long it must be left alone after a reset.
+const RESET: Duration = Duration::from_millis(5);
+
+/// The card: what outlasts its drivers.
 #[derive(Default)]
 pub struct Card {
     received: RefCell<VecDeque<Vec<u8>>>,
-    /// Frames came in.
-    pub interrupt: Bell,
-    /// Frames that went out.
-    pub sent: Cell<usize>,
+    /// Frames that were put into the ring and not reported as sent.
+    unsent: Cell<u16>,
+    /// It does what it must not when it is looked at next.
+    broken: Cell<bool>,
+    /// The cable is out.
+    unplugged: Cell<bool>,
+    /// How often it was reset.
+    pub resets: Cell<u32>,
 }
 
 impl Card {
-    /// What its reset does.
-    pub fn reset(&self) {
-        self.received.borrow_mut().clear();
-        self.interrupt.reset();
+    /// Has it do what it must not, once.
+    pub fn break_once(&self, world: &World) {
+        self.broken.set(true);
+        world.interrupt(0);
     }
 
-    /// Sends a frame.
+    /// Takes the cable out, or puts it in.
+    pub fn plug(&self, world: &World, plugged: bool) {
+        self.unplugged.set(!plugged);
+        world.interrupt(2);
+    }
+
+    fn reset(&self) {
+        self.resets.set(self.resets.get() + 1);
+        self.received.borrow_mut().clear();
+        self.unsent.set(0);
+        self.broken.set(false);
+    }
+}
+
+/// The card as a driver has it that was told to reset it.
+pub struct Down {
+    card: Rc<Card>,
+    driver: Domain,
+}
+
+/// The card as a driver has it that runs it.
+struct Up(Down);
+
+impl Down {
+    /// The card as net finds it in its wiring.
     ///
     /// # Panics
-    /// If `driver` was not given the card.
-    pub fn transmit(&self, driver: &Domain, frame: &[u8]) {
-        assert_eq!(driver.world().owner(), Owner::Domain(driver.id()), "{} has no card", driver.id());
-        self.sent.set(self.sent.get() + 1);
-        let Some(answer) = answer(frame) else { return };
-        let mut received = self.received.borrow_mut();
-        if received.len() < QUEUE {
+    /// If it is not there.
+    #[must_use]
+    pub fn found(card: Rc<Card>, driver: &Domain, wiring: &Wiring) -> Found {
+        let device = wiring.devices.first().expect("net has the card");
+        let interrupts = device.vectors.iter().take(CAUSES.len()).copied().map(u32::from).collect();
+        let down = Self { card, driver: driver.clone() };
+        down.is_ours();
+        down.card.reset();
+        Found { card: Box::new(down), interrupts }
+    }
+
+    /// Whoever touches the registers must have them.
+    fn is_ours(&self) {
+        let (id, owner) = (self.driver.id(), self.driver.world().owner());
+        assert!(!self.driver.runs() || owner == Owner::Domain(id), "{id} has no card");
+    }
+}
+
+impl Stopped for Down {
+    fn reset_time(&self) -> Duration {
+        RESET
+    }
+
+    fn start(self: Box<Self>) -> Result<Box<dyn Nic>, (StartError, Box<dyn Stopped>)> {
+        self.is_ours();
+        Ok(Box::new(Up(*self)))
+    }
+
+    fn again(self: Box<Self>) -> Box<dyn Stopped> {
+        self.card.reset();
+        self
+    }
+}
+
+impl Nic for Up {
+    fn mac(&self) -> [u8; 6] {
+        CARD.0
+    }
+
+    fn acknowledge(&mut self, interrupt: usize) -> Result<Causes, Fault> {
+        self.0.is_ours();
+        if interrupt == 1 {
+            self.0.card.unsent.set(0);
+        }
+        Ok(CAUSES[interrupt])
+    }
+
+    fn read_link(&mut self) -> Result<Option<Link>, Fault> {
+        Ok((!self.0.card.unplugged.get()).then_some(Link::Virtual))
+    }
+
+    fn read_statistics(&mut self) -> Statistics {
+        Statistics::default()
+    }
+
+    fn receive(&mut self, frame: &mut [u8; MAX_FRAME]) -> Result<Option<usize>, Fault> {
+        self.0.is_ours();
+        if self.0.card.broken.get() {
+            return Err(Fault::E1000e(e1000e::Fault::Split));
+        }
+        let Some(bytes) = self.0.card.received.borrow_mut().pop_front() else { return Ok(None) };
+        frame[..bytes.len()].copy_from_slice(&bytes);
+        Ok(Some(bytes.len()))
+    }
+
+    fn has_room(&mut self, frames: u16) -> bool {
+        self.0.card.unsent.get() + frames <= RING
+    }
+
+    fn transmit(&mut self, frame: &[u8]) -> Result<(), NotSent> {
+        self.0.is_ours();
+        let Card { unsent, received, unplugged, .. } = &*self.0.card;
+        if unsent.get() >= RING {
+            return Err(NotSent::Full);
+        }
+        unsent.set(unsent.get() + 1);
+        let answer = answer(frame).filter(|_| !unplugged.get());
+        let mut received = received.borrow_mut();
+        if let Some(answer) = answer
+            && received.len() < QUEUE
+        {
             received.push_back(answer);
-            self.interrupt.signal(());
+            self.0.driver.world().interrupt(0);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) {
+        if self.0.card.unsent.get() > 0 {
+            self.0.driver.world().interrupt(1);
         }
     }
 
-    /// Takes the next frame that came in.
-    pub fn receive(&self) -> Option<Vec<u8>> {
-        self.received.borrow_mut().pop_front()
+    fn want_room(&mut self) {}
+
+    fn unsent(&mut self) -> u16 {
+        self.0.card.unsent.get()
+    }
+
+    fn fault(&self) -> Option<Fault> {
+        None
+    }
+
+    fn stop(self: Box<Self>) -> Box<dyn Stopped> {
+        self.0.is_ours();
+        self.0.card.reset();
+        Box::new(self.0)
     }
 }
 

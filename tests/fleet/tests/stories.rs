@@ -1,35 +1,39 @@
 //! Stories of the fleet, each with many seeds. `FAKEXEN_SEEDS=n` runs more of them, `FAKEXEN_SEED=n` one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use dom0_supervisor::ServiceId;
-use proto_xen::{DomId, sched::ShutdownReason};
+use proto_svc::supervision::{Break, ToService};
+use proto_xen::DomId;
 use tests_fakexen::{Fault, seeds};
-use tests_fleet::{
-    dom0::{CONTROL, Ground, NET},
-    stage::Stage,
-};
+use tests_fleet::stage::{CONTROL, Fleet, NET, Stage};
 
 /// Answers of the echo, but for the first `old`, between the services that run now.
-fn echoes(ground: &Ground, old: usize) -> usize {
-    let running = |service| ground.id(service).filter(|&id| ground.world.runs(id));
+fn echoes(fleet: &Fleet, old: usize) -> usize {
+    let running = |service| fleet.id(service).filter(|&id| fleet.world.runs(id));
     let (Some(control), Some(net)) = (running(CONTROL), running(NET)) else { return 0 };
-    ground.seen.echoes.borrow().iter().skip(old).filter(|&&pair| pair == (control.0, net.0)).count()
+    fleet.seen.echoes.borrow().iter().skip(old).filter(|&&pair| pair == (control.0, net.0)).count()
 }
 
 /// Everything works: the echo, applications that come and go, and their consoles.
 fn works(stage: &mut Stage) {
-    let old = stage.ground.seen.echoes.borrow().len();
-    stage.until("the echo works", |ground| echoes(ground, old) >= 3);
-    let seen = &stage.ground.seen;
+    let old = stage.fleet.seen.echoes.borrow().len();
+    stage.until("the echo works", |fleet| echoes(fleet, old) >= 3);
+    let seen = &stage.fleet.seen;
     let (started, ended) = (*seen.started.borrow(), *seen.ended.borrow());
-    let (console, records) = (seen.controller.borrow().console.len(), *seen.records.borrow());
-    stage.until("an application lives and ends", |Ground { seen, .. }| {
+    let console = seen.controller.borrow().console.len();
+    stage.until("an application lives and ends", |Fleet { seen, .. }| {
         let heard = seen.controller.borrow().console.len();
         *seen.started.borrow() > started && *seen.ended.borrow() > ended && heard > console
     });
-    stage.until("the controller gets every line that dom0 got", |Ground { seen, .. }| {
-        seen.controller.borrow().log.len() >= records
+    let mut lines = BTreeMap::new();
+    stage.until("the controller gets every line that a domain has written", |fleet| {
+        // As many as there were when this one was seen first.
+        let ids = [Some(DomId::DOM0), fleet.id(NET), fleet.id(CONTROL)].into_iter().flatten();
+        let controller = fleet.seen.controller.borrow();
+        ids.filter(|&id| fleet.world.runs(id)).all(|id| {
+            let written = *lines.entry(id).or_insert_with(|| fleet.world.lines_of(id));
+            controller.lines_of(id) >= written
+        })
     });
 }
 
@@ -41,18 +45,15 @@ fn pass(stage: &mut Stage, steps: usize) {
     });
 }
 
-fn crash(stage: &Stage, service: ServiceId) {
-    if let Some(id) = stage.ground.id(service) {
-        stage.ground.world.crash(id, ShutdownReason::CRASH);
-    }
-}
-
 #[test]
 fn the_fleet_works_and_leaves_nothing() {
     seeds(20, |seed| {
         let mut stage = Stage::new(seed);
         works(&mut stage);
-        assert!(*stage.ground.seen.refused.borrow() > 0);
+        let seen = stage.fleet.seen.clone();
+        assert!(*seen.refused.borrow() > 0);
+        assert_eq!(*seen.lives.borrow(), 2, "nobody is ended without a reason");
+        assert_eq!(stage.fleet.card.resets.get(), 1);
         stage.end();
     });
 }
@@ -72,29 +73,32 @@ fn services_die_midway_and_are_there_anew() {
             let steps = stage.executor.rng().below(6000);
             pass(&mut stage, steps);
             let service = [NET, CONTROL][stage.executor.rng().below(2)];
-            ended.extend(stage.ground.id(service));
-            match stage.executor.rng().below(3) {
-                0 => crash(&stage, service),
-                1 => stage.ground.order(service),
+            ended.extend(stage.fleet.id(service));
+            match stage.executor.rng().below(5) {
+                0 => stage.fleet.crash(service),
+                1 => stage.fleet.order(service),
+                2 => stage.fleet.say(service, ToService::Break(Break::Panic)),
+                3 => stage.fleet.say(service, ToService::Break(Break::Hang)),
                 _ => {
-                    let id = stage.ground.id(service);
-                    stage.ground.seen.hung.borrow_mut().extend(id.map(|id| id.0));
+                    if let Some(id) = stage.fleet.id(service) {
+                        stage.fleet.world.hang(id);
+                    }
                 }
             }
         }
-        // One that hangs is only found when it is asked.
-        let hung = stage.ground.seen.clone();
-        stage.until("no service hangs any more", |ground| {
-            let runs = |service| ground.id(service).is_some_and(|id| !hung.hung.borrow().contains(&id.0));
-            runs(NET) && runs(CONTROL)
+        // One that hangs is only found when it is asked, and may not have heard that it is to end.
+        stage.until("all that were to end have ended", |fleet| {
+            [NET, CONTROL].iter().all(|&service| {
+                fleet.id(service).is_some_and(|id| !fleet.world.hangs(id) && !ended.contains(&id))
+            })
         });
         works(&mut stage);
         ended.sort_unstable();
         ended.dedup();
-        let lives = *stage.ground.seen.lives.borrow() as usize;
+        let lives = *stage.fleet.seen.lives.borrow() as usize;
         assert!(lives >= 2 + ended.len(), "{lives} lives, and {ended:?} were ended");
-        assert!(ended.iter().all(|&id| !stage.ground.world.runs(id)), "{ended:?}");
-        adopted += *stage.ground.seen.adopted.borrow();
+        assert!(ended.iter().all(|&id| !stage.fleet.world.runs(id)), "{ended:?}");
+        adopted += *stage.fleet.seen.adopted.borrow();
         stage.end();
     });
     assert!(runs < 60 || adopted > 0, "no control has found an application that runs");
@@ -104,22 +108,22 @@ fn services_die_midway_and_are_there_anew() {
 const SEEDS: u64 = 20;
 
 /// Has calls of `caller` to Xen fail while services and applications are built and end. Returns which did.
-fn fail_calls(stage: &mut Stage, caller: fn(&Ground) -> Option<DomId>) -> Vec<String> {
+fn fail_calls(stage: &mut Stage, caller: fn(&Fleet) -> Option<DomId>) -> Vec<String> {
     let mut failed = Vec::new();
     for _ in 0..1 + stage.executor.rng().below(4) {
         // Something to do for everybody: a service is built anew.
         let service = [NET, CONTROL][stage.executor.rng().below(2)];
-        crash(stage, service);
+        stage.fleet.crash(service);
         let after = stage.executor.rng().below(80);
         let steps = stage.executor.rng().below(6000);
-        stage.until("there is somebody whose calls can fail", |ground| caller(ground).is_some());
-        if let Some(caller) = caller(&stage.ground) {
-            stage.ground.world.fail(Fault::nth(after).by(caller));
+        stage.until("there is somebody whose calls can fail", |fleet| caller(fleet).is_some());
+        if let Some(caller) = caller(&stage.fleet) {
+            stage.fleet.world.fail(Fault::nth(after).by(caller));
         }
         pass(stage, steps);
-        failed.extend(stage.ground.world.failed_call());
+        failed.extend(stage.fleet.world.failed_call());
     }
-    stage.ground.world.restart(None);
+    stage.fleet.world.restart(None);
     eprintln!("{failed:?}");
     failed
 }
@@ -146,12 +150,11 @@ fn calls_of_services_fail_and_their_next_lives_work() {
         runs += 1;
         let mut stage = Stage::new(seed);
         works(&mut stage);
-        let caller =
-            [|ground: &Ground| ground.id(NET), |ground: &Ground| ground.id(CONTROL)][seed as usize % 2];
+        let caller = [|fleet: &Fleet| fleet.id(NET), |fleet: &Fleet| fleet.id(CONTROL)][seed as usize % 2];
         failed += fail_calls(&mut stage, caller).len();
         // A channel between services that one of them could not open, or lost, has no second try with the same
         // peer: it comes with the next life of one of them.
-        stage.ground.order(NET);
+        stage.fleet.order(NET);
         works(&mut stage);
         stage.end();
     });

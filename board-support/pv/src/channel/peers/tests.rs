@@ -75,7 +75,7 @@ fn net_is_back(world: &World, peers: &Peers, net: DomId) -> Port {
 async fn open<'p>(world: &World, park: &'p Park<Special>, tie: &Tie<'_>) -> Lower<'p> {
     let PeerEnd::Offer { peer, page, gref, port, bind } = tie.end() else { panic!() };
     let control = world.domain(CONTROL);
-    let page = control.special_page(Gfn(page / 4096)).unwrap();
+    let page = control.page_at(Gfn(page / 4096)).unwrap();
     let line = channel::line(control.clone(), control.clone(), DomId(peer), Port(port), bind).unwrap();
     let offer = Offer { peer: DomId(peer), gref: Gref(gref), gfn: Gfn(1) };
     channel::offer(line, control, park, offer, page).await.unwrap()

@@ -1,0 +1,241 @@
+//! What a domain's code is: net, control or the application, by its image. It begins when dom0 lets the domain
+//! run, and finds what it needs where the real one does: the wiring record by the start info, its parameters at
+//! Xen.
+//!
+//! A panic in the sources of a service is the end of its domain, as on the device: last words, then a crash. Any
+//! other is a failure of the test: the fake Xen was misused, or a check of ours has failed.
+
+use core::{
+    cell::RefCell,
+    fmt::Write,
+    panic::Location,
+    pin::Pin,
+    task::{Context, Poll},
+};
+use std::{
+    panic::{self, AssertUnwindSafe, PanicHookInfo, catch_unwind, resume_unwind},
+    rc::Rc,
+    sync::Once,
+};
+
+use board_support_hyp::{Shared, Spawn};
+use board_support_rt::epitaph;
+use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
+use proto_manifest::wiring::Wiring;
+use proto_xen::{DomId, Gaddr, Gfn, sched::ShutdownReason, start_info::MAGIC};
+use stubdoms_service::{
+    Peers, channels,
+    channels::{Accepted, Offered, Owned},
+    park, peers, supervision,
+};
+use tests_fakexen::{Domain, Rng, World, executor::Spawner};
+
+use crate::{
+    control, hostile, image,
+    stage::Seen,
+    wire::{Card, Down},
+};
+
+/// Pages of a service.
+pub const SERVICE_PAGES: u64 = 1024;
+
+/// Whose panics end their domain.
+const SERVICES: &str = "stubdoms/";
+
+/// Wakes one task. Whatever it carries is looked up.
+pub type Bell = Signal<NoopRawMutex, ()>;
+/// A port.
+pub type Line = channels::Port<Domain, Domain>;
+/// A service's end of a channel to dom0.
+pub type ToDom0<Out, In> = Owned<Domain, Domain, Out, In>;
+/// The end of a channel that a service offers to another.
+pub type ToService<Out, In> = Offered<Domain, Domain, Out, In>;
+/// The other end of that.
+pub type OfService<Out, In> = Accepted<Domain, Domain, Out, In>;
+
+/// All programs, and what they share with the story.
+pub struct Programs {
+    /// Starts tasks.
+    pub spawner: Spawner<'static>,
+    /// The card of net.
+    pub card: Rc<Card>,
+    /// What the story looks at.
+    pub seen: Rc<Seen>,
+    /// Chooses what is random in them.
+    pub rng: Rng,
+}
+
+impl Programs {
+    /// Begins a domain's code.
+    ///
+    /// # Panics
+    /// If dom0 has built a domain that it was not told to build.
+    pub fn begin(&mut self, domain: Domain) {
+        let text = image::text(domain.world(), domain.id());
+        if text.starts_with(hostile::TEXT) {
+            let seed = self.rng.next_u64();
+            self.spawner.spawn(domain.id(), hostile::main(domain, self.seen.clone(), seed));
+            return;
+        }
+        *self.seen.lives.borrow_mut() += 1;
+        let base = Base::new(domain, self.spawner.clone(), self.seen.clone());
+        if text.starts_with(b"net") {
+            let mut seed = [0; 32];
+            seed.fill_with(|| self.rng.next_u64() as u8);
+            base.tasks.spawn(net(base.clone(), self.card.clone(), seed));
+        } else if text.starts_with(b"control") {
+            base.tasks.spawn(control::main(base.clone()));
+        } else {
+            panic!("{} begins with {text:?}", base.domain.id());
+        }
+    }
+}
+
+/// net's `main`: the card is another one, the rest is net's own.
+async fn net(base: Base, card: Rc<Card>, seed: [u8; 32]) {
+    base.supervise();
+    let found = Down::found(card, &base.domain, &base.wiring);
+    let Base { domain, tasks, peers, .. } = base.clone();
+    stubdoms_net_shell::start(domain.clone(), domain, tasks, peers, found, seed).await;
+    base.ready.signal(());
+}
+
+/// What a service begins with.
+#[derive(Clone)]
+pub struct Base {
+    /// Its Xen and its runtime.
+    pub domain: Domain,
+    /// Starts its tasks.
+    pub tasks: Tasks,
+    /// Its wiring record.
+    pub wiring: Rc<Wiring>,
+    /// Its peers.
+    pub peers: &'static Peers,
+    /// Rung when it does its work.
+    pub ready: &'static Bell,
+    /// What the story looks at.
+    pub seen: Rc<Seen>,
+}
+
+impl Base {
+    fn new(domain: Domain, spawner: Spawner<'static>, seen: Rc<Seen>) -> Self {
+        // Above the image, below the modules.
+        domain.set_pool(Gfn(0x200), 128);
+        let wiring = channels::wiring(Some(&record(domain.world(), domain.id())));
+        let tasks = Tasks { domain: domain.clone(), spawner, epitaph: Gaddr(wiring.epitaph).frame() };
+        let (peers, ready) = (peers(&wiring), Box::leak(Box::default()));
+        Self { domain, tasks, wiring: Rc::new(wiring), peers, ready, seen }
+    }
+
+    /// Starts what serves channel `dom0`.
+    pub fn supervise(&self) {
+        let (xen, runtime) = (self.domain.clone(), self.domain.clone());
+        let wiring = (*self.wiring).clone();
+        self.tasks.spawn(supervision::supervise(xen, runtime, wiring, self.peers, self.ready));
+    }
+
+    /// Ends the domain, as a panic on the device does, unless there is a value.
+    pub async fn must<T, E>(&self, result: Result<T, E>) -> T {
+        match result {
+            Ok(value) => value,
+            Err(_) => {
+                self.tasks.end("a call has failed");
+                core::future::pending().await
+            }
+        }
+    }
+}
+
+/// A park for the pages of a service's channels.
+#[must_use]
+pub fn channel_park() -> &'static board_support_pv::grant::Park<tests_fakexen::page::SpecialPage> {
+    park()
+}
+
+/// The wiring record: the first module of the start info, whose page is the highest that begins with its magic.
+fn record(world: &World, id: DomId) -> Vec<u8> {
+    let number = |at: u64, bytes: usize| {
+        let bytes = world.read(id, at, bytes);
+        bytes.iter().rev().fold(0u64, |value, &byte| value << 8 | u64::from(byte))
+    };
+    let pages = (0..SERVICE_PAGES).rev().map(|page| page << 12);
+    let mut start_info = pages.filter(|&page| number(page, 4) == u64::from(MAGIC));
+    let start_info = start_info.next().expect("dom0 wrote the start info");
+    let modules = number(start_info + 16, 8);
+    world.read(id, number(modules, 8), number(modules + 8, 8) as usize)
+}
+
+/// Starts tasks of a service, and ends it if one of them panics.
+#[derive(Clone)]
+pub struct Tasks {
+    domain: Domain,
+    spawner: Spawner<'static>,
+    epitaph: Gfn,
+}
+
+impl Tasks {
+    /// Ends the domain with these last words.
+    fn end(&self, words: &str) {
+        if let Some(page) = self.domain.page_at(self.epitaph) {
+            let mut writer = epitaph::Writer::new(page.words());
+            // What does not fit is left out.
+            let _ = writer.write_str(words);
+            writer.publish();
+        }
+        self.domain.world().crash(self.domain.id(), ShutdownReason::CRASH);
+    }
+}
+
+impl Spawn for Tasks {
+    fn spawn(&self, work: impl Future<Output = ()> + 'static) {
+        init();
+        let guarded = Guarded { tasks: self.clone(), work: Some(Box::pin(work)) };
+        self.spawner.spawn(self.domain.id(), guarded);
+    }
+}
+
+struct Guarded {
+    tasks: Tasks,
+    work: Option<Pin<Box<dyn Future<Output = ()>>>>,
+}
+
+impl Future for Guarded {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let Some(work) = &mut self.work else { return Poll::Pending };
+        match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
+            Ok(poll) => poll,
+            Err(cause) => match LAST.take() {
+                Some(words) => {
+                    self.tasks.end(&words);
+                    // What it holds has no effect any more.
+                    self.work = None;
+                    Poll::Pending
+                }
+                None => resume_unwind(cause),
+            },
+        }
+    }
+}
+
+thread_local! {
+    /// The words of the last panic, if it was one of a service.
+    static LAST: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+static HOOK: Once = Once::new();
+
+fn init() {
+    HOOK.call_once(|| {
+        let usual = panic::take_hook();
+        panic::set_hook(Box::new(move |info: &PanicHookInfo<'_>| {
+            let ours = |at: &Location<'_>| at.file().starts_with(SERVICES);
+            let words = info.location().filter(|at| ours(at)).map(|_| info.to_string());
+            if words.is_none() {
+                usual(info);
+            }
+            LAST.set(words);
+        }));
+    });
+}
