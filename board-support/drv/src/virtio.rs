@@ -3,6 +3,7 @@
 //! | module | what is in it |
 //! |---|---|
 //! | [`mmio`] | the transport in memory: its registers |
+//! | [`greet`] | the first words, which are the same for all kinds |
 //! | [`queue`] | the split virtqueue, seen from the driver |
 //! | [`net`] | the network card |
 //!
@@ -19,9 +20,11 @@
 
 use bitflags::bitflags;
 
+pub mod greet;
 pub mod mmio;
 pub mod net;
 pub mod queue;
+mod ring;
 
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
@@ -128,21 +131,4 @@ pub trait Transport {
 
     /// Writes a register.
     fn write(&mut self, register: Writable, value: u32);
-}
-
-/// All the features that the device offers.
-pub(crate) fn read_features(bus: &mut impl Transport) -> u64 {
-    bus.write(Writable::DeviceFeaturesSel, 0);
-    let low = bus.read(Readable::DeviceFeatures);
-    bus.write(Writable::DeviceFeaturesSel, 1);
-    let high = bus.read(Readable::DeviceFeatures);
-    u64::from(high) << 32 | u64::from(low)
-}
-
-/// Tells the device which features are taken.
-pub(crate) fn write_features(bus: &mut impl Transport, features: u64) {
-    bus.write(Writable::DriverFeaturesSel, 0);
-    bus.write(Writable::DriverFeatures, features as u32);
-    bus.write(Writable::DriverFeaturesSel, 1);
-    bus.write(Writable::DriverFeatures, (features >> 32) as u32);
 }

@@ -30,10 +30,11 @@ use board_support_hyp::Shared;
 use safe_mmio::{field_shared, fields::ReadPure};
 
 use super::{
-    DeviceStatus, Features, InterruptStatus, Readable, Transport, Writable,
-    mmio::{self, Registers},
-    queue::{self, Ours, Purpose, Queue},
-    read_features, write_features,
+    DeviceStatus, InterruptStatus, Readable, Transport, Writable,
+    greet::{self, GreetError},
+    mmio::Registers,
+    queue::{self, Ours, Purpose},
+    ring::Ring,
 };
 use crate::{
     dma::{self, BusAddress, DevicePages},
@@ -89,12 +90,6 @@ bitflags! {
     }
 }
 
-/// What we take if it is offered.
-const WANTED: u64 = Features::VERSION_1.bits()
-    | Features::ACCESS_PLATFORM.bits()
-    | NetFeatures::MAC.bits()
-    | NetFeatures::STATUS.bits();
-
 /// Status in the configuration: VIRTIO_NET_S_LINK_UP.
 const LINK_UP: u16 = 1;
 
@@ -141,20 +136,8 @@ impl<M: DeviceWords> Bus for Window<M, Registers<Config>> {
 pub enum StartError {
     /// No memory for rings and buffers.
     NoMemory,
-    /// There is no virtio transport: MagicValue reads so.
-    Magic(u32),
-    /// The transport is a legacy one, or one of the future.
-    Version(u32),
-    /// The device is no network card; 0 if there is none at all.
-    Kind(u32),
-    /// The reset does not end: Status reads so.
-    Reset(u32),
-    /// It does not offer what we cannot do without: these features are missing.
-    Features(u64),
-    /// It does not accept what it has offered itself: Status reads so.
-    Refused(u32),
-    /// It has no usable queue of this number.
-    Queue(u32),
+    /// They do not come together.
+    Greet(GreetError),
     /// Its hardware address is a group's, or none.
     NoAddress([u8; 6]),
     /// Its configuration does not come to rest.
@@ -165,16 +148,16 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoMemory => write!(f, "no memory for its rings"),
-            Self::Magic(magic) => write!(f, "no virtio device there, MagicValue reads {magic:#010x}"),
-            Self::Version(version) => write!(f, "its transport has version {version}"),
-            Self::Kind(kind) => write!(f, "its kind is {kind}, no network card"),
-            Self::Reset(status) => write!(f, "its reset does not end, Status reads {status:#x}"),
-            Self::Features(missing) => write!(f, "it does not offer features {missing:#x}"),
-            Self::Refused(status) => write!(f, "it refuses its own features, Status reads {status:#x}"),
-            Self::Queue(number) => write!(f, "it has no queue {number}, or one in use"),
+            Self::Greet(error) => write!(f, "{error}"),
             Self::NoAddress(mac) => write!(f, "it has no hardware address but {mac:02x?}"),
             Self::Configuration => write!(f, "its configuration does not come to rest"),
         }
+    }
+}
+
+impl From<GreetError> for StartError {
+    fn from(error: GreetError) -> Self {
+        Self::Greet(error)
     }
 }
 
@@ -224,12 +207,6 @@ impl fmt::Display for Fault {
     }
 }
 
-/// A ring, and where the device finds it.
-struct Ring<P: DevicePages> {
-    queue: Queue<P::Page>,
-    at: BusAddress,
-}
-
 /// Pages of buffers, and where the device finds them.
 struct Buffers<P: DevicePages>(Vec<(P::Page, BusAddress)>);
 
@@ -238,48 +215,6 @@ struct Buffer<'m> {
     words: &'m dma::Words,
     first: usize,
     at: BusAddress,
-}
-
-impl<P: DevicePages> Ring<P> {
-    fn allocate(pages: &P) -> Option<Self> {
-        let page = pages.allocate()?;
-        let at = BusAddress::of(pages.dfn(&page));
-        Some(Self { queue: Queue::new(page), at })
-    }
-
-    /// Empties the ring and tells the device where it is, as queue `number`.
-    fn set_up(&mut self, bus: &mut impl Transport, number: u32) -> Result<(), StartError> {
-        bus.write(Writable::QueueSel, number);
-        if bus.read(Readable::QueueReady) != 0 {
-            return Err(StartError::Queue(number));
-        }
-        let most = bus.read(Readable::QueueSizeMax);
-        let size = self.queue.reset(u16::try_from(most).unwrap_or(u16::MAX));
-        if size == 0 {
-            return Err(StartError::Queue(number));
-        }
-        bus.write(Writable::QueueSize, size.into());
-        let areas = [
-            (Writable::QueueDescLow, Writable::QueueDescHigh, 0),
-            (Writable::QueueDriverLow, Writable::QueueDriverHigh, queue::AVAILABLE),
-            (Writable::QueueDeviceLow, Writable::QueueDeviceHigh, queue::USED),
-        ];
-        for (low, high, offset) in areas {
-            let at = self.at.plus(offset).0;
-            bus.write(low, at as u32);
-            bus.write(high, (at >> 32) as u32);
-        }
-        bus.write(Writable::QueueReady, 1);
-        Ok(())
-    }
-
-    /// Shows the device what was lent since the last time.
-    fn publish(&mut self, bus: &mut impl Transport, number: u32) {
-        self.queue.publish();
-        if self.queue.must_notify() {
-            bus.write(Writable::QueueNotify, number);
-        }
-    }
 }
 
 impl<P: DevicePages> Buffers<P> {
@@ -368,31 +303,14 @@ impl<B: Bus, P: DevicePages> Stopped<B, P> {
     /// The order is that of section 3.1.1.
     fn set_up(&mut self) -> Result<Agreed, StartError> {
         let Self { bus, memory } = self;
-        check_transport(bus)?;
-        let mut status = DeviceStatus::empty();
-        let mut tell = |bus: &mut B, more: DeviceStatus| {
-            status |= more;
-            bus.write(Writable::Status, status.bits());
-        };
-        tell(bus, DeviceStatus::ACKNOWLEDGE);
-        tell(bus, DeviceStatus::DRIVER);
-        let offered = read_features(bus);
-        let missing = (Features::VERSION_1.bits() | NetFeatures::MAC.bits()) & !offered;
-        if missing != 0 {
-            return Err(StartError::Features(missing));
-        }
-        write_features(bus, offered & WANTED);
-        tell(bus, DeviceStatus::FEATURES_OK);
-        let reads = bus.read(Readable::Status);
-        if !DeviceStatus::from_bits_retain(reads).contains(DeviceStatus::FEATURES_OK) {
-            return Err(StartError::Refused(reads));
-        }
+        greet::check(bus, NETWORK_CARD)?;
+        let offered = greet::agree(bus, NetFeatures::MAC.bits(), NetFeatures::STATUS.bits())?;
         let mac = read_stable_mac(bus)?;
         let link = if offered & NetFeatures::STATUS.bits() == 0 { Carrier::Always } else { Carrier::Told };
         memory.rx_ring.set_up(bus, RECEIVE)?;
         memory.tx_ring.set_up(bus, TRANSMIT)?;
         memory.tx_ring.queue.silence();
-        tell(bus, DeviceStatus::DRIVER_OK);
+        greet::run(bus);
         Ok(Agreed { mac, link })
     }
 }
@@ -408,25 +326,6 @@ struct Agreed {
 enum Carrier {
     Told,
     Always,
-}
-
-fn check_transport(bus: &mut impl Transport) -> Result<(), StartError> {
-    let magic = bus.read(Readable::Magic);
-    if magic != mmio::MAGIC {
-        return Err(StartError::Magic(magic));
-    }
-    let version = bus.read(Readable::Version);
-    if version != mmio::VERSION {
-        return Err(StartError::Version(version));
-    }
-    let kind = bus.read(Readable::DeviceId);
-    if kind != NETWORK_CARD {
-        return Err(StartError::Kind(kind));
-    }
-    match bus.read(Readable::Status) {
-        0 => Ok(()),
-        status => Err(StartError::Reset(status)),
-    }
 }
 
 /// Reads the hardware address, whole: not half of one and half of the next.
@@ -474,12 +373,8 @@ impl<B: Bus, P: DevicePages> Card<B, P> {
         self.trusted()?;
         let reads = self.bus.read(Readable::Status);
         let status = DeviceStatus::from_bits_retain(reads);
-        let running = DeviceStatus::ACKNOWLEDGE
-            | DeviceStatus::DRIVER
-            | DeviceStatus::FEATURES_OK
-            | DeviceStatus::DRIVER_OK;
-        if status != running {
-            let wants_reset = status == running | DeviceStatus::DEVICE_NEEDS_RESET;
+        if status != greet::RUNNING {
+            let wants_reset = status == greet::RUNNING | DeviceStatus::DEVICE_NEEDS_RESET;
             return Err(self.blame(if wants_reset { Fault::NeedsReset } else { Fault::Status(reads) }));
         }
         let up = match self.link {

@@ -478,16 +478,19 @@ fn a_device_that_does_not_tell_its_carrier_has_one() {
 
 #[test]
 fn devices_that_are_not_ours_to_drive_do_not_start() {
-    assert_eq!(refused(|state| state.magic = 0), StartError::Magic(0));
-    assert_eq!(refused(|state| state.version = 1), StartError::Version(1));
-    assert_eq!(refused(|state| state.kind = 0), StartError::Kind(0));
-    assert_eq!(refused(|state| state.kind = 2), StartError::Kind(2));
-    assert_eq!(refused(|state| state.offered &= !(1 << 32)), StartError::Features(1 << 32));
-    assert_eq!(refused(|state| state.offered &= !(1 << 5)), StartError::Features(1 << 5));
-    assert_eq!(refused(|state| state.accepts = false), StartError::Refused(3));
-    assert_eq!(refused(|state| state.queue_max[0] = 0), StartError::Queue(0));
-    assert_eq!(refused(|state| state.queue_max[1] = 0), StartError::Queue(1));
-    assert_eq!(refused(|state| state.queues[1].ready = 1), StartError::Queue(1));
+    assert_eq!(refused(|state| state.magic = 0), StartError::Greet(GreetError::Magic(0)));
+    assert_eq!(refused(|state| state.version = 1), StartError::Greet(GreetError::Version(1)));
+    assert_eq!(refused(|state| state.kind = 0), StartError::Greet(GreetError::Kind { kind: 0, wanted: 1 }));
+    assert_eq!(refused(|state| state.kind = 2), StartError::Greet(GreetError::Kind { kind: 2, wanted: 1 }));
+    assert_eq!(
+        refused(|state| state.offered &= !(1 << 32)),
+        StartError::Greet(GreetError::Features(1 << 32))
+    );
+    assert_eq!(refused(|state| state.offered &= !(1 << 5)), StartError::Greet(GreetError::Features(1 << 5)));
+    assert_eq!(refused(|state| state.accepts = false), StartError::Greet(GreetError::Refused(3)));
+    assert_eq!(refused(|state| state.queue_max[0] = 0), StartError::Greet(GreetError::Queue(0)));
+    assert_eq!(refused(|state| state.queue_max[1] = 0), StartError::Greet(GreetError::Queue(1)));
+    assert_eq!(refused(|state| state.queues[1].ready = 1), StartError::Greet(GreetError::Queue(1)));
     assert_eq!(refused(|state| state.restless = true), StartError::Configuration);
     for mac in [[0; 6], [1, 0, 0, 0, 0, 1], [0xff; 6]] {
         assert_eq!(refused(|state| state.mac = mac), StartError::NoAddress(mac));
@@ -545,7 +548,7 @@ fn a_reset_that_does_not_end_is_told_and_tried_again() {
     let (fake, stopped) = stopped();
     fake.set(|state| state.stuck = Some(15));
     let Err((error, stopped)) = stopped.start() else { panic!("it does not start") };
-    assert_eq!(error, StartError::Reset(15));
+    assert_eq!(error, StartError::Greet(GreetError::Reset(15)));
     fake.set(|state| state.stuck = None);
     assert!(stopped.again().start().is_ok());
     assert_eq!(fake.state.borrow().resets, 2);
@@ -703,8 +706,8 @@ fn the_card_works_behind_the_traits_of_all_cards() {
     fake.set(|state| state.magic = 1);
     let stopped: Box<dyn nic::Stopped> = Box::new(stopped);
     let Err((error, stopped)) = stopped.start() else { panic!("it does not start") };
-    assert_eq!(error, nic::StartError::Virtio(StartError::Magic(1)));
-    fake.set(|state| state.magic = mmio::MAGIC);
+    assert_eq!(error, nic::StartError::Virtio(StartError::Greet(GreetError::Magic(1))));
+    fake.set(|state| state.magic = crate::virtio::mmio::MAGIC);
     let Ok(mut card) = stopped.again().start() else { panic!("it starts") };
     card.transmit(&frame(1)).unwrap();
     card.flush();
