@@ -24,7 +24,7 @@ use core::{fmt, future::Future, time::Duration};
 
 use heapless::String;
 
-use crate::nvme;
+use crate::{nvme, virtio::queue};
 
 pub(crate) mod buffer;
 #[cfg(test)]
@@ -51,6 +51,15 @@ pub struct Identity {
     pub model: String<MAX_MODEL>,
     /// Serial number.
     pub serial: String<MAX_SERIAL>,
+}
+
+/// Text of a fixed width, which blanks or zeros fill up. What is not printable ASCII is a question mark.
+pub(crate) fn identity_text<const N: usize>(bytes: &[u8; N]) -> String<N> {
+    let printable = |byte: &u8| if (0x20..0x7f).contains(byte) { char::from(*byte) } else { '?' };
+    let is_filling = |byte: &u8| matches!(byte, b' ' | 0);
+    let first = bytes.iter().position(|byte| !is_filling(byte)).unwrap_or(N);
+    let end = bytes.iter().rposition(|byte| !is_filling(byte)).map_or(first, |last| last + 1);
+    bytes.get(first..end).unwrap_or_default().iter().map(printable).collect()
 }
 
 /// Bytes of a block: the unit in which a disk is addressed. Other sizes are refused when a disk is brought up.
@@ -339,6 +348,27 @@ pub enum Fault {
         /// Up to which entry, as it says.
         says: u16,
     },
+    /// Virtio: it lied about its queue.
+    Virtqueue(queue::Fault),
+    /// Virtio: it says that it is done, and has not said how that ended.
+    NoStatus,
+    /// Virtio: it says that it has read blocks, and less than all of them.
+    Short {
+        /// Bytes that it wrote, as it says.
+        says: u32,
+        /// Bytes that there were to write.
+        room: u32,
+    },
+    /// Virtio: it has interrupts that the specification does not.
+    Interrupt {
+        /// InterruptStatus reads so.
+        status: u32,
+    },
+    /// Virtio: it does not run, though nobody has stopped it.
+    Stopped {
+        /// Status reads so.
+        status: u32,
+    },
     /// It goes on interrupting without having anything to say.
     Restless,
     /// It says itself that it cannot go on.
@@ -355,6 +385,13 @@ impl fmt::Display for Fault {
             Self::Fetched { says } => {
                 write!(f, "it claims to have fetched commands up to entry {says}, which it was not given")
             }
+            Self::Virtqueue(fault) => write!(f, "{fault}"),
+            Self::NoStatus => f.write_str("it is done with a request, and says not how"),
+            Self::Short { says, room } => {
+                write!(f, "it wrote {says} bytes of {room} and says that this is all")
+            }
+            Self::Interrupt { status } => write!(f, "InterruptStatus reads {status:#x}"),
+            Self::Stopped { status } => write!(f, "it does not run any more, Status reads {status:#x}"),
             Self::Restless => f.write_str("it goes on interrupting for nothing"),
             Self::Fatal => f.write_str("it says that it cannot go on"),
             Self::Changed => f.write_str("it came out of its reset as another disk"),
@@ -392,6 +429,13 @@ mod tests {
         for bytes in [512, 4096] {
             assert_eq!(BlockSize::of_bytes(bytes).map(BlockSize::bytes), Some(bytes as usize));
         }
+    }
+
+    #[test]
+    fn text_is_printable_and_without_filling() {
+        assert_eq!(identity_text(b"  a b\0\x7f\xff  "), "a b???");
+        assert_eq!(identity_text(b"    "), "");
+        assert_eq!(identity_text(b"full"), "full");
     }
 
     #[test]

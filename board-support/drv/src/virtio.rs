@@ -6,6 +6,7 @@
 //! | [`greet`] | the first words, which are the same for all kinds |
 //! | [`queue`] | the split virtqueue, seen from the driver |
 //! | [`net`] | the network card |
+//! | [`blk`] | the disk |
 //!
 //! Devices of before version 1 are refused: nothing here speaks to them.
 //!
@@ -20,6 +21,7 @@
 
 use bitflags::bitflags;
 
+pub mod blk;
 pub mod greet;
 pub mod mmio;
 pub mod net;

@@ -33,9 +33,10 @@ impl Clock {
         self.0.raised.set(!self.0.deaf.get());
     }
 
-    /// Interrupts are lost from now on, or not any more.
-    pub(crate) fn deafen(&self, deaf: bool) {
-        self.0.deaf.set(deaf);
+    /// Interrupts are lost from now on, one that has come and was not waited for among them.
+    pub(crate) fn deafen(&self) {
+        self.0.deaf.set(true);
+        self.0.raised.set(false);
     }
 
     /// What happens at each wait.

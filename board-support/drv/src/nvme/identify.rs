@@ -4,10 +4,8 @@
 
 use core::{fmt, sync::atomic::AtomicU32};
 
-use heapless::String;
-
 use crate::{
-    block::{BlockSize, Identity},
+    block::{BlockSize, Identity, identity_text},
     dma,
 };
 
@@ -142,7 +140,10 @@ impl Controller {
             return Err(Unusable::NoNamespace);
         }
         Ok(Self {
-            identity: Identity { serial: text(&fields.bytes::<20>(4)), model: text(&fields.bytes::<40>(24)) },
+            identity: Identity {
+                serial: identity_text(&fields.bytes::<20>(4)),
+                model: identity_text(&fields.bytes::<40>(24)),
+            },
             transfer: fields.byte(77),
             namespaces,
             has_cache: fields.byte(525) & 1 != 0,
@@ -179,15 +180,6 @@ impl Namespace {
         }
         Ok(Self { block_size, blocks, is_protected: fields.byte(99) & 1 != 0 })
     }
-}
-
-/// Text of a fixed width, which blanks fill up. What is not printable ASCII is a question mark.
-pub(crate) fn text<const N: usize>(bytes: &[u8; N]) -> String<N> {
-    let printable = |byte: &u8| if (0x20..0x7f).contains(byte) { char::from(*byte) } else { '?' };
-    let is_filling = |byte: &u8| matches!(byte, b' ' | 0);
-    let first = bytes.iter().position(|byte| !is_filling(byte)).unwrap_or(N);
-    let end = bytes.iter().rposition(|byte| !is_filling(byte)).map_or(first, |last| last + 1);
-    bytes.get(first..end).unwrap_or_default().iter().map(printable).collect()
 }
 
 #[cfg(test)]
@@ -288,12 +280,5 @@ mod tests {
         assert_eq!(with(&[(26, 0x20)]), Ok(()));
         assert_eq!(with(&[(25, 63), (26, 0x20)]), Err(Unusable::BlockSize { shift: 0 }));
         assert_eq!(with(&[(25, 63), (26, 0x6f), (128 + 63 * 4 + 2, 12)]), Ok(()));
-    }
-
-    #[test]
-    fn text_is_printable_and_without_filling() {
-        assert_eq!(text(b"  a b\0\x7f\xff  "), "a b???");
-        assert_eq!(text(b"    "), "");
-        assert_eq!(text(b"full"), "full");
     }
 }

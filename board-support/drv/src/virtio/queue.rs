@@ -1,6 +1,7 @@
 //! The split virtqueue, seen from the driver.
 //!
-//! One page holds all of it. Each buffer is one descriptor, never a chain:
+//! One page holds all of it. A buffer is one descriptor, or a chain of them in the hands of its driver
+//! ([`Queue::lend_chain`]):
 //!
 //! | bytes | area | written by |
 //! |---|---|---|
@@ -48,6 +49,8 @@ pub const USED: u64 = 2560;
 const AVAILABLE_WORD: usize = AVAILABLE as usize / 4;
 const USED_WORD: usize = USED as usize / 4;
 
+/// VIRTQ_DESC_F_NEXT: the buffer goes on in another descriptor.
+const GOES_ON: u32 = 1;
 /// VIRTQ_DESC_F_WRITE: the device writes the buffer; else it only reads.
 const DEVICE_WRITES: u32 = 2;
 /// VIRTQ_AVAIL_F_NO_INTERRUPT.
@@ -120,6 +123,27 @@ pub enum Purpose {
     Read,
     /// It writes.
     Write,
+}
+
+/// A part of a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Where it is.
+    pub at: BusAddress,
+    /// Its bytes.
+    pub length: u32,
+    /// What the device does with it.
+    pub purpose: Purpose,
+}
+
+impl Part {
+    /// Flags of its descriptor, and bytes that the device may write.
+    fn terms(&self) -> (u32, u32) {
+        match self.purpose {
+            Purpose::Read => (0, 0),
+            Purpose::Write => (DEVICE_WRITES, self.length),
+        }
+    }
 }
 
 /// A buffer that the device gave back.
@@ -248,17 +272,45 @@ impl<S: Shared> Queue<S> {
     /// Puts a buffer of `length` bytes at `at` into the available ring. The device may look at it only
     /// after [`Queue::publish`].
     pub fn lend(&mut self, descriptor: Ours, at: BusAddress, length: u32, purpose: Purpose) {
-        let (flags, room) = match purpose {
-            Purpose::Read => (0, 0),
-            Purpose::Write => (DEVICE_WRITES, length),
-        };
-        let number = descriptor.0;
+        let part = Part { at, length, purpose };
+        let (flags, room) = part.terms();
+        self.describe(descriptor.0, &part, flags);
+        self.stage(descriptor.0, room);
+    }
+
+    /// As [`Queue::lend`], for a buffer in several parts: those that the device reads come before those that it
+    /// writes. Each part but the first has a descriptor that stays in the caller's hands, who leaves it alone
+    /// until the first one's comes back: only that one is given back, for all of them.
+    pub fn lend_chain<'d>(
+        &mut self,
+        descriptor: Ours,
+        first: Part,
+        rest: impl Iterator<Item = (&'d Ours, Part)>,
+    ) {
+        let (mut last, mut part) = (descriptor.0, first);
+        let (mut flags, mut room) = part.terms();
+        for (next, next_part) in rest {
+            // The upper half is the number of the next.
+            self.describe(last, &part, flags | GOES_ON | u32::from(next.0) << 16);
+            (last, part) = (next.0, next_part);
+            let (next_flags, more) = part.terms();
+            flags = next_flags;
+            room = room.saturating_add(more);
+        }
+        self.describe(last, &part, flags);
+        self.stage(descriptor.0, room);
+    }
+
+    fn describe(&mut self, number: u16, part: &Part, flags: u32) {
         let first = usize::from(number) * 4;
-        self.put(first, at.0 as u32);
-        self.put(first + 1, (at.0 >> 32) as u32);
-        self.put(first + 2, length);
-        // The upper half is the next descriptor of a chain: there is none.
+        self.put(first, part.at.0 as u32);
+        self.put(first + 1, (part.at.0 >> 32) as u32);
+        self.put(first + 2, part.length);
         self.put(first + 3, flags);
+    }
+
+    /// Puts a descriptor into the available ring, of a buffer into which the device may write `room` bytes.
+    fn stage(&mut self, number: u16, room: u32) {
         self.ledger.places[usize::from(number)] = Place::Staged(room);
         let slot = self.slot(self.next_available);
         self.ledger.available[slot] = number;

@@ -569,7 +569,7 @@ fn a_reset_that_takes_longer_than_a_call_goes_on_in_the_next() {
 #[test]
 fn an_interrupt_that_is_lost_costs_time_and_is_counted() {
     let (fake, mut disk) = disk();
-    fake.clock.deafen(true);
+    fake.clock.deafen();
     // What is there is found without any.
     write(&mut disk, 0, &pattern(512, 1)).unwrap();
     fake.set(|state| state.paused = true);

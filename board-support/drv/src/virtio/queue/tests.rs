@@ -111,6 +111,33 @@ fn a_descriptor_says_where_how_long_and_for_what() {
 }
 
 #[test]
+fn a_chain_is_given_back_by_its_first_descriptor_and_by_no_other() {
+    let (mut queue, mut device) = pair(8);
+    let part = |at, length, purpose| Part { at: BusAddress(at), length, purpose };
+    let [first, second, third] = [(); 3].map(|()| queue.take_free().unwrap());
+    let rest = [&second, &third]
+        .into_iter()
+        .zip([part(0x9_0000_2000, 512, Purpose::Write), part(0x3000, 1, Purpose::Write)]);
+    queue.lend_chain(first, part(0x1000, 16, Purpose::Read), rest);
+    queue.publish();
+    assert_eq!((queue.lent(), queue.free()), (1, 5));
+    assert_eq!(device.take(), Some((0, 0x1000, 16, 1 | 1 << 16)), "it goes on in 1");
+    assert_eq!(device.take(), None, "one buffer");
+    let word = |number: u64, word: u64| device.ram.load(device.at + number * 16 + word * 4);
+    assert_eq!([0, 1, 2, 3].map(|at| word(1, at)), [0x2000, 9, 512, 3 | 2 << 16], "written, and on in 2");
+    assert_eq!([0, 1, 2, 3].map(|at| word(2, at)), [0x3000, 0, 1, 2], "written, and the end");
+    device.give(1, 0);
+    assert_eq!(queue.take_used(), Err(Fault::NotLent { number: 1 }));
+    device.set_index(0);
+    device.give(0, 514);
+    assert_eq!(queue.take_used(), Err(Fault::Length { says: 514, room: 513 }));
+    device.set_index(0);
+    device.give(0, 513);
+    let used = queue.take_used().unwrap().unwrap();
+    assert_eq!((used.descriptor.number(), used.length, queue.lent()), (0, 513, 0));
+}
+
+#[test]
 fn buffers_come_back_in_any_order_while_the_indices_wrap() {
     let (mut queue, mut device) = pair(MAX_SIZE);
     lend_all(&mut queue, 100);
