@@ -168,6 +168,17 @@ pub trait BlockDevice {
     fn flush(&mut self, within: Duration) -> impl Future<Output = Result<(), Error>>;
 }
 
+/// What a driver of a disk has seen since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Commands that were answered, refused ones among them.
+    pub commands: u64,
+    /// Answers for which no interrupt had come when time was up.
+    pub late: u32,
+    /// Resets after something went wrong.
+    pub resets: u32,
+}
+
 /// Why a call failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {

@@ -3,55 +3,27 @@
 //! Which model it is stands in the wiring, and matters here only.
 
 use alloc::boxed::Box;
-use core::{fmt, sync::atomic::AtomicU32};
+use core::fmt;
 
 use board_support_drv::{
     dma::{Granted, Translated},
-    mmio::{DeviceWords, Window, WindowTooShort},
+    mmio::{Window, WindowTooShort},
     nic::{StartError, e1000e},
     virtio,
 };
 use board_support_hyp::Xen;
-use board_support_rt::{
-    Domain,
-    memory::{DeviceMemory, device_memory},
-};
+use board_support_rt::Domain;
 use proto_errors::{Code, Coded, net as code};
 use proto_manifest::{
     table::DeviceKind,
-    wiring::{DeviceGrant, MmioWindow, Wiring},
+    wiring::{DeviceGrant, Wiring},
 };
-use proto_xen::{DomId, Gaddr, Gref, PAGE_SIZE};
+use proto_xen::{DomId, Gref};
 use stubdoms_net_shell::{
     card::{Down, Found, Interrupts},
     node::UPLINK,
 };
-
-/// The card's registers, which need not begin a page.
-struct Registers {
-    pages: DeviceMemory,
-    /// In words, from the first page on.
-    first: usize,
-    length: usize,
-}
-
-impl Registers {
-    fn map(window: &MmioWindow) -> Option<Self> {
-        let page = PAGE_SIZE as u64;
-        let start = window.gaddr - window.gaddr % page;
-        let end = window.gaddr.checked_add(window.len)?.checked_next_multiple_of(page)?;
-        let pages = device_memory(Gaddr(start), end - start)?;
-        let (first, length) = ((window.gaddr - start) as usize / 4, window.len as usize / 4);
-        Some(Self { pages, first, length })
-    }
-}
-
-impl DeviceWords for Registers {
-    fn words(&self) -> &[AtomicU32] {
-        // Within the pages: `map` took as many as it needs.
-        &self.pages.words()[self.first..][..self.length]
-    }
-}
+use stubdoms_service::registers::Registers;
 
 /// Why there is no card to work with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,8 +88,7 @@ pub(crate) fn find(wiring: &Wiring) -> Result<Found, NoCard> {
 }
 
 fn registers(device: &DeviceGrant) -> Result<Registers, NoCard> {
-    let window = device.mmio.iter().find(|window| window.bar == 0 && window.offset == 0);
-    window.and_then(Registers::map).ok_or(NoCard::Window)
+    Registers::of(device).ok_or(NoCard::Window)
 }
 
 /// Behind the IOMMU: the card uses memory of ours.
@@ -129,8 +100,8 @@ fn e1000e(device: &DeviceGrant) -> Result<Down, NoCard> {
 
 /// Without an IOMMU: the card uses memory of dom0's, which outlives us.
 fn virtio(device: &DeviceGrant) -> Result<Down, NoCard> {
-    type Registers = virtio::mmio::Registers<virtio::net::Config>;
-    let window = Window::<_, Registers>::new(registers(device)?).map_err(NoCard::TooShort)?;
+    type Block = virtio::mmio::Registers<virtio::net::Config>;
+    let window = Window::<_, Block>::new(registers(device)?).map_err(NoCard::TooShort)?;
     let pool = device.pool.ok_or(NoCard::NoPool)?;
     let pages = Granted::new(Xen, DomId(pool.owner), Gref(pool.first_gref), pool.pages);
     log::warn!("uplink {UPLINK}: no IOMMU: DMA of the card is not confined [{}]", code::UNCONFINED);

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`channels`] | the wiring record, and the channels that it names |
 //! | [`supervision`] | the channel that every service has to dom0 |
+//! | `registers`, `disk` | the registers of a device of the domain's own; the disk, whatever its kind |
 //! | `domain` | both, on the real Xen and runtime: what a binary calls |
 //!
 //! The shells are generic over Xen and the runtime, so that they run in a domain and, in `tests/fleet`, on the
@@ -17,7 +18,11 @@ extern crate alloc;
 
 pub mod channels;
 #[cfg(target_os = "none")]
+pub mod disk;
+#[cfg(target_os = "none")]
 mod domain;
+#[cfg(target_os = "none")]
+pub mod registers;
 pub mod supervision;
 
 pub use board_support_pv::channel::peers::{Peers, Tie};

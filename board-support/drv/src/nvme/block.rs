@@ -36,7 +36,7 @@ use super::{
 };
 use crate::{
     block::{
-        self, BlockDevice, Error, Fault, Geometry, Identity, Refusal,
+        self, BlockDevice, Counts, Error, Fault, Geometry, Identity, Refusal,
         buffer::{self, Buffer, Mapped},
         wait::{Waits, Woken},
     },
@@ -151,17 +151,6 @@ impl fmt::Display for StartError {
             Self::TimedOut => write!(f, "it does not answer"),
         }
     }
-}
-
-/// What the driver has seen since it started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Commands for blocks that were completed, refused ones among them.
-    pub commands: u64,
-    /// Completions for which no interrupt had come when time was up.
-    pub late: u32,
-    /// Resets after something went wrong.
-    pub resets: u32,
 }
 
 /// How far the controller has come.

@@ -13,6 +13,7 @@
 //!
 //! Source: specification, sections 4.1, 4.2 and 4.6.
 
+use alloc::boxed::Box;
 use core::sync::atomic::Ordering::Relaxed;
 
 use board_support_hyp::Shared;
@@ -72,7 +73,7 @@ pub struct Pair<S> {
     /// The phase of completions that are new.
     phase: bool,
     /// Numbers of the commands that were given, by slot.
-    given: [Option<u16>; SLOTS],
+    given: Box<[Option<u16>; SLOTS]>,
     /// Commands that were ever given.
     count: u16,
 }
@@ -89,7 +90,7 @@ impl<S: Shared> Pair<S> {
             fetched: 0,
             head: 0,
             phase: true,
-            given: [None; SLOTS],
+            given: Box::new([None; SLOTS]),
             count: 0,
         }
     }
@@ -101,7 +102,7 @@ impl<S: Shared> Pair<S> {
         self.entries = most.clamp(MIN_ENTRIES, MAX_ENTRIES);
         (self.tail, self.fetched, self.head, self.phase) = (0, 0, 0, true);
         // The count goes on: what was given before the reset is not taken for something given after it.
-        self.given = [None; SLOTS];
+        *self.given = [None; SLOTS];
         for page in [&self.submissions, &self.completions] {
             page.words().iter().for_each(|word| word.store(0, Relaxed));
         }

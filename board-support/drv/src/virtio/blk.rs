@@ -36,7 +36,7 @@ use super::{
 };
 use crate::{
     block::{
-        BlockDevice, BlockSize, Cause, Error, Fault, Geometry, Identity, Refusal, Status,
+        BlockDevice, BlockSize, Cause, Counts, Error, Fault, Geometry, Identity, Refusal, Status,
         buffer::{self, Buffer, Mapped},
         identity_text,
         wait::{Waits, Woken},
@@ -227,17 +227,6 @@ impl From<GreetError> for StartError {
     fn from(error: GreetError) -> Self {
         Self::Greet(error)
     }
-}
-
-/// What the driver has seen since it started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Requests that were answered, refused ones among them.
-    pub commands: u64,
-    /// Answers for which no interrupt had come when time was up.
-    pub late: u32,
-    /// Resets after something went wrong.
-    pub resets: u32,
 }
 
 /// Ring, page with header and status, buffer.
