@@ -1,6 +1,6 @@
 //! From the ramdisk to running services.
 
-use alloc::{boxed::Box, rc::Rc, vec::Vec};
+use alloc::{boxed::Box, rc::Rc, vec, vec::Vec};
 use core::{
     cell::{Cell, RefCell},
     fmt,
@@ -9,14 +9,14 @@ use core::{
 use board_support_hyp::{Xen, version};
 use board_support_rt::{self as rt, Boot, Domain, Spawner, heap, memory::read_firmware, pool, timer::now};
 use dom0_shell::{
-    console::Consoles, control, gauge::Gauge, ground::VERSION, services::Services, supervision,
-    system::Watchdogs as _, watch,
+    console::Consoles, control, gauge::Gauge, ground::VERSION, measured::MeasuredStart, services::Services,
+    supervision, system::Watchdogs as _, watch,
 };
 use dom0_supervisor::Supervisor;
 use dom0_toolstack::{
     acpi::AcpiError,
     build::Platform,
-    handoff,
+    eventlog, handoff,
     interface::{self, InterfaceError},
     line,
     origin::{self, Evidence},
@@ -94,7 +94,7 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
     wallclock::set(boot);
     let ramdisk = Ramdisk::open(boot.module(0)).map_err(BootError::Ramdisk)?;
     let provisioning: &'static [u8] = Box::leak(ramdisk.provisioning().into_boxed_slice());
-    let Ramdisk { archive, table } = ramdisk;
+    let Ramdisk { archive, table, table_sha256 } = ramdisk;
     let table: &'static Table = Box::leak(Box::new(table));
     log::info!(target: "dom0", "board {}: {} services", table.board, table.domains.len());
 
@@ -103,6 +103,7 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
     builder.transports = hold_transports(table);
     builder.pages = hold_pages(table, boot);
     builder.slot = slot;
+    let measured = MeasuredStart::new(builder.can_measure().then_some(table_sha256));
     // PCI functions are assigned by way of the IOMMU or not at all; nothing is between a transport and memory.
     let confined = builder.transports.is_empty();
     let room = divide_memory(&table.applications);
@@ -125,7 +126,8 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
         app_limit_kib: table.applications.memory_mib.saturating_mul(1024),
         app_vcpus: table.applications.vcpus,
         boot: origin::boot(told.as_ref(), evidence),
-        event_log: RefCell::default(),
+        measured,
+        event_log: RefCell::new(event_log(told.as_ref())),
         confined,
     });
     spawner.spawn(watch::deaths(ground.clone()));
@@ -160,6 +162,40 @@ fn told(boot: &Boot) -> Option<Handoff> {
         }
     }
     told.ok().flatten()
+}
+
+/// The log of measurements up to here: what the selector has left of the firmware's, and what came after.
+fn event_log(told: Option<&Handoff>) -> Vec<u8> {
+    let log = told.and_then(|record| record.log);
+    let firmware = log.map(|log| read_all(log.at, log.bytes.min(eventlog::MAX_FIRMWARE) as usize));
+    let last = log.filter(|log| log.final_events_at != 0);
+    let last = last.map(|log| read_all(log.final_events_at, eventlog::MAX_FINAL)).unwrap_or_default();
+    let (bytes, read) = eventlog::begin(firmware.as_deref(), &last);
+    match (firmware, read) {
+        (_, Err(why)) => {
+            log::warn!(target: "dom0", "the firmware's log of measurements is of no use: {why} [{}]", code::BAD_EVENT_LOG)
+        }
+        (Some(_), Ok(())) => {
+            log::info!(target: "dom0", "the firmware's log of measurements has {} bytes", bytes.len())
+        }
+        (None, Ok(())) => {}
+    }
+    bytes
+}
+
+/// What the firmware has left at an address, as far as it can be read.
+fn read_all(at: u64, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    let mut read = 0;
+    for page in bytes.chunks_mut(PAGE_SIZE) {
+        let Some(at) = at.checked_add(read as u64) else { break };
+        if !read_firmware(Gaddr(at), page) {
+            break;
+        }
+        read += page.len();
+    }
+    bytes.truncate(read);
+    bytes
 }
 
 /// Sets the ceiling of the heap, and says so if the images that the table allows do not fit.

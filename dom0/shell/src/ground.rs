@@ -13,6 +13,7 @@ use proto_xen::{DomId, Errno, Gfn, PAGE_SIZE};
 use crate::{
     console::Consoles,
     gauge::Gauge,
+    measured::MeasuredStart,
     services::Services,
     system::{System, Watchdogs},
 };
@@ -67,6 +68,8 @@ pub struct Ground<S: System> {
     pub app_vcpus: u8,
     /// How the machine came to be started.
     pub boot: Boot,
+    /// What is extended into a PCR before it runs.
+    pub measured: MeasuredStart,
     /// The log of what was measured.
     pub event_log: RefCell<Vec<u8>>,
     /// Whether an IOMMU confines each device of the driver domains.
@@ -93,7 +96,7 @@ impl<S: System> Ground<S> {
             app_limit_kib: self.app_limit_kib,
             app_vcpus: self.app_vcpus,
             hardware_watchdog: self.watchdogs.has_hardware(),
-            boot: self.boot.clone(),
+            boot: Boot { measured: self.measured.outcome(), ..self.boot.clone() },
             confined: self.confined,
         })
     }

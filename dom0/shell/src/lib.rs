@@ -6,6 +6,7 @@
 //! | [`ground`] | what all tasks share |
 //! | [`supervision`], [`services`] | the supervisor's shell; the services that run, their channels, their deaths |
 //! | [`control`] | channel `device`: what control asks for and is told |
+//! | [`measured`] | channel `measure`: what runs is extended into a PCR before |
 //! | [`console`] | consoles of applications |
 //! | [`patience`] | how much of their other ends dom0 takes |
 //! | [`watch`] | Xen's event for every death |
@@ -24,6 +25,7 @@ pub mod console;
 pub mod control;
 pub mod gauge;
 pub mod ground;
+pub mod measured;
 pub mod patience;
 pub mod services;
 pub mod supervision;

@@ -36,6 +36,7 @@ use proto_manifest::{
 };
 use proto_ring::{Words, channel::Side, index::Index};
 use proto_svc::{
+    Message, measure,
     supervision::{FromService, PeerEnd, Probe, ToService},
     text::clipped,
 };
@@ -44,6 +45,7 @@ use proto_xen::{DomId, sched::ShutdownReason};
 use crate::{
     control,
     ground::{Bell, Builder, Ground, Leash, Line, Page, Service},
+    measured,
     patience::{self, Patience},
     system::System,
 };
@@ -60,6 +62,8 @@ type Supervision<S> = Channel<Patient<S>, Lent<S>, ToService, FromService>;
 pub struct Services<S: System> {
     builder: RefCell<Builder<S>>,
     running: RefCell<Vec<Running<S>>>,
+    /// Those that are built and wait until they are measured, and how long building them took.
+    held: RefCell<Vec<(Instance, Service<S>, Duration)>>,
     /// What happened to them and was not looked at yet.
     news: RefCell<VecDeque<Input>>,
     /// Something was added to the news.
@@ -170,6 +174,7 @@ impl<S: System> Services<S> {
         Self {
             builder: RefCell::new(builder),
             running: RefCell::default(),
+            held: RefCell::default(),
             news: RefCell::default(),
             told: Bell::new(),
             complete: Cell::new(false),
@@ -247,7 +252,7 @@ impl<S: System> Services<S> {
     }
 
     /// Builds and starts instances, then tells them of each other: each knows from its start of those that
-    /// were built before it.
+    /// were built before it. One that is not measured yet is built, and [let run](Self::release) when it is.
     pub fn build(ground: &Rc<Ground<S>>, instances: &[Instance]) {
         let mut shells = Vec::new();
         for &instance in instances {
@@ -267,13 +272,36 @@ impl<S: System> Services<S> {
                 Err(error) => ground.services.not_built(instance, &error),
             }
         }
+        measured::begin(ground);
         for (instance, plan, shell, so_far) in shells {
             let started = ground.now();
             let finished = ground.services.builder().finish(plan, shell);
             match finished {
-                Ok(service) => Self::start(ground, instance, service, so_far + (ground.now() - started)),
+                Ok(service) => {
+                    let took = so_far + (ground.now() - started);
+                    if ground.measured.may_run(service.name()) || measures::<S>(&service) {
+                        Self::start(ground, instance, service, took);
+                    } else {
+                        ground.services.held.borrow_mut().push((instance, service, took));
+                    }
+                }
                 Err(error) => ground.services.not_built(instance, &error),
             }
+        }
+        ground.services.tell_peers();
+    }
+
+    /// Starts those that waited until they are measured, and are.
+    pub(crate) fn release(ground: &Rc<Ground<S>>) {
+        let mut held = ground.services.held.borrow_mut();
+        let free = |(_, service, _): &mut (_, Service<S>, _)| ground.measured.may_run(service.name());
+        let free: Vec<_> = held.extract_if(.., free).collect();
+        drop(held);
+        if free.is_empty() {
+            return;
+        }
+        for (instance, service, took) in free {
+            Self::start(ground, instance, service, took);
         }
         ground.services.tell_peers();
     }
@@ -319,6 +347,13 @@ impl<S: System> Services<S> {
             for task in tasks {
                 task.pull().await;
             }
+            ground.services.builder().forget(service.id());
+            drop(service);
+            ground.services.tell_peers();
+        }
+        let waits = ground.services.held.borrow().iter().position(|(held, ..)| *held == instance);
+        if let Some(place) = waits {
+            let (_, service, _) = ground.services.held.borrow_mut().remove(place);
             ground.services.builder().forget(service.id());
             drop(service);
             ground.services.tell_peers();
@@ -378,6 +413,11 @@ impl<S: System> Services<S> {
     }
 }
 
+/// Whether others wait for this one: nothing is extended before it runs.
+fn measures<S: System>(service: &Service<S>) -> bool {
+    service.to_dom0.iter().any(|end| end.name == measure::ToVault::CHANNEL)
+}
+
 /// What a service is told of a change.
 fn message(change: Change) -> Option<ToService> {
     match change {
@@ -420,6 +460,7 @@ async fn serve<S: System>(ground: Rc<Ground<S>>, desk: Desk<S>, end: Dom0End<'st
     let channel = end.name.clone();
     let result = match channel.as_str() {
         DOM0_CHANNEL => supervise(&ground, &desk, end).await,
+        measure::ToVault::CHANNEL => measured::serve(&ground, desk.id, end).await,
         _ => control::serve(&ground, desk.id, end).await,
     };
     if let Err(error) = result {

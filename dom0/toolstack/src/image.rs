@@ -62,7 +62,7 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
 }
 
 /// The first bytes of a hash, enough to tell two apart.
-pub(crate) struct Hex<'a>(pub(crate) &'a [u8; 32]);
+pub struct Hex<'a>(pub &'a [u8; 32]);
 
 impl fmt::Display for Hex<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -14,6 +14,7 @@
 //! | [`transport`] | lending a virtio transport and dom0's memory for its DMA |
 //! | [`registers`] | handing over a page of registers that no bus tells of, as a TPM's |
 //! | [`tpm`] | whether the firmware tells of a TPM |
+//! | [`measured`] | what is extended into a PCR before it runs |
 //! | [`origin`], [`eventlog`] | how the machine came to be started; the log of what was measured |
 //! | [`room`] | what of dom0's own memory is for images of applications |
 //! | [`ramdisk`], [`image`] | the archive, the table in it, the hashes of images |
@@ -54,6 +55,7 @@ pub mod image;
 pub mod interface;
 pub mod journal;
 pub mod line;
+pub mod measured;
 pub mod memory;
 pub mod origin;
 pub mod outbox;

@@ -10,6 +10,8 @@ use proto_manifest::{
     table::Table,
 };
 
+use crate::image::sha256;
+
 /// An archive that was checked, and the table in it.
 #[derive(Debug)]
 pub struct Ramdisk<'a> {
@@ -17,6 +19,8 @@ pub struct Ramdisk<'a> {
     pub archive: Archive<'a>,
     /// The table.
     pub table: Table,
+    /// SHA-256 of the table as it lies in the archive.
+    pub table_sha256: [u8; 32],
 }
 
 /// Why a ramdisk is of no use.
@@ -52,9 +56,9 @@ impl<'a> Ramdisk<'a> {
     /// As [`RamdiskError`] tells.
     pub fn open(bytes: Option<&'a [u8]>) -> Result<Self, RamdiskError> {
         let archive = Archive::open(bytes.ok_or(RamdiskError::Missing)?).map_err(RamdiskError::Archive)?;
-        let table = archive.find(TABLE).ok_or(RamdiskError::NoTable)?;
-        let table = Table::decode(table).map_err(RamdiskError::Table)?;
-        Ok(Self { archive, table })
+        let bytes = archive.find(TABLE).ok_or(RamdiskError::NoTable)?;
+        let table = Table::decode(bytes).map_err(RamdiskError::Table)?;
+        Ok(Self { archive, table, table_sha256: sha256(bytes) })
     }
 
     /// The provisioning files as an archive of their own, their names without the prefix.

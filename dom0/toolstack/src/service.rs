@@ -11,9 +11,10 @@ use heapless::Vec;
 use proto_manifest::{
     archive::Archive,
     name::Name,
-    table::{Bus, Device, Domain, MAX_DOMAINS, Pci, Registers, Table, VirtioMmio},
+    table::{Bus, Channel, Device, Domain, MAX_DOMAINS, Party, Pci, Registers, Table, VirtioMmio},
     wiring::{ChannelEnd, DeviceGrant, End, MAX_BYTES, RunningSlot, Wiring},
 };
+use proto_svc::{Message, measure};
 use proto_xen::{DomId, Gfn, PAGE_SIZE};
 
 use crate::{
@@ -159,6 +160,22 @@ impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
         };
         image.check_below(layout.image_limit())?;
         Ok(Plan { index, domain, image, layout })
+    }
+
+    /// The services whose images were found to have the table's hashes, with these, in the order of the table.
+    pub fn checked_images(&self) -> impl Iterator<Item = (&'a Name, [u8; 32])> {
+        let all = self.table.domains.iter().zip(self.checked);
+        all.filter(|(_, checked)| *checked).map(|(domain, _)| (&domain.name, domain.sha256))
+    }
+
+    /// Whether there is a TPM for who offers dom0 the channel `measure`.
+    pub fn can_measure(&self) -> bool {
+        let measures =
+            |channel: &&Channel| channel.name == measure::ToVault::CHANNEL && channel.accepts == Party::Dom0;
+        let vault = self.table.channels.iter().find(measures);
+        let vault = vault.and_then(|channel| self.table.domains.get(usize::from(channel.offers)));
+        let mut devices = vault.into_iter().flat_map(|vault| self.table.devices_of(vault));
+        devices.any(|device| self.pages.iter().any(|held| held.device().name == device.name))
     }
 
     /// Creates the domain, without contents.

@@ -133,6 +133,16 @@ impl<'a> Log<'a> {
         Events { log: *self, rest: self.events }
     }
 
+    /// Bytes of the event that `bytes` begin with, in a log with these banks.
+    ///
+    /// # Errors
+    /// [`Malformed`], also if it is not there to its end.
+    pub fn length_of(&self, bytes: &[u8]) -> Result<usize, Malformed> {
+        let mut reader = Reader::new(bytes);
+        Event::parse(self, &mut reader)?;
+        Ok(bytes.len() - reader.rest().len())
+    }
+
     /// The values that the PCRs of the SHA-256 bank have if all events were extended.
     ///
     /// # Errors
@@ -354,6 +364,19 @@ mod tests {
             let ok = log.events().filter(Result::is_ok).count();
             let bad = log.events().filter(Result::is_err).count();
             assert!(bad <= 1 && ok < 2, "{length}");
+        }
+    }
+
+    #[test]
+    fn the_length_of_an_event_is_known_once_it_is_whole() {
+        let header = Log::parse(&log(&[])).unwrap().events.len();
+        assert_eq!(header, 0);
+        let bytes = log(&[event(1, b"a"), event(2, b"bb")]);
+        let read = Log::parse(&bytes).unwrap();
+        let first = read.length_of(read.events).unwrap();
+        assert_eq!(read.length_of(&read.events[first..]), Ok(read.events.len() - first));
+        for length in 0..first {
+            assert!(read.length_of(&read.events[..length]).is_err(), "{length}");
         }
     }
 

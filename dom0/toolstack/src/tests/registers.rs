@@ -3,13 +3,13 @@
 use std::{string::ToString, vec::Vec};
 
 use proto_manifest::{
-    table::{Bus, Device, DeviceKind, Registers, Table},
+    table::{Bus, Channel, Device, DeviceKind, Party, Registers, Table},
     wiring::{MmioWindow, RunningSlot},
 };
 use proto_xen::DomId;
 
 use super::{TestBuilder, leak, name, nic, stage, table, wiring_of, with_each_call_failing};
-use crate::{BuildError, build::elf::tests::small, fake::Ground, registers::HeldPage};
+use crate::{BuildError, build::elf::tests::small, fake::Ground, image::sha256, registers::HeldPage};
 
 const PAGE: u64 = 0xfed4_0000;
 
@@ -101,4 +101,32 @@ fn a_page_that_must_be_there_is_named_before_anything_is_done() {
     assert_eq!(error.to_string(), "no device with registers at 0xfed40000 in this machine");
     assert_eq!(ground.calls(), [""; 0]);
     assert_eq!(ground.left_mapped(DomId::DOM0), 0);
+}
+
+#[test]
+fn who_has_the_chip_and_the_channel_can_measure_and_only_images_that_were_checked_are() {
+    let measure = |offers| Channel { name: name("measure"), offers, accepts: Party::Dom0 };
+    let with = |offers: u8, archive: &[(&str, &[u8])], held: bool| {
+        let mut table = Table { channels: [measure(offers)].into_iter().collect(), ..table() };
+        table.devices = [nic(), chip(true)].into_iter().collect();
+        table.domains[1].devices.push(1).unwrap();
+        let (ground, mut builder) = stage(table, archive);
+        if held {
+            let device = &builder.table.devices[1];
+            let Bus::Registers(registers) = device.bus else { panic!("no page") };
+            builder.pages = leak([HeldPage::take(&ground.dom0, device, registers, DeviceKind::TpmCrb)]);
+        }
+        builder
+    };
+    let good: &[(&str, &[u8])] = &[("images/net", &small()), ("images/control", &small())];
+    assert!(with(1, good, true).can_measure());
+    assert!(!with(1, good, false).can_measure(), "a machine without a TPM");
+    assert!(!with(0, good, true).can_measure(), "the channel is another one's");
+
+    let mut builder = with(1, &[("images/net", b"other"), ("images/control", &small())], true);
+    assert_eq!(builder.checked_images().count(), 0);
+    assert!(builder.prepare(0).is_err());
+    builder.prepare(1).unwrap();
+    let images: Vec<_> = builder.checked_images().collect();
+    assert_eq!(images, [(&name("control"), sha256(&small()))]);
 }

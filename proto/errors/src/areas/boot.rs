@@ -44,4 +44,7 @@ area! {
     DISK_DAMAGED = "E-BOOT-014",
         cause: "A slot was refused, or a copy of the partition table was repaired, when the machine started.",
         next: "Write the slot that the message names anew, and look at the health of the disk.";
+    BAD_EVENT_LOG = "E-BOOT-015",
+        cause: "The firmware's log of measurements, which the selector has left for dom0, cannot be read.",
+        next: "The device runs, but a controller cannot compare what was measured event by event. Report the firmware's version.";
 }

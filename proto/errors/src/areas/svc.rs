@@ -62,4 +62,7 @@ area! {
     NO_RESET = "E-SVC-020",
         cause: "A service that the system needs is given up. It has not worked since the machine was started, and a reset has not helped, as far as dom0 knows, so the machine is not reset.",
         next: "See the lines that tell why it fails, such as a device that is not there; mend that and start the machine anew.";
+    NOT_MEASURED = "E-SVC-021",
+        cause: "What the machine runs was not measured ahead of it: vault or the TPM did not do it, or a PCR has another value than dom0 made.",
+        next: "The device runs, but is not attested, and what is sealed to the measurement stays shut. See the reason in the line.";
 }
