@@ -7,6 +7,7 @@
 //! | [`block`] | disks: what they have in common, and a fake |
 //! | [`nvme`] | disks that speak NVM Express |
 //! | [`nic`] | network cards: what they have in common, and [`nic::e1000e`] |
+//! | [`tpm`] | a TPM's two interfaces, commands in and answers out |
 //! | [`virtio`] | virtio devices: their transport, their queues, and the card [`virtio::net`] |
 //! | [`watchdog`] | what resets the machine when it is not fed (unsafe: I/O ports) |
 //!
@@ -34,5 +35,6 @@ pub mod nvme;
 pub mod order;
 #[cfg(test)]
 mod ram;
+pub mod tpm;
 pub mod virtio;
 pub mod watchdog;
