@@ -37,6 +37,7 @@ pub mod rt;
 pub mod slot;
 pub mod svc;
 pub mod table;
+pub mod vault;
 pub mod web;
 
 /// All areas, in the order in which a system meets them.
@@ -52,6 +53,7 @@ pub const ALL: &[Area] = &[
     chan::AREA,
     net::AREA,
     ctl::AREA,
+    vault::AREA,
     web::AREA,
     agent::AREA,
     app::AREA,

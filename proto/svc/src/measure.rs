@@ -7,6 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::envelope::Message;
 
+/// The PCR of the table and of the services' images, in the order of the table.
+pub const SERVICES: u8 = 13;
+/// The PCR of the provisioning, as EVE has it.
+pub const PROVISIONING: u8 = 14;
+/// All that are dom0's to extend.
+pub const PCRS: [u8; 2] = [SERVICES, PROVISIONING];
+
 /// What dom0 asks of vault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToVault {

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::envelope::Message;
 
-/// Bytes of the longest sealed key.
-pub const MAX_SEALED: usize = 512;
+/// Bytes of the longest sealed key; without a TPM the note that vault keeps for control is with it.
+pub const MAX_SEALED: usize = 640;
 /// Bytes that storage keeps for vault, in the clear: software's keys, where there is no TPM.
 pub const MAX_KEPT: usize = 256;
 /// Bytes of the text that explains why a key is not to be had.

@@ -74,7 +74,7 @@ pub enum Request {
     /// The values of all PCRs of the SHA-256 bank: [`Answer::Pcrs`].
     Pcrs,
     /// The point that [`KeyName::Ecdh`] and a peer's public point share: [`Answer::Shared`]. Refused for the
-    /// device's own keys, for that point protects what is escrowed.
+    /// device's own keys.
     Ecdh {
         /// The peer's point, uncompressed (SEC 1: 4, X, Y).
         peer: Vec<u8, 65>,
@@ -100,7 +100,8 @@ pub enum Request {
 /// The key of the storage for the controller to keep.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Escrowed {
-    /// AES-256-CFB with an initial value of zero, by the point that the ECDH key shares with the device's key.
+    /// AES-256-CFB with an initial value of zero, by SHA-256 over a point and the digest: the point is one that
+    /// the TPM computes with a key that nobody else can have anything multiplied by.
     pub encrypted: Vec<u8, 64>,
     /// SHA-256 of the key.
     pub digest: [u8; 32],

@@ -17,7 +17,7 @@ pub const MAX_NONCE: usize = 66;
 /// Bytes of the longest private or public part of what was sealed.
 pub const MAX_PART: usize = 256;
 /// Bytes that an NV index is written with or read of at once.
-pub const MAX_NV: usize = 64;
+pub const MAX_NV: usize = 514;
 /// Bytes of the longest authorization.
 pub const MAX_AUTH: usize = 32;
 
@@ -109,6 +109,13 @@ pub fn get_random(count: u16) -> Command {
 pub fn create_primary(role: Role, authorization: &[u8]) -> Command {
     let mut command = Command::new(Code::CreatePrimary, &[role.hierarchy()]);
     create_parameters(&mut command, authorization, &[], role.template().as_slice());
+    command
+}
+
+/// Makes the primary key that storage keys are escrowed by: the same one each time.
+pub fn create_escrow_key() -> Command {
+    let mut command = Command::new(Code::CreatePrimary, &[Handle::OWNER]);
+    create_parameters(&mut command, &[], &[], key::escrow_template().as_slice());
     command
 }
 
@@ -307,6 +314,8 @@ mod tests {
             let c = create_primary(role, b"1234567");
             read_by_other::<frame::TpmCreatePrimaryCommand>(&c, &c.with_password(&[]));
         }
+        let c = create_escrow_key();
+        read_by_other::<frame::TpmCreatePrimaryCommand>(&c, &c.with_password(&[]));
         let c = create_sealed(key, &[7; 32], &[9; 32]);
         read_by_other::<frame::TpmCreateCommand>(&c, &c.with_password(&[]));
         let c = unseal(key);

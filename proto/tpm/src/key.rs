@@ -25,7 +25,9 @@ pub enum Role {
     Quote,
     /// ECDH, P-256.
     Ecdh,
-    /// The device's key, P-256, with an authorization of its own.
+    /// The device's key, P-256, with an authorization of its own. EVE makes it from the template of
+    /// [`Role::Ecdh`], and what a primary key is follows from its template: unless one of them was made
+    /// otherwise, both are one key.
     Device,
 }
 
@@ -86,6 +88,20 @@ impl Role {
         template
     }
 
+    /// The public area of a key of P-256 with this template.
+    pub fn public_of_point(self, x: &[u8; 32], y: &[u8; 32]) -> Bytes<MAX_PUBLIC> {
+        let mut public = self.form();
+        public.sized(x).sized(y);
+        public
+    }
+
+    /// The public area of an RSA key with this template.
+    pub fn public_of_modulus(self, modulus: &[u8; MODULUS]) -> Bytes<MAX_PUBLIC> {
+        let mut public = self.form();
+        public.sized(modulus);
+        public
+    }
+
     /// The template as far as the key.
     fn form(self) -> Bytes<MAX_PUBLIC> {
         let (kind, policy): (_, &[u8]) = match self {
@@ -112,6 +128,18 @@ impl Role {
     pub fn fits(self, public: &Public<'_>) -> bool {
         public.bytes.starts_with(self.form().as_slice())
     }
+}
+
+/// The template of a key of P-256 that a storage's key is escrowed by: it decrypts, is at no handle, and is another
+/// one than EVE's by what stands where the point comes. Made anew it is the same, as long as the TPM is not
+/// cleared.
+pub(crate) fn escrow_template() -> Bytes<MAX_PUBLIC> {
+    let attributes = Role::Ecdh.attributes().difference(ObjectAttributes::SIGN);
+    let mut template = Bytes::default();
+    template.u16(alg::ECC).u16(alg::SHA256).u32(attributes.bits()).sized(&[]);
+    template.u16(alg::NULL).u16(alg::NULL).u16(CURVE_P256).u16(alg::NULL);
+    template.sized(b"Sarsen escrow").sized(&[]);
+    template
 }
 
 /// The template of sealed data: nobody may see it but by the policy, and nothing is counted.

@@ -87,6 +87,7 @@ targets! {
     svc_measure: svc::measure, svc::measures, "vault and dom0: messages of channel `measure`";
     tpm_answer: tpm::answer, tpm::answers, "vault: what a TPM answers";
     tpm_session: tpm::session, tpm::sessions, "vault: what a TPM answers in a session";
+    vault_record: tpm::record, tpm::records, "vault: what the storage had kept for it";
     event_log: tpm::event_log, tpm::event_logs, "control, the controller: the firmware's event log";
     requests: svc::requests, svc::request_lists, "dom0: what control asks for";
     netif_tx: frames::netif_tx, frames::tx_slots, "net: the slots of a frontend's packets";

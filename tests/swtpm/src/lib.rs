@@ -92,6 +92,8 @@ fn start(state: &Path) -> (Child, UnixStream) {
         .arg(format!("type=unixio,path={}", state.join("control").display()))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
+        // It tells of every end of a connection.
+        .stderr(Stdio::null())
         .spawn()
         .expect("swtpm is installed by `cargo xtask setup`");
     let deadline = Instant::now() + PATIENCE;

@@ -8,6 +8,7 @@ use proto_tpm::pcr::{self, Selection};
 use proto_tpm::quote::Quoted;
 use proto_tpm::response;
 use proto_tpm::session::{self, Encrypted, Seeds};
+use stubdoms_vault_core::record::{Clear, Kept, Sealed, SealedByTpm};
 
 /// The first byte chooses the command, the rest is its answer.
 pub(super) fn answer(bytes: &[u8]) {
@@ -127,6 +128,32 @@ pub(super) fn sessions() -> Vec<Vec<u8>> {
     let area = [sized(&[8; 32]), vec![0x40], sized(&[7; 32])].concat();
     let answer = frame(0x8002, &[&[0, 0, 0, 34], &sized(&[6; 32]), &area]);
     vec![[&length[..], &start, &answer].concat()]
+}
+
+/// What the storage had kept for the vault: what is read is written the same.
+pub(super) fn record(bytes: &[u8]) {
+    if let Ok(sealed) = Sealed::parse(bytes) {
+        let again = Sealed::parse(&sealed.emit()).expect("ours");
+        assert_eq!(again.emit(), sealed.emit());
+        if let Sealed::Tpm(sealed) = sealed {
+            let _ = sealed.changed(&eventlog::reset_values());
+        }
+    }
+    if let Ok(kept) = Kept::parse(bytes) {
+        assert_eq!(kept.emit(), bytes);
+    }
+}
+
+pub(super) fn records() -> Vec<Vec<u8>> {
+    let values = eventlog::reset_values();
+    let tpm = SealedByTpm::new(Selection::from_bits(0x7fdf), &values, true, &[1; 32], &[2; 130], &[3; 78]);
+    let note = b"a note".iter().copied().collect();
+    let kept = Kept { device: [5; 32], ecdh: [6; 32] };
+    vec![
+        Sealed::Tpm(tpm.expect("it fits")).emit().to_vec(),
+        Sealed::Clear(Clear { key: [4; 32], note }).emit().to_vec(),
+        kept.emit().to_vec(),
+    ]
 }
 
 /// Events end, and what is read is replayed, written and read again the same.

@@ -1,0 +1,35 @@
+//! The codes of what a person reads about the vault.
+
+use proto_errors::{Code, Coded, vault as code};
+
+use crate::{chip::Unusable, vault::Event};
+
+impl Coded for Unusable {
+    fn code(&self) -> Code {
+        match self {
+            Self::Trouble(_)
+            | Self::FailureMode { .. }
+            | Self::Family { .. }
+            | Self::Bank { .. }
+            | Self::Foreign { .. }
+            | Self::Credential => code::TPM_FAILED,
+        }
+    }
+}
+
+impl Event {
+    /// The code, if it is about something that is not as it should be.
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Self::Up { measured: true, .. }
+            | Self::Opened
+            | Self::New { protected: true }
+            | Self::Resealed => None,
+            Self::Up { measured: false, .. } => Some(code::NOT_MEASURED),
+            Self::NoTpm | Self::New { protected: false } => Some(code::NO_TPM),
+            Self::Failed(unusable) => Some(unusable.code()),
+            Self::Locked { .. } => Some(code::LOCKED),
+            Self::NotKept => Some(code::NOT_KEPT),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The logic of the vault domain: the one that holds the TPM.
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | [`tpm`] | what the vault stands on: a TPM that takes commands, random numbers |
+//! | [`chip`] | a TPM: brought up, its keys found or made, its commands as functions |
+//! | [`software`] | keys where there is no TPM |
+//! | [`record`] | what lies on the disk for the vault |
+//! | [`vault`] | the vault: what each channel may ask, and what it is answered |
+//! | [`turns`] | requests of all channels, in turn |
+//!
+//! Pure: commands go out and answers come in by the trait [`tpm::Tpm`], times are arguments. What is a story
+//! (bringing the TPM up, unsealing) is an async function that waits for nothing but the TPM.
+//!
+//! # What the storage's key is sealed to
+//!
+//! To the PCRs 0 to 4 and 6 to 14 of the SHA-256 bank, as EVE does it: firmware (0 to 4, 6, 7), boot loader and
+//! what it starts (4, 8, 9), what else the selector measures (10 to 12), dom0's table and the image of each
+//! service (13), the provisioning (14). Not 5, where firmware puts the partition table, which changes with every
+//! try of a slot; and not 15. So what differs from start to start of the same version (which slot, why, which
+//! try) belongs into 5 or 15, or the key opens only by the controller's help.
+//!
+//! PCR 13 must be final when the storage asks for its key, and it is: dom0 starts vault first and has the table
+//! and *all* images extended, in the order of the table, before it starts storage and control. A restart extends
+//! nothing, for the same image cannot be another one. dom0 alone can extend, by the channel `measure`, and only
+//! the PCRs 13 and 14 ([`proto_svc::measure::PCRS`]).
+//!
+//! # Where nothing is measured
+//!
+//! PCR 0 or 4 is zero when firmware measured nothing, as when an emulator starts Xen by itself. EVE does not seal
+//! then. Here the key is sealed all the same, to those zeros: it stays bound to this TPM, and no worse off than
+//! without one. But that is no protection against another program on this machine, and status says so. A key
+//! that was sealed to a measured start is not sealed anew to one that is not measured, whoever asks.
+//!
+//! # What is escrowed
+//!
+//! The storage's key goes to the controller encrypted by a point that only this TPM can compute. EVE takes the
+//! point that the ECDH key and the device's key share. Control may have points multiplied by the ECDH key, which
+//! it needs for what the controller encrypts to the device; and whoever may do that with any point r·D gets the
+//! point of D by dividing r out again, so refusing D itself protects nothing from a control that was taken over.
+//! (By EVE's templates the two are one key besides.) We take the point that a third key shares with itself, which
+//! is made when it is needed, is the same each time, and multiplies nothing for anybody. To the controller what is
+//! escrowed is opaque, so this is the device's own affair. The key that encrypts is SHA-256 over that point and
+//! the digest of the storage's key: it is another one for each storage key, and nobody without the point can make
+//! up an escrow that is accepted.
+//!
+//! # Kills and repetitions
+//!
+//! vault keeps nothing that is not in the TPM or with storage. A kill in the middle of a command loses at most the
+//! answer, and whoever asked asks again: to sign, quote, read, open or escrow twice does no harm, a key that was
+//! made and not kept yet is made anew, and whether an extension was carried out dom0 sees by reading the PCR.
+//!
+//! # What is not protected
+//!
+//! Who has the machine open and speaks to the TPM as its owner can use every key, the device's credential being
+//! where EVE has it, readable by the owner. Who replaces the TPM's public endorsement key on the bus learns what
+//! is sealed next. Who writes the disk can put there a key of their own making: what was stored is not readable
+//! by that, and what is stored next is theirs.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod chip;
+mod codes;
+pub mod record;
+pub mod software;
+pub mod tpm;
+pub mod turns;
+pub mod vault;
+
+#[cfg(test)]
+mod tests;
