@@ -79,12 +79,12 @@ pub enum Part {
 }
 
 impl Part {
-    /// Its starts in which dom0 measures on order.
-    fn orders(self) -> &'static [Order] {
+    /// Its starts in which dom0 measures on order, with these services.
+    fn orders(self, services: &[String]) -> Vec<Order> {
         match self {
-            Self::Boot => &[],
-            Self::Running => &orders::RUNNING,
-            Self::Kills => &orders::KILLS,
+            Self::Boot => Vec::new(),
+            Self::Running => vec![orders::running(services)],
+            Self::Kills => services.iter().map(|name| orders::kills(name)).collect(),
         }
     }
 }
@@ -193,9 +193,13 @@ fn machine_of(options: &Options, arch: Arch) -> Result<Bench<'_>> {
             bench.start_debian(run, debian);
         }
     }
-    for order in parts.iter().flat_map(|part| part.orders()) {
+    if parts.iter().all(|part| *part == Part::Boot) {
+        return Ok(bench);
+    }
+    let services = bench.build()?.1.services()?;
+    for order in parts.iter().flat_map(|part| part.orders(&services)) {
         let (site, built) = bench.build()?;
-        bench.attempt(order.name, |bench| order.measure(&bench.stock, &built, &site, &mut bench.samples));
+        bench.attempt(&order.name, |bench| order.measure(&bench.stock, &built, &site, &mut bench.samples));
     }
     Ok(bench)
 }

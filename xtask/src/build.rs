@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use proto_errors::host as code;
-use proto_manifest::archive::{CONFIG, IMAGES, TABLE, Writer};
+use proto_manifest::archive::{Archive, CONFIG, IMAGES, TABLE, Writer};
 use proto_manifest::board::{Board, BoardErrors, Machine};
-use proto_manifest::table::{Bus, Device, MAX_BYTES};
+use proto_manifest::table::{Bus, Device, MAX_BYTES, Table};
 use sha2::{Digest, Sha256};
 
 use crate::coded::OrCode;
@@ -115,6 +115,19 @@ impl Built {
     /// A packed image by its name.
     pub fn image(&self, name: &str) -> PathBuf {
         self.folder.join("images").join(name)
+    }
+
+    /// The services of its table, in their order.
+    ///
+    /// # Errors
+    /// When the archive cannot be read, or holds no table.
+    pub fn services(&self) -> Result<Vec<String>> {
+        let bytes = paths::read(&self.archive)?;
+        let wrong = |why: &dyn std::fmt::Display| anyhow!("{}: {why}", self.archive.display());
+        let archive = Archive::open(&bytes).map_err(|error| wrong(&error))?;
+        let table = archive.find(TABLE).ok_or_else(|| wrong(&"it holds no table"))?;
+        let table = Table::decode(table).map_err(|error| wrong(&error))?;
+        Ok(table.domains.iter().map(|domain| domain.name.to_string()).collect())
     }
 
     /// Xen's command line: the board's options and dom0's memory.

@@ -3,17 +3,16 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Result, ensure};
 use proto_errors::{Code, boot, build, pci, rt};
-use proto_manifest::archive::TABLE;
-use proto_manifest::table::{Bus, Domain, MAX_BYTES, Table};
+use proto_manifest::table::{Bus, Domain};
 use xtask::build::Arch;
 use xtask::qemu::{Boot, Machine, Options};
 use xtask::{paths, setup};
 
 use crate::Story;
 use crate::bad_image::soon;
-use crate::stage::{Entries, Stage};
+use crate::stage::{Stage, edit_table};
 
 pub(crate) const STORIES: &[Story] = &[
     Story {
@@ -63,16 +62,6 @@ fn named(machine: &mut Machine, text: &str, code: Code) -> Result<()> {
     soon(machine, &line)
 }
 
-/// Changes the table of an archive.
-fn edit(entries: &mut Entries, change: impl FnOnce(&mut Table)) -> Result<()> {
-    let bytes = entries.get_mut(TABLE).context("the archive has no table")?;
-    let mut table = Table::decode(bytes).map_err(|error| anyhow!("the table: {error}"))?;
-    change(&mut table);
-    let mut buffer = [0; MAX_BYTES];
-    *bytes = table.encode(&mut buffer).map_err(|error| anyhow!("the changed table: {error}"))?.to_vec();
-    Ok(())
-}
-
 fn xen_words(options: &mut Options, words: &str) {
     if let Boot::Direct { command_line, .. } = &mut options.boot {
         command_line.push_str(words);
@@ -93,7 +82,7 @@ fn no_iommu(stage: &Stage<'_>) -> Result<()> {
 
 fn no_device(stage: &Stage<'_>) -> Result<()> {
     let options = stage.direct_with(|entries| {
-        edit(entries, |table| {
+        edit_table(entries, |table| {
             for device in &mut table.devices {
                 match &mut device.bus {
                     Bus::Pci(function) => function.select.device = 0xdead,
@@ -123,7 +112,7 @@ fn no_device(stage: &Stage<'_>) -> Result<()> {
 
 fn no_memory(stage: &Stage<'_>) -> Result<()> {
     let options = stage.direct_with(|entries| {
-        edit(entries, |table| {
+        edit_table(entries, |table| {
             for domain in table.domains.iter_mut().filter(|domain| domain.name == "control") {
                 domain.memory_mib = Domain::MAX_MEMORY_MIB;
             }

@@ -3,8 +3,9 @@
 //!
 //! The load: one application writes many lines a second and answers what is typed at it; the arguments of a
 //! second one change now and then, so that its content is fetched and it is started anew; configuration,
-//! metrics and logs go every few seconds. dom0 kills net and control (`drill=random:…`), also while the one
-//! before is still coming back. The pauses follow from a seed that is printed; `SARSEN_KILLS_SEED` sets it.
+//! metrics and logs go every few seconds. dom0 kills each service of the table (`drill=random:…`), also while the one
+//! before is still coming back; a service of `stubdoms/template` is added to the table, for one that nobody's work
+//! depends on. The pauses follow from a seed that is printed; `SARSEN_KILLS_SEED` sets it.
 //!
 //! What is looked at:
 //!
@@ -23,7 +24,11 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use proto_manifest::archive::IMAGES;
+use proto_manifest::name::Name;
+use proto_manifest::table::Domain;
+use sha2::{Digest, Sha256};
 use xtask::build::SAMPLE;
 use xtask::console::Line;
 use xtask::paths;
@@ -33,18 +38,19 @@ use xtask_controller::{Endpoint, Fault, LogLine, Target};
 
 use crate::Story;
 use crate::application::{PATIENCE, no_violations};
+use crate::built;
 use crate::restart::dom0_words;
-use crate::stage::Stage;
+use crate::stage::{Entries, Stage, edit_table, table};
 
 pub(crate) const STORIES: &[Story] = &[
     Story {
         name: "kills",
-        about: "net and control are killed 25 times each at random times under load: nothing is lost or left",
+        about: "each service is killed 25 times at random times under load: nothing is lost or left",
         tell: |stage| kills(stage, 25, 900, 10_000),
     },
     Story {
         name: "kills-aarch64",
-        about: "net and control are killed 8 times each at random times under load: nothing is lost or left",
+        about: "each service is killed 8 times at random times under load: nothing is lost or left",
         tell: |stage| kills(stage, 8, 900, 10_000),
     },
 ];
@@ -62,8 +68,8 @@ pub(crate) const NIGHTLY: &[Story] = &[
     },
 ];
 
-/// Those that are killed.
-const SERVICES: [&str; 2] = ["net", "control"];
+/// The service that is added.
+const TEMPLATE: &str = "template";
 /// The shortest pause between two kills.
 const SHORTEST_MS: u32 = 50;
 /// The seed unless another one is asked for.
@@ -95,15 +101,43 @@ fn kills(stage: &Stage<'_>, each: u32, longest_ms: u32, rest_ms: u32) -> Result<
     image.push(0);
     site.controller.put_content("second.elf", &image)?;
     site.offer_sample(stage.built(), &config(0))?;
-    let mut options = stage.provisioned(&site)?;
-    let drill = format!("random:{seed}:{}:{SHORTEST_MS}-{longest_ms}-{rest_ms}:{each}", SERVICES.join("+"));
+    let template = built::domain(stage.built().arch, "stubdoms-template", TEMPLATE)?;
+    let mut services = Vec::new();
+    let mut options = stage.provisioned_with(&site, |entries| {
+        add_service(entries, template)?;
+        services = table(entries)?.domains.iter().map(|domain| domain.name.to_string()).collect();
+        Ok(())
+    })?;
+    let drill = format!("random:{seed}:{}:{SHORTEST_MS}-{longest_ms}-{rest_ms}:{each}", services.join("+"));
     dom0_words(&mut options, &format!("serial=applications drill={drill}"));
-    let mut load = Load::new(&site, stage.start(&options)?, each as usize * SERVICES.len());
+    let mut load = Load::new(&site, stage.start(&options)?, services, each as usize);
     load.run()?;
     load.finish()?;
     check(&load)?;
     no_violations(&site)?;
     load.machine.quit();
+    Ok(())
+}
+
+/// Adds the service to the table.
+fn add_service(entries: &mut Entries, image: Vec<u8>) -> Result<()> {
+    let name = Name::try_from(TEMPLATE).map_err(|_| anyhow!("{TEMPLATE} is no name"))?;
+    let domain = Domain {
+        name: name.clone(),
+        image: name,
+        sha256: Sha256::digest(&image).into(),
+        memory_mib: 2,
+        vcpus: 1,
+        cpus: 0,
+        heap_kib: 256,
+        provisioning: false,
+        vital: false,
+        devices: Default::default(),
+    };
+    entries.insert(format!("{IMAGES}{TEMPLATE}"), image);
+    let mut full = false;
+    edit_table(entries, |table| full = table.domains.push(domain).is_err())?;
+    ensure!(!full, "the table has no room for one more service");
     Ok(())
 }
 
@@ -123,6 +157,9 @@ fn config(changes: u32) -> String {
 struct Load<'a> {
     site: &'a Site,
     machine: Machine,
+    /// Those that are killed, and how often each.
+    services: Vec<String>,
+    each: usize,
     wanted: usize,
     /// Kills, by dom0's lines.
     kills: usize,
@@ -146,11 +183,13 @@ struct Load<'a> {
 }
 
 impl<'a> Load<'a> {
-    fn new(site: &'a Site, machine: Machine, wanted: usize) -> Self {
+    fn new(site: &'a Site, machine: Machine, services: Vec<String>, each: usize) -> Self {
         Self {
             site,
             machine,
-            wanted,
+            wanted: services.len() * each,
+            services,
+            each,
             kills: 0,
             looked: 0,
             last_log: 0,
@@ -403,9 +442,9 @@ fn check(load: &Load<'_>) -> Result<()> {
         died || words.iter().any(|word| line.text.contains(word))
     });
     wrong.extend(died.map(|line| format!("a domain died: {line}")));
-    for name in SERVICES {
+    for name in &load.services {
         let killed = print_recoveries(name, &lines);
-        if killed * SERVICES.len() != load.wanted {
+        if killed != load.each {
             wrong.push(format!("{name} was killed {killed} times"));
         }
     }

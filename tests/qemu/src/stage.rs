@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, anyhow, bail};
-use proto_manifest::archive::{Archive, CONFIG, Writer};
+use proto_manifest::archive::{Archive, CONFIG, TABLE, Writer};
+use proto_manifest::table::{MAX_BYTES, Table};
 use xtask::build::{self, Arch, Built};
 use xtask::console::Line;
 use xtask::qemu::{Listener, Machine, Options};
@@ -167,6 +168,22 @@ fn unwanted<'l>(lines: &'l [Line], wanted: &[&str]) -> Option<&'l Line> {
     let harm = |line: &Line| HARM.iter().any(|word| line.text.contains(word));
     let is_wanted = |line: &Line| wanted.iter().any(|word| line.text.contains(word) || line.who == *word);
     lines.iter().find(|line| harm(line) && !is_wanted(line))
+}
+
+/// The table of an archive.
+pub(crate) fn table(entries: &Entries) -> Result<Table> {
+    let bytes = entries.get(TABLE).context("the archive has no table")?;
+    Table::decode(bytes).map_err(|error| anyhow!("the table: {error}"))
+}
+
+/// Changes the table of an archive.
+pub(crate) fn edit_table(entries: &mut Entries, change: impl FnOnce(&mut Table)) -> Result<()> {
+    let mut table = table(entries)?;
+    change(&mut table);
+    let mut buffer = [0; MAX_BYTES];
+    let bytes = table.encode(&mut buffer).map_err(|error| anyhow!("the changed table: {error}"))?;
+    entries.insert(TABLE.to_owned(), bytes.to_vec());
+    Ok(())
 }
 
 fn read_archive(file: &Path) -> Result<Entries> {

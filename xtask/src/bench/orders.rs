@@ -15,12 +15,12 @@ use crate::setup::Stock;
 use crate::site::Site;
 
 /// What dom0 is told.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Order {
     /// For people.
-    pub name: &'static str,
+    pub name: String,
     /// dom0's command line.
-    words: &'static str,
+    words: String,
     /// What dom0 says when it is done.
     done: &'static str,
     /// How long that may take.
@@ -28,18 +28,21 @@ pub struct Order {
 }
 
 /// On a running system: nothing to do, channels, creations.
-pub const RUNNING: [Order; 1] = [Order {
-    name: "idle domains, channels, creations",
-    words: "measure=pause:15+idle:20+channel:control:500+channel:net:500+create:hello:4:100+create:hello:8:20",
-    done: "measurements: done",
-    patience: Duration::from_secs(240),
-}];
+pub fn running(services: &[String]) -> Order {
+    let channels: Vec<String> = services.iter().map(|name| format!("channel:{name}:500")).collect();
+    let channels = channels.join("+");
+    Order {
+        name: "idle domains, channels, creations".into(),
+        words: format!("measure=pause:15+idle:20+{channels}+create:hello:4:100+create:hello:8:20"),
+        done: "measurements: done",
+        patience: Duration::from_secs(240),
+    }
+}
 
-/// Services that are ended, and come back. Less often than the supervisor gives up.
-pub const KILLS: [Order; 2] = [kills("drill=net:4000:5"), kills("drill=control:4000:5")];
-
-const fn kills(words: &'static str) -> Order {
-    Order { name: words, words, done: "drill: done", patience: Duration::from_secs(120) }
+/// A service that is ended, and comes back. Less often than the supervisor gives up.
+pub fn kills(service: &str) -> Order {
+    let words = format!("drill={service}:4000:5");
+    Order { name: words.clone(), words, done: "drill: done", patience: Duration::from_secs(120) }
 }
 
 /// Configuration without applications, by which the device asks and reports once an hour.
@@ -63,12 +66,12 @@ impl Order {
     ///
     /// # Errors
     /// When dom0 does not come to the end; the end of the console is in the error.
-    pub fn measure(self, stock: &Stock, built: &Built, site: &Site, samples: &mut Samples) -> Result<()> {
+    pub fn measure(&self, stock: &Stock, built: &Built, site: &Site, samples: &mut Samples) -> Result<()> {
         site.controller.set_config(CONFIG)?;
         with_sample(&built.archive, &paths::read(&built.image(SAMPLE))?)?;
         let mut options = MachineOptions { settled: true, ..MachineOptions::direct(built, stock) };
         if let Boot::Direct { dom0_command_line, .. } = &mut options.boot {
-            dom0_command_line.push_str(self.words);
+            dom0_command_line.push_str(&self.words);
         }
         let mut machine = Machine::start(&options, None)?;
         let end = machine.wait_for_from("dom0", self.done, self.patience);
@@ -136,6 +139,14 @@ mod tests {
         assert_eq!(measurement("measure a many KiB"), None);
         assert_eq!(measurement("measure a inf ms"), None);
         assert_eq!(measurement("to measure"), None);
+    }
+
+    #[test]
+    fn every_service_of_the_table_is_measured() {
+        let services = ["net".to_owned(), "vault".to_owned()];
+        let words = running(&services).words;
+        assert!(words.contains("+channel:net:500+channel:vault:500+create:hello:4:100+"), "{words}");
+        assert_eq!(kills("vault").words, "drill=vault:4000:5");
     }
 
     #[test]
