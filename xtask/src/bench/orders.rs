@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
+use proto_errors::svc;
 use proto_manifest::archive::{Archive, IMAGES, Writer};
 
 use super::samples::{self, Samples, Summary, ratio};
@@ -65,7 +66,7 @@ impl Order {
     /// One start. What dom0 measured are samples.
     ///
     /// # Errors
-    /// When dom0 does not come to the end; the end of the console is in the error.
+    /// When dom0 does not come to the end, or could not measure something; what the console says of it is in the error.
     pub fn measure(&self, stock: &Stock, built: &Built, site: &Site, samples: &mut Samples) -> Result<()> {
         site.controller.set_config(CONFIG)?;
         with_sample(&built.archive, &paths::read(&built.image(SAMPLE))?)?;
@@ -78,8 +79,20 @@ impl Order {
         let lines = machine.lines();
         machine.quit();
         measurements(&lines, samples);
-        end.map(|_| ())
+        end?;
+        match failed(&lines) {
+            Some(line) => bail!("{}", line.text),
+            None => Ok(()),
+        }
     }
+}
+
+/// What dom0 says of the first order that it could not carry out.
+fn failed(lines: &[Line]) -> Option<&Line> {
+    let coded = format!("[{}]", svc::DRILL);
+    lines.iter().find(|line| {
+        line.who == "dom0" && line.text.contains("dom0: measure=") && line.text.ends_with(&coded)
+    })
 }
 
 /// Adds the sample application to an archive, for dom0 to find there.
@@ -147,6 +160,17 @@ mod tests {
         let words = running(&services).words;
         assert!(words.contains("+channel:net:500+channel:vault:500+create:hello:4:100+"), "{words}");
         assert_eq!(kills("vault").words, "drill=vault:4000:5");
+    }
+
+    #[test]
+    fn what_could_not_be_measured_is_found() {
+        let line = |text: &str| Line { at: Duration::ZERO, who: "dom0".into(), text: text.into() };
+        let lines = [
+            line("INFO dom0: measure channel-roundtrip.net 1.0 us"),
+            line(&format!("ERROR dom0: measure=channel:net:500: no answer [{}]", svc::DRILL)),
+        ];
+        assert_eq!(failed(&lines), Some(&lines[1]));
+        assert_eq!(failed(&lines[..1]), None);
     }
 
     #[test]
