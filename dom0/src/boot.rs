@@ -10,7 +10,7 @@ use board_support_hyp::{Xen, version};
 use board_support_rt::{self as rt, Boot, Domain, Spawner, heap, memory::read_firmware, pool, timer::now};
 use dom0_shell::{
     console::Consoles, control, gauge::Gauge, ground::VERSION, measured::MeasuredStart, services::Services,
-    supervision, system::Watchdogs as _, watch,
+    supervision, watch,
 };
 use dom0_supervisor::Supervisor;
 use dom0_toolstack::{
