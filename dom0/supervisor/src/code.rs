@@ -10,6 +10,7 @@ impl Coded for Reason {
             Self::Panicked | Self::Shutdown(_) => svc::DIED,
             Self::Hung => svc::HUNG,
             Self::StartTimeout => svc::NOT_UP,
+            Self::NotReady => svc::NOT_READY,
             Self::NotBuilt => svc::NOT_BUILT,
             Self::Channel => svc::BROKE_CHANNEL,
             Self::Ordered => svc::ORDERED,

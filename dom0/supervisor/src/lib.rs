@@ -29,6 +29,11 @@
 //! is never asked. What it means to sleep is for who looks to say (`dom0_toolstack::rest`). Instances are told apart by a [`Life`]:
 //! what comes late from an earlier one changes nothing.
 //!
+//! A service that answers may still not do its work. It has [`READY_LIMIT`] for that from when all services that it
+//! needs do theirs in their present life; while one of them does not, it waits for others and has no limit of its
+//! own (services that need each other have none). What a service calls its work is its own to say, and must not
+//! wait for what is outside of the machine: net does its work without a cable, control without a controller.
+//!
 //! Trust: dom0 alone. What a service says reaches this machine as "it said something"; there is no
 //! event by which one service could touch another.
 //!
@@ -66,6 +71,10 @@ pub const SECOND_CHANCE: Duration = Duration::from_millis(400);
 pub const HUNG_WITHIN: Duration = Duration::from_millis(2000);
 /// How long a service may take from its first instruction until it opens its channel.
 pub const START_LIMIT: Duration = Duration::from_secs(10);
+/// How long a service may take until it does its work, from when it runs and those that it needs do theirs. Long:
+/// a disk may have to be looked through, a TPM to make a key. So short that one which never does its work is given
+/// up for that: [`history::LIMIT`] such lives, with the waits between them, are within [`history::WINDOW`].
+pub const READY_LIMIT: Duration = Duration::from_secs(60);
 /// The watchdog is fed this often, or a little later together with something else.
 pub const FEED_EVERY: Duration = Duration::from_secs(3);
 
@@ -96,6 +105,8 @@ pub enum Reason {
     Hung,
     /// It did not open its channel in time.
     StartTimeout,
+    /// It answers, and did not do its work in time.
+    NotReady,
     /// It could not be built.
     NotBuilt,
     /// It closed its channel or broke its protocol.
@@ -111,6 +122,7 @@ impl fmt::Display for Reason {
             Self::Shutdown(code) => write!(f, "it ended with shutdown code {code}"),
             Self::Hung => write!(f, "it did not answer, asked twice"),
             Self::StartTimeout => write!(f, "it was not up {} s after its start", START_LIMIT.as_secs()),
+            Self::NotReady => write!(f, "it did not do its work within {} s", READY_LIMIT.as_secs()),
             Self::NotBuilt => write!(f, "it could not be built"),
             Self::Channel => write!(f, "it broke its channel to dom0"),
             Self::Ordered => write!(f, "it was ordered"),

@@ -1,7 +1,7 @@
 //! One service.
 
 use crate::{
-    ANSWER_WITHIN, Instant, Life, Notice, PING_EVERY, Reason, SECOND_CHANCE, START_LIMIT,
+    ANSWER_WITHIN, Instant, Life, Notice, PING_EVERY, READY_LIMIT, Reason, SECOND_CHANCE, START_LIMIT,
     history::{History, Next},
 };
 
@@ -79,6 +79,21 @@ pub struct Service {
     dead_since: Option<Instant>,
     /// An instance has done its work.
     worked: bool,
+    work: Work,
+}
+
+/// How the instance that runs stands to its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Work {
+    /// Does not do it, and waits for others that do not do theirs.
+    Hindered,
+    /// Does not do it yet.
+    Due {
+        /// When it must.
+        until: Instant,
+    },
+    /// Does it.
+    Done,
 }
 
 impl Default for Service {
@@ -89,6 +104,7 @@ impl Default for Service {
             history: History::new(),
             dead_since: None,
             worked: false,
+            work: Work::Hindered,
         }
     }
 }
@@ -136,9 +152,48 @@ impl Service {
         self.worked
     }
 
+    /// Whether the instance that runs does its work.
+    #[must_use]
+    pub fn does_its_work(&self) -> bool {
+        self.work == Work::Done && self.runs()
+    }
+
+    /// Notes whether all that it needs do their work: it has [`READY_LIMIT`] from then on.
+    pub fn is_able(&mut self, now: Instant, able: bool) {
+        self.work = match self.work {
+            Work::Done => Work::Done,
+            _ if !able || !self.runs() => Work::Hindered,
+            Work::Hindered => Work::Due { until: now + READY_LIMIT },
+            due @ Work::Due { .. } => due,
+        };
+    }
+
+    /// An instance runs, and is not to end.
+    fn runs(&self) -> bool {
+        match self.state {
+            State::Starting { .. } | State::Healthy { .. } | State::Asked { .. } | State::Suspect { .. } => {
+                true
+            }
+            State::Waiting
+            | State::Building
+            | State::Ending { .. }
+            | State::BackingOff { .. }
+            | State::GivenUp => false,
+        }
+    }
+
     /// When time changes something.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
+        let due = match self.work {
+            Work::Due { until } if self.runs() => Some(until),
+            Work::Due { .. } | Work::Hindered | Work::Done => None,
+        };
+        self.change().into_iter().chain(due).min()
+    }
+
+    /// When time changes the state.
+    fn change(&self) -> Option<Instant> {
         match self.state {
             State::Starting { until }
             | State::Asked { until }
@@ -152,6 +207,7 @@ impl Service {
     /// Begins the next instance.
     pub fn build(&mut self) -> Life {
         self.life = Life(self.life.0.wrapping_add(1));
+        self.work = Work::Hindered;
         self.state = State::Building;
         self.life
     }
@@ -204,6 +260,7 @@ impl Service {
         let mut wishes = Wishes::new();
         if let State::Healthy { .. } = self.state {
             self.worked = true;
+            self.work = Work::Done;
             if let Some(since) = self.dead_since.take() {
                 wish(&mut wishes, Wish::Tell(Notice::Recovered(now.saturating_sub(since))));
             }
@@ -250,6 +307,7 @@ impl Service {
         let mut wishes = Wishes::new();
         match self.state {
             State::Starting { until } if until <= now => return self.died(now, Reason::StartTimeout),
+            _ if self.is_overdue(now) => return self.died(now, Reason::NotReady),
             State::Healthy { .. } if self.is_to_be_asked(now) => {
                 wish(&mut wishes, Wish::Ping);
                 self.state = State::Asked { until: now + ANSWER_WITHIN };
@@ -267,6 +325,11 @@ impl Service {
             _ => {}
         }
         wishes
+    }
+
+    /// Whether it runs, and should have done its work before `now`.
+    fn is_overdue(&self, now: Instant) -> bool {
+        self.runs() && matches!(self.work, Work::Due { until } if until <= now)
     }
 
     /// Whether [`Self::tick`] has something to do at `now`, not only could do something early.

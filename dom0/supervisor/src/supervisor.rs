@@ -123,6 +123,7 @@ impl Supervisor {
             }
         }
         self.build_what_can_be(&mut commands);
+        self.note_who_is_able(now);
         self.feed(now, &mut commands);
         commands
     }
@@ -212,6 +213,16 @@ impl Supervisor {
             let life = service.build();
             // At most `MAX_DOMAINS`.
             push(commands, Command::Build(ServiceId(index as u8), life));
+        }
+    }
+
+    /// Who of those that run has what it needs to do its work.
+    fn note_who_is_able(&mut self, now: Instant) {
+        let working = self.services.iter().enumerate().filter(|(_, (_, service))| service.does_its_work());
+        let working = working.fold(0, |all: u8, (index, _)| all | 1 << index);
+        for (index, (place, service)) in self.services.iter_mut().enumerate() {
+            let others = place.needs & !(1 << index);
+            service.is_able(now, others & !working == 0);
         }
     }
 

@@ -9,7 +9,7 @@ use proto_manifest::table::MAX_DOMAINS;
 
 use crate::{
     ANSWER_WITHIN, Boot, Command, Event, FEED_EVERY, HUNG_WITHIN, Input, Instant, Life, Next, Notice,
-    PING_EVERY, Reason, SECOND_CHANCE, START_LIMIT, ServiceId, Supervisor,
+    PING_EVERY, READY_LIMIT, Reason, SECOND_CHANCE, START_LIMIT, ServiceId, Supervisor,
     history::{FIRST_DELAY, History, LIMIT, LONGEST_DELAY, WINDOW},
     service::{Service, State},
     supervisor::Place,
@@ -172,6 +172,94 @@ fn a_service_that_never_speaks_is_started_again() {
     let commands = one.step(ms(5) + START_LIMIT, Input::Tick);
     let died = Notice::Died(Reason::StartTimeout, Next::Restart(ms(0)));
     assert_eq!(commands[..2], [Command::Tell(NET, died), Command::End(NET, Life(1))]);
+}
+
+/// Lets time pass until `end`; who is asked answers at once, who is ended is gone at once and built anew. Returns
+/// what people are told, and whether the watchdog was fed at the end.
+fn answer_until(supervisor: &mut Supervisor, end: Instant) -> (Vec<(Instant, ServiceId, Notice)>, bool) {
+    let (mut told, mut now, mut fed) = (vec![], ms(0), false);
+    while let Some(at) = supervisor.deadline().filter(|&at| at <= end) {
+        now = now.max(at);
+        let mut inputs = vec![Input::Tick];
+        while let Some(input) = inputs.pop() {
+            for command in supervisor.step(now, input) {
+                match command {
+                    Command::Ping(id, life) => inputs.push(Input::Of(id, life, Event::Heard)),
+                    Command::End(id, life) => inputs.push(Input::Of(id, life, Event::Gone)),
+                    Command::Build(id, life) => {
+                        inputs.push(Input::Of(id, life, Event::Heard));
+                        inputs.push(Input::Of(id, life, Event::Built));
+                    }
+                    Command::Tell(id, notice) => told.push((now, id, notice)),
+                    Command::Feed => fed = true,
+                }
+            }
+        }
+        if now + FEED_EVERY * 2 < end {
+            fed = false;
+        }
+    }
+    (told, fed)
+}
+
+fn not_ready(next: Next) -> Notice {
+    Notice::Died(Reason::NotReady, next)
+}
+
+#[test]
+fn one_that_answers_and_never_does_its_work_is_ended() {
+    let mut one = Supervisor::new([Place { needs: 0, vital: true }], Boot::Fresh);
+    one.step(ms(0), Input::Tick);
+    one.step(ms(5), of(NET, 1, Event::Built));
+    one.step(ms(10), of(NET, 1, Event::Heard));
+    let (told, _) = answer_until(&mut one, READY_LIMIT + ms(4));
+    assert_eq!(told, []);
+    let (told, _) = answer_until(&mut one, READY_LIMIT + ms(5));
+    assert_eq!(told, [(READY_LIMIT + ms(5), NET, not_ready(Next::Restart(ms(0))))]);
+    // The next one does its work, however long after that it says nothing new.
+    one.step(READY_LIMIT + ms(9), of(NET, 2, Event::Ready));
+    assert_eq!(answer_until(&mut one, READY_LIMIT * 20).0, []);
+}
+
+#[test]
+fn one_that_waits_for_another_has_no_limit_until_that_does_its_work() {
+    let mut two = two();
+    two.step(ms(0), Input::Tick);
+    for (id, at) in [(NET, 1), (CONTROL, 2)] {
+        two.step(ms(at), of(id, 1, Event::Built));
+        two.step(ms(at), of(id, 1, Event::Heard));
+    }
+    // net never does, and is ended for that: control is not.
+    let (told, _) = answer_until(&mut two, READY_LIMIT * 2);
+    assert!(!told.is_empty() && told.iter().all(|&(_, id, _)| id == NET), "{told:?}");
+    let life = |two: &Supervisor, id| two.service(id).unwrap().life();
+    let now = READY_LIMIT * 2;
+    two.step(now, Input::Of(NET, life(&two, NET), Event::Ready));
+    // Its time begins anew when net dies and does its work again.
+    two.step(now + ms(500), Input::Of(NET, life(&two, NET), Event::Died(Reason::Panicked)));
+    two.step(now + ms(600), Input::Of(NET, life(&two, NET), Event::Gone));
+    let since = now + ms(20_000);
+    answer_until(&mut two, since);
+    two.step(since, Input::Of(NET, life(&two, NET), Event::Ready));
+    assert_eq!(answer_until(&mut two, since + READY_LIMIT - ms(1)).0, []);
+    let (told, _) = answer_until(&mut two, since + READY_LIMIT);
+    assert_eq!(told, [(since + READY_LIMIT, CONTROL, not_ready(Next::Restart(ms(0))))]);
+}
+
+#[test]
+fn one_that_never_does_its_work_is_given_up_and_the_machine_reset_once() {
+    for (boot, reset) in [(Boot::Fresh, true), (Boot::Reset, false)] {
+        let mut one = Supervisor::new([Place { needs: 0, vital: true }], boot);
+        one.step(ms(0), Input::Tick);
+        one.step(ms(5), of(NET, 1, Event::Built));
+        one.step(ms(10), of(NET, 1, Event::Heard));
+        let (told, fed) = answer_until(&mut one, WINDOW + ms(60_000));
+        assert_eq!(told.len(), LIMIT + 1, "{told:?}");
+        assert_eq!(told[LIMIT - 1].2, not_ready(Next::GiveUp));
+        assert!(told[LIMIT - 1].0 < WINDOW, "{told:?}");
+        assert_eq!(told[LIMIT].2, if reset { Notice::NotFed } else { Notice::NoUse });
+        assert_eq!(fed, !reset);
+    }
 }
 
 #[test]

@@ -28,7 +28,7 @@ use crate::{
 const CONTENT_SHARE: usize = 2;
 
 /// The domain's story. A file that cannot be used ends it with a line that names the file; dom0 then
-/// never hears that we are ready, and still that we are well.
+/// never hears that we are ready, and ends us for that when the time for it is over.
 pub(crate) async fn main(boot: Boot, spawner: Spawner) {
     let wiring = read_wiring(&boot);
     let peers = peers(&wiring);

@@ -20,7 +20,7 @@ async fn main(boot: board_support_rt::Boot, spawner: board_support_rt::Spawner) 
     let wiring = stubdoms_service::read_wiring(&boot);
     let peers = stubdoms_service::peers(&wiring);
     spawner.spawn(stubdoms_service::supervise(wiring.clone(), peers));
-    // Without a card there is nothing to do; the line says why, and dom0 sees that we are not ready.
+    // Without a card there is nothing to do; the line says why, and dom0 ends us when we are not ready in time.
     let card = match card::find(&wiring) {
         Ok(card) => card,
         Err(error) => return log::error!("uplink {UPLINK}: {}", proto_errors::Coded::told(&error)),

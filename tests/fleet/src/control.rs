@@ -125,6 +125,9 @@ async fn applications(base: Base) {
     *base.seen.adopted.borrow_mut() += u32::from(runs);
     loop {
         if !runs {
+            while base.seen.calm.get() {
+                base.domain.sleep(Duration::from_secs(1)).await;
+            }
             start(&base, &mut channel, &image).await;
         }
         runs = false;

@@ -67,6 +67,8 @@ pub struct Seen {
     pub refused: RefCell<u32>,
     /// Services whose code began.
     pub lives: RefCell<u32>,
+    /// control starts no application, for a story in which much time passes.
+    pub calm: Cell<bool>,
 }
 
 /// What is on the machine.

@@ -49,6 +49,8 @@ pub struct Card {
     broken: Cell<bool>,
     /// The cable is out.
     unplugged: Cell<bool>,
+    /// It does not start.
+    dead: Cell<bool>,
     /// How often it was reset.
     pub resets: Cell<u32>,
 }
@@ -64,6 +66,11 @@ impl Card {
     pub fn plug(&self, world: &World, plugged: bool) {
         self.unplugged.set(!plugged);
         world.interrupt(2);
+    }
+
+    /// Whether it starts from now on when it is told to.
+    pub fn starts(&self, starts: bool) {
+        self.dead.set(!starts);
     }
 
     fn reset(&self) {
@@ -112,6 +119,9 @@ impl Stopped for Down {
 
     fn start(self: Box<Self>) -> Result<Box<dyn Nic>, (StartError, Box<dyn Stopped>)> {
         self.is_ours();
+        if self.card.dead.get() {
+            return Err((StartError::E1000e(e1000e::StartError::Reset(u32::MAX)), self));
+        }
         Ok(Box::new(Up(*self)))
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use dom0_supervisor::READY_LIMIT;
 use proto_svc::supervision::{Break, ToService};
 use proto_xen::DomId;
 use tests_fakexen::{Fault, seeds};
@@ -102,6 +103,63 @@ fn services_die_midway_and_are_there_anew() {
         stage.end();
     });
     assert!(runs < 60 || adopted > 0, "no control has found an application that runs");
+}
+
+/// Lets virtual time pass.
+fn wait(stage: &mut Stage, seconds: u64) {
+    let end = stage.fleet.world.now_ns() + seconds * 1_000_000_000;
+    stage.until("seconds pass", |fleet| fleet.world.now_ns() >= end);
+}
+
+#[test]
+fn a_service_that_is_never_ready_is_ended_and_nobody_for_it() {
+    seeds(4, |seed| {
+        let mut stage = Stage::new(seed);
+        stage.fleet.card.starts(false);
+        stage.fleet.seen.calm.set(true);
+        stage.until("both services run", |fleet| fleet.id(NET).is_some() && fleet.id(CONTROL).is_some());
+        let (net, control) = (stage.fleet.id(NET), stage.fleet.id(CONTROL));
+        wait(&mut stage, READY_LIMIT.as_secs() - 1);
+        assert_eq!((stage.fleet.id(NET), stage.fleet.id(CONTROL)), (net, control));
+        stage.until("net is ended", |fleet| fleet.id(NET).is_some_and(|id| Some(id) != net));
+        wait(&mut stage, READY_LIMIT.as_secs());
+        assert_eq!(stage.fleet.id(CONTROL), control, "it waits for net");
+        stage.fleet.card.starts(true);
+        stage.fleet.seen.calm.set(false);
+        works(&mut stage);
+        stage.end();
+    });
+}
+
+#[test]
+fn a_cable_that_is_out_ends_nobody() {
+    seeds(4, |seed| {
+        let mut stage = Stage::new(seed);
+        stage.fleet.card.plug(&stage.fleet.world, false);
+        stage.fleet.seen.calm.set(true);
+        wait(&mut stage, 2 * READY_LIMIT.as_secs());
+        assert_eq!(*stage.fleet.seen.lives.borrow(), 2);
+        stage.fleet.card.plug(&stage.fleet.world, true);
+        stage.fleet.seen.calm.set(false);
+        works(&mut stage);
+        assert_eq!(*stage.fleet.seen.lives.borrow(), 2);
+        stage.end();
+    });
+}
+
+#[test]
+fn a_card_that_does_what_it_must_not_is_reset_and_works_again() {
+    seeds(10, |seed| {
+        let mut stage = Stage::new(seed);
+        works(&mut stage);
+        for resets in 2..4 {
+            stage.fleet.card.break_once(&stage.fleet.world);
+            stage.until("the card is reset", |fleet| fleet.card.resets.get() == resets);
+            works(&mut stage);
+        }
+        assert_eq!(*stage.fleet.seen.lives.borrow(), 2);
+        stage.end();
+    });
 }
 
 /// Seeds of the stories in which calls fail.

@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use proto_manifest::table::MAX_DOMAINS;
 
 use crate::{
-    Boot, Command, Event, HUNG_WITHIN, Input, Instant, Life, Next, Notice, Reason, ServiceId, Supervisor,
+    Boot, Command, Event, HUNG_WITHIN, Input, Instant, Life, Next, Notice, READY_LIMIT, Reason, ServiceId,
+    Supervisor,
     history::{LIMIT, LONGEST_DELAY, WINDOW},
     service::State,
     supervisor::Place,
@@ -61,6 +62,9 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
 struct Instance {
     life: Life,
     hung_since: Option<Instant>,
+    born: Instant,
+    /// It said that it does its work.
+    ready: bool,
     /// It has nothing to do.
     idle: bool,
 }
@@ -80,7 +84,7 @@ struct World {
     deaths: BTreeMap<ServiceId, Vec<Instant>>,
     last_wait: BTreeMap<ServiceId, (Instant, Duration)>,
     counts: usize,
-    /// Every new instance says at once that it is up.
+    /// Every new instance does its work at once.
     polite: bool,
 }
 
@@ -117,6 +121,10 @@ impl World {
         if reason == Reason::Ordered {
             assert_eq!(next, Next::Restart(Duration::ZERO));
             return;
+        }
+        if reason == Reason::NotReady {
+            let late = self.instances.get(&id).map(|one| !one.ready && one.born + READY_LIMIT <= self.now);
+            assert_eq!(late, Some(true), "{id:?} does its work, or has time left");
         }
         let deaths = self.deaths.entry(id).or_default();
         let earlier = self.last_wait.get(&id).copied();
@@ -173,10 +181,13 @@ impl World {
                 if self.fail.remove(&id.0).is_some() {
                     self.step(Input::Of(id, life, Event::NotBuilt));
                 } else {
-                    self.instances.insert(id, Instance { life, hung_since: None, idle: false });
+                    self.instances.insert(
+                        id,
+                        Instance { life, hung_since: None, born: self.now, ready: false, idle: false },
+                    );
                     self.step(Input::Of(id, life, Event::Built));
                     if self.polite {
-                        self.say(id.0, Event::Heard);
+                        self.say(id.0, Event::Ready);
                     }
                 }
             }
@@ -199,6 +210,7 @@ impl World {
         let id = ServiceId(id);
         let running = self.instances.get(&id).filter(|instance| instance.hung_since.is_none());
         if let Some(life) = running.map(|instance| instance.life) {
+            self.instances.entry(id).and_modify(|instance| instance.ready |= event == Event::Ready);
             self.step(Input::Of(id, life, event));
         }
     }
@@ -296,7 +308,7 @@ proptest! {
         world.fail.clear();
         world.polite = true;
         for id in 0..4 {
-            world.say(id, Event::Heard);
+            world.say(id, Event::Ready);
         }
         while !world.todo.is_empty() {
             world.work();

@@ -65,4 +65,7 @@ area! {
     NOT_MEASURED = "E-SVC-021",
         cause: "What the machine runs was not measured ahead of it: vault or the TPM did not do it, or a PCR has another value than dom0 made.",
         next: "The device runs, but is not attested, and what is sealed to the measurement stays shut. See the reason in the line.";
+    NOT_READY = "E-SVC-022",
+        cause: "A service answered, but did not do its work in time, and was ended.",
+        next: "It is built anew. Look at its own lines for what it waits for.";
 }
