@@ -8,8 +8,8 @@ use std::{
 use board_support_hyp::Clock;
 use board_support_hyp::Instant;
 use dom0_shell::{
-    Ground, console::Consoles, control, gauge::Gauge, services::Instance, services::Services, supervision,
-    watch,
+    Ground, console::Consoles, control, gauge::Gauge, measured::MeasuredStart, services::Instance,
+    services::Services, supervision, watch,
 };
 use dom0_supervisor::{Boot, Input, ServiceId, Supervisor};
 use dom0_toolstack::{
@@ -200,6 +200,7 @@ fn dom0(world: &World, executor: &Executor<'static>) -> (Rc<Ground<Host>>, Super
             slot: None,
             measured: Measured::No,
         },
+        measured: MeasuredStart::new(None),
         event_log: RefCell::default(),
         confined: true,
     };
