@@ -15,6 +15,8 @@
 //! | [`sealing`] | `sealing` | storage and vault: the key of what is stored |
 //! | [`measure`] | `measure` | vault and dom0: what is started is extended into a PCR |
 //!
+//! [`asks`] numbers questions to a service, and asks them again of one that is there anew.
+//!
 //! Trust: nothing. A decoder turns any bytes into a value or a [`MessageError`]; ranges that a type
 //! cannot express are checked by who uses the value. Bytes are the channel's (`proto/ring`).
 //!
@@ -23,6 +25,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod asks;
 pub mod device;
 pub mod envelope;
 pub mod measure;
