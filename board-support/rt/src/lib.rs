@@ -53,6 +53,8 @@ pub mod heap;
 #[cfg(target_os = "none")]
 pub mod irq;
 #[cfg(target_os = "none")]
+pub mod local;
+#[cfg(target_os = "none")]
 pub mod log;
 #[cfg(target_os = "none")]
 pub mod memory;
