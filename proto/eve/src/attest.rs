@@ -1,4 +1,4 @@
-//! Attestation messages: publishing the device's certificates, nonce, quote.
+//! Attestation messages: publishing the device's certificates, nonce, quote, keys to keep.
 //!
 //! Every request is a `ZAttestReq` to [`Endpoint::Attest`](crate::endpoint::Endpoint::Attest), every
 //! answer a `ZAttestResponse`. A device without a TPM sends a quote that is empty but for the
@@ -10,34 +10,43 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    bounds,
+    bounds, gzip,
     wire::{
         attest::{
-            AttestVersionInfo, AttestVersionType, ZAttestQuote, ZAttestReq, ZAttestReqType, ZAttestRespType,
-            ZAttestResponse, ZAttestResponseCode,
+            AttestStorageKeys, AttestVersionInfo, AttestVersionType, AttestVolumeKey, AttestVolumeKeyData,
+            AttestVolumeKeyType, TpmHashAlgo, TpmPcrValue, ZAttestQuote, ZAttestReq, ZAttestReqType,
+            ZAttestRespType, ZAttestResponse, ZAttestResponseCode,
         },
-        certs::{ZCert, ZCertType},
+        certs::{ZCert, ZCertMetaData, ZCertMetaDataType, ZCertType},
         common::HashAlgorithm,
     },
 };
 
+/// Bytes of the longest quote request; one that would be longer goes without the event log.
+pub const MAX_QUOTE_REQUEST: usize = 63_488;
+/// Bytes of the longest event log that is sent, before it is compressed.
+pub const MAX_EVENT_LOG: usize = 2 * MAX_QUOTE_REQUEST;
 /// Bytes of an integrity token; Adam's has 128.
 pub const MAX_TOKEN: usize = 1024;
 /// Bytes of memory that an answer may decode to.
 const MAX_MEMORY: usize = 64 * 1024;
 
-/// The entry under which the device's key exchange certificate is published. Its hash is over the
-/// PEM text, and 16 bytes long.
+/// The entry under which one of the device's certificates is published. Its hash is over the PEM text, and 16
+/// bytes long. The endorsement key's has its `TPM2B_PUBLIC` beside it.
 #[must_use]
-pub fn key_exchange_cert(certificate_pem: &[u8]) -> ZCert {
+pub fn published(kind: ZCertType, certificate_pem: &[u8], tpm_public: Option<&[u8]>) -> ZCert {
     let hash = Sha256::digest(certificate_pem);
+    let meta_data = |meta_data: &[u8]| ZCertMetaData {
+        r#type: ZCertMetaDataType::Tpm2Public as i32,
+        meta_data: meta_data.to_vec(),
+    };
     ZCert {
         hash_algo: HashAlgorithm::Sha25616bytes as i32,
         cert_hash: hash.iter().copied().take(16).collect(),
-        r#type: ZCertType::CertTypeDeviceEcdhExchange as i32,
+        r#type: kind as i32,
         cert: certificate_pem.to_vec(),
         attributes: None,
-        meta_data_items: Vec::new(),
+        meta_data_items: tpm_public.map(meta_data).into_iter().collect(),
     }
 }
 
@@ -54,10 +63,29 @@ pub fn nonce_request() -> Vec<u8> {
     ZAttestReq { req_type: ZAttestReqType::AttestReqNonce as i32, ..ZAttestReq::default() }.encode_to_vec()
 }
 
-/// The quote of a device without a TPM: versions of the system and of the firmware, those that are
-/// known, and nothing else. There are no PCR values, for they must not come without a signature.
+/// What a TPM said, for the controller.
+#[derive(Clone, Copy, Debug)]
+pub struct Evidence<'a> {
+    /// `TPMS_ATTEST`, as the TPM made it, without a length before it.
+    pub attest: &'a [u8],
+    /// The quote key's signature over it: `SEQUENCE { r, s }`.
+    pub signature: &'a [u8],
+    /// The values of the PCRs of the SHA-256 bank, from 0 on.
+    pub pcrs: &'a [[u8; 32]],
+    /// The event log, binary; empty if there is none.
+    pub event_log: &'a [u8],
+}
+
+/// A quote with the versions of the system and of the firmware, those that are known. Without a TPM there is
+/// nothing else in it: values must not come without a signature, so there are none either when that is empty.
+///
+/// An event log that is too long is left out; so is one that makes the request too long.
 #[must_use]
-pub fn empty_quote_request(system_version: &str, firmware_version: &str) -> Vec<u8> {
+pub fn quote_request(
+    system_version: &str,
+    firmware_version: &str,
+    evidence: Option<Evidence<'_>>,
+) -> Vec<u8> {
     let version = |kind: AttestVersionType, text: &str| {
         (!text.is_empty())
             .then(|| AttestVersionInfo { version_type: kind as i32, version: String::from(text) })
@@ -66,12 +94,74 @@ pub fn empty_quote_request(system_version: &str, firmware_version: &str) -> Vec<
         version(AttestVersionType::Eve, system_version),
         version(AttestVersionType::Firmware, firmware_version),
     ];
-    ZAttestReq {
+    let mut quote =
+        ZAttestQuote { versions: versions.into_iter().flatten().collect(), ..ZAttestQuote::default() };
+    let evidence = evidence.filter(|evidence| !evidence.attest.is_empty() && !evidence.signature.is_empty());
+    let mut log = Vec::new();
+    if let Some(evidence) = evidence {
+        quote.attest_data = evidence.attest.to_vec();
+        quote.signature = evidence.signature.to_vec();
+        quote.pcr_values = (0..).zip(evidence.pcrs).map(pcr_value).collect();
+        if !evidence.event_log.is_empty() && evidence.event_log.len() <= MAX_EVENT_LOG {
+            log = gzip::compress(evidence.event_log);
+        }
+    }
+    let mut request = ZAttestReq {
         req_type: ZAttestReqType::AttestReqQuote as i32,
-        quote: Some(ZAttestQuote {
-            versions: versions.into_iter().flatten().collect(),
-            ..ZAttestQuote::default()
-        }),
+        quote: Some(quote),
+        ..ZAttestReq::default()
+    };
+    if let Some(quote) = &mut request.quote {
+        quote.tpm_binary_event_log = log;
+    }
+    if request.encoded_len() > MAX_QUOTE_REQUEST
+        && let Some(quote) = &mut request.quote
+    {
+        quote.tpm_binary_event_log.clear();
+    }
+    request.encode_to_vec()
+}
+
+fn pcr_value((index, value): (u32, &[u8; 32])) -> TpmPcrValue {
+    TpmPcrValue { index, hash_algo: TpmHashAlgo::Sha256 as i32, value: value.to_vec() }
+}
+
+/// The key of the storage as the controller keeps it: nobody but the vault that made it can read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EscrowedKey {
+    /// The key, encrypted.
+    pub encrypted: Vec<u8>,
+    /// SHA-256 of the key.
+    pub digest: [u8; 32],
+}
+
+impl EscrowedKey {
+    /// Reads what the controller gave back.
+    fn read(key: &AttestVolumeKey) -> Option<Self> {
+        if key.key_type != AttestVolumeKeyType::Vsk as i32 {
+            return None;
+        }
+        let data = AttestVolumeKeyData::decode(&key.key[..]).ok()?;
+        Some(Self { encrypted: data.encrypted_key, digest: data.digest_sha256.try_into().ok()? })
+    }
+}
+
+/// Has the controller keep the key of the storage.
+#[must_use]
+pub fn store_keys_request(integrity_token: &[u8], key: &EscrowedKey) -> Vec<u8> {
+    let data = AttestVolumeKeyData {
+        encrypted_key: key.encrypted.clone(),
+        digest_sha256: key.digest.to_vec(),
+        ..AttestVolumeKeyData::default()
+    };
+    let key = AttestVolumeKey {
+        key_type: AttestVolumeKeyType::Vsk as i32,
+        key: data.encode_to_vec(),
+        ..AttestVolumeKey::default()
+    };
+    ZAttestReq {
+        req_type: ZAttestReqType::StoreKeys as i32,
+        storage_keys: Some(AttestStorageKeys { integrity_token: integrity_token.to_vec(), keys: vec![key] }),
         ..ZAttestReq::default()
     }
     .encode_to_vec()
@@ -88,12 +178,16 @@ pub enum Response {
     Accepted {
         /// To be sent with each configuration request of this boot.
         integrity_token: Vec<u8>,
+        /// The key of the storage, if one was stored.
+        key: Option<EscrowedKey>,
     },
     /// The quote was refused.
     Rejected(Rejection),
-    /// Keys were stored.
+    /// The key was stored.
     KeysStored,
-    /// Keys were not stored.
+    /// The key was not stored, for the controller has another token.
+    WrongToken,
+    /// The key was not stored, and there is no reason that we know.
     KeysRefused,
 }
 
@@ -140,7 +234,8 @@ pub fn parse_response(payload: &[u8]) -> Option<Response> {
                     if quote.integrity_token.len() > MAX_TOKEN {
                         return None;
                     }
-                    Response::Accepted { integrity_token: quote.integrity_token }
+                    let key = quote.keys.iter().find_map(EscrowedKey::read);
+                    Response::Accepted { integrity_token: quote.integrity_token, key }
                 }
                 Ok(ZAttestResponseCode::NonceMismatch) => Response::Rejected(Rejection::NonceMismatch),
                 Ok(ZAttestResponseCode::NoCertFound) => Response::Rejected(Rejection::NoCertFound),
@@ -150,13 +245,110 @@ pub fn parse_response(payload: &[u8]) -> Option<Response> {
         }
         ZAttestRespType::StoreKeys => Some(match response.storage_keys_resp?.response {
             1 => Response::KeysStored,
+            2 => Response::WrongToken,
             _ => Response::KeysRefused,
         }),
     }
 }
 
-/// The certificates to publish: the one for key exchange, if the device has one.
-#[must_use]
-pub fn published(key_exchange_pem: Option<&[u8]>) -> Vec<ZCert> {
-    key_exchange_pem.map(key_exchange_cert).map_or_else(Vec::new, |cert| vec![cert])
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::attest::{AttestStorageKeysResp, ZAttestQuoteResp};
+
+    fn quote(evidence: Option<Evidence<'_>>) -> ZAttestQuote {
+        let request = quote_request("0.1.0", "", evidence);
+        assert!(request.len() <= MAX_QUOTE_REQUEST);
+        ZAttestReq::decode(&request[..]).unwrap().quote.unwrap()
+    }
+
+    #[test]
+    fn a_quote_carries_values_only_with_a_signature() {
+        let pcrs = [[7; 32]; 24];
+        let whole = Evidence { attest: b"attest", signature: b"signature", pcrs: &pcrs, event_log: b"log" };
+        let sent = quote(Some(whole));
+        assert_eq!((&sent.attest_data[..], &sent.signature[..]), (&b"attest"[..], &b"signature"[..]));
+        assert_eq!(sent.pcr_values.len(), 24);
+        assert!((0..).zip(&sent.pcr_values).all(|(index, value)| {
+            value.index == index && value.hash_algo == 2 && value.value == [7; 32]
+        }));
+        assert_eq!(&sent.tpm_binary_event_log[..3], &[0x1f, 0x8b, 8]);
+        assert_eq!(sent.versions.len(), 1);
+        for bad in [None, Some(Evidence { attest: b"", ..whole }), Some(Evidence { signature: b"", ..whole })]
+        {
+            let sent = quote(bad);
+            assert!(sent.attest_data.is_empty() && sent.signature.is_empty() && sent.pcr_values.is_empty());
+            assert!(sent.tpm_binary_event_log.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_log_that_is_too_long_is_left_out() {
+        let pcrs = [[7; 32]; 24];
+        let sent = |event_log: &[u8]| {
+            let evidence = Evidence { attest: b"attest", signature: b"signature", pcrs: &pcrs, event_log };
+            quote(Some(evidence)).tpm_binary_event_log.len()
+        };
+        assert!(sent(&vec![0; MAX_EVENT_LOG]) > 0);
+        assert_eq!(sent(&vec![0; MAX_EVENT_LOG + 1]), 0);
+        // Noise, which does not become shorter.
+        let mut state = 1_u32;
+        let noise: Vec<u8> = core::iter::repeat_with(|| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state.to_be_bytes()[0]
+        })
+        .take(MAX_EVENT_LOG)
+        .collect();
+        assert!(sent(&noise[..60_000]) > 60_000);
+        assert_eq!(sent(&noise[..63_000]), 0);
+    }
+
+    #[test]
+    fn a_key_comes_back_as_it_was_stored() {
+        let key = EscrowedKey { encrypted: vec![1; 32], digest: [2; 32] };
+        let request = ZAttestReq::decode(&store_keys_request(b"token", &key)[..]).unwrap();
+        let stored = request.storage_keys.unwrap();
+        assert_eq!((request.req_type, &stored.integrity_token[..]), (4, &b"token"[..]));
+        let answer = |keys: Vec<AttestVolumeKey>| {
+            let quote_resp = ZAttestQuoteResp { response: 1, integrity_token: b"token".to_vec(), keys };
+            let response =
+                ZAttestResponse { resp_type: 3, quote_resp: Some(quote_resp), ..ZAttestResponse::default() };
+            match parse_response(&response.encode_to_vec()) {
+                Some(Response::Accepted { key, .. }) => key,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(answer(stored.keys.clone()), Some(key));
+        // Of others we know nothing; a digest of the wrong length is none of ours.
+        let of_kind = |key_type| AttestVolumeKey { key_type, ..stored.keys[0].clone() };
+        assert_eq!(answer(vec![of_kind(0)]), None);
+        let short = AttestVolumeKeyData { digest_sha256: vec![2; 31], ..AttestVolumeKeyData::default() };
+        let short = AttestVolumeKey { key: short.encode_to_vec(), ..of_kind(1) };
+        assert_eq!(answer(vec![short]), None);
+        assert_eq!(answer(vec![AttestVolumeKey { key: b"\xff".to_vec(), ..of_kind(1) }]), None);
+    }
+
+    #[test]
+    fn the_answer_to_a_key_has_three_meanings() {
+        let answer = |storage_keys_resp| {
+            let response = ZAttestResponse { resp_type: 4, storage_keys_resp, ..ZAttestResponse::default() };
+            parse_response(&response.encode_to_vec())
+        };
+        let coded = |response| answer(Some(AttestStorageKeysResp { response }));
+        assert_eq!(coded(1), Some(Response::KeysStored));
+        assert_eq!(coded(2), Some(Response::WrongToken));
+        assert_eq!((coded(0), coded(9)), (Some(Response::KeysRefused), Some(Response::KeysRefused)));
+        assert_eq!(answer(None), None);
+    }
+
+    #[test]
+    fn the_endorsement_keys_entry_has_its_public_area() {
+        let cert = published(ZCertType::CertTypeDeviceEndorsementRsa, b"pem", Some(b"public"));
+        assert_eq!((cert.hash_algo, cert.r#type, cert.cert_hash.len()), (1, 12, 16));
+        assert_eq!(
+            (cert.meta_data_items[0].r#type, &cert.meta_data_items[0].meta_data[..]),
+            (1, &b"public"[..])
+        );
+        assert!(published(ZCertType::CertTypeDeviceEcdhExchange, b"pem", None).meta_data_items.is_empty());
+    }
 }

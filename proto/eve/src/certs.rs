@@ -170,10 +170,20 @@ impl SigningCert {
     }
 }
 
+/// A certificate of the controller with which secrets are encrypted.
+#[derive(Clone, Debug)]
+struct ExchangeCert {
+    /// `certHash`, by which contexts name it.
+    hash: Vec<u8>,
+    /// Its key, a point of P-256 (SEC 1, uncompressed); none if it is another kind of key.
+    point: Option<Vec<u8>>,
+}
+
 /// A set that was accepted.
 #[derive(Clone, Debug)]
 pub struct ControllerCerts {
     signing: SigningCert,
+    exchange: Vec<ExchangeCert>,
     /// `certHash` of every member, sorted.
     hashes: Vec<Vec<u8>>,
 }
@@ -193,7 +203,7 @@ impl ControllerCerts {
             let leading = usize::from(cert.r#type != ZCertType::CertTypeControllerIntermediate as i32);
             intermediates.extend(ders(cert)?.into_iter().skip(leading).map(CertificateDer::from));
         }
-        let mut signing = None;
+        let (mut signing, mut exchange) = (None, Vec::new());
         for cert in &set {
             if cert.r#type == ZCertType::CertTypeControllerIntermediate as i32 {
                 continue;
@@ -201,17 +211,25 @@ impl ControllerCerts {
             verify_path(cert, &intermediates, roots, now)?;
             if cert.r#type == ZCertType::CertTypeControllerSigning as i32 {
                 signing = Some(SigningCert::from_pem(&cert.cert)?);
+            } else {
+                exchange.push(ExchangeCert { hash: cert.cert_hash.clone(), point: p256_point(cert)? });
             }
         }
         let mut hashes: Vec<_> = set.into_iter().map(|cert| cert.cert_hash).collect();
         hashes.sort_unstable();
-        Ok(Self { signing: signing.ok_or(CertsError::SigningCerts { have: 0 })?, hashes })
+        Ok(Self { signing: signing.ok_or(CertsError::SigningCerts { have: 0 })?, exchange, hashes })
     }
 
     /// The certificate that signs the controller's answers.
     #[must_use]
     pub fn signing(&self) -> &SigningCert {
         &self.signing
+    }
+
+    /// The key of the certificate that a cipher context names by `hash`: a point of P-256 (SEC 1, uncompressed).
+    #[must_use]
+    pub fn exchange_point(&self, hash: &[u8]) -> Option<&[u8]> {
+        self.exchange.iter().find(|cert| cert.hash == hash && !hash.is_empty())?.point.as_deref()
     }
 
     /// Whether `other` is another set: the multiset of the members' hashes differs.
@@ -245,6 +263,16 @@ fn check_shape(set: &[ZCert]) -> Result<(), CertsError> {
 
 fn ders(cert: &ZCert) -> Result<Vec<Vec<u8>>, CertsError> {
     pem::certificates(&cert.cert).map_err(|error| CertsError::NotPem { kind: cert.r#type, error })
+}
+
+/// The key of a certificate if it is on P-256.
+fn p256_point(cert: &ZCert) -> Result<Option<Vec<u8>>, CertsError> {
+    let kind = cert.r#type;
+    let der = ders(cert)?.into_iter().next().ok_or(CertsError::Unparsable { kind })?;
+    Ok(match PublicKey::of_certificate(&der) {
+        Ok(PublicKey::P256(key)) => Some(key.to_sec1_point(false).as_bytes().to_vec()),
+        _ => None,
+    })
 }
 
 fn verify_path(

@@ -10,6 +10,8 @@
 //! | [`auth`] | the signed envelope (`AuthContainer`): seal and open |
 //! | [`certs`] | which sets of controller certificates are accepted |
 //! | [`register`], [`uuid`], [`attest`], [`config`] | the messages of onboarding, attestation and configuration |
+//! | [`issue`] | the certificates that the device issues to itself and to its other keys |
+//! | [`cipher`] | secrets that a configuration carries |
 //! | [`newlogs`] | the gzip files that carry log lines |
 //! | [`key`], [`pem`] | software keys, public keys, PEM text |
 //! | [`bounds`] | refuses a message that would decode to more memory than allowed |
@@ -28,8 +30,11 @@ pub mod attest;
 pub mod auth;
 pub mod bounds;
 pub mod certs;
+pub mod cipher;
 pub mod config;
 pub mod endpoint;
+mod gzip;
+pub mod issue;
 pub mod key;
 pub mod newlogs;
 pub mod pem;

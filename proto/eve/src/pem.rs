@@ -77,6 +77,20 @@ pub fn blocks(text: &[u8]) -> Result<Vec<Block<'_>>, PemError> {
     if found.is_empty() { Err(PemError::Empty) } else { Ok(found) }
 }
 
+/// A certificate as PEM text: lines of 64 letters, a line end after the last.
+#[must_use]
+pub fn certificate(der: &[u8]) -> Vec<u8> {
+    const LINE: usize = 64;
+    let body = Base64::encode_string(der);
+    let mut text = Vec::from(b"-----BEGIN CERTIFICATE-----\n");
+    for line in body.as_bytes().chunks(LINE) {
+        text.extend_from_slice(line);
+        text.push(b'\n');
+    }
+    text.extend_from_slice(b"-----END CERTIFICATE-----\n");
+    text
+}
+
 /// The DER of each certificate in `text`.
 ///
 /// # Errors
@@ -103,6 +117,16 @@ mod tests {
         assert_eq!(found.len(), 2);
         assert_eq!((found[0].label, &found[0].der[..]), ("A", &[1, 2, 3][..]));
         assert_eq!((found[1].label, &found[1].der[..]), ("B", &[][..]));
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        for length in [1, 47, 48, 49, 500] {
+            let der = alloc::vec![0xa5; length];
+            let text = certificate(&der);
+            assert_eq!(certificates(&text), Ok(alloc::vec![der]));
+            assert!(text.split(|byte| *byte == b'\n').all(|line| line.len() <= 64));
+        }
     }
 
     #[test]

@@ -2,17 +2,26 @@
 
 mod answers;
 mod apply;
+mod keys;
 
 use alloc::{
     collections::{BTreeMap, VecDeque},
+    rc::Rc,
     string::{String, ToString},
     vec::Vec,
 };
 use core::time::Duration;
 
+use keys::Gathering;
+
 use proto_errors::agent as code;
 use proto_eve::{
-    Timestamp, attest as attest_messages, config as config_messages, endpoint::Endpoint, uuid::Uuid,
+    Timestamp,
+    attest::{self as attest_messages, EscrowedKey, Evidence},
+    config as config_messages,
+    endpoint::Endpoint,
+    uuid::Uuid,
+    wire::certs::{ZCert, ZCertType},
 };
 
 use crate::{
@@ -21,6 +30,7 @@ use crate::{
     clock::{Instant, Now, Random, earliest},
     config::{Poll, diff::Diff, store::Store},
     http::{FailureKind, Outcome, Request, RequestId},
+    identity::{DigestSigner, NotIssued},
     note::{Commands, DeviceNote},
     onboard::{Onboard, Stage, Step},
     operations::{Maintenance, Operation, Operations, Progress},
@@ -44,8 +54,10 @@ use crate::{
         metrics::{self, DomainUsage, Machine, Metrics, Traffic},
     },
     retry::{Deferred, Sent},
+    secrets::Secrets,
     session::{Limits, Message, Session},
     uplink::{LinkTotals, PortConfig, Uplink},
+    vault::Vault,
 };
 
 const DEFAULT_SPOOL: usize = 512 * 1024;
@@ -62,6 +74,12 @@ const MAX_HELD: usize = 512 * 1024;
 pub enum DeviceCommand {
     /// Keep this for a later life of the agent: [`Agent::recall`]. At most 800 bytes.
     Note(Vec<u8>),
+    /// Show this certificate (PEM) to servers that ask who we are; its key is the vault's.
+    ShowCertificate(Vec<u8>),
+    /// Show the provisioned certificate, whose key is in the files.
+    ShowProvisioned,
+    /// Ask dom0 for the event log; answer with [`Agent::on_event_log`].
+    QueryEventLog,
     /// Reset the machine. Applications have stopped, or did not in time.
     Reboot,
     /// Ask dom0 for the usage of each domain; answer with [`Agent::on_usage`] for each, and then
@@ -141,6 +159,25 @@ pub struct Agent {
     now: Now,
     onboard: Onboard,
     certs: CertsKeeper,
+    vault: Vault,
+    signer: DigestSigner,
+    /// When certificates that could not be made are tried again, and why they could not.
+    identity_again: Option<Instant>,
+    not_issued: Option<NotIssued>,
+    /// The certificates for the controller.
+    published: Vec<ZCert>,
+    /// The certificate that secrets in a configuration are encrypted for.
+    ecdh_pem: Option<Vec<u8>>,
+    secrets: Secrets,
+    gathering: Gathering,
+    /// What the controller gave back for a storage that is locked.
+    returned: Option<Option<EscrowedKey>>,
+    /// The storage was locked when it was last looked at.
+    was_locked: bool,
+    /// A round of attestation was complete: from then on no storage begins anew by itself.
+    never_anew: bool,
+    /// When the first configuration was applied.
+    configured_at: Option<Instant>,
     attest: Attest,
     attest_error_since: Option<Timestamp>,
     config: Poll,
@@ -185,20 +222,69 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Makes an agent that knows nothing yet but its files. `seed` is for jitter and names of
-    /// requests; it need not be secret, but must differ between boots.
+    /// Makes an agent that knows nothing yet but its files, in a system without a vault. `seed` is for jitter,
+    /// names of requests and serial numbers; it need not be secret, but must differ between boots.
     ///
     /// # Errors
     /// [`ProvisionError`] names the file that cannot be used.
     pub fn new(files: Provisioning, facts: DeviceFacts, seed: u64, now: Now) -> Result<Self, ProvisionError> {
-        let credentials = Credentials::read(files)?;
+        let mut agent = Self::make(files, facts, seed, now, None)?;
+        agent.publish_provisioned();
+        Ok(agent)
+    }
+
+    /// The same in a system with a vault: its key signs as the device, by `signer`, unless there is no TPM and the
+    /// files have a key. Nothing is signed before the vault is [`There`](crate::VaultEvent::There).
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); there need not be a key in the files.
+    pub fn with_vault(
+        files: Provisioning,
+        facts: DeviceFacts,
+        signer: DigestSigner,
+        seed: u64,
+        now: Now,
+    ) -> Result<Self, ProvisionError> {
+        Self::make(files, facts, seed, now, Some(signer))
+    }
+
+    /// Without a vault there is one certificate to publish, if it was provisioned.
+    fn publish_provisioned(&mut self) {
+        let certificate = self.session.credentials().key_exchange_cert.as_deref();
+        let published = certificate.map(|certificate| {
+            attest_messages::published(ZCertType::CertTypeDeviceEcdhExchange, certificate, None)
+        });
+        self.published = published.into_iter().collect();
+        self.attest.equip(!self.published.is_empty(), false);
+    }
+
+    fn make(
+        files: Provisioning,
+        facts: DeviceFacts,
+        seed: u64,
+        now: Now,
+        signer: Option<DigestSigner>,
+    ) -> Result<Self, ProvisionError> {
+        let credentials = Credentials::read(files, signer.is_some())?;
         let spool = if facts.log_spool_bytes == 0 { DEFAULT_SPOOL } else { facts.log_spool_bytes };
         let at = now.at();
         log::info!("agent: controller {}, version {}", credentials.server, facts.version);
         Ok(Self {
             onboard: Onboard::new(at, credentials.onboard.is_some()),
             certs: CertsKeeper::new(at),
-            attest: Attest::new(credentials.key_exchange_cert.is_some()),
+            vault: if signer.is_some() { Vault::expected() } else { Vault::default() },
+            signer: signer.unwrap_or_else(|| Rc::new(|_| None)),
+            identity_again: None,
+            not_issued: None,
+            published: Vec::new(),
+            ecdh_pem: None,
+            secrets: Secrets::default(),
+            gathering: Gathering::default(),
+            returned: None,
+            was_locked: false,
+            never_anew: false,
+            configured_at: None,
+            attest: Attest::new(),
             attest_error_since: None,
             config: Poll::new(at),
             store: Store::default(),
@@ -272,8 +358,10 @@ impl Agent {
         self.now = now;
         let at = now.at();
         self.give_up_lost_flights();
+        self.step_vault();
         let fired = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= at);
-        if fired(self.contents.deadline(&self.properties)) || fired(self.apps.deadline()) {
+        let locked_up = self.is_locked_up() != self.maintenance.vault_locked;
+        if fired(self.contents.deadline(&self.properties)) || fired(self.apps.deadline()) || locked_up {
             self.dirty = true;
         }
         if self.dirty {
@@ -299,7 +387,7 @@ impl Agent {
             return None;
         }
         for slot in SLOTS {
-            if self.is_busy(slot) {
+            if self.is_busy(slot) || (slot != Slot::Certs && !self.can_sign()) {
                 continue;
             }
             let Some((purpose, endpoint, message)) = self.due(slot) else { continue };
@@ -538,12 +626,21 @@ impl Agent {
 
     fn attest_message(&self, ask: Ask) -> Vec<u8> {
         match ask {
-            Ask::Certs => {
-                let certificate = self.session.credentials().key_exchange_cert.as_deref();
-                attest_messages::certs_request(attest_messages::published(certificate))
-            }
+            Ask::Certs => attest_messages::certs_request(self.published.clone()),
             Ask::Nonce => attest_messages::nonce_request(),
-            Ask::Quote => attest_messages::empty_quote_request(&self.facts.version, &self.facts.firmware),
+            Ask::Quote => {
+                let evidence = self.attest.quote().map(|quote| Evidence {
+                    attest: &quote.attest,
+                    signature: &quote.signature,
+                    pcrs: &quote.pcrs,
+                    event_log: &quote.event_log,
+                });
+                attest_messages::quote_request(&self.facts.version, &self.facts.firmware, evidence)
+            }
+            Ask::Keys => match self.attest.key() {
+                Some(key) => attest_messages::store_keys_request(self.attest.token(), key),
+                None => Vec::new(),
+            },
         }
     }
 
@@ -573,10 +670,16 @@ impl Agent {
         self.update_maintenance();
     }
 
-    /// Whether certificates that the controller refuses hold the device in maintenance.
+    /// Whether certificates that the controller refuses, or a storage that stays locked, hold the device in
+    /// maintenance.
     fn update_maintenance(&mut self) {
         let was = self.maintenance.is_active();
         self.maintenance.certs_refused = self.attest.certs_refused() && self.store.has_config();
+        let locked_up = self.is_locked_up();
+        if locked_up && !self.maintenance.vault_locked {
+            log::warn!("maintenance mode: the storage stays locked [{}]", code::VAULT_LOCKED);
+        }
+        self.maintenance.vault_locked = locked_up;
         if was && !self.maintenance.is_active() {
             // What was left out meanwhile is applied when it is fetched again.
             self.store.forget_hash();
@@ -625,6 +728,7 @@ impl Agent {
             names: &self.names,
             attest: &self.attest,
             attest_error_since: self.attest_error_since,
+            vault: &self.vault,
             properties: &self.properties,
             operations: &self.operations,
             maintenance: self.maintenance,
@@ -735,6 +839,7 @@ impl Agent {
         let may_send = self.uplink.up;
         let mut first = self.flights.values().fold(None, |first, flight| earliest(first, Some(flight.lost)));
         for machine in [
+            self.vault_deadline(),
             self.contents.deadline(&self.properties),
             self.apps.deadline(),
             self.operations.deadline(),
@@ -763,7 +868,8 @@ impl Agent {
         ] {
             // What is due already is handed out by `next_request`. A shell that cannot send it yet
             // comes back when a request has ended, and must not be woken for it meanwhile.
-            if !self.is_busy(slot) {
+            let may_sign = slot == Slot::Certs || self.can_sign();
+            if !self.is_busy(slot) && may_sign {
                 first = earliest(first, deadline.filter(|deadline| *deadline > self.now.at()));
             }
         }

@@ -1,27 +1,32 @@
-//! Attestation of a device without a TPM: certificates, nonce, an empty quote, and the token without
-//! which controllers give no configuration.
+//! Attestation: certificates, nonce, quote, the token without which controllers give no configuration, and the
+//! key of the storage, which the controller keeps for the day on which the TPM does not give it.
 //!
 //! ```text
-//!            1 send nonce request        2 nonce: quote ready       3 accepted
-//!   None --------------------> NonceWait ------------> AttestWait ------------> Complete
-//!    ^                          |                        |   ^  |                  |
-//!    +------ 4 15 s, no nonce --+     5 15 s, no answer -+---+  | 6 refused        | 7 config 403
-//!    ^                                                          v                  v
-//!    +---------------------- 8 15 s ----------------------- RestartWait <----------+
+//!         1 nonce      2 nonce            3 quote            4 accepted              5 key stored
+//!   None -------> NonceWait -> TpmQuoteWait -> AttestWait -----------> AttestEscrowWait ------> Complete
+//!    ^              |  ^           | ^           |  ^ |       \            ^  |  ^ |               |
+//!    +-- 6 15 s ----+  |   7 15 s -+ +     8 15 s+--+ |        v       10  |  +--+ | 11 wrong      | 12 config
+//!    ^                 |                              | 9   TpmEscrowWait -+ 8     |    token      |    403
+//!    |                 |                              v refused   | 12             v               v
+//!    +---------------------- 13 15 s ---------------- RestartWait <-+--------------+---------------+
 //! ```
 //!
-//! 1, 2, 5: [`Attest::due`]. 3, 4, 6: [`Attest::on_answer`]. 7: [`Attest::restart`]. 8: [`Attest::due`].
-//! States that only a TPM needs (waiting for its quote, for escrowed keys) are passed in no time. A
-//! restart that is asked for on the way is remembered and acted upon in `Complete`.
+//! 1, 6, 8: [`Attest::due`]. 2, 4, 5, 9, 11: [`Attest::on_answer`]. 3, 7: [`Attest::on_quote`], after
+//! [`Attest::wants_quote`]. 10: [`Attest::on_escrow`]. 12: [`Attest::restart`]. 13: [`Attest::due`].
+//!
+//! Without a TPM the quote is empty and there is no key to keep, so the states in between are passed in no time.
+//! A restart that is asked for on the way is remembered and acted upon in `Complete`. EVE does so in
+//! `TpmEscrowWait` as well, where a device stays as long as its storage is locked; a controller that has forgotten
+//! its token would then never give it a configuration again, so there it is acted upon at once.
 //!
 //! A refusal without a reason is repeated with the same quote three times, and then with a new nonce:
 //! EVE repeats it for ever, which never helps a device whose nonce the controller has forgotten.
 
-use alloc::vec::Vec;
+use alloc::{string::String, vec::Vec};
 use core::time::Duration;
 
 use proto_errors::{Coded, agent};
-use proto_eve::attest::{Rejection, Response};
+use proto_eve::attest::{EscrowedKey, Rejection, Response};
 
 use crate::{
     clock::{Instant, Ticker, earliest},
@@ -39,11 +44,17 @@ pub enum AttestState {
     None = 0,
     /// A nonce was asked for.
     NonceWait = 1,
+    /// The TPM is to quote.
+    TpmQuoteWait = 2,
+    /// The quote was accepted; the vault is to encrypt the storage's key for the controller.
+    TpmEscrowWait = 3,
     /// The quote is to be sent, or was sent.
     AttestWait = 4,
+    /// The quote was accepted; the storage's key is to be sent, or was sent.
+    AttestEscrowWait = 5,
     /// To start over.
     RestartWait = 6,
-    /// The quote was accepted.
+    /// The quote was accepted, and the storage's key is with the controller.
     Complete = 7,
 }
 
@@ -53,14 +64,45 @@ pub(crate) enum Ask {
     Certs,
     Nonce,
     Quote,
+    Keys,
+}
+
+/// What a TPM said to a nonce.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TpmQuote {
+    /// `TPMS_ATTEST`.
+    pub(crate) attest: Vec<u8>,
+    /// Its signature, ASN.1.
+    pub(crate) signature: Vec<u8>,
+    pub(crate) pcrs: Vec<[u8; 32]>,
+    pub(crate) event_log: Vec<u8>,
+}
+
+/// The storage's key for the controller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Escrow {
+    /// The vault has none yet.
+    Pending,
+    /// There never will be one.
+    None,
+    /// It is this.
+    Ready(EscrowedKey),
 }
 
 #[derive(Debug)]
 pub(crate) struct Attest {
     state: AttestState,
-    /// When the state's request is to be sent; none while it is under way, and when complete.
+    /// When the state's request is to be sent, or the TPM asked; none while that is under way, and when there
+    /// is nothing to do.
     next: Option<Instant>,
     publication: Publication,
+    /// Whether there is a TPM that quotes.
+    has_tpm: bool,
+    nonce: Vec<u8>,
+    quote: Option<TpmQuote>,
+    escrow: Escrow,
+    /// What the controller gave back for the vault with the last quote that it accepted.
+    returned: Option<Option<EscrowedKey>>,
     token: Vec<u8>,
     restart_wanted: bool,
     quote_tried: bool,
@@ -72,18 +114,26 @@ pub(crate) struct Attest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum AttestError {
     NoNonce(Outcome),
+    NoQuote(String),
     NoVerdict(Outcome),
     Rejected(Rejection),
     Unreadable,
+    KeyNotStored(Outcome),
+    WrongToken,
 }
 
 impl core::fmt::Display for AttestError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::NoNonce(outcome) => write!(f, "no nonce: {outcome}"),
+            Self::NoQuote(reason) => write!(f, "the vault does not quote: {reason}"),
             Self::NoVerdict(outcome) => write!(f, "no answer to the quote: {outcome}"),
             Self::Rejected(rejection) => rejection.fmt(f),
             Self::Unreadable => write!(f, "the controller's answer does not parse"),
+            Self::KeyNotStored(outcome) => {
+                write!(f, "the storage's key is not with the controller: {outcome}")
+            }
+            Self::WrongToken => write!(f, "the controller has another integrity token"),
         }
     }
 }
@@ -99,24 +149,37 @@ struct Publication {
 }
 
 impl Attest {
-    /// `has_certs`: whether there are certificates to publish before the first quote.
-    pub(crate) fn new(has_certs: bool) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             state: AttestState::None,
             next: None,
             publication: Publication {
-                wanted: has_certs,
-                tried: !has_certs,
-                ever_accepted: !has_certs,
+                wanted: false,
+                tried: true,
+                ever_accepted: true,
                 next: None,
                 ticker: Ticker::new(TIMER, Duration::from_secs(600)),
             },
+            has_tpm: false,
+            nonce: Vec::new(),
+            quote: None,
+            escrow: Escrow::None,
+            returned: None,
             token: Vec::new(),
             restart_wanted: false,
             quote_tried: false,
             invalid: 0,
             error: None,
         }
+    }
+
+    /// What the device has, before the first round: whether there are certificates to publish, and a TPM.
+    pub(crate) fn equip(&mut self, has_certs: bool, has_tpm: bool) {
+        self.publication.wanted = has_certs;
+        self.publication.tried = !has_certs;
+        self.publication.ever_accepted = !has_certs;
+        self.has_tpm = has_tpm;
+        self.escrow = if has_tpm { Escrow::Pending } else { Escrow::None };
     }
 
     pub(crate) fn state(&self) -> AttestState {
@@ -131,9 +194,27 @@ impl Attest {
         self.error.as_ref()
     }
 
-    /// Whether a round was brought to its end, good or bad.
+    /// What the TPM said to the nonce, if it was asked.
+    pub(crate) fn quote(&self) -> Option<&TpmQuote> {
+        self.quote.as_ref()
+    }
+
+    /// The storage's key, if there is one to be kept by the controller.
+    pub(crate) fn key(&self) -> Option<&EscrowedKey> {
+        match &self.escrow {
+            Escrow::Ready(key) => Some(key),
+            Escrow::Pending | Escrow::None => None,
+        }
+    }
+
+    /// Whether the controller's verdict is there, good or bad.
     pub(crate) fn settled(&self) -> bool {
-        matches!(self.state, AttestState::Complete | AttestState::RestartWait)
+        !self.token.is_empty() || self.state == AttestState::RestartWait
+    }
+
+    /// Whether a quote was accepted since boot: from then on no storage is begun anew by itself.
+    pub(crate) fn has_completed(&self) -> bool {
+        self.state == AttestState::Complete
     }
 
     /// Whether the controller refused our certificates ever since boot.
@@ -157,7 +238,7 @@ impl Attest {
             return;
         }
         self.token.clear();
-        if self.state == AttestState::Complete {
+        if matches!(self.state, AttestState::Complete | AttestState::TpmEscrowWait) {
             self.enter(AttestState::RestartWait, Some(now.after(TIMER)));
         } else {
             self.restart_wanted = true;
@@ -180,7 +261,8 @@ impl Attest {
         match self.state {
             AttestState::None | AttestState::NonceWait | AttestState::RestartWait => Some(Ask::Nonce),
             AttestState::AttestWait => Some(Ask::Quote),
-            AttestState::Complete => None,
+            AttestState::AttestEscrowWait => Some(Ask::Keys),
+            AttestState::TpmQuoteWait | AttestState::TpmEscrowWait | AttestState::Complete => None,
         }
     }
 
@@ -191,48 +273,126 @@ impl Attest {
                 // A new round: what was asked for before it is answered by it.
                 self.restart_wanted = false;
                 self.invalid = 0;
+                self.quote = None;
                 self.enter(AttestState::NonceWait, None);
             }
             Ask::Quote => {
                 self.quote_tried = true;
                 self.next = None;
             }
+            Ask::Keys => self.next = None,
         }
+    }
+
+    /// The nonce that the TPM is to quote now. It counts as asked from then on.
+    pub(crate) fn wants_quote(&mut self, now: Instant) -> Option<&[u8]> {
+        let due = self.state == AttestState::TpmQuoteWait && self.next.is_some_and(|next| next <= now);
+        due.then(|| {
+            self.next = None;
+            &self.nonce[..]
+        })
+    }
+
+    /// What became of the quote.
+    pub(crate) fn on_quote(&mut self, now: Instant, quote: Result<TpmQuote, String>) {
+        if self.state != AttestState::TpmQuoteWait {
+            // The round was begun anew meanwhile.
+            return;
+        }
+        match quote {
+            Ok(quote) => {
+                self.quote = Some(quote);
+                self.enter(AttestState::AttestWait, Some(now));
+            }
+            Err(reason) => {
+                self.fail(AttestError::NoQuote(reason));
+                self.next = Some(now.after(TIMER));
+            }
+        }
+    }
+
+    /// The vault has encrypted the storage's key for the controller, or not.
+    pub(crate) fn on_escrow(&mut self, now: Instant, escrow: Escrow) {
+        self.escrow = escrow;
+        if self.state == AttestState::TpmEscrowWait {
+            self.hand_over(now);
+        }
+    }
+
+    /// What the controller gave back with the quote that it accepted, for the vault; once.
+    pub(crate) fn take_returned(&mut self) -> Option<Option<EscrowedKey>> {
+        self.returned.take()
     }
 
     /// An exchange has ended; `response` is what the payload of a success says.
     pub(crate) fn on_answer(&mut self, now: Instant, ask: Ask, outcome: Outcome, response: Option<Response>) {
-        match (ask, response) {
-            (Ask::Certs, Some(Response::Certs)) => self.certs_taken(),
-            (Ask::Certs, _) => self.certs_not_taken(now, &outcome),
-            (Ask::Nonce, Some(Response::Nonce(_))) if self.state == AttestState::NonceWait => {
-                self.enter(AttestState::AttestWait, Some(now));
+        match (ask, self.state) {
+            (Ask::Certs, _) => match response {
+                Some(Response::Certs) => self.certs_taken(),
+                _ => self.certs_not_taken(now, &outcome),
+            },
+            (Ask::Nonce, AttestState::NonceWait) => self.on_nonce(now, outcome, response),
+            (Ask::Quote, AttestState::AttestWait) => self.on_verdict(now, outcome, response),
+            (Ask::Keys, AttestState::AttestEscrowWait) => self.on_stored(now, outcome, response),
+            // The round was begun anew meanwhile.
+            (Ask::Nonce | Ask::Quote | Ask::Keys, _) => {}
+        }
+    }
+
+    fn on_nonce(&mut self, now: Instant, outcome: Outcome, response: Option<Response>) {
+        let Some(Response::Nonce(nonce)) = response else {
+            self.fail(AttestError::NoNonce(outcome));
+            self.next = Some(now.after(TIMER));
+            return;
+        };
+        self.nonce = nonce;
+        let next = if self.has_tpm { AttestState::TpmQuoteWait } else { AttestState::AttestWait };
+        self.enter(next, Some(now));
+    }
+
+    fn on_verdict(&mut self, now: Instant, outcome: Outcome, response: Option<Response>) {
+        match response {
+            Some(Response::Accepted { integrity_token, key }) => {
+                self.token = integrity_token;
+                self.error = None;
+                self.returned = Some(key);
+                self.hand_over(now);
             }
-            (Ask::Nonce, _) if self.state == AttestState::NonceWait => {
-                self.fail(AttestError::NoNonce(outcome));
-                self.next = Some(now.after(TIMER));
-            }
-            (Ask::Quote, Some(Response::Accepted { integrity_token }))
-                if self.state == AttestState::AttestWait =>
-            {
-                self.accepted(now, integrity_token);
-            }
-            (Ask::Quote, Some(Response::Rejected(rejection))) if self.state == AttestState::AttestWait => {
-                self.rejected(now, rejection);
-            }
-            (Ask::Quote, response) if self.state == AttestState::AttestWait => {
+            Some(Response::Rejected(rejection)) => self.rejected(now, rejection),
+            response => {
                 let unreadable = response.is_some() || matches!(outcome, Outcome::Success { .. });
                 self.fail(if unreadable { AttestError::Unreadable } else { AttestError::NoVerdict(outcome) });
                 self.next = Some(now.after(TIMER));
             }
-            // The round was begun anew meanwhile.
-            (Ask::Nonce | Ask::Quote, _) => {}
         }
     }
 
-    fn accepted(&mut self, now: Instant, token: Vec<u8>) {
+    fn on_stored(&mut self, now: Instant, outcome: Outcome, response: Option<Response>) {
+        match response {
+            Some(Response::KeysStored) => self.complete(now),
+            Some(Response::WrongToken) => {
+                self.token.clear();
+                self.fail(AttestError::WrongToken);
+                self.enter(AttestState::RestartWait, Some(now.after(TIMER)));
+            }
+            _ => {
+                self.fail(AttestError::KeyNotStored(outcome));
+                self.next = Some(now.after(TIMER));
+            }
+        }
+    }
+
+    /// The quote was accepted: what is left is the storage's key.
+    fn hand_over(&mut self, now: Instant) {
+        match self.escrow {
+            Escrow::None => self.complete(now),
+            Escrow::Pending => self.enter(AttestState::TpmEscrowWait, None),
+            Escrow::Ready(_) => self.enter(AttestState::AttestEscrowWait, Some(now)),
+        }
+    }
+
+    fn complete(&mut self, now: Instant) {
         log::info!("attestation: complete");
-        self.token = token;
         self.error = None;
         if self.restart_wanted {
             self.enter(AttestState::RestartWait, Some(now.after(TIMER)));
@@ -283,121 +443,4 @@ impl Attest {
 }
 
 #[cfg(test)]
-mod tests {
-    use alloc::vec;
-
-    use super::*;
-    use crate::http::FailureKind;
-
-    fn at(seconds: u64) -> Instant {
-        Instant(0).after(Duration::from_secs(seconds))
-    }
-
-    fn success() -> Outcome {
-        Outcome::Success { status: 201, payload: Vec::new() }
-    }
-
-    fn nonce() -> Option<Response> {
-        Some(Response::Nonce(vec![0; 12]))
-    }
-
-    fn accepted() -> Option<Response> {
-        Some(Response::Accepted { integrity_token: b"token".to_vec() })
-    }
-
-    /// A machine whose quote is under way at second 0.
-    fn quoting() -> Attest {
-        let mut attest = Attest::new(false);
-        assert_eq!(attest.due(at(0)), None);
-        attest.begin(at(0));
-        assert_eq!(attest.due(at(0)), Some(Ask::Nonce));
-        attest.sent(Ask::Nonce);
-        assert_eq!((attest.state(), attest.due(at(99))), (AttestState::NonceWait, None));
-        attest.on_answer(at(0), Ask::Nonce, success(), nonce());
-        assert_eq!((attest.state(), attest.due(at(0))), (AttestState::AttestWait, Some(Ask::Quote)));
-        attest.sent(Ask::Quote);
-        assert_eq!(attest.due(at(99)), None);
-        attest
-    }
-
-    #[test]
-    fn a_quote_that_is_accepted_brings_the_token() {
-        let mut attest = quoting();
-        attest.on_answer(at(1), Ask::Quote, success(), accepted());
-        assert_eq!(attest.state(), AttestState::Complete);
-        assert_eq!((attest.token(), attest.deadline()), (&b"token"[..], None));
-    }
-
-    #[test]
-    fn refusals_lead_to_a_new_nonce_after_15_seconds() {
-        for rejection in [Rejection::NonceMismatch, Rejection::NoCertFound, Rejection::QuoteFailed] {
-            let mut attest = quoting();
-            attest.on_answer(at(1), Ask::Quote, success(), Some(Response::Rejected(rejection)));
-            assert_eq!(attest.state(), AttestState::RestartWait);
-            assert_eq!((attest.due(at(15)), attest.due(at(16))), (None, Some(Ask::Nonce)));
-        }
-    }
-
-    #[test]
-    fn no_answer_and_no_reason_repeat_the_same_quote() {
-        let mut attest = quoting();
-        attest.on_answer(at(0), Ask::Quote, Outcome::NoAnswer(FailureKind::Timeout), None);
-        assert_eq!(attest.state(), AttestState::AttestWait);
-        assert_eq!((attest.due(at(14)), attest.due(at(15))), (None, Some(Ask::Quote)));
-        for round in 0..3 {
-            attest.sent(Ask::Quote);
-            let invalid = Some(Response::Rejected(Rejection::Invalid));
-            attest.on_answer(at(15), Ask::Quote, success(), invalid);
-            let last = round == 2;
-            assert_eq!(attest.state() == AttestState::RestartWait, last);
-        }
-        assert_eq!(attest.due(at(30)), Some(Ask::Nonce));
-    }
-
-    #[test]
-    fn a_missing_nonce_is_asked_for_again() {
-        let mut attest = Attest::new(false);
-        attest.begin(at(0));
-        attest.sent(Ask::Nonce);
-        // A nonce of the wrong length does not parse and comes as no response.
-        attest.on_answer(at(0), Ask::Nonce, success(), None);
-        assert_eq!((attest.due(at(14)), attest.due(at(15))), (None, Some(Ask::Nonce)));
-    }
-
-    #[test]
-    fn a_restart_counts_only_after_a_quote_and_waits_for_the_end_of_the_round() {
-        let mut attest = Attest::new(false);
-        attest.begin(at(0));
-        attest.restart(at(0));
-        attest.sent(Ask::Nonce);
-        attest.on_answer(at(0), Ask::Nonce, success(), nonce());
-        attest.sent(Ask::Quote);
-        attest.restart(at(1));
-        assert_eq!(attest.state(), AttestState::AttestWait);
-        attest.on_answer(at(2), Ask::Quote, success(), accepted());
-        assert_eq!(attest.state(), AttestState::RestartWait);
-        let mut attest = quoting();
-        attest.on_answer(at(2), Ask::Quote, success(), accepted());
-        attest.restart(at(3));
-        assert_eq!((attest.state(), attest.token()), (AttestState::RestartWait, &b""[..]));
-        assert_eq!(attest.due(at(18)), Some(Ask::Nonce));
-    }
-
-    #[test]
-    fn certificates_are_published_before_the_first_nonce() {
-        let mut attest = Attest::new(true);
-        attest.begin(at(0));
-        assert_eq!(attest.due(at(0)), Some(Ask::Certs));
-        attest.sent(Ask::Certs);
-        assert_eq!(attest.due(at(0)), None);
-        let refused = Outcome::Status { status: 404, class: proto_eve::endpoint::StatusClass::UnknownDevice };
-        attest.on_answer(at(0), Ask::Certs, refused, None);
-        assert!(attest.certs_refused());
-        assert_eq!(attest.due(at(0)), Some(Ask::Nonce));
-        attest.sent(Ask::Nonce);
-        assert_eq!(attest.due(at(15)), Some(Ask::Certs));
-        attest.sent(Ask::Certs);
-        attest.on_answer(at(15), Ask::Certs, success(), Some(Response::Certs));
-        assert!(!attest.certs_refused());
-    }
-}
+mod tests;

@@ -5,9 +5,11 @@ use proto_errors::{Code, Coded, agent, app, ctl, web};
 use crate::{
     attest::AttestError,
     http::{FailureKind, Outcome, Unusable},
+    identity::NotIssued,
     provision::ProvisionError,
     reconcile::problem::Problem,
     session::CertsRefused,
+    vault::Complaint,
 };
 
 impl Coded for ProvisionError {
@@ -57,9 +59,30 @@ impl Coded for CertsRefused {
 impl Coded for AttestError {
     fn code(&self) -> Code {
         match self {
-            Self::NoNonce(_) | Self::NoVerdict(_) | Self::Rejected(_) | Self::Unreadable => {
-                agent::ATTESTATION
-            }
+            Self::NoNonce(_)
+            | Self::NoVerdict(_)
+            | Self::Rejected(_)
+            | Self::Unreadable
+            | Self::KeyNotStored(_)
+            | Self::WrongToken => agent::ATTESTATION,
+            Self::NoQuote(_) => agent::VAULT,
+        }
+    }
+}
+
+impl Coded for Complaint {
+    fn code(&self) -> Code {
+        match self {
+            Self::Tpm(_) => agent::NO_TPM,
+            Self::Locked(..) => agent::VAULT_LOCKED,
+        }
+    }
+}
+
+impl Coded for NotIssued {
+    fn code(&self) -> Code {
+        match self {
+            Self::NoClock | Self::NoKey | Self::NoSignature | Self::Issue(_) => agent::NO_IDENTITY,
         }
     }
 }

@@ -6,8 +6,10 @@
 //!
 //! | module | what it decides |
 //! |---|---|
+//! | `identity`, `vault` | who the device is, and what is asked of the domain that has its keys |
 //! | `onboard`, `certs`, `session` | how the device becomes known, whom it believes, how messages are dressed |
-//! | `attest` | nonce, quote, token |
+//! | `attest` | nonce, quote, token, the key of the storage |
+//! | `secrets` | what a configuration carries encrypted |
 //! | `config` | when the configuration is asked for, and whether a new one counts |
 //! | `properties`, `operations` | config items; reboot, shutdown, maintenance |
 //! | `reconcile` | contents, volumes, applications: a machine for each |
@@ -29,9 +31,11 @@ mod certs;
 mod clock;
 mod codes;
 mod config;
+mod event_log;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 mod http;
+mod identity;
 mod note;
 mod onboard;
 mod operations;
@@ -41,13 +45,19 @@ mod reach;
 mod reconcile;
 mod report;
 mod retry;
+mod secrets;
 mod session;
+#[cfg(test)]
+mod test_key;
 mod uplink;
+mod vault;
 
 pub use agent::{Agent, DeviceCommand};
 pub use attest::AttestState;
 pub use clock::{Now, WallTime};
+pub use event_log::{EventLogPieces, EventLogStep};
 pub use http::{FailureKind, HttpFailure, MAX_BODY, Method, Request, RequestId, Response};
+pub use identity::DigestSigner;
 pub use onboard::Stage;
 pub use proto_eve::uuid::Uuid;
 pub use provision::{BootCause, DeviceFacts, ProvisionError, Provisioning};
@@ -61,3 +71,4 @@ pub use report::{
     metrics::{DomainUsage, Machine},
 };
 pub use uplink::{LinkCounters, Uplink};
+pub use vault::VaultEvent;

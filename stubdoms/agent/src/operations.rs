@@ -163,17 +163,19 @@ impl Operations {
 pub(crate) struct Maintenance {
     pub(crate) requested: bool,
     pub(crate) certs_refused: bool,
+    pub(crate) vault_locked: bool,
 }
 
 impl Maintenance {
     pub(crate) fn is_active(self) -> bool {
-        self.requested || self.certs_refused
+        self.requested || self.certs_refused || self.vault_locked
     }
 
     pub(crate) fn reasons(self) -> impl Iterator<Item = i32> {
         let requested = self.requested.then_some(MaintenanceModeReason::UserRequested as i32);
+        let locked = self.vault_locked.then_some(MaintenanceModeReason::VaultLockedUp as i32);
         let refused = self.certs_refused.then_some(MaintenanceModeReason::EdgeNodeCertsRefused as i32);
-        requested.into_iter().chain(refused)
+        requested.into_iter().chain(locked).chain(refused)
     }
 }
 

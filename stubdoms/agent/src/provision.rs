@@ -8,7 +8,7 @@ use proto_eve::{
     wire::info::BootReason,
 };
 
-use crate::clock::WallTime;
+use crate::{clock::WallTime, identity::DeviceKey};
 
 /// The provisioning files, byte for byte; names as on EVE's CONFIG partition.
 #[derive(Clone, Default)]
@@ -21,16 +21,20 @@ pub struct Provisioning {
     pub onboard_cert: Option<Vec<u8>>,
     /// `onboard.key.pem`.
     pub onboard_key: Option<Vec<u8>>,
-    /// `device.cert.pem`.
+    /// `device.cert.pem`. A device with a TPM needs neither this nor the key: the vault has one.
     pub device_cert: Vec<u8>,
     /// `device.key.pem`.
     pub device_key: Vec<u8>,
-    /// Certificate of the software key for key exchange, if the device has one. It is published.
+    /// Certificate of the software key for key exchange, if the device has one. It is published, unless there is
+    /// a vault, which has such a key of its own.
     pub key_exchange_cert: Option<Vec<u8>>,
     /// `serial`.
     pub serial: Vec<u8>,
     /// `soft_serial`.
     pub soft_serial: Vec<u8>,
+    /// Whether there is a file `allow-vault-clean`: a storage whose key neither TPM nor controller has may begin
+    /// anew, with the loss of what is stored.
+    pub allow_vault_clean: bool,
 }
 
 /// What is true of this machine for as long as it runs.
@@ -138,28 +142,39 @@ pub(crate) struct Credentials {
     pub(crate) roots: Roots,
     pub(crate) root_pem: Vec<u8>,
     pub(crate) onboard: Option<SoftwareKey>,
-    pub(crate) device: SoftwareKey,
+    /// Who the device is, once that is known.
+    pub(crate) device: Option<DeviceKey>,
+    /// The provisioned key, until it is known whether it is needed.
+    pub(crate) provisioned: Option<SoftwareKey>,
     pub(crate) key_exchange_cert: Option<Vec<u8>>,
+    pub(crate) allow_vault_clean: bool,
     pub(crate) serial: String,
     pub(crate) soft_serial: String,
 }
 
 impl Credentials {
-    pub(crate) fn read(files: Provisioning) -> Result<Self, ProvisionError> {
+    /// `has_vault`: whether the system has a vault. Without one there has to be a key in the files.
+    pub(crate) fn read(files: Provisioning, has_vault: bool) -> Result<Self, ProvisionError> {
         let onboard = match (&files.onboard_key, &files.onboard_cert) {
             (Some(key), Some(cert)) => {
                 Some(SoftwareKey::from_pem(key, cert).map_err(ProvisionError::Onboard)?)
             }
             _ => None,
         };
+        let left_out = has_vault && files.device_key.is_empty() && files.device_cert.is_empty();
+        let key = || SoftwareKey::from_pem(&files.device_key, &files.device_cert);
+        let provisioned = if left_out { None } else { Some(key().map_err(ProvisionError::Device)?) };
+        let (device, provisioned) =
+            if has_vault { (None, provisioned) } else { (provisioned.map(DeviceKey::Provisioned), None) };
         Ok(Self {
             server: server(&files.server)?,
             roots: Roots::from_pem(&files.root_certificate).map_err(ProvisionError::Root)?,
             root_pem: files.root_certificate,
             onboard,
-            device: SoftwareKey::from_pem(&files.device_key, &files.device_cert)
-                .map_err(ProvisionError::Device)?,
+            device,
+            provisioned,
             key_exchange_cert: files.key_exchange_cert,
+            allow_vault_clean: files.allow_vault_clean,
             serial: line(&files.serial),
             soft_serial: line(&files.soft_serial),
         })

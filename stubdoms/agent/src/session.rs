@@ -16,6 +16,7 @@ use proto_eve::{
 use crate::{
     clock::{Now, Random},
     http::{HttpFailure, MAX_BODY, Outcome, Request, RequestId, Response, Unusable},
+    identity::DeviceKey,
     properties::Properties,
     provision::Credentials,
 };
@@ -74,6 +75,31 @@ impl Session {
         &self.credentials
     }
 
+    /// Whether the device's key is known: without it nothing can be signed.
+    pub(crate) fn has_identity(&self) -> bool {
+        self.credentials.device.is_some()
+    }
+
+    /// Whether the key that signs is the vault's.
+    pub(crate) fn signs_in_vault(&self) -> bool {
+        matches!(self.credentials.device, Some(DeviceKey::Vault(_)))
+    }
+
+    /// The device's key is known.
+    pub(crate) fn set_device(&mut self, device: DeviceKey) {
+        self.credentials.device = Some(device);
+    }
+
+    /// The provisioned key is the device's.
+    pub(crate) fn use_provisioned(&mut self) {
+        self.credentials.device = self.credentials.provisioned.take().map(DeviceKey::Provisioned);
+    }
+
+    /// The controller's certificates, once a set was accepted.
+    pub(crate) fn certs(&self) -> Option<&ControllerCerts> {
+        self.certs.as_ref()
+    }
+
     pub(crate) fn has_certs(&self) -> bool {
         self.certs.is_some()
     }
@@ -99,7 +125,7 @@ impl Session {
     ) -> Result<Request, KeyError> {
         let body = match message {
             Message::Nothing => Vec::new(),
-            Message::Payload(payload) => auth::seal(payload, &self.credentials.device)?,
+            Message::Payload(payload) => auth::seal(payload, self.device()?)?,
             Message::Registration => self.registration()?,
         };
         let mut headers = vec![("X-Request-Id", format!("{}", Uuid::random(random.bytes16())))];
@@ -115,12 +141,16 @@ impl Session {
         Ok(Request { id, method: endpoint.method(), url, headers, body, timeout, dial })
     }
 
+    fn device(&self) -> Result<&DeviceKey, KeyError> {
+        self.credentials.device.as_ref().ok_or(KeyError::NoPrivateKey)
+    }
+
     fn registration(&self) -> Result<Vec<u8>, KeyError> {
         let credentials = &self.credentials;
         let onboard = credentials.onboard.as_ref().ok_or(KeyError::NoPrivateKey)?;
         register::request(
             onboard,
-            credentials.device.certificate_pem(),
+            self.device()?.certificate_pem(),
             &credentials.serial,
             &credentials.soft_serial,
         )

@@ -11,8 +11,8 @@ use proto_svc::{
     text::clipped,
 };
 use stubdoms_agent::{
-    AppCommand, AppDefinition, AppEvent, AppFailure, DomainUsage, KnownApp, Machine, RunningApp, StopReason,
-    Taken, Uuid,
+    AppCommand, AppDefinition, AppEvent, AppFailure, DomainUsage, EventLogPieces, EventLogStep, KnownApp,
+    Machine, RunningApp, StopReason, Taken, Uuid,
 };
 use stubdoms_service::{Owned, open_dom0};
 
@@ -30,6 +30,8 @@ pub(crate) enum Order {
     Note(Vec<u8>),
     /// What dom0 keeps of this console, or of the log, is not needed any more up to this mark.
     Taken(Taken),
+    /// Ask for the piece of the event log that begins here.
+    EventLog(u32),
     /// Ask for the usage of all domains.
     QueryUsage,
     /// Reset the machine.
@@ -103,9 +105,13 @@ pub(crate) async fn open(wiring: &Wiring) -> (Device, Greeting) {
 /// If dom0 breaks the channel.
 pub(crate) async fn serve(mut channel: Device, orders: Rc<Orders>, brain: Brain) {
     let (mut sender, mut receiver) = channel.split();
+    let log = RefCell::new(EventLogPieces::default());
     let outgoing = async {
         loop {
             let order = orders.next().await;
+            if let Order::EventLog(0) = order {
+                log.borrow_mut().begin();
+            }
             for_each_message(order, &brain, async |message| {
                 if let Err(error) = sender.send(&message).await {
                     panic!("channel device: {error}");
@@ -117,6 +123,12 @@ pub(crate) async fn serve(mut channel: Device, orders: Rc<Orders>, brain: Brain)
     let incoming = async {
         loop {
             match receiver.receive().await {
+                Ok(ToControl::EventLog { total, offset, bytes }) => {
+                    match log.borrow_mut().take(total, offset, &bytes) {
+                        EventLogStep::Ask(offset) => orders.push(Order::EventLog(offset)),
+                        EventLogStep::Whole(log) => brain.tell(|agent, now| agent.on_event_log(now, log)),
+                    }
+                }
                 Ok(message) => take(message, &brain),
                 Err(error) => panic!("channel device: {error}"),
             }
@@ -135,6 +147,7 @@ async fn for_each_message(order: Order, brain: &Brain, mut send: impl AsyncFnMut
         Order::App(AppCommand::Note { app, note }) => {
             send(FromControl::Note { app: id(app), note: bounded(&note) }).await;
         }
+        Order::EventLog(offset) => send(FromControl::QueryEventLog { offset }).await,
         Order::QueryUsage => send(FromControl::QueryUsage).await,
         Order::Reboot => send(FromControl::Reboot).await,
         Order::App(AppCommand::Start { app }) => send(FromControl::Start { app: id(app) }).await,
@@ -196,7 +209,7 @@ fn describe(definition: &AppDefinition) -> device::AppDefinition {
 
 fn take(message: ToControl, brain: &Brain) {
     match message {
-        // Told in the greeting; or not asked for.
+        // Told in the greeting; or put together where it is received.
         ToControl::Hello { .. }
         | ToControl::EventLog { .. }
         | ToControl::Known(_)

@@ -5,6 +5,7 @@
 //! | [`work`] | carries out what the agent wants next |
 //! | [`fetching`] | one exchange over HTTP each: requests, downloads |
 //! | [`device`] | the channel to dom0: applications, consoles, usage, logs |
+//! | [`vault`] | the channel to vault: signatures, quotes, the storage's key |
 //! | [`link`], [`vif`] | the channel to net, the vif and the TCP/IP stack on it |
 //!
 //! The other modules hold what these share. Nothing is decided here: that is `stubdoms/agent`'s.
@@ -30,6 +31,8 @@ mod fetching;
 mod link;
 #[cfg(target_os = "none")]
 mod provision;
+#[cfg(target_os = "none")]
+mod vault;
 #[cfg(target_os = "none")]
 mod vif;
 #[cfg(target_os = "none")]

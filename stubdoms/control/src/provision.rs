@@ -37,6 +37,7 @@ pub(crate) fn read(boot: &Boot) -> Files {
             key_exchange_cert: file("ecdh.cert.pem"),
             serial: needed("serial"),
             soft_serial: needed("soft_serial"),
+            allow_vault_clean: file("allow-vault-clean").is_some(),
         },
         hosts: String::from_utf8_lossy(&needed("hosts")).into_owned(),
     }

@@ -28,20 +28,13 @@ pub(crate) struct Web {
 }
 
 impl Web {
-    /// A way out over `stack`. `roots` and `identity` are PEM: whom we trust, and the certificate and key
-    /// that we show to servers which ask.
+    /// A way out over `stack`. `roots` is PEM: whom we trust. Servers that ask who we are see nothing before
+    /// [`show`](Self::show).
     ///
     /// # Errors
-    /// [`SetupError`] if `roots` or `identity` cannot be used.
-    pub(crate) fn new(
-        stack: &'static Stack<Vif>,
-        roots: Vec<u8>,
-        identity: (&[u8], &[u8]),
-        hosts: &str,
-    ) -> Result<Self, SetupError> {
-        let (certificate, key) = identity;
-        let identity = Identity::from_pem(certificate, key)?;
-        let tls = TlsConfig::new(&[&roots], Some(identity), Arc::new(TimeOfDay))?;
+    /// [`SetupError`] if `roots` cannot be used.
+    pub(crate) fn new(stack: &'static Stack<Vif>, roots: Vec<u8>, hosts: &str) -> Result<Self, SetupError> {
+        let tls = TlsConfig::new(&[&roots], None, Arc::new(TimeOfDay))?;
         let usual = Client::new(stack, Alarm, entropy::fill);
         usual.set_tls(tls);
         let bad = usual.resolver(|resolver| resolver.set_hosts(hosts));
@@ -49,6 +42,15 @@ impl Web {
             log::warn!("provisioning: hosts: {bad} lines are not an address and names [{}]", ctl::BAD_HOSTS);
         }
         Ok(Self { usual, roots })
+    }
+
+    /// Shows this identity to servers that ask, from now on.
+    ///
+    /// # Errors
+    /// [`SetupError`] if `roots` cannot be used any more, which they could be.
+    pub(crate) fn show(&self, identity: Identity) -> Result<(), SetupError> {
+        self.usual.set_tls(TlsConfig::new(&[&self.roots], Some(identity), Arc::new(TimeOfDay))?);
+        Ok(())
     }
 
     /// The client that trusts the provisioned root.

@@ -1,6 +1,6 @@
 //! From the wiring to the agent's first wish, and then one wish after the other.
 
-use alloc::{boxed::Box, collections::BTreeMap, rc::Rc};
+use alloc::{boxed::Box, collections::BTreeMap, rc::Rc, sync::Arc, vec::Vec};
 use core::{fmt::Display, future::pending};
 
 use board_support_rt::{Boot, Spawner, entropy, heap, timer};
@@ -10,9 +10,11 @@ use proto_svc::{
     Message,
     device::{self as svc_device, Machine},
     network::FromControl,
+    vault::ToVault,
 };
 use stubdoms_agent::{Agent, BootCause, ContentCommand, DeviceCommand, DeviceFacts, DownloadId};
 use stubdoms_service::{peers, read_wiring, ready, supervise};
+use stubdoms_web::tls::{Identity, SetupError};
 
 use crate::{
     brain::Brain,
@@ -20,7 +22,9 @@ use crate::{
     device::{Greeting, Order, Orders},
     fetching::{self, Cancelled},
     link::{self, CountersWanted, Link},
-    provision, vif,
+    provision,
+    vault::{self, Vault},
+    vif,
     web::Web,
 };
 
@@ -40,7 +44,18 @@ pub(crate) async fn main(boot: Boot, spawner: Spawner) {
     let (channel, Greeting { machine, apps, note, goes_on }) = device::open(&wiring).await;
     let mut seed = [0; 8];
     entropy::fill(&mut seed);
-    let mut agent = match Agent::new(files.agent, facts(&machine), u64::from_le_bytes(seed), clock::now()) {
+    let seed = u64::from_le_bytes(seed);
+    // Systems without a TPM for a domain of its own have no such channel.
+    let vault = wiring.channel(ToVault::CHANNEL).map(|_| Vault::default());
+    let made = match &vault {
+        Some(vault) => {
+            let signer = vault.clone();
+            let signer = Rc::new(move |digest: &[u8; 32]| signer.sign(digest));
+            Agent::with_vault(files.agent, facts(&machine), signer, seed, clock::now())
+        }
+        None => Agent::new(files.agent, facts(&machine), seed, clock::now()),
+    };
+    let mut agent = match made {
         Ok(agent) => agent,
         Err(error) => return useless(error).await,
     };
@@ -57,14 +72,25 @@ pub(crate) async fn main(boot: Boot, spawner: Spawner) {
         );
     }
     let stack = &*Box::leak(Box::new(vif::unplugged()));
-    let web = match Web::new(stack, roots, (&identity.0, &identity.1), &files.hosts) {
+    let web = match Web::new(stack, roots, &files.hosts) {
         Ok(web) => &*Box::leak(Box::new(web)),
         Err(error) => return useless(error).await,
     };
+    if let Some(vault) = &vault {
+        spawner.spawn(vault::serve(vault.clone(), peers, brain.clone()));
+    } else if let Err(error) = show_provisioned(web, &identity) {
+        return useless(error).await;
+    }
     let counters_wanted = CountersWanted::default();
     let link = Link { peers, stack, web, wanted: counters_wanted.clone(), brain: brain.clone() };
     spawner.spawn(link::serve(link, ready));
-    Work { spawner, web, brain, orders, counters_wanted, downloads: BTreeMap::new() }.run().await;
+    let downloads = BTreeMap::new();
+    Work { spawner, web, vault, identity, brain, orders, counters_wanted, downloads }.run().await;
+}
+
+/// Shows the certificate of the files, whose key is there, too.
+fn show_provisioned(web: &Web, (certificate, key): &(Vec<u8>, Vec<u8>)) -> Result<(), SetupError> {
+    web.show(Identity::from_pem(certificate, key)?)
 }
 
 /// Says what is wrong with the files, and stays: another start would find the same.
@@ -110,6 +136,10 @@ fn boot_cause(cause: svc_device::BootCause) -> BootCause {
 struct Work {
     spawner: Spawner,
     web: &'static Web,
+    /// The vault, if there is one.
+    vault: Option<Vault>,
+    /// Certificate and key of the files, PEM; empty if there are none.
+    identity: (Vec<u8>, Vec<u8>),
     brain: Brain,
     orders: Rc<Orders>,
     counters_wanted: CountersWanted,
@@ -136,6 +166,11 @@ impl Work {
         while let Some(request) = self.brain.ask(|agent, _| agent.next_request()) {
             self.spawner.spawn(fetching::request(self.web, request, self.brain.clone()));
         }
+        if let Some(vault) = &self.vault {
+            while let Some(request) = self.brain.ask(|agent, _| agent.next_vault_request()) {
+                vault.ask(request);
+            }
+        }
         while let Some(command) = self.brain.ask(|agent, _| agent.next_content_command()) {
             self.content(command);
         }
@@ -145,12 +180,29 @@ impl Work {
         while let Some(command) = self.brain.ask(|agent, _| agent.next_device_command()) {
             match command {
                 DeviceCommand::Note(note) => self.orders.push(Order::Note(note)),
+                DeviceCommand::ShowCertificate(certificate) => self.show(&certificate),
+                DeviceCommand::ShowProvisioned => {
+                    if let Err(error) = show_provisioned(self.web, &self.identity) {
+                        log::error!("provisioning: {error} [{}]", ctl::PROVISIONING);
+                    }
+                }
+                DeviceCommand::QueryEventLog => self.orders.push(Order::EventLog(0)),
                 DeviceCommand::Reboot => self.orders.push(Order::Reboot),
                 DeviceCommand::QueryUsage => {
                     self.counters_wanted.signal(());
                     self.orders.push(Order::QueryUsage);
                 }
             }
+        }
+    }
+
+    /// Shows a certificate whose key is the vault's.
+    fn show(&self, certificate: &[u8]) {
+        let Some(vault) = &self.vault else { return };
+        let shown = Identity::new(certificate, Arc::new(vault.tls_key()))
+            .and_then(|identity| self.web.show(identity));
+        if let Err(error) = shown {
+            log::error!("identity: {error} [{}]", ctl::VAULT_FAULT);
         }
     }
 

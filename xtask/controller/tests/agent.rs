@@ -53,6 +53,7 @@ impl Bench {
             key_exchange_cert: Some(file("ecdh.cert.pem")),
             serial: file("serial"),
             soft_serial: file("soft_serial"),
+            allow_vault_clean: false,
         };
         let facts = DeviceFacts {
             architecture: "x86_64".into(),

@@ -68,4 +68,22 @@ area! {
     NO_CONFIG = "E-AGENT-022",
         cause: "For as long as `timer.reboot.no.network` allows there was no configuration from the controller; the device reboots.",
         next: "Restore the way to the controller; the lines before this one say what is wrong with it.";
+    VAULT = "E-AGENT-023",
+        cause: "The vault does not do what it is asked for.",
+        next: "See the reason in the line, and the vault's own lines.";
+    NO_TPM = "E-AGENT-024",
+        cause: "The TPM is there and does not work; the device has no identity without it.",
+        next: "Switch the machine off and on; if that does not help, clear or replace the TPM, which makes it another device.";
+    VAULT_LOCKED = "E-AGENT-025",
+        cause: "The TPM does not give the storage's key, for something else was started than before; applications wait.",
+        next: "If the change was meant, accept it at the controller, which then gives the key back; else look at the event log there.";
+    NO_IDENTITY = "E-AGENT-026",
+        cause: "The device has no certificate yet, so it cannot speak with its controller.",
+        next: "See the reason in the line: the clock must be set, and the vault must sign.";
+    SECRET = "E-AGENT-027",
+        cause: "A secret in the configuration cannot be decrypted.",
+        next: "Encrypt it anew at the controller, for the certificate that the device publishes now.";
+    SOFTWARE_KEY = "E-AGENT-028",
+        cause: "There is no TPM: the device's key lies in a file or in the vault's store, and can be copied.",
+        next: "Nothing, if that is good enough; else use a machine with a TPM 2.0.";
 }

@@ -26,4 +26,13 @@ area! {
     NET_GONE = "E-CTL-008",
         cause: "The net domain has ended; the controller cannot be reached until it is back.",
         next: "dom0 builds it anew; see its lines for why it ended.";
+    VAULT_GONE = "E-CTL-009",
+        cause: "The vault has ended; nothing is signed until it is back.",
+        next: "dom0 builds it anew; see its lines for why it ended.";
+    VAULT_MUTE = "E-CTL-010",
+        cause: "The vault did not sign, or not in time.",
+        next: "Nothing is to be done once; else see the vault's lines for what its TPM does.";
+    VAULT_FAULT = "E-CTL-011",
+        cause: "The vault broke the rules of its channel.",
+        next: "The vault is broken or taken over: look at its lines.";
 }

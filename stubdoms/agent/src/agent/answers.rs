@@ -150,13 +150,14 @@ impl Agent {
         };
         let had_error = self.attest.error().is_some();
         self.attest.on_answer(at, ask, outcome, response);
+        self.unlock();
         match (had_error, self.attest.error().is_some()) {
             (false, true) => self.attest_error_since = self.now.timestamp(),
             (_, false) => self.attest_error_since = None,
             (true, true) => {}
         }
         self.dirty |= before != self.attest.state() || ask == Ask::Certs || self.attest.error().is_some();
-        if before != self.attest.state() && self.attest.settled() {
+        if before != self.attest.state() && ask == Ask::Quote && self.attest.settled() {
             self.config.hurry(at);
         }
     }
@@ -199,10 +200,7 @@ impl Agent {
             }
             Verdict::Apply(config) => {
                 self.config.confirm(self.now.at());
-                self.apply(&config);
-                // A shorter interval counts from now on.
-                let interval = self.properties.seconds("timer.config.interval");
-                self.config.again(self.now.at(), interval, &mut self.random);
+                self.take_config(config);
             }
         }
     }

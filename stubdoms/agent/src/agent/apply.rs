@@ -65,6 +65,13 @@ impl Agent {
         if self.diff.changed(Part::Networks, config) {
             self.networks.configure(now, config);
         }
+        if self.vault.is_locked() {
+            log::warn!(
+                "configuration: contents, volumes and applications wait, for the storage is locked [{}]",
+                agent::VAULT_LOCKED
+            );
+            return;
+        }
         let content = self.diff.changed(Part::Content, config);
         if content || items {
             self.contents.configure(now, config, &self.properties);

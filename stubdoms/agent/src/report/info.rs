@@ -19,12 +19,14 @@ use proto_eve::{
     wire::info::{
         ApiCapability, AttestationInfo, BaseOsStatus, Capabilities, ContentResources, DataSecAtRest,
         DataSecAtRestStatus, DevicePort, DevicePortStatus, Entity, ErrorInfo, HwSecurityModuleStatus,
-        IoAddresses, SecurityInfo, Severity, SystemAdapterInfo, UsageInfo, VolumeResources, ZDeviceState,
-        ZInfoApp, ZInfoAppInstance, ZInfoBlob, ZInfoBlobList, ZInfoContentTree, ZInfoDevSw, ZInfoDevice,
-        ZInfoDns, ZInfoHardware, ZInfoManufacturer, ZInfoMsg, ZInfoNetworkInstance, ZInfoTypes, ZInfoVolume,
-        ZNetworkInstanceState, ZSwState, ZioBundle, z_info_msg::InfoContent,
+        IoAddresses, PcrStatus, SecurityInfo, Severity, SystemAdapterInfo, UsageInfo, VaultInfo,
+        VolumeResources, ZDeviceState, ZInfoApp, ZInfoAppInstance, ZInfoBlob, ZInfoBlobList,
+        ZInfoContentTree, ZInfoDevSw, ZInfoDevice, ZInfoDns, ZInfoHardware, ZInfoManufacturer, ZInfoMsg,
+        ZInfoNetworkInstance, ZInfoTypes, ZInfoVolume, ZNetworkInstanceState, ZSwState, ZioBundle,
+        z_info_msg::InfoContent,
     },
 };
+use proto_svc::vault::{Sealing, Tpm};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -45,6 +47,7 @@ use crate::{
     },
     retry::{Deferred, Key, OnFailure},
     uplink::{PortConfig, Uplink, mac_text},
+    vault::Vault,
 };
 
 /// Names that the configuration gives to the device, echoed.
@@ -66,6 +69,7 @@ pub(crate) struct View<'a> {
     pub(crate) names: &'a Names,
     pub(crate) attest: &'a Attest,
     pub(crate) attest_error_since: Option<Timestamp>,
+    pub(crate) vault: &'a Vault,
     pub(crate) properties: &'a Properties,
     pub(crate) operations: &'a Operations,
     pub(crate) maintenance: Maintenance,
@@ -338,13 +342,9 @@ fn device(view: &View<'_>) -> ZInfoDevice {
         last_reboot_time: facts.boot_time.map(WallTime::timestamp),
         hardware_watchdog_present: facts.hardware_watchdog,
         system_adapter: Some(system_adapter(view)),
-        hsm_status: HwSecurityModuleStatus::Notfound as i32,
-        hsm_info: "keys are software keys".into(),
-        data_sec_at_rest_info: Some(DataSecAtRest {
-            status: DataSecAtRestStatus::DatasecAtRestDisabled as i32,
-            info: "nothing is stored".into(),
-            vault_list: Vec::new(),
-        }),
+        hsm_status: security_module(view).0 as i32,
+        hsm_info: security_module(view).1,
+        data_sec_at_rest_info: Some(at_rest(view)),
         sec_info: Some(SecurityInfo {
             sha_root_ca: Sha256::digest(&view.credentials.root_pem).to_vec(),
             sha_tls_root_ca: Vec::new(),
@@ -386,6 +386,56 @@ fn device(view: &View<'_>) -> ZInfoDevice {
         ..ZInfoDevice::default()
     }
 }
+
+/// The TPM: whether there is one, and what it says of itself.
+fn security_module(view: &View<'_>) -> (HwSecurityModuleStatus, String) {
+    let Some(status) = view.vault.status() else {
+        let text = if view.vault.expected { "the vault has not told" } else { "keys are software keys" };
+        return (HwSecurityModuleStatus::Notfound, text.into());
+    };
+    match status.tpm {
+        Tpm::Ready => (HwSecurityModuleStatus::Enabled, status.about.as_str().into()),
+        Tpm::Failed => (HwSecurityModuleStatus::Disabled, status.about.as_str().into()),
+        Tpm::None => (HwSecurityModuleStatus::Notfound, "keys are software keys".into()),
+    }
+}
+
+/// The storage: encrypted with a key that only this TPM gives, or not. One that is encrypted with a software key is
+/// no better than one in the clear to whoever has the disk.
+fn at_rest(view: &View<'_>) -> DataSecAtRest {
+    use DataSecAtRestStatus as Is;
+    let Some(status) = view.vault.status() else {
+        let (is, info) = if view.vault.expected {
+            (Is::DatasecAtRestUnknown, "the vault has not told")
+        } else {
+            (Is::DatasecAtRestDisabled, "nothing is stored")
+        };
+        return DataSecAtRest { status: is as i32, info: info.into(), vault_list: Vec::new() };
+    };
+    let has_tpm = status.tpm == Tpm::Ready;
+    let (is, info) = match (status.sealing, status.tpm) {
+        (Sealing::Locked, _) => (Is::DatasecAtRestError, status.reason.as_str()),
+        (_, Tpm::Failed) => (Is::DatasecAtRestError, status.about.as_str()),
+        (Sealing::Unknown, _) => (Is::DatasecAtRestUnknown, "the storage did not ask for its key yet"),
+        (Sealing::Open, Tpm::Ready) => (Is::DatasecAtRestEnabled, "the key is sealed by the TPM"),
+        (Sealing::Open, Tpm::None) => (Is::DatasecAtRestDisabled, "there is no TPM: the key is software's"),
+    };
+    let error = (is == Is::DatasecAtRestError)
+        .then(|| plain_error(info.into(), view.facts.boot_time.map(WallTime::timestamp)));
+    DataSecAtRest {
+        status: is as i32,
+        info: info.into(),
+        vault_list: vec![VaultInfo {
+            name: VAULT_NAME.into(),
+            status: is as i32,
+            vault_err: error,
+            pcr_status: if has_tpm { PcrStatus::PcrEnabled } else { PcrStatus::PcrDisabled } as i32,
+        }],
+    }
+}
+
+/// How controllers know the storage of applications.
+const VAULT_NAME: &str = "Application Data Store";
 
 fn device_state(view: &View<'_>) -> ZDeviceState {
     if view.maintenance.is_active() {

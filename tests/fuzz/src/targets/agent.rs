@@ -24,6 +24,7 @@ fn provisioned() -> Provisioning {
         key_exchange_cert: None,
         serial: b"SN-1\n".to_vec(),
         soft_serial: b"soft-1".to_vec(),
+        allow_vault_clean: false,
     }
 }
 

@@ -1,0 +1,221 @@
+//! The channel to vault: what the agent asks, over the lives of vault, and signatures, which are waited for.
+//!
+//! TLS and envelopes ask for a signature in the middle of something and cannot go on without it. For these the
+//! domain waits: it looks at the channel again and again and gives its turn to others in between, which is
+//! when vault runs. That takes the TPM a few milliseconds, of which there is one for each envelope and one for a
+//! connection; nothing else of this domain runs meanwhile, so it is bounded well below the time after which dom0
+//! thinks a service hangs.
+
+use alloc::{collections::VecDeque, rc::Rc};
+use core::{
+    cell::RefCell,
+    future::{Future, poll_fn},
+    pin::pin,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use board_support_hyp::{Xen, sched::Sched};
+use board_support_rt::{local::Local, memory::SpecialPage, timer};
+use embassy_futures::select::{Either, select};
+use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
+use proto_errors::{Coded, ctl};
+use proto_svc::{
+    asks::Asks,
+    vault::{Answer, FromVault, Request, ToVault},
+};
+use stubdoms_agent::VaultEvent;
+use stubdoms_service::{Offered, Peers, offer, park};
+use stubdoms_web::tls::{KeyUnusable, SignP256};
+
+use crate::brain::Brain;
+
+/// How long a signature is waited for.
+const SIGN_WITHIN: Duration = Duration::from_secs(1);
+/// Questions under way at a time: the agent has one, and a signature comes on top.
+const ASKS: usize = 4;
+
+type Channel = Offered<ToVault, FromVault>;
+
+/// The way to vault.
+#[derive(Clone, Default)]
+pub(crate) struct Vault(Rc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    /// While vault is there.
+    channel: RefCell<Option<Channel>>,
+    asks: RefCell<Asks<Request, ASKS>>,
+    /// What came and is for the agent.
+    inbox: RefCell<VecDeque<VaultEvent>>,
+    /// The signature that is waited for: its question's number, and the answer.
+    signature: RefCell<Option<(u32, Option<Answer>)>>,
+    /// Rung when the task has to look.
+    look: Signal<NoopRawMutex, ()>,
+}
+
+/// Why vault was left.
+enum Fault {
+    /// The channel.
+    Channel(board_support_pv::channel::ChannelError),
+    /// It answered what it was not asked.
+    Answer,
+}
+
+impl Vault {
+    /// Asks for something, for the agent.
+    pub(crate) fn ask(&self, request: Request) {
+        // The agent has one question under way, so there is room.
+        if self.0.asks.borrow_mut().push(request).is_none() {
+            log::error!("vault: too many questions are under way [{}]", ctl::VAULT_FAULT);
+        }
+        self.0.look.signal(());
+    }
+
+    /// Has the device's key sign a digest: r and s. None if vault does not do it in time.
+    pub(crate) fn sign(&self, digest: &[u8; 32]) -> Option<[u8; 64]> {
+        let number = self.0.asks.borrow_mut().push(Request::Sign { digest: *digest })?;
+        self.0.signature.replace(Some((number, None)));
+        let deadline = timer::now() + SIGN_WITHIN;
+        let mut context = Context::from_waker(Waker::noop());
+        let answer = loop {
+            let broken = self.0.turn(&mut context).is_err();
+            let answered = self.0.signature.borrow_mut().as_mut().and_then(|(_, answer)| answer.take());
+            // Without an answer the question stays under way, for answers come in order; nobody waits for it.
+            if answered.is_some() || broken || timer::now() >= deadline {
+                break answered;
+            }
+            Xen.yield_now();
+        };
+        self.0.signature.replace(None);
+        // The port's event went to nobody meanwhile.
+        self.0.look.signal(());
+        match answer {
+            Some(Answer::Signature(r, s)) => {
+                let mut signature = [0; 64];
+                signature[..32].copy_from_slice(&r);
+                signature[32..].copy_from_slice(&s);
+                Some(signature)
+            }
+            other => {
+                log::warn!("vault: no signature: {other:?} [{}]", ctl::VAULT_MUTE);
+                None
+            }
+        }
+    }
+
+    /// What shows the device's certificate to TLS servers.
+    pub(crate) fn tls_key(&self) -> TlsKey {
+        TlsKey(Local::new(self.clone()))
+    }
+}
+
+/// Connects with one life of vault after the other.
+pub(crate) async fn serve(vault: Vault, peers: &'static Peers, brain: Brain) {
+    let pages = park::<SpecialPage>();
+    loop {
+        let (tie, channel) = offer(peers, pages).await;
+        vault.0.asks.borrow_mut().begin_again();
+        vault.0.channel.replace(Some(channel));
+        brain.tell(|agent, now| agent.on_vault(now, VaultEvent::There));
+        let over = select(tie.cut(), talk(&vault, &brain)).await;
+        vault.0.channel.replace(None);
+        brain.tell(|agent, now| agent.on_vault(now, VaultEvent::Gone));
+        match over {
+            Either::First(()) => {
+                log::warn!("vault: it has ended; waiting for it to come back [{}]", ctl::VAULT_GONE);
+            }
+            Either::Second(fault) => {
+                match fault {
+                    Fault::Channel(error) => log::error!("channel vault: {}", error.told()),
+                    Fault::Answer => {
+                        log::error!("channel vault: an answer to nothing [{}]", ctl::VAULT_FAULT);
+                    }
+                }
+                tie.cut().await;
+            }
+        }
+    }
+}
+
+/// Talks until vault closes the channel or breaks its protocol.
+async fn talk(vault: &Vault, brain: &Brain) -> Fault {
+    loop {
+        let turn = poll_fn(|context| match vault.0.turn(context) {
+            Err(fault) => Poll::Ready(Some(fault)),
+            Ok(()) if !vault.0.inbox.borrow().is_empty() => Poll::Ready(None),
+            Ok(()) => Poll::Pending,
+        });
+        if let Either::First(Some(fault)) = select(turn, vault.0.look.wait()).await {
+            return fault;
+        }
+        let arrived = core::mem::take(&mut *vault.0.inbox.borrow_mut());
+        for event in arrived {
+            brain.tell(|agent, now| agent.on_vault(now, event));
+        }
+    }
+}
+
+impl Inner {
+    /// Sends and receives what can be now. No borrow lasts beyond this: the futures are polled once and dropped,
+    /// with which neither a message is lost nor one sent in part.
+    fn turn(&self, context: &mut Context<'_>) -> Result<(), Fault> {
+        let mut channel = self.channel.borrow_mut();
+        let Some(channel) = channel.as_mut() else { return Ok(()) };
+        let (mut sender, mut receiver) = channel.split();
+        loop {
+            let question = self
+                .asks
+                .borrow()
+                .unsent()
+                .map(|(number, request)| ToVault::Ask { number, request: request.clone() });
+            let Some(question) = question else { break };
+            match pin!(sender.send(&question)).poll(context) {
+                Poll::Ready(Ok(())) => self.asks.borrow_mut().sent(),
+                Poll::Ready(Err(error)) => return Err(Fault::Channel(error)),
+                Poll::Pending => break,
+            }
+        }
+        loop {
+            match pin!(receiver.receive()).poll(context) {
+                Poll::Ready(Ok(message)) => self.take(message)?,
+                Poll::Ready(Err(error)) => return Err(Fault::Channel(error)),
+                Poll::Pending => return Ok(()),
+            }
+        }
+    }
+
+    fn take(&self, message: FromVault) -> Result<(), Fault> {
+        match message {
+            // Said and checked when the channel was opened.
+            FromVault::Hello { .. } => {}
+            FromVault::Changed => self.inbox.borrow_mut().push_back(VaultEvent::Changed),
+            FromVault::Answer { number, answer } => {
+                let request = self.asks.borrow_mut().answered(number).ok_or(Fault::Answer)?;
+                let is_signature = matches!(request, Request::Sign { .. });
+                match self.signature.borrow_mut().as_mut() {
+                    Some((waited, place)) if *waited == number => *place = Some(answer),
+                    // A signature that came too late is nobody's.
+                    _ if is_signature => {}
+                    _ => self.inbox.borrow_mut().push_back(VaultEvent::Answer(answer)),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The device's key, for TLS.
+pub(crate) struct TlsKey(Local<Vault>);
+
+impl core::fmt::Debug for TlsKey {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("TlsKey")
+    }
+}
+
+impl SignP256 for TlsKey {
+    fn sign_digest(&self, digest: &[u8; 32]) -> Result<[u8; 64], KeyUnusable> {
+        self.0.sign(digest).ok_or(KeyUnusable)
+    }
+}
