@@ -27,8 +27,21 @@ pub async fn look<L: Line>(line: &L) {
     poll_fn(|cx| line.poll_look(cx)).await;
 }
 
-/// How often closing a port is tried. Xen may be short of something for a moment; a port that stays is lost.
+/// How often a call about a port is made at once. Xen may be short of something for a moment; a port that stays
+/// open is lost, and so is a channel whose event does not go out.
 const ATTEMPTS: usize = 3;
+
+/// Makes a call until it works, at most [`ATTEMPTS`] times. What is invalid stays so.
+fn persist(mut call: impl FnMut() -> Result<(), Errno>) -> Result<(), Errno> {
+    let mut result = call();
+    for _ in 1..ATTEMPTS {
+        match result {
+            Ok(()) | Err(Errno::EINVAL) => break,
+            Err(_) => result = call(),
+        }
+    }
+    result
+}
 
 /// A port of this domain, closed when dropped.
 #[derive(Debug)]
@@ -45,7 +58,7 @@ impl<E: EventChannels, W: Wait> BoundPort<E, W> {
     /// What Xen answers to the unmasking, if there is no such port.
     pub fn adopt(events: E, wait: W, port: Port) -> Result<Self, Errno> {
         let bound = Self { events, wait, port };
-        bound.events.unmask(port)?;
+        persist(|| bound.events.unmask(port))?;
         Ok(bound)
     }
 
@@ -75,7 +88,7 @@ impl<E: EventChannels, W: Wait> BoundPort<E, W> {
 
 impl<E: EventChannels, W: Wait> Line for BoundPort<E, W> {
     fn notify(&self) -> Result<(), Errno> {
-        self.events.send(self.port)
+        persist(|| self.events.send(self.port))
     }
 
     fn poll_look(&self, cx: &mut Context<'_>) -> Poll<()> {
@@ -85,8 +98,8 @@ impl<E: EventChannels, W: Wait> Line for BoundPort<E, W> {
 
 impl<E: EventChannels, W: Wait> Drop for BoundPort<E, W> {
     fn drop(&mut self) {
-        // One that is closed already is an invalid argument.
-        let _ = (0..ATTEMPTS).any(|_| matches!(self.events.close(self.port), Ok(()) | Err(Errno::EINVAL)));
+        // One that is closed already is an invalid argument; of others nothing more can be done.
+        let _ = persist(|| self.events.close(self.port));
     }
 }
 
@@ -95,6 +108,21 @@ mod tests {
     use tests_fakexen::{Call, Fault, World};
 
     use super::*;
+
+    #[test]
+    fn a_call_that_fails_once_is_made_again() {
+        let (one, other) = (DomId(1), DomId(2));
+        let world = World::with_domains(&[one, other]);
+        let domain = world.domain(one);
+        for call in [Call::Unmask, Call::Send] {
+            world.restart(Some(Fault::nth(0).of(call)));
+            let port = BoundPort::allocate(domain.clone(), domain.clone(), other).unwrap();
+            let peer = world.domain(other);
+            let _peers = BoundPort::bind(peer.clone(), peer, one, port.port()).unwrap();
+            assert_eq!(port.notify(), Ok(()), "{call:?}");
+            assert!(world.failed_call().is_some(), "{call:?}");
+        }
+    }
 
     #[test]
     fn a_port_that_cannot_be_closed_at_once_is_closed() {

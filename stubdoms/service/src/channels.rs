@@ -105,7 +105,7 @@ pub async fn offer<X: Hypervisor, R: Runtime, Out: Message, In: Message>(
             park.retry(&xen);
             runtime.sleep(PARKED).await;
         }
-        let line = channel::line(xen.clone(), runtime.clone(), DomId(peer), proto_xen::Port(port), bind)?;
+        let line = line(&xen, &runtime, Out::CHANNEL, DomId(peer), port, bind).await?;
         let offer = channel::Offer { peer: DomId(peer), gref: Gref(gref), gfn };
         channel::offer(line, xen.clone(), park, offer, page).await
     })
@@ -124,8 +124,11 @@ pub async fn accept<X: Hypervisor, R: Runtime, Out: Message, In: Message>(
             wrong(Out::CHANNEL, "the wiring does not let us accept it")
         };
         let peer = DomId(peer);
-        let line = channel::line(xen.clone(), runtime.clone(), peer, proto_xen::Port(port), bind)?;
-        let channel = channel::accept(line, xen.clone(), peer, Gref(gref)).await?;
+        let line = line(&xen, &runtime, Out::CHANNEL, peer, port, bind).await?;
+        // The port is kept meanwhile: one that was closed could not be bound again.
+        let map = async || channel::map(&line, &xen, peer, Gref(gref)).await;
+        let page = insist(&runtime, Out::CHANNEL, map).await?;
+        let channel = Channel::open_upper(line, page).await.map_err(OpenError::Channel)?;
         Ok((peer, channel))
     })
     .await
@@ -134,8 +137,47 @@ pub async fn accept<X: Hypervisor, R: Runtime, Out: Message, In: Message>(
 /// How soon a page that the peer still mapped is looked at again.
 const PARKED: Duration = Duration::from_millis(1);
 
-/// Opens a channel with one life of its peer after the other, until one of them is as it should be. One
-/// that is not has no second try.
+/// How long to wait before a call that failed while a channel is opened is made again, each time, in
+/// milliseconds.
+const AGAIN_MS: [u64; 6] = [10, 30, 100, 300, 1000, 3000];
+
+/// Makes a call of ours that may fail for a moment, until it works or was made often enough. The first failure is
+/// told, the last one is returned.
+async fn insist<T>(
+    runtime: &impl Runtime,
+    channel: &str,
+    mut attempt: impl AsyncFnMut() -> Result<T, OpenError>,
+) -> Result<T, OpenError> {
+    let mut told = false;
+    for wait_ms in AGAIN_MS {
+        match attempt().await {
+            Ok(done) => return Ok(done),
+            Err(error) if !core::mem::replace(&mut told, true) => {
+                log::warn!("channel {channel}: {}; it is tried again", error.told());
+            }
+            Err(_) => {}
+        }
+        runtime.sleep(Duration::from_millis(wait_ms)).await;
+    }
+    attempt().await
+}
+
+/// The port of a channel to another service.
+async fn line<X: Hypervisor, R: Runtime>(
+    xen: &X,
+    runtime: &R,
+    channel: &str,
+    peer: DomId,
+    port: u32,
+    bind: bool,
+) -> Result<Port<X, R>, OpenError> {
+    let port = proto_xen::Port(port);
+    let open = async || channel::line(xen.clone(), runtime.clone(), peer, port, bind);
+    insist(runtime, channel, open).await
+}
+
+/// Opens a channel with one life of its peer after the other, until one of them is as it should be. Calls of ours
+/// that fail are made again some times; a peer that breaks the protocol has no second try.
 async fn open<C>(
     peers: &'static Peers,
     name: &str,

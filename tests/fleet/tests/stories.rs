@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dom0_supervisor::READY_LIMIT;
 use proto_svc::supervision::{Break, ToService};
 use proto_xen::DomId;
-use tests_fakexen::{Fault, seeds};
+use tests_fakexen::{Call, Fault, seeds};
 use tests_fleet::stage::{CONTROL, Fleet, NET, Stage};
 
 /// Answers of the echo, but for the first `old`, between the services that run now.
@@ -160,6 +160,32 @@ fn a_card_that_does_what_it_must_not_is_reset_and_works_again() {
         assert_eq!(*stage.fleet.seen.lives.borrow(), 2);
         stage.end();
     });
+}
+
+/// A call of one end fails while the channel between net and control is opened: the channel opens all the same, in
+/// the same lives.
+#[test]
+fn a_call_that_fails_while_a_channel_opens_is_made_again() {
+    // Who is ended, whose call fails, and which: the end that was built first binds the port, net maps the page.
+    let cases = [
+        (CONTROL, NET, Call::BindInterdomain),
+        (CONTROL, NET, Call::MapGrant),
+        (NET, CONTROL, Call::BindInterdomain),
+    ];
+    for (ended, failing, call) in cases {
+        seeds(6, |seed| {
+            let mut stage = Stage::new(seed);
+            works(&mut stage);
+            let (old, caller) = (stage.fleet.id(ended), stage.fleet.id(failing));
+            stage.fleet.world.fail(Fault::nth(0).of(call).by(caller.expect("it works")));
+            stage.fleet.order(ended);
+            stage.until("it is built anew", |fleet| fleet.id(ended).is_some_and(|id| Some(id) != old));
+            works(&mut stage);
+            assert!(stage.fleet.world.failed_call().is_some(), "{call:?}");
+            assert_eq!(*stage.fleet.seen.lives.borrow(), 3);
+            stage.end();
+        });
+    }
 }
 
 /// Seeds of the stories in which calls fail.

@@ -87,14 +87,28 @@ where
     Out: Message,
     In: Message,
 {
-    let page = loop {
+    let page = map(&line, &grants, peer, gref).await?;
+    Channel::open_upper(line, page).await.map_err(OpenError::Channel)
+}
+
+/// The page of a channel that `peer` offers, mapped as soon as it is granted.
+///
+/// # Errors
+/// [`OpenError::Grant`]; nothing is changed then, and it can be tried again. A grant that is not there yet is no
+/// error, as for [`accept`].
+pub async fn map<L: Line, G: Grants>(
+    line: &L,
+    grants: &G,
+    peer: DomId,
+    gref: Gref,
+) -> Result<G::Mapped, OpenError> {
+    loop {
         match grants.map(peer, gref, Access::ReadWrite) {
-            Ok(page) => break page,
-            Err(GrantError::Status(_)) => look(&line).await,
+            Ok(page) => return Ok(page),
+            Err(GrantError::Status(_)) => look(line).await,
             Err(error) => return Err(OpenError::Grant(error)),
         }
-    };
-    Channel::open_upper(line, page).await.map_err(OpenError::Channel)
+    }
 }
 
 /// The port of a channel to `peer`: ours, which dom0 made for us, or the peer's, which is bound. Xen raises a
