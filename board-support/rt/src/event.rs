@@ -1,14 +1,13 @@
 //! Event channels: who waits for which port.
 //!
-//! The upcall clears what is pending, marks it and wakes; tasks do the rest. A port stays masked
-//! until somebody waits for it, so that an event that came before is not lost; and again from its second
-//! event on that nobody has looked for.
+//! The upcall clears what is pending, marks it and wakes; tasks do the rest. Which ports are masked meanwhile is
+//! decided by [`Slot`].
 
 use core::{
     cell::RefCell,
     future::poll_fn,
     sync::atomic::{AtomicU32, Ordering},
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
 use board_support_hyp::{EventChannels, Xen};
@@ -16,7 +15,11 @@ use critical_section::Mutex;
 use proto_errors::svc;
 use proto_xen::Port;
 
-use crate::{executor, platform, timer};
+use crate::{
+    executor, platform,
+    slots::{Look, Slot},
+    timer,
+};
 
 /// Ports that can be waited for. Xen hands out the lowest free number.
 pub const PORTS: usize = 1024;
@@ -29,16 +32,7 @@ pub(crate) fn set_timer_port(port: Port) {
     TIMER.store(port.0, Ordering::Relaxed);
 }
 
-struct Slot {
-    /// Raised since somebody last looked.
-    marked: bool,
-    /// Somebody waited for it, so it was unmasked.
-    open: bool,
-    waker: Option<Waker>,
-}
-
-static SLOTS: Mutex<RefCell<[Slot; PORTS]>> =
-    Mutex::new(RefCell::new([const { Slot { marked: false, open: false, waker: None } }; PORTS]));
+static SLOTS: Mutex<RefCell<[Slot; PORTS]>> = Mutex::new(RefCell::new([const { Slot::NEW }; PORTS]));
 
 /// Waits until `port` is raised. An event says "look", never "what".
 pub async fn wait(port: Port) {
@@ -50,25 +44,21 @@ pub async fn wait(port: Port) {
 /// # Panics
 /// If the port's number is not below [`PORTS`]: Xen gives lower ones first.
 pub fn poll(port: Port, context: &mut Context<'_>) -> Poll<()> {
-    let (ready, opened) = critical_section::with(|section| {
+    let look = critical_section::with(|section| {
         let mut slots = SLOTS.borrow_ref_mut(section);
-        let slot = slots.get_mut(port.0 as usize).expect("ports are few");
-        if core::mem::take(&mut slot.marked) {
-            return (true, false);
-        }
-        match &mut slot.waker {
-            Some(waker) => waker.clone_from(context.waker()),
-            none => *none = Some(context.waker().clone()),
-        }
-        (false, !core::mem::replace(&mut slot.open, true))
+        slots.get_mut(port.0 as usize).expect("ports are few").look(context.waker())
     });
-    if opened {
-        // What came before raises the port now. A port that is not there never does.
-        if let Err(errno) = Xen.unmask(port) {
-            log::warn!("port {} cannot be unmasked: {errno} [{}]", port.0, svc::PORT);
+    match look {
+        Look::Raised => return Poll::Ready(()),
+        Look::Quiet => {}
+        Look::QuietAndMasked => {
+            // What came before raises the port now. A port that is not there never does.
+            if let Err(errno) = Xen.unmask(port) {
+                log::warn!("port {} cannot be unmasked: {errno} [{}]", port.0, svc::PORT);
+            }
         }
     }
-    if ready { Poll::Ready(()) } else { Poll::Pending }
+    Poll::Pending
 }
 
 /// Forgets what is known of a port that is about to be closed: the next owner of the number starts
@@ -79,7 +69,7 @@ pub fn forget(port: Port) {
     }
     critical_section::with(|section| {
         if let Some(slot) = SLOTS.borrow_ref_mut(section).get_mut(port.0 as usize) {
-            *slot = Slot { marked: false, open: false, waker: None };
+            *slot = Slot::NEW;
         }
     });
 }
@@ -92,14 +82,11 @@ pub(crate) fn upcall() {
         shared.take_events(|port| match slots.get_mut(port.0 as usize) {
             _ if port.0 == TIMER.load(Ordering::Relaxed) => timer::fired(),
             Some(slot) => {
-                if slot.marked {
-                    // Raised again before anybody looked: the next one can wait until somebody does. A peer
-                    // that raises it all the time costs us no more than our looks.
+                let (again, waker) = slot.raise();
+                if again {
                     shared.mask(port);
-                    slot.open = false;
                 }
-                slot.marked = true;
-                if let Some(waker) = slot.waker.take() {
+                if let Some(waker) = waker {
                     waker.wake();
                 }
             }

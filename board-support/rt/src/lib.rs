@@ -68,6 +68,8 @@ mod platform;
 #[doc(hidden)]
 pub mod prove;
 #[cfg(any(target_os = "none", all(test, not(loom))))]
+mod slots;
+#[cfg(any(target_os = "none", all(test, not(loom))))]
 pub mod tasks;
 #[cfg(target_os = "none")]
 pub mod wallclock;
