@@ -88,3 +88,6 @@ impl<T: Timer> Patience<T> {
         self.budget.borrow_mut().wait_until_ns(self.timer.now_ns()).map(Instant::from_nanos)
     }
 }
+
+#[cfg(test)]
+mod tests;
