@@ -19,4 +19,5 @@ pub mod machine;
 pub mod manifest;
 #[cfg(any(feature = "payload", test))]
 pub mod payload;
+pub mod trust;
 pub mod version;

@@ -309,6 +309,12 @@ impl Trusted {
         Version::parse(self.0.version).expect("a header is parsed with its version")
     }
 
+    /// Begins a check of contents that are too long to be held at once.
+    #[must_use]
+    pub fn check(&self) -> Check {
+        Check { expected: self.0.sha256, length: self.length(), taken: 0, hash: Sha256::new() }
+    }
+
     /// Checks the contents. What may be started is in what this returns, and these very bytes have to be
     /// started, not others that are read anew.
     ///
@@ -323,6 +329,41 @@ impl Trusted {
             return Err(SlotError::Hash);
         }
         Ok(Contents { bytes, places: self.0.places })
+    }
+}
+
+/// Contents that come piece by piece, on their way to be checked.
+#[derive(Clone)]
+pub struct Check {
+    expected: [u8; 32],
+    length: u64,
+    taken: u64,
+    hash: Sha256,
+}
+
+impl Check {
+    /// Takes the next bytes of the contents.
+    pub fn take(&mut self, bytes: &[u8]) {
+        self.taken = self.taken.saturating_add(bytes.len() as u64);
+        self.hash.update(bytes);
+    }
+
+    /// Ends the check.
+    ///
+    /// # Errors
+    /// When what came is not what was signed.
+    pub fn end(self) -> Result<(), SlotError> {
+        if self.taken != self.length {
+            return Err(SlotError::Length { have: usize::try_from(self.taken).unwrap_or(usize::MAX) });
+        }
+        let hash: [u8; 32] = self.hash.finalize().into();
+        if hash == self.expected { Ok(()) } else { Err(SlotError::Hash) }
+    }
+}
+
+impl fmt::Debug for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Check").field("taken", &self.taken).finish_non_exhaustive()
     }
 }
 

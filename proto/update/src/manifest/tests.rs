@@ -106,6 +106,25 @@ fn what_does_not_fit_is_refused() {
 }
 
 #[test]
+fn contents_in_pieces_are_checked_as_the_whole() {
+    let slot = slot();
+    let header = Header::parse(&slot, 1 << 20).unwrap();
+    let trusted = header.verify(&[key().verifying_key()], Machine::Aarch64).unwrap();
+    let ends = |bytes: &[u8]| {
+        let mut check = trusted.check();
+        bytes.chunks(700).for_each(|piece| check.take(piece));
+        check.end()
+    };
+    let contents = &slot[ALIGN..];
+    assert_eq!(ends(contents), Ok(()));
+    assert_eq!(ends(&contents[1..]), Err(SlotError::Length { have: contents.len() - 1 }));
+    assert_eq!(ends(&[contents, &[0]].concat()), Err(SlotError::Length { have: contents.len() + 1 }));
+    let mut other = contents.to_vec();
+    other[9000] ^= 1;
+    assert_eq!(ends(&other), Err(SlotError::Hash));
+}
+
+#[test]
 fn parts_that_make_no_slot_make_none() {
     let version = Version::new("1").unwrap();
     assert!(Draft::new(Machine::X86_64, version, &[]).is_none());
