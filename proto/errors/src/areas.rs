@@ -35,6 +35,7 @@ pub mod net;
 pub mod pci;
 pub mod rt;
 pub mod slot;
+pub mod storage;
 pub mod svc;
 pub mod table;
 pub mod vault;
@@ -52,6 +53,7 @@ pub const ALL: &[Area] = &[
     svc::AREA,
     chan::AREA,
     net::AREA,
+    storage::AREA,
     ctl::AREA,
     vault::AREA,
     web::AREA,

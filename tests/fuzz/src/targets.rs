@@ -15,6 +15,7 @@ mod manifest;
 mod names;
 mod pci;
 mod rings;
+mod storage;
 mod svc;
 mod tool;
 mod tpm;
@@ -89,6 +90,8 @@ targets! {
     tpm_session: tpm::session, tpm::sessions, "vault: what a TPM answers in a session";
     vault_record: tpm::record, tpm::records, "vault: what the storage had kept for it";
     event_log: tpm::event_log, tpm::event_logs, "control, the controller: the firmware's event log";
+    store_image: storage::store_image, storage::store_images, "storage: what lies on its disk";
+    storage_requests: storage::storage_requests, storage::storage_request_lists, "storage: what control asks for";
     requests: svc::requests, svc::request_lists, "dom0: what control asks for";
     netif_tx: frames::netif_tx, frames::tx_slots, "net: the slots of a frontend's packets";
     netif_slots: frames::netif_slots, frames::tx_slots, "both ends of a vif: each kind of slot";

@@ -1,0 +1,315 @@
+//! Control's requests.
+
+use core::fmt;
+
+use board_support_drv::block::BlockDevice;
+use proto_errors::{Code, Coded, storage as code};
+use proto_gpt::slots::{Slot, State};
+use proto_handoff::record::Version;
+use proto_svc::storage::{
+    Answer, Change, MAX_VERSION, Refusal, Request, SlotName, SlotReport, SlotState, Status,
+};
+use proto_svc::text::clipped;
+use proto_update::manifest::SlotError;
+
+use super::{CONTROL, Missing, Storage, reason};
+use crate::slots::{Report, SlotsError};
+use crate::store::{StoreError, ValueError};
+
+/// A life event of what is stored, for the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The slot that does not run is being filled.
+    Filling {
+        /// Bytes that are to come.
+        length: u64,
+    },
+    /// It was verified.
+    Verified(Version),
+    /// The slots' states were changed.
+    Changed(Change),
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Filling { length } => write!(f, "the other slot is being filled with {length} bytes"),
+            Self::Verified(version) => write!(f, "the other slot holds version {version}, verified"),
+            Self::Changed(Change::Arm) => f.write_str("the other slot is to be tried at the next start"),
+            Self::Changed(Change::TryOther) => {
+                f.write_str("the other slot is to be tried again at the next start")
+            }
+            Self::Changed(Change::Commit) => f.write_str("the slot that runs has proven itself"),
+            Self::Changed(Change::Abandon) => f.write_str("the other slot is not to be started any more"),
+        }
+    }
+}
+
+/// Why a request was not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// There is no disk.
+    NoDisk,
+    /// There is no store.
+    Missing(Missing),
+    /// It is about a value.
+    Value(ValueError),
+    /// It is about the slots.
+    Slots(SlotsError),
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoDisk => f.write_str("there is no disk"),
+            Self::Missing(why) => write!(f, "{why}"),
+            Self::Value(why) => write!(f, "{why}"),
+            Self::Slots(why) => write!(f, "{why}"),
+        }
+    }
+}
+
+impl core::error::Error for Refused {}
+
+impl Coded for Refused {
+    fn code(&self) -> Code {
+        match self {
+            Self::NoDisk => code::NO_DISK,
+            Self::Missing(why) => why.code(),
+            Self::Value(why) => why.code(),
+            Self::Slots(why) => why.code(),
+        }
+    }
+}
+
+impl From<ValueError> for Refused {
+    fn from(why: ValueError) -> Self {
+        Self::Value(why)
+    }
+}
+
+impl From<SlotsError> for Refused {
+    fn from(why: SlotsError) -> Self {
+        Self::Slots(why)
+    }
+}
+
+impl Refused {
+    /// The kind, as the channel tells it.
+    #[must_use]
+    pub const fn kind(&self) -> Refusal {
+        match self {
+            Self::NoDisk => Refusal::NoDisk,
+            Self::Missing(_) => Refusal::Disk,
+            Self::Value(why) => match why {
+                ValueError::Store(StoreError::Locked | StoreError::Key) => Refusal::Locked,
+                ValueError::Store(_) | ValueError::Damaged => Refusal::Disk,
+                ValueError::Name => Refusal::Name,
+                ValueError::None => Refusal::NoValue,
+                ValueError::TooLarge { .. } | ValueError::TooMany { .. } => Refusal::TooLarge,
+                ValueError::Piece { .. } => Refusal::Piece,
+            },
+            Self::Slots(why) => match why {
+                SlotsError::Disk(_)
+                | SlotsError::NoTable(_)
+                | SlotsError::NoSlots(_)
+                | SlotsError::Change(_) => Refusal::Disk,
+                SlotsError::NotRunning => Refusal::NoSlot,
+                SlotsError::UnderTest
+                | SlotsError::NotRead
+                | SlotsError::State(_)
+                | SlotsError::Unfilled { .. }
+                | SlotsError::NotBegun
+                | SlotsError::NotVerified
+                | SlotsError::Unknown(_) => Refusal::State,
+                SlotsError::Length { .. } => Refusal::TooLarge,
+                SlotsError::Piece { .. } => Refusal::Piece,
+                SlotsError::Slot(SlotError::Signature) => Refusal::Signature,
+                SlotsError::Slot(SlotError::Machine) => Refusal::Machine,
+                SlotsError::Slot(_) => Refusal::Contents,
+                SlotsError::Older { .. } => Refusal::Older,
+            },
+        }
+    }
+
+    /// The answer that tells it.
+    #[must_use]
+    pub fn answer(&self) -> Answer {
+        Answer::Refused { refusal: self.kind(), reason: reason(self) }
+    }
+}
+
+/// The answer to a request where there is no disk.
+#[must_use]
+pub fn answer_without_disk(request: &Request) -> Answer {
+    match request {
+        Request::Status => Answer::Status(Status {
+            open: false,
+            reason: reason(&Refused::NoDisk),
+            disk: heapless::String::new(),
+            bytes: 0,
+            quota: 0,
+            used: 0,
+            disk_errors: 0,
+            damaged: 0,
+        }),
+        _ => Refused::NoDisk.answer(),
+    }
+}
+
+/// An answer, and what the log is told.
+pub type Answered = (Answer, Option<Result<Event, Refused>>);
+
+impl<D: BlockDevice> Storage<D> {
+    /// Carries out a request of control's. What is answered as done is durable.
+    pub async fn answer(&self, request: &Request) -> Answered {
+        match self.carry_out(request).await {
+            Ok((answer, event)) => (answer, event.map(Ok)),
+            // Who looks whether there is a value, or asks before there is a key, did nothing out of the way.
+            Err(refused) if matches!(refused.kind(), Refusal::NoValue | Refusal::Locked) => {
+                (refused.answer(), None)
+            }
+            Err(refused) => (refused.answer(), Some(Err(refused))),
+        }
+    }
+
+    async fn carry_out(&self, request: &Request) -> Result<(Answer, Option<Event>), Refused> {
+        let disk = &self.disk;
+        match request {
+            Request::Status => return Ok((Answer::Status(self.status().await), None)),
+            Request::Get { .. } | Request::Put { .. } | Request::Delete { .. } | Request::Next { .. } => {
+                return Ok((self.value(request).await?, None));
+            }
+            Request::Slots | Request::Begin { .. } | Request::Write { .. } | Request::Verify => {}
+            Request::Change(_) => {}
+        }
+        let mut slots = self.slots.turn().await;
+        let event = match request {
+            Request::Begin { length } => {
+                slots.begin(disk, *length).await?;
+                return Ok((Answer::Done, Some(Event::Filling { length: *length })));
+            }
+            Request::Write { offset, bytes } => {
+                slots.write(disk, *offset, bytes).await?;
+                return Ok((Answer::Done, None));
+            }
+            Request::Verify => {
+                let version = slots.verify(disk).await?;
+                return Ok((Answer::Verified { version: text(version) }, Some(Event::Verified(version))));
+            }
+            Request::Change(change) => {
+                slots.ask(disk, *change).await?;
+                Some(Event::Changed(*change))
+            }
+            _ => None,
+        };
+        let reports = slots.report(disk).await?.map(told);
+        Ok((Answer::Slots { running: slots.running().map(name), slots: reports }, event))
+    }
+
+    async fn value(&self, request: &Request) -> Result<Answer, Refused> {
+        let disk = &self.disk;
+        let mut store = self.store.turn().await;
+        let store = store.as_mut().map_err(|why| Refused::Missing(*why))?;
+        Ok(match request {
+            Request::Get { key, offset } => {
+                let (total, bytes) = store.get(disk, CONTROL, key, *offset).await?;
+                Answer::Value { total, offset: *offset, bytes }
+            }
+            Request::Put { key, total, offset, bytes } => {
+                store.put(disk, CONTROL, key, *total, (*offset, bytes)).await?;
+                Answer::Done
+            }
+            Request::Delete { key } => {
+                store.delete(disk, CONTROL, key).await?;
+                Answer::Done
+            }
+            Request::Next { after } => Answer::Name(store.next(disk, CONTROL, after).await?),
+            // `carry_out` sends no other here.
+            _ => Answer::Done,
+        })
+    }
+
+    async fn status(&self) -> Status {
+        let identity = self.disk.identity();
+        let mut disk = heapless::String::new();
+        // Both together are no longer.
+        let _ = disk.push_str(&identity.model).and_then(|()| disk.push(' '));
+        let _ = disk.push_str(&identity.serial);
+        let store = self.store.turn().await;
+        let (quota, used) = store.as_ref().map_or((0, 0), |store| store.space(CONTROL));
+        let closed = match &*store {
+            Ok(store) => store.closed().map(|why| store.why_closed(&why)),
+            Err(why) => Some(reason(why)),
+        };
+        Status {
+            open: closed.is_none(),
+            reason: closed.unwrap_or_default(),
+            disk,
+            bytes: self.disk.geometry().bytes(),
+            quota,
+            used,
+            disk_errors: self.disk.errors(),
+            damaged: store.as_ref().map_or(0, |store| store.damaged()),
+        }
+    }
+}
+
+const fn name(slot: Slot) -> SlotName {
+    match slot {
+        Slot::A => SlotName::A,
+        Slot::B => SlotName::B,
+    }
+}
+
+fn text(version: Version) -> heapless::String<MAX_VERSION> {
+    clipped(version.as_str())
+}
+
+fn told(report: Report) -> SlotReport {
+    SlotReport {
+        slot: name(report.slot),
+        state: state(report.state),
+        version: report.version.map(text).unwrap_or_default(),
+        room: report.room,
+    }
+}
+
+/// EVE's word for a state. One that would be started beside one that is preferred (`spare`) is *unused* there.
+const fn state(state: State) -> SlotState {
+    match state {
+        State { priority: 0, .. } | State { priority: 1, successful: true, .. } => SlotState::Unused,
+        State { successful: true, .. } => SlotState::Active,
+        State { tries: 0, .. } => SlotState::InProgress,
+        State { .. } => SlotState::Updating,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_have_the_words_of_eve() {
+        let table = [
+            (State::ACTIVE, SlotState::Active),
+            (State::SPARE, SlotState::Unused),
+            (State::UNUSED, SlotState::Unused),
+            (State::UPDATING, SlotState::Updating),
+            (State { tries: 0, ..State::UPDATING }, SlotState::InProgress),
+        ];
+        for (given, expected) in table {
+            assert_eq!(state(given), expected, "{given}");
+        }
+    }
+
+    #[test]
+    fn without_a_disk_everything_is_refused_but_the_status() {
+        let Answer::Status(status) = answer_without_disk(&Request::Status) else { panic!("no status") };
+        assert!(!status.open && status.reason == "there is no disk [E-STORAGE-002]");
+        for request in [Request::Slots, Request::Verify, Request::Begin { length: 5000 }] {
+            let answer = answer_without_disk(&request);
+            assert!(matches!(answer, Answer::Refused { refusal: Refusal::NoDisk, .. }));
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The channel to vault.
+
+use board_support_pv::channel::ChannelError;
+use embassy_futures::select::{Either, select};
+use proto_errors::{Coded, storage as code};
+use proto_svc::sealing::{FromVault, ToVault};
+use stubdoms_service::{Offered, Peers};
+use stubdoms_storage_core::clients::sealing::{Sealed, Sealing};
+
+use crate::holding::Holding;
+
+/// Serves the channel in each life of vault, once there is something for it to open.
+pub(crate) async fn run(holding: &'static Holding, peers: &'static Peers) {
+    let storage = holding.wait().await;
+    if !holding.has_vault {
+        storage.lock("this board has no vault").await;
+        log::warn!("store: locked: this board has no vault [{}]", code::STORE_LOCKED);
+    }
+    let park = stubdoms_service::park();
+    loop {
+        let (tie, mut channel) = stubdoms_service::offer::<ToVault, FromVault>(peers, park).await;
+        let end = select(tie.cut(), serve(holding, &mut channel)).await;
+        drop(channel);
+        if let Either::Second(error) = end {
+            log::warn!("channel sealing: {}", error.told());
+            tie.cut().await;
+        }
+    }
+}
+
+/// Says what lies on the disk, and does what vault says, until it closes the channel or breaks its protocol.
+async fn serve(holding: &Holding, channel: &mut Offered<ToVault, FromVault>) -> ChannelError {
+    let storage = holding.wait().await;
+    let (mut sender, mut receiver) = channel.split();
+    let mut sealing = Sealing::default();
+    if let Some(open) = sealing.open(storage).await
+        && let Err(error) = sender.send(&open).await
+    {
+        return error;
+    }
+    loop {
+        let said = match receiver.receive().await {
+            Ok(said) => said,
+            Err(error) => return error,
+        };
+        let heard = sealing.hear(storage, said).await;
+        if let Some(sealed) = &heard.sealed {
+            tell(sealed);
+        }
+        if heard.changed {
+            holding.changed.signal(());
+        }
+        if let Some(reply) = heard.reply
+            && let Err(error) = sender.send(&reply).await
+        {
+            return error;
+        }
+    }
+}
+
+fn tell(sealed: &Sealed) {
+    match sealed.complaint() {
+        None => log::info!("store: {sealed}"),
+        Some(complaint) => log::error!("store: {}", complaint.told()),
+    }
+    if let Sealed::Open(opened) = sealed {
+        for (_, key) in &opened.damaged {
+            log::error!("store: value {key} was damaged, and is dropped [{}]", code::VALUE_DAMAGED);
+        }
+    }
+}
