@@ -82,6 +82,8 @@ struct Running<S: System> {
     ready: Cell<bool>,
     /// Its death was seen.
     dead: Cell<bool>,
+    /// It was not told of its peers when that was tried last.
+    untold: Cell<bool>,
     service: Service<S>,
 }
 
@@ -326,8 +328,15 @@ impl<S: System> Services<S> {
         }
         // Running before it is known to run would be a death that nobody expects.
         let unpaused = service.unpause();
-        let running =
-            Running { instance, tasks, post, ready: Cell::new(false), dead: Cell::new(false), service };
+        let running = Running {
+            instance,
+            tasks,
+            post,
+            ready: Cell::new(false),
+            dead: Cell::new(false),
+            untold: Cell::new(false),
+            service,
+        };
         ground.services.running.borrow_mut().push(running);
         ground.services.tell_of(instance, Event::Built);
         if let Err(error) = unpaused {
@@ -402,13 +411,25 @@ impl<S: System> Services<S> {
     /// Tells each service of peers that ended or are there anew.
     fn tell_peers(&self) {
         let mut builder = self.builder.borrow_mut();
-        for Running { service, post, .. } in self.running.borrow_mut().iter_mut() {
+        for Running { service, post, untold, .. } in self.running.borrow_mut().iter_mut() {
             match builder.rewire(service) {
-                Ok(changes) => changes.into_iter().filter_map(message).for_each(|message| post.add(message)),
-                Err(error) => {
+                Ok(changes) => {
+                    untold.set(false);
+                    changes.into_iter().filter_map(message).for_each(|message| post.add(message));
+                }
+                // Nothing counts as told: it is tried again at the next look, and complained of once.
+                Err(error) if !untold.replace(true) => {
                     log::error!(target: "dom0", "domain {}: its peers: {}", service.name(), error.told())
                 }
+                Err(_) => {}
             }
+        }
+    }
+
+    /// Tells those of their peers that could not be told before.
+    pub(crate) fn tell_untold(&self) {
+        if self.running.borrow().iter().any(|running| running.untold.get()) {
+            self.tell_peers();
         }
     }
 }

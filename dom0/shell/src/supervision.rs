@@ -23,6 +23,9 @@ pub async fn run<S: System>(ground: Rc<Ground<S>>, mut supervisor: Supervisor) {
     loop {
         let at = Duration::from_nanos(ground.now().as_nanos());
         let looks: Vec<_> = supervisor.to_look_at(at).collect();
+        if !looks.is_empty() {
+            ground.services.tell_untold();
+        }
         for (service, life) in looks {
             if ground.services.is_at_rest(&ground, Instance { service, life }) {
                 supervisor.at_rest(at, service, life);

@@ -21,6 +21,12 @@ pub struct Controller {
 }
 
 impl Controller {
+    /// How many lines it has that say this.
+    #[must_use]
+    pub fn count(&self, text: &str) -> usize {
+        self.log.iter().filter(|(_, line)| line.contains(text)).count()
+    }
+
     /// How many lines of a domain it has.
     #[must_use]
     pub fn lines_of(&self, domain: DomId) -> u64 {

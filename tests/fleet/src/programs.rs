@@ -85,6 +85,9 @@ impl Programs {
             base.tasks.spawn(net(base.clone(), self.card.clone(), seed));
         } else if text.starts_with(b"control") {
             base.tasks.spawn(control::main(base.clone()));
+        } else if text.starts_with(b"quiet") {
+            base.supervise();
+            base.ready.signal(());
         } else {
             panic!("{} begins with {text:?}", base.domain.id());
         }

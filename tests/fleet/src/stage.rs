@@ -47,6 +47,8 @@ pub const PATIENCE: usize = 600_000;
 pub const NET: ServiceId = ServiceId(0);
 /// control's place in the table.
 pub const CONTROL: ServiceId = ServiceId(1);
+/// The place of a service that does nothing, where there is one.
+pub const QUIET: ServiceId = ServiceId(2);
 
 const PLATFORM: Platform = Platform::X86 { signature: 0 };
 
@@ -97,6 +99,11 @@ impl Fleet {
         self.ground.services.tell(Input::Order(service));
     }
 
+    /// Has dom0 go by another table.
+    pub fn change_table(&self, more: More) {
+        self.ground.services.builder().table = table_with(more);
+    }
+
     /// Says something to a service.
     pub fn say(&self, service: ServiceId, message: ToService) {
         self.ground.services.say(service, message);
@@ -121,7 +128,7 @@ pub struct Stage {
     stopped: Rc<Cell<bool>>,
 }
 
-fn table(images: [&[u8]; 2]) -> Table {
+fn table(images: [&[u8]; 3], more: More) -> Table {
     let domain = |text: &str, image, provisioning, devices: &[u8]| Domain {
         name: text.try_into().expect("it is short"),
         image: text.try_into().expect("it is short"),
@@ -145,18 +152,52 @@ fn table(images: [&[u8]; 2]) -> Table {
         kind: DeviceKind::E1000e,
         bus: Bus::Pci(Pci { select, bars: [0].into_iter().collect(), vectors: 3 }),
     };
-    let [net, control] = images;
+    let [net, control, quiet] = images;
+    let mut domains = vec![domain("net", net, false, &[0]), domain("control", control, true, &[])];
+    let mut channels = vec![channel("network", Party::Domain(NET.0)), channel("device", Party::Dom0)];
+    if more != More::Nothing {
+        domains.push(domain("quiet", quiet, false, &[]));
+    }
+    if more == More::Channels {
+        for (offers, name) in [(CONTROL, "control"), (QUIET, "quiet")] {
+            let extra = |number: u8| Channel {
+                offers: offers.0,
+                ..channel(&format!("{name}{number}"), Party::Domain(NET.0))
+            };
+            channels.extend((0..4).map(extra));
+        }
+    }
     Table {
         board: "fleet".try_into().expect("it is short"),
-        domains: [domain("net", net, false, &[0]), domain("control", control, true, &[])]
-            .into_iter()
-            .collect(),
-        channels: [channel("network", Party::Domain(NET.0)), channel("device", Party::Dom0)]
-            .into_iter()
-            .collect(),
+        domains: domains.into_iter().collect(),
+        channels: channels.into_iter().collect(),
         devices: [card].into_iter().collect(),
         applications: Applications { memory_mib: 16, count: 2, vcpus: 1, cpus: 0, image_kib: 64 },
     }
+}
+
+/// What a table has beside net and control.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum More {
+    /// Nothing.
+    Nothing,
+    /// A service that does nothing.
+    Quiet,
+    /// As `Quiet`, and so many channels to net that it cannot be told of all of them.
+    Channels,
+}
+
+/// The services' images.
+const IMAGES: [&str; 3] = ["net", "control", "quiet"];
+
+fn image_of(name: &str) -> Vec<u8> {
+    image::elf(&name.as_bytes().repeat(10))
+}
+
+/// The table, for the images that the archive has.
+fn table_with(more: More) -> &'static Table {
+    let images = IMAGES.map(image_of);
+    leak(table([&images[0], &images[1], &images[2]], more))
 }
 
 fn leak<T>(value: T) -> &'static T {
@@ -164,14 +205,13 @@ fn leak<T>(value: T) -> &'static T {
 }
 
 /// dom0 on `world`, as its binary puts it together.
-fn dom0(world: &World, executor: &Executor<'static>) -> (Rc<Ground<Host>>, Supervisor) {
-    let images = ["net", "control"].map(|name| image::elf(&name.as_bytes().repeat(10)));
+fn dom0(world: &World, executor: &Executor<'static>, more: More) -> (Rc<Ground<Host>>, Supervisor) {
     let mut writer = Writer::new();
-    for (name, image) in ["images/net", "images/control"].into_iter().zip(&images) {
-        writer.add(name, image).expect("the archive takes it");
+    for name in IMAGES {
+        writer.add(&format!("images/{name}"), &image_of(name)).expect("the archive takes it");
     }
     let archive = Archive::open(leak(writer.finish())).expect("it was just written");
-    let table = leak(table([&images[0], &images[1]]));
+    let table = table_with(more);
     let hyp = leak(world.dom0());
     let device = &table.devices[0];
     let Bus::Pci(pci) = &device.bus else { panic!("the card is on PCI") };
@@ -214,10 +254,19 @@ impl Stage {
     /// If dom0 cannot hold the card.
     #[must_use]
     pub fn new(seed: u64) -> Self {
+        Self::with(seed, More::Nothing)
+    }
+
+    /// The same with more services.
+    ///
+    /// # Panics
+    /// As [`Stage::new`].
+    #[must_use]
+    pub fn with(seed: u64, more: More) -> Self {
         let world = World::new();
         let before = world.census();
         let mut executor = Executor::new(&world, seed);
-        let (ground, supervisor) = dom0(&world, &executor);
+        let (ground, supervisor) = dom0(&world, &executor, more);
         let fleet = Fleet { ground: ground.clone(), world, card: Rc::default(), seen: Rc::default() };
         let (spawner, card, seen) = (executor.spawner(), fleet.card.clone(), fleet.seen.clone());
         let rng = tests_fakexen::Rng::new(seed);
@@ -268,7 +317,7 @@ impl Stage {
         let over = Rc::new(Cell::new(false));
         let (ground, told) = (self.fleet.ground.clone(), over.clone());
         self.executor.spawn(DomId::DOM0, async move {
-            for service in [NET, CONTROL] {
+            for service in [NET, CONTROL, QUIET] {
                 if let Some(life) = ground.services.life(service) {
                     Services::end(&ground, Instance { service, life }).await;
                 }

@@ -6,7 +6,7 @@ use dom0_supervisor::READY_LIMIT;
 use proto_svc::supervision::{Break, ToService};
 use proto_xen::DomId;
 use tests_fakexen::{Call, Fault, seeds};
-use tests_fleet::stage::{CONTROL, Fleet, NET, Stage};
+use tests_fleet::stage::{CONTROL, Fleet, More, NET, QUIET, Stage};
 
 /// Answers of the echo, but for the first `old`, between the services that run now.
 fn echoes(fleet: &Fleet, old: usize) -> usize {
@@ -186,6 +186,34 @@ fn a_call_that_fails_while_a_channel_opens_is_made_again() {
             stage.end();
         });
     }
+}
+
+#[test]
+fn a_service_that_cannot_be_told_of_its_peers_is_told_later() {
+    seeds(6, |seed| {
+        let mut stage = Stage::with(seed, More::Quiet);
+        works(&mut stage);
+        let renew = |stage: &mut Stage, service| {
+            let old = stage.fleet.id(service);
+            stage.fleet.order(service);
+            stage.until("it is built anew", |fleet| fleet.id(service).is_some_and(|id| Some(id) != old));
+        };
+        // With the channels of both net has more than it can be told of, once both are built with them.
+        stage.fleet.change_table(More::Channels);
+        renew(&mut stage, QUIET);
+        renew(&mut stage, CONTROL);
+        let old = stage.fleet.seen.echoes.borrow().len();
+        wait(&mut stage, 5);
+        assert_eq!(echoes(&stage.fleet, old), 0, "net does not know of this control");
+        let complaints = stage.fleet.seen.controller.borrow().count("domain net: its peers: ");
+        assert_eq!(complaints, 1, "it is complained of once");
+        // Nobody is built or ended from here on.
+        let lives = *stage.fleet.seen.lives.borrow();
+        stage.fleet.change_table(More::Quiet);
+        works(&mut stage);
+        assert_eq!(*stage.fleet.seen.lives.borrow(), lives);
+        stage.end();
+    });
 }
 
 /// Seeds of the stories in which calls fail.
