@@ -23,6 +23,12 @@ pub struct Options {
     /// Address of the page and of the content
     #[arg(long, default_value = "127.0.0.1:8480", value_name = "ADDRESS")]
     pub web: SocketAddr,
+    /// What devices are expected to measure: a file of `measure --json`; a TPM's quote has to fit one of them
+    #[arg(long, value_name = "FILE")]
+    pub expect: Vec<PathBuf>,
+    /// Without such files: learn from the first quote of each device what it measures
+    #[arg(long)]
+    pub learn: bool,
     /// Provision a device of this name: write its files to STATE/NAME, for `run --config`
     #[arg(long, value_name = "NAME")]
     pub provision: Option<String>,
@@ -37,6 +43,8 @@ pub fn controller(options: &Options) -> Result<()> {
     let mut settings = xtask_controller::Options::new(paths::create(state.clone())?);
     settings.listen = options.listen;
     settings.web = options.web;
+    settings.expected.clone_from(&options.expect);
+    settings.learn = options.learn;
     let print: EventSink = Arc::new(|line| println!("{line}"));
     settings.on_event = Some(print.clone());
     settings.on_log = Some(print);

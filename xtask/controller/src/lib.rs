@@ -47,6 +47,7 @@ mod handle;
 mod journal;
 mod key;
 mod listen;
+mod measured;
 mod observed;
 mod options;
 mod outcome;
@@ -64,7 +65,7 @@ pub use faults::{Fault, Faults, Target};
 pub use handle::{Controller, Handle};
 pub use observed::{
     AppMetrics, DeviceInfo, DeviceMetrics, DeviceView, Event, LogLine, ObjectKind, ObjectView, Observed,
-    PortView, Violation,
+    PortView, QuoteView, Violation,
 };
 pub use options::{EventSink, Options, TlsVersions};
 pub use outcome::{ConfigRefused, TimedOut, Urls};

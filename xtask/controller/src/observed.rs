@@ -45,6 +45,10 @@ pub struct DeviceView {
     pub last_seen_ms: i64,
     /// Whether it holds an integrity token.
     pub attested: bool,
+    /// Its last quote by a TPM.
+    pub quote: Option<QuoteView>,
+    /// Keys that are kept for it.
+    pub escrowed: usize,
     /// Version of the configuration that it was sent last.
     pub config_sent: Option<u64>,
     /// Version of the configuration that it said to have.
@@ -55,6 +59,21 @@ pub struct DeviceView {
     pub metrics: Option<DeviceMetrics>,
     /// Applications, volumes, content trees and other objects by their UUID (or digest).
     pub objects: BTreeMap<String, ObjectView>,
+}
+
+/// What was made of a quote.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct QuoteView {
+    /// When it came, milliseconds since 1970.
+    pub at_ms: i64,
+    /// Whether it was accepted.
+    pub trusted: bool,
+    /// The verdict; where something differs from what is expected, with the event.
+    pub verdict: String,
+    /// What its event log is worth.
+    pub log: String,
+    /// The quoted values, in hexadecimal, by PCR.
+    pub pcrs: Vec<(u32, String)>,
 }
 
 /// The gist of `ZInfoDevice`.
@@ -70,6 +89,10 @@ pub struct DeviceInfo {
     pub state: String,
     /// State of attestation.
     pub attestation: String,
+    /// The TPM, in the device's words.
+    pub tpm: String,
+    /// The encrypted storage, in the device's words.
+    pub storage: String,
     /// Version of the running system.
     pub version: String,
     /// When it booted, milliseconds since 1970.

@@ -40,6 +40,10 @@ pub struct Options {
     pub tls: TlsVersions,
     /// How often the configuration file and the content files are looked at.
     pub poll: Duration,
+    /// What devices are expected to measure: files of `cargo xtask measure --json`. A TPM's quote has to fit one.
+    pub expected: Vec<PathBuf>,
+    /// Without such files: whether the first quote of each device tells what it is expected to measure from then on.
+    pub learn: bool,
     /// Where life events go, beside the page and the journal.
     pub on_event: Option<EventSink>,
     /// Where log lines and a line for each round of metrics go, beside the page and the journal.
@@ -59,6 +63,8 @@ impl Options {
             guest_address: IpAddr::V4(Ipv4Addr::new(10, 0, 2, 2)),
             tls: TlsVersions::Both,
             poll: Duration::from_millis(500),
+            expected: Vec::new(),
+            learn: false,
             on_event: None,
             on_log: None,
         }

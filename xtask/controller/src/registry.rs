@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use proto_attest::Prediction;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -36,6 +37,9 @@ pub(crate) struct Device {
     /// Serialized `AttestVolumeKey`s in base64, given back as they came.
     #[serde(default)]
     pub(crate) keys: Vec<String>,
+    /// What it measured when it was first seen, if that is to be learned.
+    #[serde(default)]
+    pub(crate) learned: Option<Prediction>,
 }
 
 /// A certificate that a device published through `attest`.
@@ -125,6 +129,7 @@ impl Registry {
             nonce: None,
             published: None,
             keys: Vec::new(),
+            learned: None,
         });
         self.save()?;
         Ok(Registered::New(uuid))
@@ -156,6 +161,7 @@ impl Registry {
             device.nonce = None;
             device.published = None;
             device.keys.clear();
+            device.learned = None;
         })?;
         Ok(fresh)
     }

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use proto_attest::Prediction;
 use proto_eve::Message as _;
 use proto_eve::wire::config::ConfigResponse;
 use uuid::Uuid;
@@ -16,6 +17,7 @@ use crate::clock;
 use crate::compile::{Surroundings, Versions, app_uuid, compile, config_hash};
 use crate::desired::{ConfigError, Desired};
 use crate::files::write_file;
+use crate::measured;
 use crate::observed::{DeviceView, Event, LogLine, Observed, Violation};
 use crate::options::Options;
 use crate::pki::{Pki, SigningKey};
@@ -60,6 +62,12 @@ pub(crate) struct State {
     pub(crate) records: Vec<Record>,
     /// Identifiers of the last requests: each request has to bring a fresh one.
     pub(crate) request_ids: VecDeque<String>,
+    /// What devices are expected to measure: one of these. Nothing is compared if there is none.
+    pub(crate) expected: Vec<Prediction>,
+    /// Whether what a device measures is learned when it is seen first, if nothing is expected.
+    pub(crate) learns: bool,
+    /// Folder of the event logs of accepted quotes.
+    pub(crate) event_logs: PathBuf,
     /// What was told last about each subject, so that it is told once.
     pub(crate) told: BTreeMap<String, String>,
 }
@@ -106,6 +114,9 @@ impl State {
             config_name: folder.join("config.toml").display().to_string(),
             records: Vec::new(),
             request_ids: VecDeque::new(),
+            expected: options.expected.iter().map(|file| measured::read(file)).collect::<Result<_>>()?,
+            learns: options.learn,
+            event_logs: folder.join("eventlogs"),
             told: BTreeMap::new(),
         })
     }
@@ -221,6 +232,7 @@ pub(crate) fn view_of(device: &Device) -> DeviceView {
         soft_serial: device.soft_serial.clone(),
         registered_ms: device.registered_ms,
         attested: device.token.is_some(),
+        escrowed: device.keys.len(),
         ..DeviceView::default()
     }
 }

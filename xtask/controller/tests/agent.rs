@@ -3,10 +3,13 @@
 //! other, and each fault that the controller makes on purpose has to be survived.
 
 mod device;
+mod tpm;
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use device::Device;
@@ -14,12 +17,12 @@ use ring::digest::{SHA256, digest};
 use stubdoms_agent::{
     Agent, AppCommand, AppEvent, AppFailure, ContentCommand, DeviceCommand, DeviceFacts, DomainUsage,
     Download, DownloadError, FailureKind, HttpFailure, LogRecord, Machine, Method, Now, Provisioning,
-    Request, Response, Severity, StopReason, Uplink, Uuid, WallTime,
+    Request, Response, Severity, StopReason, Uplink, Uuid, VaultEvent, WallTime,
 };
-use xtask_controller::{Controller, DeviceMetrics, Endpoint, Fault, Handle, Options, Target};
+use xtask_controller::{Controller, DeviceMetrics, DeviceView, Endpoint, Fault, Handle, Options, Target};
 
 const SPEED: u64 = 20;
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const CONFIG: &str = "[items]\n'timer.config.interval' = 5\n'timer.metric.interval' = 5\n\
     'newlog.allow.fastupload' = true\n'timer.download.retry' = 60\n";
@@ -37,10 +40,16 @@ struct Bench {
     starts: u32,
     /// Bytes that applications have said.
     said: u64,
+    tpm: Option<tpm::Shared>,
 }
 
 impl Bench {
     fn new(controller: &Handle) -> Self {
+        Self::boot(controller, None)
+    }
+
+    /// A device with this TPM, whose key is the device's.
+    fn boot(controller: &Handle, tpm: Option<tpm::Shared>) -> Self {
         let wire = Device::new(controller, "agent");
         let file = |name: &str| wire.bundle.files[name].clone();
         let files = Provisioning {
@@ -48,8 +57,8 @@ impl Bench {
             root_certificate: file("root-certificate.pem"),
             onboard_cert: Some(file("onboard.cert.pem")),
             onboard_key: Some(file("onboard.key.pem")),
-            device_cert: file("device.cert.pem"),
-            device_key: file("device.key.pem"),
+            device_cert: if tpm.is_some() { Vec::new() } else { file("device.cert.pem") },
+            device_key: if tpm.is_some() { Vec::new() } else { file("device.key.pem") },
             key_exchange_cert: Some(file("ecdh.cert.pem")),
             serial: file("serial"),
             soft_serial: file("soft_serial"),
@@ -73,7 +82,19 @@ impl Bench {
         };
         let begin = Instant::now();
         let now = Now { monotonic_ns: 0, wall: Some(wall()) };
-        let mut agent = Agent::new(files, facts, 7, now).expect("the files are right");
+        // Another one in each boot, as a device has it.
+        static SEED: AtomicU64 = AtomicU64::new(7);
+        let seed = SEED.fetch_add(1, Ordering::Relaxed);
+        let mut agent = match tpm.clone() {
+            Some(tpm) => {
+                let sign = Rc::new(move |digest: &[u8; 32]| Some(tpm.borrow().sign(digest)));
+                let mut agent =
+                    Agent::with_vault(files, facts, sign, seed, now).expect("the files are right");
+                agent.on_vault(now, VaultEvent::There);
+                agent
+            }
+            None => Agent::new(files, facts, seed, now).expect("the files are right"),
+        };
         let uplink = Uplink {
             up: true,
             interface: "eth0".into(),
@@ -82,7 +103,7 @@ impl Bench {
             ..Uplink::default()
         };
         agent.on_uplink(now, uplink);
-        Self { agent, wire, begin, running: BTreeMap::new(), starts: 0, said: 0 }
+        Self { agent, wire, begin, running: BTreeMap::new(), starts: 0, said: 0, tpm }
     }
 
     fn now(&self) -> Now {
@@ -111,6 +132,12 @@ impl Bench {
 
     fn step(&mut self) {
         self.agent.poll(self.now());
+        if let Some(tpm) = self.tpm.clone() {
+            while let Some(request) = self.agent.next_vault_request() {
+                let answer = tpm.borrow_mut().answer(request);
+                self.agent.on_vault(self.now(), VaultEvent::Answer(answer));
+            }
+        }
         while let Some(request) = self.agent.next_request() {
             let result = self.exchange(&request);
             self.agent.on_response(self.now(), request.id, result);
@@ -127,6 +154,10 @@ impl Bench {
         while let Some(command) = self.agent.next_device_command() {
             if command == DeviceCommand::QueryUsage {
                 self.tell_usage();
+            }
+            if command == DeviceCommand::QueryEventLog {
+                let log = self.tpm.as_ref().expect("a TPM").borrow().log.clone();
+                self.agent.on_event_log(self.now(), log);
             }
         }
         for (app, tick) in self.running.clone() {
@@ -380,5 +411,79 @@ fn it_finds_back_to_a_controller_that_was_away_or_forgot_it() {
         })
     });
     assert_eq!(bench.agent.device_uuid().map(|uuid| uuid.to_string()), Some(fresh.to_string()));
+    assert_eq!(controller.violations(), []);
+}
+
+/// The device's state at the controller.
+fn view(controller: &Handle) -> Option<DeviceView> {
+    controller.observe(|observed| observed.devices.values().next().cloned())
+}
+
+#[test]
+fn a_device_with_a_tpm_is_attested_and_one_whose_image_changed_is_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = Options { learn: true, ..Options::new(folder.path()) };
+    let controller = Controller::start(options).expect("it starts");
+    controller.set_config(CONFIG).expect("right");
+    let tpm = tpm::Tpm::new();
+    let mut bench = Bench::boot(&controller, Some(tpm.clone()));
+    bench.until(&controller, "attestation with the key escrowed", || {
+        view(&controller).is_some_and(|view| {
+            let attested = view.info.as_ref().is_some_and(|info| info.attestation == "COMPLETE");
+            view.attested && view.escrowed == 1 && attested && view.config_confirmed.is_some()
+        })
+    });
+    let first = view(&controller).expect("a device");
+    let quote = first.quote.expect("a quote");
+    assert!(quote.trusted && quote.log.starts_with("5 events"), "{quote:?}");
+    assert_eq!(quote.pcrs.len(), 16);
+    assert_eq!(first.info.expect("told").tpm, "a double of a TPM");
+    assert_eq!(controller.violations(), []);
+    // The same device after a restart, with the certificate that it had.
+    let note = tpm.borrow().note.clone();
+    bench = Bench::boot(&controller, Some(tpm.clone()));
+    controller.revoke(first.uuid).expect("kept");
+    bench.until(&controller, "attestation after a restart", || {
+        view(&controller).is_some_and(|view| view.attested)
+    });
+    assert_eq!((tpm.borrow().note.clone(), view(&controller).expect("a device").uuid), (note, first.uuid));
+    assert_eq!(controller.violations(), []);
+    // One bit of an image: other measurements, and the storage is locked.
+    tpm.borrow_mut().boot(&[("sarsen image net", b"sarsen image neu")]);
+    tpm.borrow_mut().sealing = proto_svc::vault::Sealing::Locked;
+    controller.revoke(first.uuid).expect("kept");
+    bench = Bench::boot(&controller, Some(tpm.clone()));
+    bench.until(&controller, "the verdict", || {
+        view(&controller).and_then(|view| view.quote).is_some_and(|quote| !quote.trusted)
+    });
+    let refused = view(&controller).expect("a device");
+    let verdict = refused.quote.expect("a quote").verdict;
+    assert!(verdict.contains("PCR 13, event 2: sarsen image net has another hash"), "{verdict}");
+    for _ in 0..100 {
+        bench.step();
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(!view(&controller).expect("a device").attested);
+    assert_eq!(tpm.borrow().recovered, [], "the key stays at the controller");
+}
+
+#[test]
+fn a_storage_that_is_locked_gets_its_key_back_from_a_controller_that_trusts() {
+    let (_folder, controller, _) = start(CONFIG);
+    let tpm = tpm::Tpm::new();
+    let mut bench = Bench::boot(&controller, Some(tpm.clone()));
+    bench.until(&controller, "the key at the controller", || {
+        view(&controller).is_some_and(|view| view.escrowed == 1)
+    });
+    tpm.borrow_mut().boot(&[("firmware", b"newer firmware")]);
+    tpm.borrow_mut().sealing = proto_svc::vault::Sealing::Locked;
+    let uuid = view(&controller).expect("a device").uuid;
+    controller.revoke(uuid).expect("kept");
+    bench = Bench::boot(&controller, Some(tpm.clone()));
+    bench.until(&controller, "the storage open again", || {
+        tpm.borrow().sealing == proto_svc::vault::Sealing::Open
+            && view(&controller).and_then(|view| view.info).is_some_and(|info| info.attestation == "COMPLETE")
+    });
+    assert_eq!(tpm.borrow().recovered.len(), 1);
     assert_eq!(controller.violations(), []);
 }

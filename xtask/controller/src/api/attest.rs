@@ -1,7 +1,10 @@
 //! `POST attest`: certificates, nonce, quote, keys to keep.
 
+use std::fs;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use proto_attest::Prediction;
 use proto_eve::Message as _;
 use proto_eve::wire::attest::{
     AttestStorageKeysResp, AttestStorageKeysResponseCode, AttestVolumeKey, ZAttestNonceResp, ZAttestQuote,
@@ -13,7 +16,10 @@ use uuid::Uuid;
 
 use super::quote::{self, Verdict};
 use super::{Answer, Notes, decode};
+use crate::clock;
 use crate::key::{Certificate, hex, sha256};
+use crate::measured::{self, LEFT_OUT, Story};
+use crate::observed::QuoteView;
 use crate::pki::random;
 use crate::refusal::Refusal;
 use crate::registry::{Device, PublishedCert};
@@ -121,8 +127,9 @@ fn judge_quote(
     quote: &ZAttestQuote,
     notes: &mut Notes,
 ) -> Result<ZAttestResponse, Refusal> {
+    let (verdict, learned) = judged(state, known(state, device)?, quote);
+    note_quote(state, device, quote, &verdict);
     let known = known(state, device)?;
-    let verdict = verdict(known, quote);
     let keys: Vec<AttestVolumeKey> = match &verdict {
         // A device without a TPM has nothing that could be kept for it.
         Verdict::Trusted => known.keys.iter().filter_map(|key| volume_key(key)).collect(),
@@ -144,7 +151,10 @@ fn judge_quote(
         return Ok(quote_response(code, Vec::new(), Vec::new()));
     }
     let token = known.token.clone().unwrap_or_else(|| hex(&random::<64>()));
-    change(state, device, |device| device.token = Some(token.clone()))?;
+    change(state, device, |device| {
+        device.token = Some(token.clone());
+        device.learned = learned.or(device.learned.take());
+    })?;
     state.view(device).attested = true;
     state.device_event(device, format!("attested, {verdict}"));
     Ok(quote_response(code, token.into_bytes(), keys))
@@ -162,6 +172,78 @@ fn verdict(device: &Device, quote: &ZAttestQuote) -> Verdict {
         .find(|cert| cert.kind == ZCertType::CertTypeDeviceRestrictedSigning as i32)
         .and_then(|cert| Certificate::from_pem(cert.cert.as_bytes()).ok());
     quote::judge(quote, nonce, signing.as_ref())
+}
+
+/// The verdict on a quote, with what its event log says; and what is learned of that log.
+fn judged(state: &State, known: &Device, quote: &ZAttestQuote) -> (Verdict, Option<Prediction>) {
+    let verdict = verdict(known, quote);
+    if verdict != Verdict::Trusted {
+        return (verdict, None);
+    }
+    let learned = known.learned.as_slice();
+    let expected = if state.expected.is_empty() { learned } else { &state.expected };
+    let learns = expected.is_empty() && state.learns;
+    if expected.is_empty() && !learns {
+        return (verdict, None);
+    }
+    let refuted = |why: String| (Verdict::Refuted(why), None);
+    let Some(log) = measured::unpack(&quote.tpm_binary_event_log) else {
+        return refuted("there is no event log that can be unpacked".into());
+    };
+    let events = match measured::events(&log) {
+        Ok(events) => events,
+        Err(why) => return refuted(format!("the event log cannot be read: {why}")),
+    };
+    match measured::story(&events, |pcr| quote::quoted_value(quote, pcr)) {
+        Story::Told(_) => {}
+        Story::Other(pcr) => return refuted(format!("the event log is not that of the quoted PCR {pcr}")),
+        Story::Unreadable(why) => return refuted(format!("the event log cannot be read: {why}")),
+        Story::None => return refuted("there is no event log".into()),
+    }
+    if learns {
+        let mut prediction = Prediction { about: "learned on first use".into(), ..Prediction::default() };
+        prediction.learn(events, &LEFT_OUT);
+        return (verdict, Some(prediction));
+    }
+    match measured::compare(expected, &events).as_slice() {
+        [] => (verdict, None),
+        differences => refuted(differences.join("; ")),
+    }
+}
+
+/// What the page shows of a quote, and the log for `measure --learn`.
+fn note_quote(state: &mut State, device: Uuid, quote: &ZAttestQuote, verdict: &Verdict) {
+    if *verdict == Verdict::NoTpm {
+        state.view(device).quote = None;
+        return;
+    }
+    let log = measured::unpack(&quote.tpm_binary_event_log);
+    let story = match log.as_deref().map(measured::events) {
+        None => Story::None,
+        Some(Err(why)) => Story::Unreadable(why),
+        Some(Ok(events)) => measured::story(&events, |pcr| quote::quoted_value(quote, pcr)),
+    };
+    let pcrs = (0..24).filter_map(|pcr| Some((pcr, hex(&quote::quoted_value(quote, pcr)?))));
+    state.view(device).quote = Some(QuoteView {
+        at_ms: clock::now_ms(),
+        trusted: *verdict == Verdict::Trusted,
+        verdict: verdict.to_string(),
+        log: match story {
+            Story::Told(count) => format!("{count} events, which lead to the quoted values"),
+            Story::None => "none".into(),
+            Story::Unreadable(why) => format!("cannot be read: {why}"),
+            Story::Other(pcr) => format!("does not lead to the quoted value of PCR {pcr}"),
+        },
+        pcrs: pcrs.collect(),
+    });
+    if let (Verdict::Trusted, Some(log)) = (verdict, log) {
+        // For people; the verdict does not depend on it.
+        let kept = fs::create_dir_all(&state.event_logs)
+            .and_then(|()| fs::write(state.event_logs.join(format!("{device}.log")), log));
+        if let Err(fault) = kept {
+            state.device_event(device, format!("its event log cannot be kept: {fault}"));
+        }
+    }
 }
 
 fn quote_response(
@@ -186,6 +268,7 @@ fn store_keys(
     let code = if current {
         let kept = keys.iter().map(|key| STANDARD.encode(key.encode_to_vec())).collect();
         change(state, device, |device| device.keys = kept)?;
+        state.view(device).escrowed = keys.len();
         state.device_event(device, format!("{} keys are kept for it", keys.len()));
         AttestStorageKeysResponseCode::Success
     } else {

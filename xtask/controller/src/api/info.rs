@@ -168,6 +168,8 @@ fn device_gist(info: &ZInfoDevice) -> DeviceInfo {
             let name = name_of(name, number);
             format!("{}{}", name.trim_start_matches("ATTESTATION_STATE_"), error.unwrap_or_default())
         }),
+        tpm: info.hsm_info.clone(),
+        storage: info.data_sec_at_rest_info.as_ref().map_or_else(String::new, |rest| rest.info.clone()),
         version: info
             .sw_list
             .iter()

@@ -22,7 +22,7 @@ pub(super) enum Verdict {
     /// It is not what TPM2_Quote makes, or its signature is wrong.
     Malformed(&'static str),
     /// It is genuine and does not fit the PCR values beside it.
-    Refuted(&'static str),
+    Refuted(String),
 }
 
 impl fmt::Display for Verdict {
@@ -33,7 +33,8 @@ impl fmt::Display for Verdict {
             Self::NoncePending => f.write_str("no nonce was asked for"),
             Self::NoCertificate => f.write_str("its certificate for quotes is not published"),
             Self::WrongNonce => f.write_str("the quote answers another nonce"),
-            Self::Malformed(why) | Self::Refuted(why) => f.write_str(why),
+            Self::Malformed(why) => f.write_str(why),
+            Self::Refuted(why) => f.write_str(why),
         }
     }
 }
@@ -64,20 +65,27 @@ pub(super) fn judge(quote: &ZAttestQuote, nonce: &str, signing: Option<&Certific
     judge_values(&attested, &quote.pcr_values)
 }
 
+/// The values that were quoted, as far as they are of the right length.
+pub(super) fn quoted_value(quote: &ZAttestQuote, pcr: u32) -> Option<[u8; 32]> {
+    Attested::parse(&quote.attest_data)?.selected().find(|&selected| selected == pcr)?;
+    let value = quote.pcr_values.iter().find(|value| value.index == pcr)?;
+    value.value.as_slice().try_into().ok()
+}
+
 fn judge_values(attested: &Attested<'_>, values: &[TpmPcrValue]) -> Verdict {
     if values.iter().any(|value| value.hash_algo != TpmHashAlgo::Sha256 as i32 || value.value.len() != 32) {
-        return Verdict::Refuted("a PCR value is not of the SHA-256 bank");
+        return Verdict::Refuted("a PCR value is not of the SHA-256 bank".into());
     }
     let mut selected = Vec::new();
     for index in attested.selected() {
         match values.iter().find(|value| value.index == index) {
             Some(value) => selected.extend_from_slice(&value.value),
-            None => return Verdict::Refuted("the value of a quoted PCR is missing"),
+            None => return Verdict::Refuted("the value of a quoted PCR is missing".into()),
         }
     }
     match sha256(&selected).as_slice() == attested.digest {
         true => Verdict::Trusted,
-        false => Verdict::Refuted("the PCR values do not fit the quoted digest"),
+        false => Verdict::Refuted("the PCR values do not fit the quoted digest".into()),
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::clock::rfc3339;
 use crate::compile::app_uuid;
 use crate::desired::App;
-use crate::observed::{DeviceView, LogLine, ObjectKind, ObjectView};
+use crate::observed::{DeviceView, LogLine, ObjectKind, ObjectView, QuoteView};
 use crate::state::State;
 use crate::web::html::Html;
 
@@ -108,6 +108,12 @@ fn device_card(html: &mut Html, device: &DeviceView, version: u64) {
         row(html, "Attestation", |html| {
             html.text(or_none(&info.attestation));
         });
+        row(html, "TPM", |html| {
+            html.text(or_none(&info.tpm));
+        });
+        row(html, "Storage", |html| {
+            html.text(or_none(&info.storage));
+        });
         row(html, "Addresses", |html| {
             html.text(or_none(&info.addresses.join(", ")));
         });
@@ -134,6 +140,14 @@ fn device_card(html: &mut Html, device: &DeviceView, version: u64) {
             });
         }
     }
+    if let Some(quote) = &device.quote {
+        row(html, "Quote", |html| quoted(html, device, quote));
+    }
+    if device.escrowed > 0 {
+        row(html, "Escrow", |html| {
+            html.raw("the storage's key is kept here");
+        });
+    }
     if let Some(metrics) = &device.metrics {
         row(html, "Memory", |html| {
             html.number(metrics.used_mib).raw(" MiB used, ").number(metrics.available_mib).raw(" MiB free");
@@ -150,6 +164,26 @@ fn device_card(html: &mut Html, device: &DeviceView, version: u64) {
         }
     }
     html.raw("</dl></article>");
+}
+
+/// The verdict on a quote, and its values folded away.
+fn quoted(html: &mut Html, device: &DeviceView, quote: &QuoteView) {
+    html.raw(if quote.trusted {
+        "<span class=\"badge good\">trusted</span> "
+    } else {
+        "<span class=\"badge bad\">refused</span> "
+    });
+    moment(html, quote.at_ms);
+    if !quote.trusted {
+        html.raw("<p class=\"error\">").text(&quote.verdict).raw("</p>");
+    }
+    html.raw("<p>Event log: ").text(&quote.log).raw("</p><details data-key=\"pcrs-");
+    html.text(&device.uuid.to_string()).raw("\"><summary>PCR values</summary><table><tbody>");
+    for (pcr, value) in &quote.pcrs {
+        html.raw("<tr><th scope=\"row\">").number(*pcr).raw("</th><td class=\"id\">").text(value);
+        html.raw("</td></tr>");
+    }
+    html.raw("</tbody></table></details>");
 }
 
 /// The table of applications: those configured, and those that a device reports beside them.
