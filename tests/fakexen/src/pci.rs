@@ -237,6 +237,8 @@ impl Pci {
 
     /// Function-level reset: it is away for a while, and forgets its BARs, its command and what it did.
     fn start_flr(&mut self) {
+        let decoded = self.command() & MEMORY != 0;
+        assert!(!decoded, "reset with memory decode on: Xen drops the addresses that are put back");
         self.away = 3;
         self.quiet = true;
         self.put(COMMAND, &[0, 0]);

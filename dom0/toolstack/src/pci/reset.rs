@@ -4,7 +4,10 @@
 use proto_manifest::table::DeviceKind;
 use proto_xen::Maddr;
 
-use super::{ConfigSpace, Function, PciError};
+use super::{
+    ConfigSpace, Function, PciError,
+    function::{command, register},
+};
 
 /// Device capabilities and device control, from the PCI Express capability on.
 const DEVICE_CAPABILITIES: u16 = 4;
@@ -63,13 +66,16 @@ pub(super) fn reset(
     }
 }
 
-/// Function-level reset. It loses BARs and command register, which are put back.
+/// Function-level reset. It loses BARs and command register, which are put back. Memory decode is off meanwhile:
+/// as long as Xen believes that a function of dom0 decodes its BARs, it drops what dom0 writes there.
 fn reset_function(config: &impl ConfigSpace, function: &Function, express: u16) -> Result<(), PciError> {
     let at = function.at;
     let mut saved = [0; 10];
     for (word, offset) in saved.iter_mut().zip((0..).step_by(4)) {
         *word = config.read32(at, offset);
     }
+    let command = saved[1] as u16;
+    config.write16(at, register::COMMAND, command & !command::MEMORY);
     let control = config.read16(at, express + DEVICE_CONTROL);
     config.write16(at, express + DEVICE_CONTROL, control | START_FLR);
     // The function answers with ones until it is back.
@@ -81,7 +87,7 @@ fn reset_function(config: &impl ConfigSpace, function: &Function, express: u16) 
         config.write32(at, offset, word);
     }
     // The low half is the command, the high half status bits that are cleared by writing ones.
-    config.write16(at, super::function::register::COMMAND, saved[1] as u16);
+    config.write16(at, register::COMMAND, command);
     Ok(())
 }
 

@@ -147,7 +147,7 @@ fn a_function_that_can_be_reset_alone_is_and_finds_its_addresses_again() {
     ground.restart(None);
     let id = domain_with_devices(&ground);
     let passthrough = held.assign(id, &mut Places::default()).unwrap();
-    assert_eq!(ground.calls()[1], "flr");
+    assert!(ground.calls().iter().any(|call| call == "flr"));
     assert!(!ground.calls().iter().any(|call| call == "reset"), "one reset is enough");
     assert_eq!(ground.config()[0x10..0x28], before[0x10..0x28], "BARs");
     drop(passthrough);
