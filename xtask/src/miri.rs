@@ -46,6 +46,8 @@ const PARTS: &[Part] = &[
         tests: &[
             "dma::",
             "nic::e1000e::registers::",
+            "nvme::queue::tests::a_",
+            "nvme::regs::",
             "virtio::mmio::",
             "virtio::queue::tests::a_",
             "virtio::queue::tests::flags_",

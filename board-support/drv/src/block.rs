@@ -33,6 +33,8 @@ pub mod wait;
 
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 
 /// The most bytes of one read or write. More has to be cut into several.
 pub const MAX_TRANSFER: usize = 128 * 1024;

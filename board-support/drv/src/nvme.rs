@@ -18,6 +18,8 @@
 //! Source: NVM Express Base Specification, revision 1.4; "the specification" below.
 
 pub mod block;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod identify;
 pub mod queue;
 pub mod regs;

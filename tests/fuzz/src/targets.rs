@@ -100,6 +100,8 @@ targets! {
     e1000e_card: board_support_drv::nic::e1000e::fuzz::card, device::cards, "net: an e1000e network card";
     virtio_queue: board_support_drv::virtio::fuzz::queue, device::schedules, "net: a virtio device's used ring";
     virtio_card: board_support_drv::virtio::fuzz::card, device::schedules, "net: a virtio network card";
+    nvme_controller: board_support_drv::nvme::fuzz::controller, device::disks, "storage: an NVMe controller";
+    virtio_blk: board_support_drv::virtio::blk::fuzz::disk, device::disks, "storage: a disk of the virtio family";
     tpm_tis: board_support_drv::tpm::fuzz::tis, device::schedules, "vault: the registers of a TPM with a FIFO";
     tpm_crb: board_support_drv::tpm::fuzz::crb, device::schedules, "vault: the registers of a TPM with a buffer";
     vif_back: ends::vif_back, ends::vif_schedules, "net: a guest's rings, grants and frames";

@@ -45,6 +45,9 @@ use crate::{
     mmio::{DeviceWords, RegisterBlock, Window},
 };
 
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
+
 /// Pages that the driver takes: the ring, header and status, the buffer.
 pub const PAGES: usize = 2 + buffer::PAGES;
 

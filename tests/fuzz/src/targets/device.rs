@@ -12,6 +12,14 @@ pub(super) fn cards() -> Vec<Vec<u8>> {
     vec![honest, too_long, vec![1; 64], (0..=255).collect()]
 }
 
+/// A disk that is brought up and used, that lies from its first register on, or that does so after a while.
+pub(super) fn disks() -> Vec<Vec<u8>> {
+    let honest = vec![0; 200];
+    let later = [honest.as_slice(), &[1; 64], &[0; 100], &[3; 64]].concat();
+    let noisy = (0..40_u8).flat_map(|turn| [0, 0, turn, 5, turn, 1, 0, 0, 0, 0, 4]).collect();
+    vec![honest, later, noisy, vec![1; 64], (0..=255).collect()]
+}
+
 /// A queue of some size, steps, and words for the device to write.
 pub(super) fn schedules() -> Vec<Vec<u8>> {
     let turns: Vec<u8> = (0..200).map(|turn| [0, 0, 1, 2, 3, 1, 0, 0][turn % 8]).collect();
