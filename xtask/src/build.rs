@@ -11,7 +11,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use proto_errors::host as code;
 use proto_manifest::archive::{Archive, CONFIG, IMAGES, TABLE, Writer};
 use proto_manifest::board::{Board, BoardErrors, Machine};
-use proto_manifest::table::{Bus, Device, MAX_BYTES, Table};
+use proto_manifest::table::{Bus, Device, DeviceKind, MAX_BYTES, Table};
 use sha2::{Digest, Sha256};
 
 use crate::coded::OrCode;
@@ -106,9 +106,20 @@ pub struct Built {
     /// What the board says about the machine: memory, Xen's options.
     pub machine: Machine,
     /// The virtio transports that the board gives to driver domains.
-    pub transports: Vec<u8>,
+    pub transports: Vec<Transport>,
+    /// Whether the board gives a disk to a driver domain.
+    pub has_disk: bool,
     /// The linker's files with line tables, by domain name.
     pub symbols: BTreeMap<String, PathBuf>,
+}
+
+/// A virtio transport of a driver domain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transport {
+    /// What is on it.
+    pub kind: DeviceKind,
+    /// Which it is.
+    pub number: u8,
 }
 
 impl Built {
@@ -220,15 +231,23 @@ fn layout_of(board: &Board, arch: Arch) -> Result<Built> {
         archive: folder.join("archive.cpio"),
         machine: board.machine().clone(),
         transports: transports(board),
+        has_disk: board.table().devices.iter().any(|device| is_disk(device.kind)),
         symbols: image_names(board).into_iter().map(|name| (name.clone(), linked.join(name))).collect(),
         folder,
     })
 }
 
+fn is_disk(kind: DeviceKind) -> bool {
+    match kind {
+        DeviceKind::Nvme | DeviceKind::VirtioBlk => true,
+        DeviceKind::E1000e | DeviceKind::VirtioNet | DeviceKind::TpmCrb | DeviceKind::TpmTis => false,
+    }
+}
+
 /// The transports of the board's devices.
-fn transports(board: &Board) -> Vec<u8> {
+fn transports(board: &Board) -> Vec<Transport> {
     let transport = |device: &Device| match &device.bus {
-        Bus::VirtioMmio(mmio) => Some(mmio.transport),
+        Bus::VirtioMmio(mmio) => Some(Transport { kind: device.kind, number: mmio.transport }),
         Bus::Pci(_) | Bus::Registers(_) => None,
     };
     board.table().devices.iter().filter_map(transport).collect()

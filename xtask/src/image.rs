@@ -68,6 +68,25 @@ pub fn make(built: &Built, stock: &Stock, config: Option<&Path>, output: &Path) 
     make_signed(built, stock, config, output, &Key::test()?)
 }
 
+/// Makes a disk with the partitions of an image, and nothing in them: for a machine that does not boot from it.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn blank(output: &Path) -> Result<()> {
+    let partition = |name, kind, size_mib, attributes| {
+        let contents = Contents::Empty;
+        Partition { name, kind, size_mib, contents, attributes }
+    };
+    let partitions = [
+        partition("esp", Kind::Esp, ESP_MIB, 0),
+        partition("slot-a", Kind::Slot, SLOT_MIB, State::ACTIVE.put(0)),
+        partition("slot-b", Kind::Slot, SLOT_MIB, State::SPARE.put(0)),
+        partition("config", Kind::Config, CONFIG_MIB, 0),
+        partition("persist", Kind::Persist, PERSIST_MIB, 0),
+    ];
+    disk::write(output, &partitions)
+}
+
 fn make_signed(built: &Built, stock: &Stock, config: Option<&Path>, output: &Path, key: &Key) -> Result<()> {
     let selector = selector::build(built.arch, key)?;
     let step = ui::step("write the disk image");

@@ -15,14 +15,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use proto_errors::host as code;
 use proto_handoff::tree::{self, Module, Start};
+use proto_manifest::table::DeviceKind;
 use serde_json::{Value, json};
 
-use crate::build::{Arch, Built};
+use crate::build::{Arch, Built, Transport};
 use crate::coded::OrCode;
 use crate::console::{Line, Speakers};
 use crate::qmp::Qmp;
 use crate::setup::{Firmware, Stock};
-use crate::{paths, slot, ui};
+use crate::{image, paths, slot, ui};
 
 /// Name of the network's host side for [`Machine::set_link`].
 pub const NETWORK: &str = "n0";
@@ -36,7 +37,13 @@ const TAIL_LINES: usize = 25;
 /// Where QEMU puts dom0 for Xen on aarch64; the archive follows. RAM begins at 1 GiB, and Xen and the device
 /// tree lie below this.
 const MODULES_AT: u64 = 0x4c00_0000;
-/// The transport of the disk on aarch64.
+/// The file of a disk that goes with the machine.
+const FRESH: &str = "disk.img";
+
+/// The disk's serial number.
+const SERIAL: &str = "sarsen";
+
+/// The transport of the disk on aarch64, if the board gives it to no domain.
 const DISK_TRANSPORT: u8 = 0;
 
 /// What a machine is made of.
@@ -46,8 +53,10 @@ pub struct Options {
     pub arch: Arch,
     /// How it boots.
     pub boot: Boot,
-    /// aarch64: the virtio transports of driver domains; the network card is on the first.
-    pub transports: Vec<u8>,
+    /// aarch64: the virtio transports of driver domains, with what is on them.
+    pub transports: Vec<Transport>,
+    /// The disk of a machine that does not boot from it.
+    pub disk: Disk,
     /// Virtual processors; one is the default, for with two the emulator faults about once in 2,500 starts.
     pub smp: u32,
     /// Memory in MiB.
@@ -62,6 +71,17 @@ pub struct Options {
     pub pcap: Option<PathBuf>,
     /// More arguments for QEMU.
     pub extra: Vec<OsString>,
+}
+
+/// The disk of a machine that does not boot from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Disk {
+    /// It has none.
+    None,
+    /// One with partitions and nothing in them, which goes with the machine.
+    Fresh,
+    /// This file. Writes go to it.
+    File(PathBuf),
 }
 
 /// How a machine boots.
@@ -143,6 +163,9 @@ impl Machine {
                 paths::write(&folder.path().join("machine.dtb"), tree)?;
             }
             _ => {}
+        }
+        if let (Boot::Direct { .. }, Disk::Fresh) = (&options.boot, &options.disk) {
+            image::blank(&folder.path().join(FRESH))?;
         }
         let program = options.arch.qemu();
         let arguments = arguments(options, folder.path().to_owned());
@@ -433,7 +456,7 @@ fn arguments(options: &Options, work: PathBuf) -> Vec<OsString> {
     add(&["-nodefaults", "-display", "none"]);
     add(&["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]);
     add(&["-qmp", &format!("unix:{},server=on,wait=off", escaped(&work.join("qmp")))]);
-    let card = match (options.arch, options.transports.first()) {
+    let card = match (options.arch, options.transport(DeviceKind::VirtioNet)) {
         // Without its boot ROM, which nothing here boots from.
         (Arch::X86_64, _) => Some(format!("e1000e,netdev={NETWORK},id=nic,romfile=")),
         (Arch::Aarch64, Some(transport)) => {
@@ -472,25 +495,37 @@ fn arguments(options: &Options, work: PathBuf) -> Vec<OsString> {
                 }
             }
         }
-        Boot::Disk { image, keep_writes, firmware } => {
-            let snapshot = if *keep_writes { "" } else { ",snapshot=on" };
-            add(&["-drive", &format!("if=none,id=disk,format=raw,file={}{snapshot}", escaped(image))]);
-            match firmware {
-                Firmware::Uefi { code, .. } => {
-                    let flash = |unit: u8, file: PathBuf, more: &str| {
-                        format!("if=pflash,format=raw,unit={unit},file={}{more}", escaped(&file))
-                    };
-                    add(&["-drive", &flash(0, code.clone(), ",readonly=on")]);
-                    add(&["-drive", &flash(1, work.join("vars.fd"), "")]);
-                    add(&["-device", "nvme,drive=disk,serial=sarsen,bootindex=0"]);
-                }
-                Firmware::UBoot { image } => {
-                    add(&["-bios", &image.display().to_string()]);
-                    let bus = format!("virtio-mmio-bus.{DISK_TRANSPORT}");
-                    add(&["-device", &format!("virtio-blk-device,drive=disk,bus={bus}")]);
-                }
-            }
+        Boot::Disk { firmware: Firmware::Uefi { code, .. }, .. } => {
+            let flash = |unit: u8, file: PathBuf, more: &str| {
+                format!("if=pflash,format=raw,unit={unit},file={}{more}", escaped(&file))
+            };
+            add(&["-drive", &flash(0, code.clone(), ",readonly=on")]);
+            add(&["-drive", &flash(1, work.join("vars.fd"), "")]);
         }
+        Boot::Disk { firmware: Firmware::UBoot { image }, .. } => {
+            add(&["-bios", &image.display().to_string()]);
+        }
+    }
+    let disk = match &options.boot {
+        Boot::Disk { image, keep_writes, .. } => Some((image.clone(), *keep_writes, ",bootindex=0")),
+        Boot::Direct { .. } => match &options.disk {
+            Disk::None => None,
+            Disk::Fresh => Some((work.join(FRESH), true, "")),
+            Disk::File(image) => Some((image.clone(), true, "")),
+        },
+    };
+    if let Some((image, keep_writes, boot)) = disk {
+        let snapshot = if keep_writes { "" } else { ",snapshot=on" };
+        add(&["-drive", &format!("if=none,id=disk,format=raw,file={}{snapshot}", escaped(&image))]);
+        let device = match options.arch {
+            // Behind the IOMMU, as all that is on PCI.
+            Arch::X86_64 => format!("nvme,drive=disk,serial={SERIAL}{boot}"),
+            Arch::Aarch64 => {
+                let transport = options.transport(DeviceKind::VirtioBlk).unwrap_or(DISK_TRANSPORT);
+                format!("virtio-blk-device,drive=disk,serial={SERIAL},bus=virtio-mmio-bus.{transport}")
+            }
+        };
+        add(&["-device", &device]);
     }
     arguments.extend(options.extra.iter().cloned());
     arguments
@@ -566,13 +601,19 @@ impl Options {
     /// The defaults around a way of booting.
     pub fn new(arch: Arch, boot: Boot, memory_mib: u32) -> Self {
         let (transports, extra) = (Vec::new(), Vec::new());
-        let (smp, reboot, settled, pcap) = (1, false, false, None);
-        Self { arch, boot, transports, smp, memory_mib, reboot, settled, pcap, extra }
+        let (smp, reboot, settled, pcap, disk) = (1, false, false, None, Disk::None);
+        Self { arch, boot, transports, disk, smp, memory_mib, reboot, settled, pcap, extra }
+    }
+
+    /// The transport of the device of this kind.
+    fn transport(&self, kind: DeviceKind) -> Option<u8> {
+        self.transports.iter().find(|transport| transport.kind == kind).map(|transport| transport.number)
     }
 
     fn of(built: &Built, boot: Boot) -> Self {
         let options = Self::new(built.arch, boot, built.machine.memory_mib);
-        Self { transports: built.transports.clone(), ..options }
+        let disk = if built.has_disk { Disk::Fresh } else { Disk::None };
+        Self { transports: built.transports.clone(), disk, ..options }
     }
 
     /// A machine into which QEMU loads a build.
@@ -605,14 +646,44 @@ mod tests {
     fn aarch64_boots_a_disk_through_its_firmware() {
         let firmware = Firmware::UBoot { image: "/u-boot.bin".into() };
         let boot = Boot::Disk { image: "/disk,img".into(), keep_writes: false, firmware };
-        let options = Options { transports: vec![24], ..Options::new(Arch::Aarch64, boot, 1024) };
+        let mut options = Options::new(Arch::Aarch64, boot, 1024);
         let words = shown(&arguments(&options, PathBuf::from("/w")));
+        assert!(
+            words.contains("virtio-blk-device,drive=disk,serial=sarsen,bus=virtio-mmio-bus.0"),
+            "{words}"
+        );
+        let at = |kind, number| Transport { kind, number };
+        options.transports = vec![at(DeviceKind::VirtioBlk, 16), at(DeviceKind::VirtioNet, 24)];
+        let words = shown(&arguments(&options, PathBuf::from("/w")));
+        assert!(
+            words.contains("virtio-blk-device,drive=disk,serial=sarsen,bus=virtio-mmio-bus.16"),
+            "{words}"
+        );
         assert!(
             words.contains("-bios /u-boot.bin") && words.contains("file=/disk,,img,snapshot=on"),
             "{words}"
         );
         assert!(words.contains("virtio-net-device,netdev=n0,id=nic,bus=virtio-mmio-bus.24"), "{words}");
         assert!(!words.contains("iommu"), "{words}");
+    }
+
+    #[test]
+    fn a_machine_has_a_disk_that_it_does_not_boot_from() {
+        let boot = Boot::Direct {
+            xen: "/x/xen.elf".into(),
+            command_line: String::new(),
+            dom0_command_line: String::new(),
+            folder: "/x".into(),
+        };
+        let mut options = Options::new(Arch::X86_64, boot, 1024);
+        assert!(!shown(&arguments(&options, PathBuf::from("/w"))).contains("nvme"));
+        options.disk = Disk::Fresh;
+        let words = shown(&arguments(&options, PathBuf::from("/w")));
+        assert!(words.contains("file=/w/disk.img -device nvme,drive=disk,serial=sarsen"), "{words}");
+        options.disk = Disk::File("/d,isk".into());
+        let words = shown(&arguments(&options, PathBuf::from("/w")));
+        assert!(words.contains("file=/d,,isk -device nvme,drive=disk,serial=sarsen"), "{words}");
+        assert!(!words.contains("bootindex"), "{words}");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use proto_manifest::archive::Writer;
 use proto_manifest::table::VirtioMmio;
 use proto_update::manifest::{Draft, Kind, Machine};
 
-use crate::build::Built;
+use crate::build::{Built, Transport};
 use crate::setup::{Firmware, Stock};
 use crate::ui::Step;
 use crate::{grub, paths};
@@ -147,8 +147,8 @@ fn memory_disk(files: &[(&str, Vec<u8>)]) -> Result<Vec<u8>> {
 
 /// Paths in the device tree of what goes to driver domains: eight transports share a page of registers, which
 /// goes to one domain as a whole.
-pub(crate) fn give_away(transports: &[u8]) -> Vec<String> {
-    let page = |transport: &u8| transport - transport % VirtioMmio::A_PAGE;
+pub(crate) fn give_away(transports: &[Transport]) -> Vec<String> {
+    let page = |transport: &Transport| transport.number - transport.number % VirtioMmio::A_PAGE;
     let whole = transports.iter().map(page).flat_map(|first| first..first + VirtioMmio::A_PAGE);
     whole
         .map(|transport| format!("/virtio_mmio@{:x}", VirtioMmio { transport, pool_pages: 1 }.address()))
@@ -158,6 +158,7 @@ pub(crate) fn give_away(transports: &[u8]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use ed25519_dalek::VerifyingKey;
+    use proto_manifest::table::DeviceKind;
     use proto_update::manifest::{ALIGN, Header};
 
     use super::*;
@@ -179,10 +180,13 @@ mod tests {
 
     #[test]
     fn the_whole_page_of_a_transport_is_given_away() {
-        let paths = give_away(&[25]);
+        let at = |kind, number| Transport { kind, number };
+        let paths = give_away(&[at(DeviceKind::VirtioNet, 25)]);
         assert_eq!(paths.len(), 8);
         assert_eq!((paths[0].as_str(), paths[7].as_str()), ("/virtio_mmio@a003000", "/virtio_mmio@a003e00"));
         assert!(give_away(&[]).is_empty());
+        let both = give_away(&[at(DeviceKind::VirtioNet, 24), at(DeviceKind::VirtioBlk, 16)]);
+        assert_eq!((both.len(), both[8].as_str()), (16, "/virtio_mmio@a002000"));
     }
 
     #[test]
