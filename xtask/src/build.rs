@@ -15,6 +15,7 @@ use proto_manifest::table::{Bus, Device, DeviceKind, MAX_BYTES, Table};
 use sha2::{Digest, Sha256};
 
 use crate::coded::OrCode;
+use crate::slot::Key;
 use crate::tool::tool;
 use crate::{pack, paths, toolchain, ui};
 
@@ -83,6 +84,8 @@ impl Arch {
     }
 }
 
+/// The variable by which selector and storage are given another key than the test key.
+pub(crate) const SLOT_KEY: &str = "SARSEN_SLOT_KEY";
 /// The cargo profile of domains.
 pub const PROFILE: &str = "domain";
 
@@ -177,10 +180,18 @@ pub fn subcommand(options: &Options) -> Result<()> {
 /// # Errors
 /// When a domain does not compile, the board contradicts itself, or a provisioning file has a bad name.
 pub fn build(options: &Options) -> Result<Built> {
-    make(options).or_code(code::BUILD)
+    make(options, None).or_code(code::BUILD)
 }
 
-fn make(options: &Options) -> Result<Built> {
+/// Builds everything for a device whose slots `key` signs: the storage domain takes no others.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_trusting(options: &Options, key: &Key) -> Result<Built> {
+    make(options, key.public_if_real()).or_code(code::BUILD)
+}
+
+fn make(options: &Options, key: Option<String>) -> Result<Built> {
     let board = load(options)?;
     let arch = options.arch;
     let built = layout_of(&board, arch)?;
@@ -190,7 +201,7 @@ fn make(options: &Options) -> Result<Built> {
     } else {
         let names: Vec<&str> = built.symbols.keys().map(String::as_str).collect();
         check_images(&board)?;
-        compile(&paths::repository(), &paths::target(), arch, &names)?;
+        compile_trusting(&paths::repository(), &paths::target(), arch, &names, key)?;
     }
     let step = ui::step("pack images");
     paths::create(built.folder.join("images"))?;
@@ -319,6 +330,16 @@ fn check_images(board: &Board) -> Result<()> {
 /// # Errors
 /// When one does not compile; cargo has told why.
 pub fn compile(root: &Path, target: &Path, arch: Arch, names: &[&str]) -> Result<()> {
+    compile_trusting(root, target, arch, names, None)
+}
+
+fn compile_trusting(
+    root: &Path,
+    target: &Path,
+    arch: Arch,
+    names: &[&str],
+    key: Option<String>,
+) -> Result<()> {
     toolchain::add_targets()?;
     let step = ui::step(format!("build domains for {}", arch.name()));
     let mut cargo = tool("cargo").args(["build", "--profile", PROFILE, "--target", &arch.target()]);
@@ -326,9 +347,12 @@ pub fn compile(root: &Path, target: &Path, arch: Arch, names: &[&str]) -> Result
         cargo = cargo.args(["-p", &package_of(name)]);
     }
     // A variable would replace the flags in .cargo/config.toml, and the domains need those.
-    let cargo = ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS"]
+    let mut cargo = ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS", SLOT_KEY]
         .into_iter()
         .fold(cargo.dir(root).env("CARGO_TARGET_DIR", target), |cargo, name| cargo.without_env(name));
+    if let Some(key) = key {
+        cargo = cargo.env(SLOT_KEY, key);
+    }
     cargo.run_loud(&step)?;
     step.done("");
     Ok(())

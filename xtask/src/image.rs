@@ -5,7 +5,7 @@
 //! | esp | the selector, where firmware looks for it |
 //! | slot-a, slot-b | the system, signed; the same in both, and A is started |
 //! | config | the provisioning files, which for now also travel in the archive |
-//! | persist | nothing yet |
+//! | P3 | empty: the storage domain formats it; called as EVE calls it |
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -44,12 +44,12 @@ const PERSIST_MIB: u64 = 64;
 /// When something does not build, or the files do not fit.
 pub fn image(options: &Options) -> Result<()> {
     let stock = setup::stock(options.build.arch)?;
-    let built = build::build(&options.build)?;
-    let output = options.output.clone().unwrap_or_else(|| default_output(&built));
     let key = match &options.slot_key {
         Some(file) => Key::read(file)?,
         None => Key::test()?,
     };
+    let built = build::build_trusting(&options.build, &key)?;
+    let output = options.output.clone().unwrap_or_else(|| default_output(&built));
     make_signed(&built, &stock, options.build.config.as_deref(), &output, &key)?;
     println!("{}", output.display());
     Ok(())
@@ -101,7 +101,7 @@ fn make_signed(built: &Built, stock: &Stock, config: Option<&Path>, output: &Pat
         partition("slot-a", Kind::Slot, SLOT_MIB, Contents::Bytes(slot.clone()), state(State::ACTIVE)),
         partition("slot-b", Kind::Slot, SLOT_MIB, Contents::Bytes(slot), state(State::SPARE)),
         partition("config", Kind::Config, CONFIG_MIB, Contents::Files(build::config_files(config)?), 0),
-        partition("persist", Kind::Persist, PERSIST_MIB, Contents::Empty, 0),
+        partition("P3", Kind::Persist, PERSIST_MIB, Contents::Empty, 0),
     ];
     disk::write(output, &partitions)?;
     step.done(output.display().to_string());

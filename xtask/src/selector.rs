@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use crate::build::{Arch, PROFILE};
+use crate::build::{Arch, PROFILE, SLOT_KEY};
 use crate::slot::Key;
 use crate::tool::tool;
 use crate::{paths, ui};
@@ -10,8 +10,6 @@ use crate::{paths, ui};
 /// The selector's package, and the program in it.
 const PACKAGE: &str = "boot-selector";
 const PROGRAM: &str = "selector.efi";
-/// The variable by which the build is given another key than the test key.
-const KEY: &str = "SARSEN_SLOT_KEY";
 /// It is read and measured at every start: it stays small.
 const MAX_BYTES: usize = 150 << 10;
 
@@ -35,11 +33,11 @@ pub fn build(arch: Arch, key: &Key) -> Result<Vec<u8>> {
         .dir(&paths::repository())
         .env("CARGO_TARGET_DIR", paths::target());
     // A variable would replace the flags in .cargo/config.toml.
-    for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS", KEY] {
+    for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS", SLOT_KEY] {
         cargo = cargo.without_env(name);
     }
     if let Some(public) = key.public_if_real() {
-        cargo = cargo.env(KEY, public);
+        cargo = cargo.env(SLOT_KEY, public);
     }
     cargo.run_loud(&step)?;
     let program = paths::read(&paths::target().join(arch.firmware_target()).join(PROFILE).join(PROGRAM))?;
