@@ -82,7 +82,7 @@ pub fn blank(output: &Path) -> Result<()> {
         partition("slot-a", Kind::Slot, SLOT_MIB, State::ACTIVE.put(0)),
         partition("slot-b", Kind::Slot, SLOT_MIB, State::SPARE.put(0)),
         partition("config", Kind::Config, CONFIG_MIB, 0),
-        partition("persist", Kind::Persist, PERSIST_MIB, 0),
+        partition("P3", Kind::Persist, PERSIST_MIB, 0),
     ];
     disk::write(output, &partitions)
 }

@@ -14,7 +14,7 @@ use proto_errors::host;
 use crate::coded::OrCode;
 use crate::console::Line;
 use crate::interrupt::Interrupt;
-use crate::qemu::{Boot, Listener, Machine, Options as MachineOptions};
+use crate::qemu::{Boot, Disk, Listener, Machine, Options as MachineOptions};
 use crate::symbolize::Symbolizer;
 use crate::{build, image, setup};
 
@@ -30,6 +30,9 @@ pub struct Options {
     /// Boot this disk image instead of building one
     #[arg(long, value_name = "FILE", conflicts_with = "direct")]
     pub image: Option<PathBuf>,
+    /// Keep the machine's disk in this file: made when it is not there, and used as it is when it is
+    #[arg(long, value_name = "FILE", conflicts_with = "image")]
+    pub disk: Option<PathBuf>,
     /// Virtual processors (with more than one the emulator faults now and then)
     #[arg(long, default_value_t = 1)]
     pub smp: u32,
@@ -69,15 +72,18 @@ pub fn run(options: &Options) -> Result<()> {
         build::Arch::Aarch64 => &[setup::Host::QemuArm],
     })?;
     let stock = setup::stock(options.build.arch)?;
-    let built = match options.image {
+    // One that was kept boots what is on it, as a device does.
+    let kept = options.disk.as_ref().filter(|disk| !options.direct && disk.is_file());
+    let image = options.image.as_ref().or(kept);
+    let built = match image {
         Some(_) => build::layout(&options.build)?,
         None => build::build(&options.build)?,
     };
-    let mut machine = match (&options.image, options.direct) {
+    let mut machine = match (image, options.direct) {
         (_, true) => MachineOptions::direct(&built, &stock),
         (Some(image), false) => MachineOptions::disk(image.clone(), &built, &stock),
         (None, false) => {
-            let image = image::default_output(&built);
+            let image = options.disk.clone().unwrap_or_else(|| image::default_output(&built));
             image::make(&built, &stock, options.build.config.as_deref(), &image).or_code(host::IMAGE)?;
             MachineOptions::disk(image, &built, &stock)
         }
@@ -85,6 +91,12 @@ pub fn run(options: &Options) -> Result<()> {
     if let Boot::Direct { command_line, dom0_command_line, .. } = &mut machine.boot {
         command_line.extend(options.xen.iter().flat_map(|words| [" ", words]));
         dom0_command_line.extend(options.dom0.iter().map(String::as_str));
+    }
+    if let (Some(disk), true) = (&options.disk, options.direct) {
+        if !disk.is_file() {
+            image::blank(disk)?;
+        }
+        machine.disk = Disk::File(std::path::absolute(disk)?);
     }
     machine.smp = options.smp;
     machine.memory_mib = options.mem.unwrap_or(machine.memory_mib);
