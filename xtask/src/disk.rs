@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Cursor, Seek, SeekFrom, Write};
+use std::io::{Cursor, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -14,6 +14,8 @@ use gpt::partition::Partition as Entry;
 use gpt::partition_types::{OperatingSystem, Type};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
+
+use crate::paths;
 
 const SECTOR: u64 = 512;
 const MIB: u64 = 1 << 20;
@@ -67,6 +69,47 @@ impl Kind {
             Self::Persist => Uuid::from_u128(0xc4f7_83a9_2e60_4d1b_8a95_f13b_60d7_2e8c),
         }
     }
+}
+
+/// What an image holds of what is started.
+#[derive(Debug)]
+pub struct Held {
+    /// The EFI system partition.
+    pub esp: Vec<u8>,
+    /// The first slot.
+    pub slot: Vec<u8>,
+}
+
+/// Reads an image.
+///
+/// # Errors
+/// When it is none, or lacks one of the two.
+pub fn read(file: &Path) -> Result<Held> {
+    let image = paths::read(file)?;
+    let disk = gpt::GptConfig::new()
+        .open_from_device(Cursor::new(image.clone()))
+        .with_context(|| format!("{} is no disk image", file.display()))?;
+    let of = |kind: Kind| {
+        let mut entries = disk.partitions().values();
+        let entry = entries.find(|entry| entry.part_type_guid.guid == kind.guid());
+        let entry = entry.with_context(|| format!("{} has no {kind:?} partition", file.display()))?;
+        let place = |sector: u64| usize::try_from(sector.saturating_mul(SECTOR)).unwrap_or(usize::MAX);
+        let bytes = image.get(place(entry.first_lba)..place(entry.last_lba.saturating_add(1)));
+        bytes.map(<[u8]>::to_vec).with_context(|| format!("{} is cut", file.display()))
+    };
+    Ok(Held { esp: of(Kind::Esp)?, slot: of(Kind::Slot)? })
+}
+
+/// A file of a FAT file system.
+///
+/// # Errors
+/// When there is none, or no such file.
+pub fn file(volume: &[u8], path: &str) -> Result<Vec<u8>> {
+    let volume = FileSystem::new(Cursor::new(volume.to_vec()), FsOptions::new())?;
+    let mut bytes = Vec::new();
+    let mut file = volume.root_dir().open_file(path).with_context(|| format!("there is no {path}"))?;
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Writes the image. Partitions stand in their order, each at a whole MiB; the file is sparse.
@@ -223,7 +266,6 @@ fn write_sparse(disk: &mut File, bytes: &[u8]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Read;
 
     fn sample(text: &str) -> Vec<Partition> {
         let files = BTreeMap::from([
@@ -279,6 +321,19 @@ mod tests {
         let mut loader = Vec::new();
         volume.root_dir().open_file("EFI/BOOT/BOOTX64.EFI").unwrap().read_to_end(&mut loader).unwrap();
         assert!(loader == vec![7; 100_000]);
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let image = folder.path().join("disk.img");
+        write(&image, &sample("a")).unwrap();
+        let held = read(&image).unwrap();
+        assert_eq!(file(&held.esp, "server").unwrap(), b"a");
+        assert!(file(&held.esp, "none").is_err());
+        assert_eq!((&held.slot[..5000], held.slot.len() as u64), (&[5; 5000][..], 2 * MIB));
+        std::fs::write(&image, b"no image").unwrap();
+        assert!(read(&image).is_err());
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub mod host;
 pub mod image;
 pub mod interrupt;
 pub mod lint;
+pub mod measure;
 pub mod miri;
 pub mod pack;
 pub mod paths;

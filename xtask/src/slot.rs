@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use ed25519_dalek::pkcs8::DecodePrivateKey;
-use ed25519_dalek::{Signer, SigningKey};
+use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 use proto_handoff::record::Version;
 use proto_manifest::archive::Writer;
 use proto_manifest::table::VirtioMmio;
@@ -48,6 +48,11 @@ impl Key {
     /// The public half in hexadecimal; nothing for the test key, which the selector has by itself.
     pub(crate) fn public_if_real(&self) -> Option<String> {
         (!self.is_test).then(|| hex::encode(self.signing.verifying_key().as_bytes()))
+    }
+
+    /// The public half.
+    pub(crate) fn public(&self) -> VerifyingKey {
+        self.signing.verifying_key()
     }
 
     fn sign(&self, bytes: &[u8]) -> [u8; 64] {
@@ -157,7 +162,6 @@ pub(crate) fn give_away(transports: &[Transport]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use ed25519_dalek::VerifyingKey;
     use proto_manifest::table::DeviceKind;
     use proto_update::manifest::{ALIGN, Header};
 

@@ -1,0 +1,385 @@
+//! `measure`: what a machine that starts a disk image measures into its TPM, before it does.
+//!
+//! | PCR | what | where from |
+//! |---|---|---|
+//! | 4 | the selector and the program of the slot, by their Authenticode hashes | computed |
+//! | 13 | the compiled table and each service image, in the table's order | computed |
+//! | the others below 16 | firmware and its settings | learned from the log of a first boot (`--learn`) |
+//!
+//! What is left out may have any value: PCR 5 has the partition table and PCR 11 the choice of the slot, which change
+//! with each try of an update. PCR 4 begins with what the firmware says of itself; without a log to learn from it is
+//! left out too, but for the two programs that are told.
+//!
+//! Source: PE Authenticode hash: Microsoft, "Windows Authenticode Portable Executable Signature Format"; modules of a
+//! GRUB image: GRUB 2.12, `include/grub/kernel.h`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use proto_attest::{Expected, Origin, Prediction};
+use proto_manifest::archive::{Archive, IMAGES, TABLE};
+use proto_manifest::table::Table;
+use proto_tpm::eventlog::{Event, Log, kind};
+use proto_tpm::pcr::extended;
+use proto_update::manifest::{ALIGN, Header, Kind, Machine};
+use sha2::{Digest, Sha256};
+
+use crate::build::Arch;
+use crate::slot::Key;
+use crate::{disk, paths, selector};
+
+/// Options of `measure`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// The disk image, as `image` wrote it
+    pub image: PathBuf,
+    /// The private key that signed the slots [default: the test key]
+    #[arg(long, value_name = "FILE")]
+    pub slot_key: Option<PathBuf>,
+    /// An event log of a machine with the same firmware that is trusted, as the controller keeps it in `eventlogs`: what
+    /// the firmware measures is taken from it
+    #[arg(long, value_name = "FILE")]
+    pub learn: Option<PathBuf>,
+    /// Print JSON, for `controller --expect`
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The PCR of programs that the firmware starts.
+const PROGRAMS: u32 = 4;
+/// The PCR of what dom0 starts; its texts are those of `dom0/toolstack`.
+const SERVICES: u32 = 13;
+/// PCRs that change from boot to boot.
+const CHANGING: [u32; 2] = [5, 11];
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// When the image has no slot that the key has signed, or something in it cannot be read.
+pub fn measure(options: &Options) -> Result<()> {
+    let key = match &options.slot_key {
+        Some(file) => Key::read(file)?,
+        None => Key::test()?,
+    };
+    let image = Image::read(options, &key)?;
+    let prediction = match &options.learn {
+        Some(file) => learned(&image, &paths::read(file)?)?,
+        None => computed(&image),
+    };
+    if options.json {
+        println!("{}", serde_json::to_string_pretty(&prediction)?);
+        return Ok(());
+    }
+    println!("{}", prediction.about);
+    for (pcr, events) in &prediction.pcrs {
+        println!("PCR {pcr}: {}", value(events)?);
+        for event in events {
+            let origin = match event.origin {
+                Origin::Computed => "ours",
+                Origin::Learned => "firmware's, learned",
+            };
+            println!("  {} {} ({origin})", event.digests.join(" or "), event.text);
+        }
+    }
+    if options.learn.is_none() {
+        println!("PCR {PROGRAMS}: what the firmware says of itself is not known; in it are");
+        for program in &image.programs {
+            println!("  {} {} (ours)", program.digests.join(" or "), program.text);
+        }
+        println!("PCRs 0 to 3, 6 and 7: the firmware's; learn them from a log with --learn");
+    }
+    Ok(())
+}
+
+/// What is in a disk image.
+struct Image {
+    about: String,
+    /// The selector, and what it starts.
+    programs: Vec<Expected>,
+    /// What dom0 measures.
+    services: Vec<Expected>,
+}
+
+impl Image {
+    fn read(options: &Options, key: &Key) -> Result<Self> {
+        let partitions = disk::read(&options.image)?;
+        let slot = partitions.slot.as_slice();
+        let header = Header::parse(slot, slot.len() as u64).map_err(|error| anyhow!("slot A: {error}"))?;
+        let (arch, trusted) = [(Arch::X86_64, Machine::X86_64), (Arch::Aarch64, Machine::Aarch64)]
+            .into_iter()
+            .find_map(|(arch, machine)| Some((arch, header.clone().verify(&[key.public()], machine).ok()?)))
+            .context("slot A is signed by another key, or not at all")?;
+        let contents = slot.get(ALIGN..).context("slot A is empty")?;
+        let contents = trusted.contents(contents).map_err(|error| anyhow!("slot A: {error}"))?;
+        let (program, archive) = match arch {
+            Arch::X86_64 => {
+                let program = contents.part(Kind::Program).context("slot A has no program")?;
+                (program, in_grub(program)?)
+            }
+            Arch::Aarch64 => (
+                contents.part(Kind::Xen).context("slot A has no Xen")?,
+                contents.part(Kind::Archive).context("slot A has no archive")?,
+            ),
+        };
+        let programs = [
+            ("selector", disk::file(&partitions.esp, selector::path(arch))?),
+            ("program of the slot", program.to_vec()),
+        ];
+        Ok(Self {
+            about: format!(
+                "{}, version {}, {}",
+                options
+                    .image
+                    .file_name()
+                    .map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
+                trusted.version().as_str(),
+                arch.name()
+            ),
+            programs: programs
+                .into_iter()
+                .map(|(text, pe)| Ok(ours(text, authenticode(&pe).with_context(|| text)?)))
+                .collect::<Result<_>>()?,
+            services: services(archive)?,
+        })
+    }
+}
+
+fn ours(text: impl Into<String>, digest: [u8; 32]) -> Expected {
+    Expected { text: text.into(), digests: vec![hex::encode(digest)], origin: Origin::Computed }
+}
+
+/// What dom0 extends: the table as it lies in the archive, and the image of each domain of the table.
+fn services(archive: &[u8]) -> Result<Vec<Expected>> {
+    let archive = Archive::open(archive).map_err(|error| anyhow!("the archive: {error}"))?;
+    let table = archive.find(TABLE).context("the archive has no table")?;
+    let mut events = vec![ours("sarsen table", Sha256::digest(table).into())];
+    let table = Table::decode(table).map_err(|error| anyhow!("the table: {error}"))?;
+    for domain in &table.domains {
+        let image = archive.find(&format!("{IMAGES}{}", domain.image));
+        let digest: [u8; 32] = Sha256::digest(image.context("an image is missing")?).into();
+        ensure!(digest == domain.sha256, "the image {} has another hash than the table says", domain.image);
+        events.push(ours(format!("sarsen image {}", domain.name), digest));
+    }
+    Ok(events)
+}
+
+/// What is ours alone.
+fn computed(image: &Image) -> Prediction {
+    let pcrs = BTreeMap::from([(SERVICES, image.services.clone())]);
+    Prediction { about: image.about.clone(), pcrs }
+}
+
+/// The firmware's from a log, with what is ours in the place where the log has it.
+fn learned(image: &Image, log: &[u8]) -> Result<Prediction> {
+    let parsed = Log::parse(log).map_err(|error| anyhow!("the event log: {error}"))?;
+    let events: Vec<Event<'_>> =
+        parsed.events().collect::<Result<_, _>>().map_err(|error| anyhow!("the event log: {error}"))?;
+    let mut prediction = computed(image);
+    prediction.learn(events.iter().copied(), &CHANGING);
+    let of_programs = events.iter().filter(|event| event.pcr == PROGRAMS && event.kind != kind::NO_ACTION);
+    let mut programs = image.programs.iter();
+    let known = prediction.pcrs.entry(PROGRAMS).or_default();
+    for (expected, event) in known.iter_mut().zip(of_programs) {
+        if event.kind == kind::EFI_BOOT_SERVICES_APPLICATION {
+            *expected = programs.next().context("the log has more programs than a start has")?.clone();
+        }
+    }
+    ensure!(programs.next().is_none(), "the log lacks programs: it is of another kind of start");
+    Ok(prediction)
+}
+
+/// The value that the events make of a PCR.
+fn value(events: &[Expected]) -> Result<String> {
+    let mut value = [0; 32];
+    for event in events {
+        let mut digest = [0; 32];
+        hex::decode_to_slice(event.digests.first().context("an event without a digest")?, &mut digest)?;
+        value = extended(&value, &digest);
+    }
+    Ok(hex::encode(value))
+}
+
+/// The archive in GRUB's disk in memory: a module of the image, a cpio archive with the archive in it.
+fn in_grub(program: &[u8]) -> Result<&[u8]> {
+    const MAGIC: &[u8] = b"mimg\0\0\0\0";
+    const MEMDISK: u32 = 1;
+    let word =
+        |at: usize| -> Option<u64> { Some(u64::from_le_bytes(program.get(at..at + 8)?.try_into().ok()?)) };
+    let half =
+        |at: usize| -> Option<u32> { Some(u32::from_le_bytes(program.get(at..at + 4)?.try_into().ok()?)) };
+    let begins = program.windows(MAGIC.len()).enumerate().filter(|(_, window)| *window == MAGIC);
+    for (base, _) in begins {
+        let (Some(offset), Some(size)) = (word(base + 8), word(base + 16)) else { continue };
+        let (Ok(mut at), Ok(size)) = (usize::try_from(offset), usize::try_from(size)) else { continue };
+        while at + 8 <= size {
+            let (Some(of), Some(length)) = (half(base + at), half(base + at + 4)) else { break };
+            let length = length as usize;
+            if length < 8 {
+                break;
+            }
+            if of == MEMDISK {
+                let disk = program.get(base + at + 8..base + at + length).context("GRUB's disk is cut")?;
+                let disk = Archive::open(disk).map_err(|error| anyhow!("GRUB's disk: {error}"))?;
+                return disk.find("archive").context("GRUB's disk has no archive");
+            }
+            at += length;
+        }
+    }
+    bail!("the program is no GRUB with a disk in memory")
+}
+
+/// The hash with which a PE program is measured: of all of it but its checksum and its signatures.
+fn authenticode(pe: &[u8]) -> Result<[u8; 32]> {
+    let half = |at: usize| pe.get(at..at + 2).map(|bytes| usize::from(bytes[0]) | usize::from(bytes[1]) << 8);
+    let word = |at: usize| Some(half(at)? | half(at + 2)? << 16);
+    let cut = || anyhow!("it is cut");
+    ensure!(pe.starts_with(b"MZ"), "it is no PE program");
+    let header = word(0x3c).ok_or_else(cut)?;
+    ensure!(pe.get(header..header + 4) == Some(b"PE\0\0"), "it is no PE program");
+    let sections = half(header + 6).ok_or_else(cut)?;
+    let optional = header + 24;
+    ensure!(half(optional) == Some(0x20b), "it is no 64-bit program");
+    let table = optional + half(header + 20).ok_or_else(cut)?;
+    let (checksum, certificates) = (optional + 64, optional + 144);
+    let headers = word(optional + 60).ok_or_else(cut)?;
+    let signature = word(certificates + 4).ok_or_else(cut)?;
+    let mut parts: Vec<(usize, usize)> = (0..sections)
+        .map(|index| Some((word(table + 40 * index + 20)?, word(table + 40 * index + 16)?)))
+        .collect::<Option<_>>()
+        .ok_or_else(cut)?;
+    parts.retain(|&(_, length)| length > 0);
+    parts.sort_unstable();
+    let mut hash = Sha256::new();
+    let mut add = |from: usize, to: usize| -> Result<()> {
+        hash.update(pe.get(from..to).ok_or_else(cut)?);
+        Ok(())
+    };
+    add(0, checksum)?;
+    add(checksum + 4, certificates)?;
+    add(certificates + 8, headers)?;
+    let mut hashed = headers;
+    for (at, length) in parts {
+        add(at, at + length)?;
+        hashed += length;
+    }
+    if let Some(end) = pe.len().checked_sub(signature).filter(|&end| end > hashed) {
+        add(hashed, end)?;
+    }
+    Ok(hash.finalize().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use proto_manifest::archive::Writer;
+
+    use super::*;
+
+    /// A program of two sections, the second of which lies first; with 8 bytes behind them.
+    fn program() -> Vec<u8> {
+        let mut pe = vec![0; 0x408];
+        pe[..2].copy_from_slice(b"MZ");
+        pe[0x3c] = 0x40;
+        pe[0x40..0x44].copy_from_slice(b"PE\0\0");
+        pe[0x46] = 2;
+        pe[0x54] = 0xf0;
+        let optional = 0x58;
+        pe[optional..optional + 2].copy_from_slice(&[0x0b, 2]);
+        pe[optional + 60..optional + 62].copy_from_slice(&0x200_u16.to_le_bytes());
+        for (index, (at, length)) in [(0x300_u16, 0x100_u16), (0x200, 0x100)].into_iter().enumerate() {
+            let entry = optional + 0xf0 + 40 * index;
+            pe[entry + 16..entry + 18].copy_from_slice(&length.to_le_bytes());
+            pe[entry + 20..entry + 22].copy_from_slice(&at.to_le_bytes());
+        }
+        for (index, byte) in pe[0x200..].iter_mut().enumerate() {
+            *byte = index as u8;
+        }
+        pe
+    }
+
+    #[test]
+    fn the_hash_is_of_all_but_checksum_and_signatures() {
+        let pe = program();
+        let first = authenticode(&pe).unwrap();
+        // Without signatures and with the sections in order, that is all bytes but twelve.
+        let plain = [&pe[..0x98], &pe[0x9c..0xe8], &pe[0xf0..]].concat();
+        assert_eq!(first, <[u8; 32]>::from(Sha256::digest(plain)));
+        for at in 0..pe.len() {
+            let mut other = pe.clone();
+            other[at] ^= 1;
+            let left_out = (0x98..0x9c).contains(&at) || (0xe8..0xec).contains(&at);
+            let same = authenticode(&other).is_ok_and(|hash| hash == first);
+            assert_eq!(same, left_out, "byte {at:#x}");
+        }
+        let mut signed = pe.clone();
+        signed[0xec] = 16;
+        signed.extend([9; 16]);
+        let unsigned = authenticode(&signed).unwrap();
+        signed.truncate(pe.len());
+        signed.extend([7; 16]);
+        assert_eq!(authenticode(&signed).unwrap(), unsigned);
+        assert!((0..0x200).all(|length| authenticode(&pe[..length]).is_err()));
+    }
+
+    #[test]
+    fn the_archive_is_found_in_grubs_disk() {
+        let mut inner = Writer::new();
+        inner.add("archive", b"the archive").unwrap();
+        let inner = inner.finish();
+        let mut grub = b"code mimg\0 no, mimg\0\0\0\0".to_vec();
+        let base = grub.len() - 8;
+        let modules = [(0_u32, &b"module"[..]), (1, &inner)];
+        let size = 24 + modules.iter().map(|(_, bytes)| 8 + bytes.len()).sum::<usize>();
+        grub.extend(24_u64.to_le_bytes());
+        grub.extend((size as u64).to_le_bytes());
+        for (of, bytes) in modules {
+            grub.extend(of.to_le_bytes());
+            grub.extend((8 + bytes.len() as u32).to_le_bytes());
+            grub.extend(bytes);
+        }
+        assert_eq!(in_grub(&grub).unwrap(), b"the archive");
+        assert!(in_grub(&grub[..base]).is_err() && in_grub(&grub[..grub.len() - 20]).is_err());
+    }
+
+    fn log() -> Vec<u8> {
+        let mut log = vec![0; 4096];
+        let mut length = proto_tpm::eventlog::emit_header(&mut log).unwrap();
+        for (pcr, of, text) in [
+            (0, 8, "firmware"),
+            (4, kind::EFI_ACTION, "calling"),
+            (5, 8, "partitions"),
+            (4, kind::EFI_BOOT_SERVICES_APPLICATION, "\u{1}"),
+            (4, kind::EFI_BOOT_SERVICES_APPLICATION, "\u{2}"),
+            (13, kind::IPL, "sarsen table"),
+        ] {
+            let sha256 = Some(Sha256::digest(text.as_bytes()).into());
+            let event = Event { pcr, kind: of, sha256, data: text.as_bytes() };
+            length += event.emit(&mut log[length..]).unwrap();
+        }
+        log.truncate(length);
+        log
+    }
+
+    #[test]
+    fn programs_take_the_place_of_those_in_the_log() {
+        let image = Image {
+            about: "image".into(),
+            programs: vec![ours("selector", [1; 32]), ours("program of the slot", [2; 32])],
+            services: vec![ours("sarsen table", [3; 32])],
+        };
+        let prediction = learned(&image, &log()).unwrap();
+        assert_eq!(prediction.pcrs.keys().copied().collect::<Vec<_>>(), [0, 4, 13]);
+        let programs: Vec<_> =
+            prediction.pcrs[&4].iter().map(|event| (event.text.as_str(), event.origin)).collect();
+        let ours = Origin::Computed;
+        assert_eq!(
+            programs,
+            [("calling", Origin::Learned), ("selector", ours), ("program of the slot", ours)]
+        );
+        assert_eq!(prediction.pcrs[&13], image.services);
+        let value = value(&image.services).unwrap();
+        assert_eq!(value, hex::encode(extended(&[0; 32], &[3; 32])));
+        let few = Image { programs: Vec::new(), ..image };
+        assert!(learned(&few, &log()).is_err());
+    }
+}
