@@ -38,6 +38,7 @@ pub mod slot;
 pub mod storage;
 pub mod svc;
 pub mod table;
+pub mod update;
 pub mod vault;
 pub mod web;
 
@@ -59,4 +60,5 @@ pub const ALL: &[Area] = &[
     web::AREA,
     agent::AREA,
     app::AREA,
+    update::AREA,
 ];

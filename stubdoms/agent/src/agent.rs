@@ -2,7 +2,9 @@
 
 mod answers;
 mod apply;
+mod kept;
 mod keys;
+mod updates;
 
 use alloc::{
     collections::{BTreeMap, VecDeque},
@@ -23,7 +25,9 @@ use proto_eve::{
     uuid::Uuid,
     wire::certs::{ZCert, ZCertType},
 };
+use proto_update::machine::Class;
 
+use self::kept::Kept;
 use crate::{
     attest::{Ask, Attest, AttestState},
     certs::CertsKeeper,
@@ -31,9 +35,10 @@ use crate::{
     config::{Poll, diff::Diff, store::Store},
     http::{FailureKind, Outcome, Request, RequestId},
     identity::{DigestSigner, NotIssued},
+    keep::Keep,
     note::{Commands, DeviceNote},
     onboard::{Onboard, Stage, Step},
-    operations::{Maintenance, Operation, Operations, Progress},
+    operations::{Cause, Maintenance, Operation, Operations, Progress},
     properties::Properties,
     provision::{Credentials, DeviceFacts, ProvisionError, Provisioning},
     reach::Reach,
@@ -56,6 +61,7 @@ use crate::{
     retry::{Deferred, Sent},
     secrets::Secrets,
     session::{Limits, Message, Session},
+    storage::Desk,
     uplink::{LinkTotals, PortConfig, Uplink},
     vault::Vault,
 };
@@ -98,6 +104,15 @@ enum Purpose {
     Info(Sent),
     Metrics,
     Logs(Upload),
+}
+
+/// Where a configuration comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The controller, in this start.
+    Controller,
+    /// It was kept.
+    Saved,
 }
 
 /// Of each of these, one request is under way at a time.
@@ -192,6 +207,11 @@ pub struct Agent {
     apps: Apps,
     networks: Networks,
     base_os: BaseOs,
+    desk: Desk,
+    keep: Keep,
+    kept: Kept,
+    /// A service that is missing.
+    unwell: Option<String>,
     queue: Deferred,
     reporter: Reporter,
     metrics: Metrics,
@@ -297,7 +317,11 @@ impl Agent {
             volumes: Volumes::default(),
             apps: Apps::default(),
             networks: Networks::default(),
-            base_os: BaseOs::default(),
+            base_os: BaseOs::new(at),
+            desk: Desk::default(),
+            keep: Keep::new(),
+            kept: Kept::default(),
+            unwell: None,
             queue: Deferred::new(),
             reporter: Reporter::new(at),
             metrics: Metrics::new(),
@@ -330,6 +354,8 @@ impl Agent {
         apps.into_iter().for_each(|app| self.apps.know(app));
         if let Some(DeviceNote { commands, counters }) = DeviceNote::decode(note) {
             self.operations.recall(commands);
+            self.base_os.goes_on();
+            self.kept.is_later_life = true;
             self.noted = Some(commands);
             self.quiet_until = Some(self.now.at().after(QUIET));
             let mut counters = counters.into_iter();
@@ -364,8 +390,15 @@ impl Agent {
         if fired(self.contents.deadline(&self.properties)) || fired(self.apps.deadline()) || locked_up {
             self.dirty = true;
         }
+        let update = self.update_deadline();
+        let keep = earliest(self.keep.deadline(self.desk.is_up()), self.kept_deadline());
+        if self.dirty || fired(update) || fired(keep) {
+            self.step_kept();
+            self.step_update();
+        }
         if self.dirty {
             self.reconcile();
+            self.refresh_update();
         }
         self.operate();
         let apps = &self.apps;
@@ -441,6 +474,7 @@ impl Agent {
             self.contents.hurry(now);
         } else if was && !is {
             self.reach.port_down(now, "the port has no link, or no address");
+            self.base_os.reached(now, Class::Fail);
             log::warn!(
                 "uplink {}: down; nothing is sent until it is back [{}]",
                 self.uplink.interface,
@@ -465,8 +499,10 @@ impl Agent {
     /// A download has ended. `Ok` carries its length: the content is verified and held.
     pub fn on_download_done(&mut self, now: Now, id: DownloadId, result: Result<u64, DownloadError>) {
         self.now = now;
-        self.contents.on_done(now, id, result, &self.properties);
         self.dirty = true;
+        if let Some(result) = self.on_slot_download_done(id, result) {
+            self.contents.on_done(now, id, result, &self.properties);
+        }
     }
 
     /// Something happened to an application.
@@ -561,6 +597,7 @@ impl Agent {
             Slot::Certs => {
                 (self.certs.deadline() <= now).then_some((Purpose::Certs, Endpoint::Certs, Message::Nothing))
             }
+            Slot::Onboard if self.unknown_until().is_some_and(|until| until > now) => None,
             Slot::Onboard => Some(match self.onboard.due(now)? {
                 Step::Register => (Purpose::Register, Endpoint::Register, Message::Registration),
                 Step::Uuid => (Purpose::Uuid, Endpoint::Uuid, Message::Payload(proto_eve::uuid::request())),
@@ -694,13 +731,14 @@ impl Agent {
                 "device: no configuration from the controller for {patience} s; it reboots [{}]",
                 code::NO_CONFIG
             );
-            self.operations.give_up(self.now.at());
+            self.operations.order(self.now.at(), Cause::Disconnect);
             self.dirty = true;
             self.reconcile();
         }
         let stopped = self.apps.all_stopped();
+        let ended = self.keep_ending();
         let quiet = !self.is_busy(Slot::Info) && !self.is_busy(Slot::Logs);
-        let drained = quiet && !self.dirty && self.queue.len() == 0 && self.logs.is_drained();
+        let drained = quiet && !self.dirty && self.queue.len() == 0 && self.logs.is_drained() && ended;
         match self.operations.step(self.now.at(), stopped, drained) {
             Progress::Act(operation) => {
                 log::info!("device: {operation:?} now");
@@ -741,6 +779,8 @@ impl Agent {
             apps: &self.apps,
             networks: &self.networks,
             base_os: &self.base_os,
+            boots: self.kept.boots.as_ref(),
+            now: self.now,
         };
         self.reporter.refresh(self.now, &view, &mut self.queue, &mut self.random);
     }
@@ -834,12 +874,16 @@ impl Agent {
         self.quiet_until.filter(|_| !self.store.has_config())
     }
 
-    fn deadline(&self) -> Option<Instant> {
+    fn deadline(&mut self) -> Option<Instant> {
+        let update = self.update_deadline();
         let onboarded = self.session.uuid().is_some();
         let may_send = self.uplink.up;
         let mut first = self.flights.values().fold(None, |first, flight| earliest(first, Some(flight.lost)));
         for machine in [
             self.vault_deadline(),
+            update,
+            self.keep.deadline(self.desk.is_up()),
+            self.kept_deadline(),
             self.contents.deadline(&self.properties),
             self.apps.deadline(),
             self.operations.deadline(),
@@ -854,7 +898,10 @@ impl Agent {
         }
         for (slot, deadline) in [
             (Slot::Certs, Some(self.certs.deadline())),
-            (Slot::Onboard, self.onboard.deadline()),
+            (
+                Slot::Onboard,
+                self.onboard.deadline().map(|at| self.unknown_until().map_or(at, |until| at.max(until))),
+            ),
             (Slot::Attest, self.attest.deadline()),
             (Slot::Config, self.config.deadline()),
             (Slot::Info, self.queue.deadline().filter(|_| onboarded)),

@@ -1,6 +1,6 @@
 //! The codes of what goes wrong here; each `match` names every variant.
 
-use proto_errors::{Code, Coded, agent, app, ctl, web};
+use proto_errors::{Code, Coded, agent, app, ctl, update, web};
 
 use crate::{
     attest::AttestError,
@@ -113,6 +113,16 @@ impl Coded for Problem {
             Self::RestartNeeded => app::RESTART_NEEDED,
             Self::PurgeNeeded => app::PURGE_NEEDED,
             Self::NetworkInstance { .. } => app::NETWORK_INSTANCE,
+            Self::NoSlots => update::NO_SLOTS,
+            Self::BadVersion => update::BAD_VERSION,
+            Self::OtherVersion { .. } => update::OTHER_VERSION,
+            Self::NotAPayload { .. } => update::NOT_A_PAYLOAD,
+            Self::NotInstalled { .. } => update::NOT_INSTALLED,
+            Self::SlotDisk { .. } => update::DISK,
+            Self::FellBack { .. } => update::FELL_BACK,
+            Self::FailedBefore => update::FAILED_BEFORE,
+            Self::NotStarted => update::NOT_STARTED,
+            Self::BaseContent { .. } => update::CONTENT,
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use proto_eve::wire::config::EdgeDevConfig;
 
-use crate::Agent;
+use crate::{Agent, agent::Origin};
 
 /// Applies a configuration as if a controller had sent it that the agent believes.
 pub fn apply(agent: &mut Agent, config: &EdgeDevConfig) {
-    agent.apply(config);
+    agent.apply(config, Origin::Controller);
 }

@@ -12,7 +12,8 @@
 //! | `secrets` | what a configuration carries encrypted |
 //! | `config` | when the configuration is asked for, and whether a new one counts |
 //! | `properties`, `operations` | config items; reboot, shutdown, maintenance |
-//! | `reconcile` | contents, volumes, applications: a machine for each |
+//! | `reconcile` | contents, volumes, applications, base OS: a machine for each |
+//! | `storage`, `keep` | what is asked of the storage domain, and the values that it keeps |
 //! | `note` | what is left with dom0 for a later life of the agent |
 //! | `retry`, `report` | what the controller is told: info, metrics, logs |
 //!
@@ -27,6 +28,7 @@ extern crate alloc;
 
 mod agent;
 mod attest;
+mod boots;
 mod certs;
 mod clock;
 mod codes;
@@ -36,6 +38,7 @@ mod event_log;
 pub mod fuzz;
 mod http;
 mod identity;
+mod keep;
 mod note;
 mod onboard;
 mod operations;
@@ -47,6 +50,7 @@ mod report;
 mod retry;
 mod secrets;
 mod session;
+mod storage;
 #[cfg(test)]
 mod test_key;
 mod uplink;
@@ -62,7 +66,7 @@ pub use onboard::Stage;
 pub use proto_eve::uuid::Uuid;
 pub use provision::{BootCause, DeviceFacts, ProvisionError, Provisioning};
 pub use reconcile::{
-    contents::{ContentCommand, Download, DownloadError, DownloadId},
+    contents::{ContentCommand, Destination, Download, DownloadError, DownloadId},
     domains::command::{AppCommand, AppDefinition, AppEvent, AppFailure, KnownApp, RunningApp, StopReason},
 };
 pub use report::{

@@ -45,6 +45,16 @@ pub(crate) struct DeviceNote {
     pub(crate) counters: Vec<u64>,
 }
 
+impl Commands {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        DeviceNote { commands: *self, counters: Vec::new() }.encode()
+    }
+
+    pub(crate) fn decode(kept: &[u8]) -> Option<Self> {
+        DeviceNote::decode(kept).map(|note| note.commands)
+    }
+}
+
 impl AppNote {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let Self { restart, purge, volume } = self;

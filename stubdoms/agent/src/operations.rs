@@ -17,6 +17,21 @@ const STOPPING: Duration = Duration::from_secs(300);
 /// How long reports and logs may take to leave once the applications have stopped.
 const LEAVING: Duration = Duration::from_secs(30);
 
+/// Why the machine is reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The controller ordered it.
+    Command,
+    /// Another version of the base OS is to be started.
+    Update,
+    /// The version under test did not prove itself.
+    Fallback,
+    /// It could not open the vault.
+    VaultFailed,
+    /// The controller was not reached for too long.
+    Disconnect,
+}
+
 /// What the controller wants of the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
@@ -51,6 +66,11 @@ pub(crate) struct Operations {
     reboot: Counter,
     shutdown: Counter,
     pending: Option<(Operation, Instant)>,
+    /// Why, if it is a reboot.
+    cause: Option<Cause>,
+    /// A version is under test: commands wait for its end.
+    held: bool,
+    waiting: Option<Operation>,
     stopped: Option<Instant>,
     done: bool,
     maintenance_wanted: bool,
@@ -72,7 +92,7 @@ pub(crate) enum Progress {
 impl Operations {
     /// Looks at the counters. Tells whether the rest of the configuration is to be skipped.
     pub(crate) fn observe(&mut self, now: Instant, config: &EdgeDevConfig) -> bool {
-        self.maintenance_wanted = config.maintenance_mode;
+        self.observe_maintenance(config);
         let counter = |command: &Option<DeviceOpsCmd>| command.as_ref().map(|command| command.counter);
         let reboot = self.reboot.observe(counter(&config.reboot));
         let shutdown = self.shutdown.observe(counter(&config.shutdown));
@@ -83,29 +103,63 @@ impl Operations {
         };
         if let Some(operation) = operation {
             log::info!("device: {operation:?} was ordered");
-            let overrides =
-                operation == Operation::Reboot || !matches!(self.pending, Some((Operation::Reboot, _)));
-            if overrides {
-                self.pending = Some((operation, now));
-                self.stopped = None;
-                self.done = false;
+            if self.held {
+                log::info!("device: it waits until the version that runs has proven itself");
+                self.waiting = Some(operation);
+            } else {
+                self.begin(now, operation, Cause::Command);
             }
         }
         self.pending.is_some()
     }
 
-    /// Reboots for want of a controller.
-    pub(crate) fn give_up(&mut self, now: Instant) {
-        self.pending = Some((Operation::Reboot, now));
-        self.stopped = None;
-        self.done = false;
+    /// Looks at that alone, where commands are not looked at.
+    pub(crate) fn observe_maintenance(&mut self, config: &EdgeDevConfig) {
+        self.maintenance_wanted = config.maintenance_mode;
+    }
+
+    /// The counters, as they were seen last.
+    pub(crate) fn counters(&self) -> Commands {
+        Commands { reboot: self.reboot.0, shutdown: self.shutdown.0 }
+    }
+
+    fn begin(&mut self, now: Instant, operation: Operation, cause: Cause) {
+        let overrides =
+            operation == Operation::Reboot || !matches!(self.pending, Some((Operation::Reboot, _)));
+        if overrides {
+            self.pending = Some((operation, now));
+            self.cause = (operation == Operation::Reboot).then_some(cause);
+            self.stopped = None;
+            self.done = false;
+        }
+    }
+
+    /// Reboots by the device's own decision, unless it is about to already.
+    pub(crate) fn order(&mut self, now: Instant, cause: Cause) {
+        if !matches!(self.pending, Some((Operation::Reboot, _))) {
+            log::info!("device: it reboots: {cause:?}");
+            self.begin(now, Operation::Reboot, cause);
+        }
+    }
+
+    /// Whether commands wait, for a version is under test. Those that have waited are obeyed when it is over.
+    pub(crate) fn hold(&mut self, now: Instant, held: bool) {
+        self.held = held;
+        if let Some(operation) = self.waiting.take_if(|_| !held) {
+            self.begin(now, operation, Cause::Command);
+        }
+    }
+
+    /// Why the machine is about to be reset.
+    pub(crate) fn cause(&self) -> Option<Cause> {
+        self.cause
     }
 
     /// What is to be left for a later life of the agent. A command that is being obeyed is not in it: a later
     /// life obeys it again.
     pub(crate) fn note(&self) -> Option<Commands> {
-        let note = Commands { reboot: self.reboot.0, shutdown: self.shutdown.0 };
-        self.pending.is_none().then_some(note)
+        let note = self.counters();
+        (self.pending.is_none() && self.waiting.is_none()).then_some(note)
     }
 
     /// Takes what an earlier life of the agent left.

@@ -4,6 +4,7 @@ mod applications;
 mod hostile;
 mod reports;
 mod timers;
+mod updates;
 mod world;
 
 use proto_eve::wire::{

@@ -7,16 +7,17 @@ use embassy_futures::select::{Either, select};
 use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
 use proto_errors::Coded;
 use stubdoms_agent::{
-    Download, DownloadError, FailureKind, HttpFailure, MAX_BODY, Method, Request, Response,
+    Destination, Download, DownloadError, DownloadId, FailureKind, HttpFailure, MAX_BODY, Method, Request,
+    Response,
 };
 use stubdoms_web::{
-    client::{Class, FetchError},
+    client::{Class, FetchError, Refused, Sink, Start},
     http,
     time::Timer,
     url::Url,
 };
 
-use crate::{brain::Brain, clock::Alarm, contents::Receiving, web::Web};
+use crate::{brain::Brain, clock::Alarm, contents::Receiving, storage::Storage, web::Web};
 
 /// How long the agent goes at most without a word while bytes come in. Far below the least that
 /// `timer.download.stalled` may be, which is 20 s.
@@ -53,19 +54,117 @@ async fn exchange(web: &Web, request: Request) -> Result<Response, HttpFailure> 
 
 /// Downloads a content, holds it if its hash is right, and tells the agent; ends without a word when
 /// it is cancelled.
-pub(crate) async fn download(web: &'static Web, download: Download, cancelled: Cancelled, brain: Brain) {
+pub(crate) async fn download(
+    web: &'static Web,
+    download: Download,
+    cancelled: Cancelled,
+    brain: Brain,
+    storage: Option<Storage>,
+) {
     let id = download.id;
-    if let Either::First(result) = select(receive(web, &download, &brain), cancelled.wait()).await {
+    let received = async {
+        match (download.into, &storage) {
+            (Destination::Slot { from }, Some(storage)) => {
+                pass_on(web, &download, from, &brain, storage).await
+            }
+            // Without storage nobody asks for a slot.
+            (Destination::Slot { .. }, None) => Err(DownloadError::TooLarge),
+            (Destination::Memory, _) => receive(web, &download, &brain).await,
+        }
+    };
+    if let Either::First(result) = select(received, cancelled.wait()).await {
         brain.tell(|agent, now| agent.on_download_done(now, id, result));
     }
 }
 
-async fn receive(web: &Web, download: &Download, brain: &Brain) -> Result<u64, DownloadError> {
+/// Gives a content to the agent as it comes, at the pace that storage sets.
+async fn pass_on(
+    web: &Web,
+    download: &Download,
+    from: u64,
+    brain: &Brain,
+    storage: &Storage,
+) -> Result<u64, DownloadError> {
+    let mut request = request_for(download)?;
+    if from > 0 {
+        request = request.from_byte(from);
+    }
+    let mut sink = PassingOn { id: download.id, brain, storage, total: None, given: from };
+    fetch_into(web, download, &request, &mut sink).await?;
+    Ok(sink.given)
+}
+
+/// The agent takes the bytes.
+struct PassingOn<'a> {
+    id: DownloadId,
+    brain: &'a Brain,
+    storage: &'a Storage,
+    total: Option<u64>,
+    given: u64,
+}
+
+impl Sink for PassingOn<'_> {
+    fn begin(&mut self, start: Start) -> Result<(), Refused> {
+        (self.total, self.given) = (start.total, start.offset);
+        let fits = self.brain.tell(|agent, now| agent.on_download_start(now, self.id, start.offset));
+        if fits { Ok(()) } else { Err(Refused) }
+    }
+
+    async fn chunk(&mut self, mut bytes: &[u8]) -> Result<(), Refused> {
+        loop {
+            let (id, total) = (self.id, self.total);
+            let taken = self.brain.tell(|agent, now| agent.on_download_bytes(now, id, bytes, total));
+            self.given += taken as u64;
+            bytes = bytes.get(taken..).unwrap_or_default();
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            self.storage.moved().await;
+        }
+    }
+}
+
+fn request_for(download: &Download) -> Result<http::Request<'_>, DownloadError> {
     let url = parse(&download.url).map_err(DownloadError::Http)?;
     let mut request = http::Request::get(url).dial_within(download.dial).stall_within(download.stall);
     for (name, value) in &download.headers {
         request = request.field(name, value).map_err(|error| DownloadError::Http(local(error)))?;
     }
+    Ok(request)
+}
+
+/// Downloads into a sink; anything but the content is an error.
+async fn fetch_into(
+    web: &Web,
+    download: &Download,
+    request: &http::Request<'_>,
+    sink: &mut impl Sink,
+) -> Result<(), DownloadError> {
+    let limit = download.max_bytes;
+    let outcome = if download.trust_pem.is_empty() {
+        web.usual().download(request, limit, sink).await
+    } else {
+        let client = web.trusting(&download.trust_pem).map_err(|error| {
+            let text = format!("certificates of the datastore: {error}");
+            DownloadError::Http(HttpFailure { kind: FailureKind::Local, text })
+        })?;
+        client.download(request, limit, sink).await
+    };
+    match outcome {
+        Ok(response) if matches!(response.status, 200 | 206) => Ok(()),
+        Ok(response) => Err(DownloadError::Status(response.status)),
+        Err(error) => {
+            let failure = failure(&error);
+            Err(match failure.kind {
+                FailureKind::TooLarge => DownloadError::TooLarge,
+                _ => DownloadError::Http(failure),
+            })
+        }
+    }
+}
+
+async fn receive(web: &Web, download: &Download, brain: &Brain) -> Result<u64, DownloadError> {
+    let request = request_for(download)?;
     let id = download.id;
     let mut total = None;
     let mut told: Option<(Option<u64>, Duration)> = None;
@@ -80,30 +179,11 @@ async fn receive(web: &Web, download: &Download, brain: &Brain) -> Result<u64, D
             brain.tell(|agent, now| agent.on_download_progress(now, id, received, total));
         }
     });
-    let limit = download.max_bytes;
-    let outcome = if download.trust_pem.is_empty() {
-        web.usual().download(&request, limit, &mut sink).await
-    } else {
-        let client = web.trusting(&download.trust_pem).map_err(|error| {
-            let text = format!("certificates of the datastore: {error}");
-            DownloadError::Http(HttpFailure { kind: FailureKind::Local, text })
-        })?;
-        client.download(&request, limit, &mut sink).await
-    };
+    let outcome = fetch_into(web, download, &request, &mut sink).await;
     if sink.is_too_large() {
         return Err(DownloadError::TooLarge);
     }
-    match outcome {
-        Ok(response) if response.status == 200 => {}
-        Ok(response) => return Err(DownloadError::Status(response.status)),
-        Err(error) => {
-            let failure = failure(&error);
-            return Err(match failure.kind {
-                FailureKind::TooLarge => DownloadError::TooLarge,
-                _ => DownloadError::Http(failure),
-            });
-        }
-    }
+    outcome?;
     let (bytes, found) = sink.finish();
     if found != download.sha256 {
         return Err(DownloadError::WrongHash { found });

@@ -5,6 +5,7 @@
 //! | [`work`] | carries out what the agent wants next |
 //! | [`fetching`] | one exchange over HTTP each: requests, downloads |
 //! | [`device`] | the channel to dom0: applications, consoles, usage, logs |
+//! | [`storage`] | the channel to storage: values, the slot that does not run |
 //! | [`vault`] | the channel to vault: signatures, quotes, the storage's key |
 //! | [`link`], [`vif`] | the channel to net, the vif and the TCP/IP stack on it |
 //!
@@ -31,6 +32,8 @@ mod fetching;
 mod link;
 #[cfg(target_os = "none")]
 mod provision;
+#[cfg(target_os = "none")]
+mod storage;
 #[cfg(target_os = "none")]
 mod vault;
 #[cfg(target_os = "none")]

@@ -10,6 +10,7 @@ use proto_svc::{
     Message,
     device::{self as svc_device, Machine},
     network::FromControl,
+    storage::ToStorage,
     vault::ToVault,
 };
 use stubdoms_agent::{Agent, BootCause, ContentCommand, DeviceCommand, DeviceFacts, DownloadId};
@@ -23,6 +24,7 @@ use crate::{
     fetching::{self, Cancelled},
     link::{self, CountersWanted, Link},
     provision,
+    storage::{self, Storage},
     vault::{self, Vault},
     vif,
     web::Web,
@@ -59,6 +61,11 @@ pub(crate) async fn main(boot: Boot, spawner: Spawner) {
         Ok(agent) => agent,
         Err(error) => return useless(error).await,
     };
+    // Systems without a disk have no such channel.
+    let storage = wiring.channel(ToStorage::CHANNEL).map(|_| Storage::default());
+    if storage.is_some() {
+        agent.expect_storage();
+    }
     agent.recall(apps, &note);
     goes_on.iter().for_each(|(app, note)| agent.goes_on(*app, note));
     let brain = Brain::new(agent);
@@ -81,11 +88,14 @@ pub(crate) async fn main(boot: Boot, spawner: Spawner) {
     } else if let Err(error) = show_provisioned(web, &identity) {
         return useless(error).await;
     }
+    if let Some(storage) = &storage {
+        spawner.spawn(storage::serve(storage.clone(), peers, brain.clone()));
+    }
     let counters_wanted = CountersWanted::default();
     let link = Link { peers, stack, web, wanted: counters_wanted.clone(), brain: brain.clone() };
     spawner.spawn(link::serve(link, ready));
     let downloads = BTreeMap::new();
-    Work { spawner, web, vault, identity, brain, orders, counters_wanted, downloads }.run().await;
+    Work { spawner, web, vault, storage, identity, brain, orders, counters_wanted, downloads }.run().await;
 }
 
 /// Shows the certificate of the files, whose key is there, too.
@@ -138,6 +148,8 @@ struct Work {
     web: &'static Web,
     /// The vault, if there is one.
     vault: Option<Vault>,
+    /// Storage, if there is any.
+    storage: Option<Storage>,
     /// Certificate and key of the files, PEM; empty if there are none.
     identity: (Vec<u8>, Vec<u8>),
     brain: Brain,
@@ -165,6 +177,9 @@ impl Work {
         self.tell_taken();
         while let Some(request) = self.brain.ask(|agent, _| agent.next_request()) {
             self.spawner.spawn(fetching::request(self.web, request, self.brain.clone()));
+        }
+        if let Some(storage) = &self.storage {
+            storage.look();
         }
         if let Some(vault) = &self.vault {
             while let Some(request) = self.brain.ask(|agent, _| agent.next_vault_request()) {
@@ -219,7 +234,8 @@ impl Work {
             ContentCommand::Fetch(download) => {
                 let cancelled = Cancelled::default();
                 self.downloads.insert(download.id, cancelled.clone());
-                self.spawner.spawn(fetching::download(self.web, download, cancelled, self.brain.clone()));
+                let (brain, storage) = (self.brain.clone(), self.storage.clone());
+                self.spawner.spawn(fetching::download(self.web, download, cancelled, brain, storage));
             }
             ContentCommand::Cancel(id) => {
                 if let Some(cancelled) = self.downloads.remove(&id) {

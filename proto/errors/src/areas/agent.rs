@@ -86,4 +86,19 @@ area! {
     SOFTWARE_KEY = "E-AGENT-028",
         cause: "There is no TPM: the device's key lies in a file or in the vault's store, and can be copied.",
         next: "Nothing, if that is good enough; else use a machine with a TPM 2.0.";
+    STORAGE_ODD = "E-AGENT-030",
+        cause: "The storage domain answered what nobody has asked.",
+        next: "Report it: storage breaks the protocol of its channel, and is asked anew.";
+    NOT_KEPT = "E-AGENT-031",
+        cause: "Something that should outlive a restart of the machine could not be kept.",
+        next: "See the reason in the line; the device goes on, and asks the controller anew after the next restart.";
+    NOT_READ = "E-AGENT-032",
+        cause: "Something that was kept could not be read.",
+        next: "See the reason in the line; the device asks the controller for it.";
+    SAVED_CONFIG = "E-AGENT-033",
+        cause: "The controller was not reached since the start; the last configuration is applied as it was kept.",
+        next: "Restore the way to the controller; what changed there meanwhile is applied then.";
+    SAVED_BAD = "E-AGENT-034",
+        cause: "The configuration that was kept cannot be used.",
+        next: "Nothing, if the controller is reached; until then the device has no configuration.";
 }

@@ -35,4 +35,7 @@ area! {
     VAULT_FAULT = "E-CTL-011",
         cause: "The vault broke the rules of its channel.",
         next: "The vault is broken or taken over: look at its lines.";
+    STORAGE_GONE = "E-CTL-012",
+        cause: "The storage domain has ended; an update under way goes on when it is back.",
+        next: "dom0 builds it anew; see its lines for why it ended.";
 }

@@ -20,6 +20,9 @@ impl Agent {
         self.now = now;
         let Some(flight) = self.flights.remove(&id) else { return };
         let received = result.as_ref().ok().map(|response| response.body.len());
+        // What is accepted is kept in its envelope.
+        let kept = flight.purpose == Purpose::Config && self.keeps();
+        let envelope = result.as_ref().ok().filter(|_| kept).map(|response| response.body.clone());
         self.note_reach(action(flight.endpoint), &result);
         let outcome = self.session.judge(flight.endpoint, result);
         let success = matches!(outcome, Outcome::Success { .. });
@@ -38,7 +41,11 @@ impl Agent {
         if outcome.wants_certs() {
             self.certs.refetch(now.at());
         }
+        self.kept.accepted = false;
         self.route(flight.purpose, outcome);
+        if let Some(envelope) = envelope.filter(|_| self.kept.accepted) {
+            self.keep_config(envelope);
+        }
     }
 
     /// Requests that the shell never answered count as failed.
@@ -97,6 +104,7 @@ impl Agent {
             Ok(changed) => {
                 if changed {
                     log::info!("controller certificates: a new set was accepted");
+                    self.keep_certs(payload);
                 }
                 let interval = self.properties.seconds("timer.cert.interval");
                 self.certs.accepted(at, interval, &mut self.random);
@@ -125,6 +133,14 @@ impl Agent {
             return;
         }
         log::info!("device: onboarded as {}", identity.uuid);
+        self.keep_identity(&identity);
+        self.be_known(identity);
+    }
+
+    /// The device has this UUID.
+    pub(super) fn be_known(&mut self, identity: uuid::Identity) {
+        let at = self.now.at();
+        self.onboard.on_uuid(at, Ok(identity.uuid));
         if !identity.product_name.is_empty() {
             self.facts.manufacturer = identity.manufacturer;
             self.facts.product = identity.product_name;
@@ -164,6 +180,8 @@ impl Agent {
 
     fn on_config(&mut self, outcome: Outcome) {
         let at = self.now.at();
+        self.note_class(&outcome);
+        self.dirty |= self.base_os.is_testing();
         let interval = self.properties.seconds("timer.config.interval");
         self.config.again(at, interval, &mut self.random);
         let refused = if let Outcome::Status { status, .. } = outcome { Some(status) } else { None };
@@ -184,7 +202,10 @@ impl Agent {
                 self.attest.restart(at);
                 self.dirty = true;
             }
-            Outcome::Status { .. } | Outcome::Unusable(_) | Outcome::NoAnswer(_) => {}
+            Outcome::Status { .. } | Outcome::Unusable(_) | Outcome::NoAnswer(_) => {
+                self.config_failed();
+                self.dirty |= !self.store.has_config();
+            }
         }
     }
 
@@ -200,6 +221,7 @@ impl Agent {
             }
             Verdict::Apply(config) => {
                 self.config.confirm(self.now.at());
+                self.kept.accepted = true;
                 self.take_config(config);
             }
         }

@@ -3,7 +3,7 @@
 use proto_errors::agent;
 use proto_eve::{text, wire::config::EdgeDevConfig};
 
-use super::Agent;
+use super::{Agent, Origin};
 use crate::{config::diff::Part, properties::Tri, report::info::Names, uplink::PortConfig};
 
 const MAX_NAME: usize = 256;
@@ -11,12 +11,12 @@ const MAX_NAME: usize = 256;
 impl Agent {
     /// Applies a configuration whose sender was verified. Errors in one object never reject the whole;
     /// they are reported on the object.
-    pub(crate) fn apply(&mut self, config: &EdgeDevConfig) {
+    pub(crate) fn apply(&mut self, config: &EdgeDevConfig, origin: Origin) {
         let now = self.now;
         let version = config.id.as_ref().map_or("", |id| id.version.as_str());
         log::info!("configuration: version {:?} is applied", text::truncate(version, 64));
         self.dirty = true;
-        let wishes = self.store.applied(now, config);
+        let wishes = self.store.applied(now, config, origin);
         if wishes.resend {
             self.reporter.forget();
         }
@@ -27,10 +27,13 @@ impl Agent {
         if items {
             self.apply_items(config);
         }
-        let skip = self.operations.observe(now.at(), config);
-        if let Some(commands) = self.operations.note().filter(|commands| self.noted != Some(*commands)) {
-            self.leave_note(commands);
-        }
+        let skip = match origin {
+            Origin::Controller => self.observe_commands(config),
+            Origin::Saved => {
+                self.operations.observe_maintenance(config);
+                self.operations.pending().is_some()
+            }
+        };
         let was = self.maintenance.is_active();
         self.maintenance.requested = match self.properties.tri("maintenance.mode") {
             Tri::Enabled => true,
@@ -59,9 +62,6 @@ impl Agent {
         if self.diff.changed(Part::Adapters, config) {
             self.port = PortConfig::read(config);
         }
-        if self.diff.changed(Part::BaseOs, config) {
-            self.base_os.configure(now, config, &self.facts.version);
-        }
         if self.diff.changed(Part::Networks, config) {
             self.networks.configure(now, config);
         }
@@ -73,14 +73,19 @@ impl Agent {
             return;
         }
         let content = self.diff.changed(Part::Content, config);
+        if self.diff.changed(Part::BaseOs, config) {
+            self.base_os.configure(config, &mut self.contents);
+        }
         if content || items {
             self.contents.configure(now, config, &self.properties);
         }
+        self.step_update();
         if self.diff.changed(Part::Volumes, config) {
             self.volumes.configure(config);
         }
         self.names = names(config);
-        if self.diff.changed(Part::Apps, config) {
+        // What runs is left as it is until the device runs the other version.
+        if !self.base_os.is_activating() && self.diff.changed(Part::Apps, config) {
             for image in self.apps.configure(now, config) {
                 self.contents.is_with_dom0(image);
             }

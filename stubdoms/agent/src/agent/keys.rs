@@ -227,7 +227,7 @@ impl Agent {
         }
         self.secrets.open(&mut config, by);
         self.configured_at.get_or_insert(self.now.at());
-        self.apply(&config);
+        self.apply(&config, super::Origin::Controller);
         // A shorter interval counts from now on.
         let interval = self.properties.seconds("timer.config.interval");
         self.config.again(self.now.at(), interval, &mut self.random);

@@ -162,7 +162,7 @@ proptest! {
             let Ok(response) = config::parse_response(&bytes) else { continue };
             let Some(config) = response.config else { continue };
             agent.now = now(at);
-            agent.apply(&config);
+            agent.apply(&config, Origin::Controller);
             for _ in 0..6 {
                 agent.poll(now(at));
                 serve(&mut agent, at, choice);

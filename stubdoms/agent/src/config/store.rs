@@ -4,7 +4,7 @@ use alloc::{boxed::Box, string::String};
 
 use proto_eve::{Timestamp, config::Response, time, uuid::Uuid, wire::config::EdgeDevConfig};
 
-use crate::clock::Now;
+use crate::{agent::Origin, clock::Now};
 
 #[derive(Debug, Default)]
 pub(crate) struct Store {
@@ -14,6 +14,7 @@ pub(crate) struct Store {
     certs_hash: Option<String>,
     received: Option<Timestamp>,
     processed: Option<Timestamp>,
+    live: bool,
 }
 
 /// What to do with an answer.
@@ -53,6 +54,11 @@ impl Store {
         self.processed.is_some() || self.applied.is_some() || self.epoch.is_some()
     }
 
+    /// Whether what is applied came from the controller since the start.
+    pub(crate) fn is_live(&self) -> bool {
+        self.live
+    }
+
     pub(crate) fn received(&self) -> Option<Timestamp> {
         self.received
     }
@@ -81,7 +87,8 @@ impl Store {
     }
 
     /// A configuration is being applied.
-    pub(crate) fn applied(&mut self, now: Now, config: &EdgeDevConfig) -> Wishes {
+    pub(crate) fn applied(&mut self, now: Now, config: &EdgeDevConfig, origin: Origin) -> Wishes {
+        self.live |= origin == Origin::Controller;
         self.applied = config.config_timestamp.or(self.applied);
         self.processed = now.timestamp();
         let epoch = self.epoch.replace(config.controller_epoch);
@@ -117,7 +124,7 @@ mod tests {
     fn only_a_new_and_not_older_configuration_is_applied() {
         let mut store = Store::default();
         let Verdict::Apply(config) = store.judge(now(), response("a", 5)) else { panic!() };
-        assert_eq!(store.applied(now(), &config), Wishes { resend: false, certs: false });
+        assert_eq!(store.applied(now(), &config, Origin::Controller), Wishes { resend: false, certs: false });
         assert!(matches!(store.judge(now(), response("a", 9)), Verdict::Unchanged));
         assert!(matches!(store.judge(now(), response("b", 4)), Verdict::Obsolete));
         assert_eq!(store.hash(), "b");
@@ -128,7 +135,7 @@ mod tests {
         last.config.as_mut().unwrap().controller_epoch = 1;
         last.config.as_mut().unwrap().controllercert_confighash = "x".into();
         let Verdict::Apply(config) = store.judge(now(), last) else { panic!() };
-        assert_eq!(store.applied(now(), &config), Wishes { resend: true, certs: true });
+        assert_eq!(store.applied(now(), &config, Origin::Controller), Wishes { resend: true, certs: true });
         // Without a hash nothing can be the same.
         assert!(matches!(store.judge(now(), response("", 5)), Verdict::Apply(_)));
         assert!(matches!(store.judge(now(), response("", 5)), Verdict::Apply(_)));

@@ -78,6 +78,21 @@ pub struct Download {
     pub dial: Duration,
     /// How long nothing may come before it is given up.
     pub stall: Duration,
+    /// Where the bytes go.
+    pub into: Destination,
+}
+
+/// Where the bytes of a content go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// The shell holds them in memory, and hashes them.
+    Memory,
+    /// The agent takes them as they come, by [`Agent::on_download_start`](crate::Agent::on_download_start) and
+    /// [`Agent::on_download_bytes`](crate::Agent::on_download_bytes), and hashes them.
+    Slot {
+        /// Where the download is to go on: bytes that were taken of it.
+        from: u64,
+    },
 }
 
 /// What is to be done about contents.
@@ -121,9 +136,35 @@ struct Spec {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
-    Waiting { at: Instant },
-    Downloading { id: DownloadId, url: String, received: u64, percent: u32, moved: Instant },
-    Delivered { length: u64 },
+    Waiting {
+        at: Instant,
+    },
+    Downloading {
+        id: DownloadId,
+        url: String,
+        received: u64,
+        percent: u32,
+        moved: Instant,
+    },
+    /// All of it came, for the slot, and is being written.
+    Writing {
+        length: u64,
+    },
+    Delivered {
+        length: u64,
+    },
+}
+
+/// The tree whose bytes go into the slot.
+#[derive(Debug)]
+struct SlotUse {
+    tree: String,
+    /// The update waits for them.
+    wanted: bool,
+    /// Bytes of it that were taken.
+    from: u64,
+    /// The longest that a payload may be: what there is room for when it is unpacked.
+    room: u64,
 }
 
 /// One content tree.
@@ -153,7 +194,7 @@ impl Content {
     pub(crate) fn state(&self) -> (ZSwState, u32) {
         match &self.state {
             State::Delivered { .. } => (ZSwState::Delivered, 100),
-            State::Downloading { percent: 100, .. } => (ZSwState::Verifying, 100),
+            State::Writing { .. } | State::Downloading { percent: 100, .. } => (ZSwState::Verifying, 100),
             State::Downloading { percent, .. } => (ZSwState::DownloadStarted, *percent),
             State::Waiting { .. } if self.troubles.first_error().is_some() => (ZSwState::Error, 0),
             State::Waiting { .. } => (ZSwState::Initial, 0),
@@ -174,7 +215,7 @@ impl Content {
 
     pub(crate) fn bytes(&self) -> u64 {
         match &self.state {
-            State::Delivered { length } => *length,
+            State::Writing { length } | State::Delivered { length } => *length,
             State::Downloading { received, .. } => *received,
             State::Waiting { .. } => 0,
         }
@@ -202,6 +243,7 @@ pub(crate) struct Contents {
     commands: VecDeque<ContentCommand>,
     next_id: u64,
     capacity: u64,
+    slot: Option<SlotUse>,
 }
 
 impl Contents {
@@ -212,6 +254,90 @@ impl Contents {
             commands: VecDeque::new(),
             next_id: 1,
             capacity,
+            slot: None,
+        }
+    }
+
+    /// The bytes of this tree go into the slot, when they are wanted there.
+    pub(crate) fn use_for_slot(&mut self, tree: Option<&str>) {
+        let same = self.slot.as_ref().map(|slot| slot.tree.as_str()) == tree;
+        if !same {
+            self.slot = tree.map(|tree| SlotUse { tree: tree.into(), wanted: false, from: 0, room: 0 });
+        }
+    }
+
+    /// The slot wants them, from the first one on.
+    pub(crate) fn fetch_for_slot(&mut self, now: Now, room: u64) {
+        let Some(slot) = &mut self.slot else { return };
+        (slot.wanted, slot.from, slot.room) = (true, 0, room);
+        if let Some(content) = self.trees.get_mut(&slot.tree) {
+            content.state = State::Waiting { at: now.at() };
+            content.failure = None;
+            content.wrong_hashes = 0;
+        }
+    }
+
+    /// The slot does not want them any more.
+    pub(crate) fn stop_for_slot(&mut self, now: Now) {
+        let Some(slot) = &mut self.slot else { return };
+        slot.wanted = false;
+        let Some(content) = self.trees.get_mut(&slot.tree) else { return };
+        if let State::Downloading { id, .. } = content.state {
+            self.commands.push_back(ContentCommand::Cancel(id));
+        }
+        if !matches!(content.state, State::Delivered { .. }) {
+            content.state = State::Waiting { at: now.at() };
+        }
+    }
+
+    /// So many bytes were taken: the next attempt goes on there.
+    pub(crate) fn resume_slot_at(&mut self, from: u64) {
+        if let Some(slot) = &mut self.slot {
+            slot.from = from;
+        }
+    }
+
+    /// What the bytes for the slot are to hash to.
+    pub(crate) fn slot_sha256(&self) -> Option<[u8; 32]> {
+        self.trees.get(&self.slot.as_ref()?.tree)?.blob()
+    }
+
+    /// Whether this download is the slot's.
+    pub(crate) fn is_for_slot(&self, wanted: DownloadId) -> bool {
+        let content = self.slot.as_ref().and_then(|slot| self.trees.get(&slot.tree));
+        content.is_some_and(|content| matches!(content.state, State::Downloading { id, .. } if id == wanted))
+    }
+
+    fn slot_content(&mut self) -> Option<&mut Content> {
+        self.trees.get_mut(&self.slot.as_ref()?.tree)
+    }
+
+    /// All bytes for the slot came, and are the right ones.
+    pub(crate) fn slot_came(&mut self) {
+        let from = self.slot.as_ref().map_or(0, |slot| slot.from);
+        if let Some(content) = self.slot_content() {
+            content.state = State::Writing { length: from };
+            content.failure = None;
+            content.wrong_hashes = 0;
+        }
+    }
+
+    /// They are in the slot.
+    pub(crate) fn slot_is_filled(&mut self) {
+        if let Some(content) = self.slot_content()
+            && let State::Writing { length } = content.state
+        {
+            log::info!("content {}: {length} bytes for the other slot", content.name);
+            content.state = State::Delivered { length };
+        }
+    }
+
+    /// They are of no use.
+    pub(crate) fn slot_failed(&mut self, now: Now, problem: Problem) {
+        if let Some(content) = self.slot_content() {
+            content.state = State::Waiting { at: now.at() };
+            content.failure = Some(problem);
+            content.refresh(now);
         }
     }
 
@@ -337,9 +463,10 @@ impl Contents {
         let busy = self.trees.values().any(|content| matches!(content.state, State::Downloading { .. }));
         self.trees.values().filter(|content| content.spec.is_ok()).fold(None, |first, content| {
             let at = match &content.state {
+                State::Waiting { .. } if self.slot.as_ref().is_some_and(|slot| slot.is_idle(content)) => None,
                 State::Waiting { at } if !busy => Some(*at),
                 State::Downloading { moved, .. } => Some(moved.after(stalled)),
-                State::Waiting { .. } | State::Delivered { .. } => None,
+                State::Waiting { .. } | State::Writing { .. } | State::Delivered { .. } => None,
             };
             earliest(first, at)
         })
@@ -382,6 +509,8 @@ impl Contents {
     ) {
         let retries = properties.int("blob.download.max.retries");
         let retry = properties.seconds("timer.download.retry");
+        let from = self.slot.as_ref().map_or(0, |slot| slot.from);
+        let resumes = self.is_for_slot(id) && from > 0;
         let Some(content) = self.downloading(id) else { return };
         let (Ok(spec), State::Downloading { url, .. }) = (&content.spec, &content.state) else { return };
         let (expected, limit, stores) = (spec.sha256, spec.max_bytes, spec.stores.len());
@@ -401,6 +530,8 @@ impl Contents {
                 content.wrong_hashes = content.wrong_hashes.saturating_add(1);
                 content.wrong_hashes <= retries
             }
+            // What was taken so far need not come again.
+            DownloadError::Http(_) if resumes => true,
             // Another store may do better, until all were tried.
             _ => !(content.store + 1).is_multiple_of(stores.max(1)),
         };
@@ -434,9 +565,15 @@ impl Contents {
     }
 
     fn start_one(&mut self, now: Now, properties: &Properties) {
-        let held: u64 = self.trees.values().map(Content::bytes).fold(0, u64::saturating_add);
-        let free = self.capacity.saturating_sub(held);
+        let slot = self.slot.as_ref();
+        let held = |content: &Content| slot.is_none_or(|slot| slot.tree != content.id);
+        let held = self.trees.values().filter(|content| held(content));
+        let free = self.capacity.saturating_sub(held.map(Content::bytes).fold(0, u64::saturating_add));
         for content in self.trees.values_mut() {
+            if slot.is_some_and(|slot| slot.is_idle(content)) {
+                continue;
+            }
+            let slot = slot.filter(|slot| slot.tree == content.id);
             let (Ok(spec), State::Waiting { at }) = (&content.spec, &content.state) else { continue };
             if *at > now.at() {
                 continue;
@@ -457,8 +594,9 @@ impl Contents {
                     continue;
                 }
             };
-            if spec.max_bytes > self.capacity {
-                content.failure = Some(Problem::ContentTooLarge { limit: self.capacity });
+            let (capacity, free) = slot.map_or((self.capacity, free), |slot| (slot.room, slot.room));
+            if spec.max_bytes > capacity {
+                content.failure = Some(Problem::ContentTooLarge { limit: capacity });
                 content.state = State::Waiting { at: now.at().after(Duration::from_secs(600)) };
                 continue;
             }
@@ -482,8 +620,10 @@ impl Contents {
                 trust_pem: store.trust_pem.clone(),
                 dial: properties.seconds_or("timer.dial.timeout", 10),
                 stall: properties.seconds("timer.download.stalled"),
+                into: slot.map_or(Destination::Memory, |slot| Destination::Slot { from: slot.from }),
             }));
-            content.state = State::Downloading { id, url, received: 0, percent: 0, moved: now.at() };
+            let received = slot.map_or(0, |slot| slot.from);
+            content.state = State::Downloading { id, url, received, percent: 0, moved: now.at() };
             return;
         }
     }
@@ -501,6 +641,13 @@ impl Contents {
             }
             _ => {}
         }
+    }
+}
+
+impl SlotUse {
+    /// Whether this is the content, and the slot does not want it now.
+    fn is_idle(&self, content: &Content) -> bool {
+        self.tree == content.id && !self.wanted
     }
 }
 

@@ -8,6 +8,7 @@ use core::fmt;
 
 use proto_errors::Coded;
 use proto_eve::wire::info::{DeviceEntity, Entity, ErrorInfo, Severity};
+use proto_update::payload::PayloadError;
 
 use crate::clock::{Now, WallTime};
 use crate::http::FailureKind;
@@ -64,6 +65,26 @@ pub(crate) enum Problem {
     PurgeNeeded,
     /// The application's network instance does not work.
     NetworkInstance { id: String },
+    /// The machine was not started from a slot, or nobody knows from which.
+    NoSlots,
+    /// The name of the version is none that a slot can have.
+    BadVersion,
+    /// The content holds another version.
+    OtherVersion { found: String },
+    /// The content is what was published, and no payload.
+    NotAPayload { why: PayloadError },
+    /// Storage refused it.
+    NotInstalled { text: String },
+    /// The disk refused it, for now.
+    SlotDisk { text: String },
+    /// The version was tried, and the device is back at the one before.
+    FellBack { why: String },
+    /// The version failed before, or was left by force.
+    FailedBefore,
+    /// It was armed, and another one was started.
+    NotStarted,
+    /// The content tree of the base OS has a problem of its own.
+    BaseContent { id: String, reason: String },
 }
 
 /// What this system does not do.
@@ -85,7 +106,6 @@ pub(crate) enum Feature {
     Vnc,
     GuestKernel,
     NetworkInstance,
-    BaseOs,
 }
 
 impl fmt::Display for Feature {
@@ -113,7 +133,6 @@ impl fmt::Display for Feature {
             Self::Vnc => write!(f, "VNC is not supported and is left out"),
             Self::GuestKernel => write!(f, "a kernel or ramdisk beside the volume is not supported"),
             Self::NetworkInstance => write!(f, "network instances are not supported"),
-            Self::BaseOs => write!(f, "updates of the base OS are not supported"),
         }
     }
 }
@@ -142,6 +161,14 @@ impl Problem {
             Self::VolumeFailed { .. } => "started when the volume is ready",
             Self::RestartNeeded => "applied with the next restart command",
             Self::PurgeNeeded => "applied with the next purge command",
+            Self::SlotDisk { .. } => "tried again in a while",
+            Self::BaseContent { .. } => "goes on when the content is there",
+            Self::NotAPayload { .. }
+            | Self::NotInstalled { .. }
+            | Self::OtherVersion { .. }
+            | Self::FellBack { .. }
+            | Self::FailedBefore
+            | Self::NotStarted => "tried again when the counter retry_update changes",
             _ => "",
         }
     }
@@ -180,6 +207,20 @@ impl fmt::Display for Problem {
             Self::RestartNeeded => write!(f, "the changed resources need a restart command to be applied"),
             Self::PurgeNeeded => write!(f, "the changed volumes need a purge command to be applied"),
             Self::NetworkInstance { id } => write!(f, "network instance {id} does not work"),
+            Self::NoSlots => write!(f, "the machine was not started from a slot, so there is none to update"),
+            Self::BadVersion => {
+                write!(f, "the name of the version has to be 1 to 32 printable characters without blanks")
+            }
+            Self::OtherVersion { found } => write!(f, "the content holds version {found}"),
+            Self::NotAPayload { why } => write!(f, "the content is no update: {why}"),
+            Self::NotInstalled { text } => write!(f, "it was not installed: {text}"),
+            Self::SlotDisk { text } => write!(f, "it could not be written: {text}"),
+            Self::FellBack { why } => {
+                write!(f, "it was tried and fell back; why the machine was started again: {why}")
+            }
+            Self::FailedBefore => write!(f, "it was tried before and is not tried again by itself"),
+            Self::NotStarted => write!(f, "it was to be tried, and another version was started"),
+            Self::BaseContent { id, reason } => write!(f, "content tree {id}: {reason}"),
         }
     }
 }
@@ -234,6 +275,15 @@ impl Troubles {
                 Trouble { problem, since: now.wall }
             }));
         }
+    }
+
+    /// One problem, which was told elsewhere.
+    pub(crate) fn set_quietly(&mut self, since: Option<WallTime>, problem: Problem) {
+        self.0 = vec![Trouble { problem, since }];
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Trouble> {

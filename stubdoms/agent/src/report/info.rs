@@ -17,13 +17,12 @@ use proto_eve::{
     uuid::Uuid,
     wire::common::{PhyIoMemberUsage, PhyIoType},
     wire::info::{
-        ApiCapability, AttestationInfo, BaseOsStatus, Capabilities, ContentResources, DataSecAtRest,
-        DataSecAtRestStatus, DevicePort, DevicePortStatus, Entity, ErrorInfo, HwSecurityModuleStatus,
-        IoAddresses, PcrStatus, SecurityInfo, Severity, SystemAdapterInfo, UsageInfo, VaultInfo,
-        VolumeResources, ZDeviceState, ZInfoApp, ZInfoAppInstance, ZInfoBlob, ZInfoBlobList,
-        ZInfoContentTree, ZInfoDevSw, ZInfoDevice, ZInfoDns, ZInfoHardware, ZInfoManufacturer, ZInfoMsg,
-        ZInfoNetworkInstance, ZInfoTypes, ZInfoVolume, ZNetworkInstanceState, ZSwState, ZioBundle,
-        z_info_msg::InfoContent,
+        ApiCapability, AttestationInfo, Capabilities, ContentResources, DataSecAtRest, DataSecAtRestStatus,
+        DevicePort, DevicePortStatus, Entity, ErrorInfo, HwSecurityModuleStatus, IoAddresses, PcrStatus,
+        SecurityInfo, Severity, SystemAdapterInfo, UsageInfo, VaultInfo, VolumeResources, ZDeviceState,
+        ZInfoApp, ZInfoAppInstance, ZInfoBlob, ZInfoBlobList, ZInfoContentTree, ZInfoDevSw, ZInfoDevice,
+        ZInfoDns, ZInfoHardware, ZInfoManufacturer, ZInfoMsg, ZInfoNetworkInstance, ZInfoTypes, ZInfoVolume,
+        ZNetworkInstanceState, ZioBundle, z_info_msg::InfoContent,
     },
 };
 use proto_svc::vault::{Sealing, Tpm};
@@ -31,6 +30,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     attest::Attest,
+    boots::Boots,
     clock::{Instant, Now, Random, WallTime},
     onboard::Stage,
     operations::{Maintenance, Operation, Operations},
@@ -38,7 +38,7 @@ use crate::{
     provision::{Credentials, DeviceFacts},
     reach::Reach,
     reconcile::{
-        base_os::BaseOs,
+        base_os::{BaseOs, report},
         contents::{Content, Contents},
         domains::{App, Apps},
         networks::{Network, Networks},
@@ -82,6 +82,9 @@ pub(crate) struct View<'a> {
     pub(crate) apps: &'a Apps,
     pub(crate) networks: &'a Networks,
     pub(crate) base_os: &'a BaseOs,
+    /// This start, once it is known what was kept of earlier ones.
+    pub(crate) boots: Option<&'a Boots>,
+    pub(crate) now: Now,
 }
 
 /// Remembers what was reported.
@@ -336,10 +339,10 @@ fn device(view: &View<'_>) -> ZInfoDevice {
         sw_list: software(view),
         host_name: view.device.to_string(),
         assignable_adapters: vec![uplink_bundle(view)],
-        last_boot_reason: facts.boot_cause.reason() as i32,
-        last_reboot_reason: facts.boot_cause.text().into(),
-        // The machine ended at some time before it started. Boots are not counted, for nothing outlives one.
-        last_reboot_time: facts.boot_time.map(WallTime::timestamp),
+        last_boot_reason: view.boots.map_or(facts.boot_cause.reason(), |boots| boots.began.reason) as i32,
+        last_reboot_reason: cause(view).into(),
+        last_reboot_time: ended(view),
+        restart_counter: view.boots.map_or(0, |boots| boots.earlier),
         hardware_watchdog_present: facts.hardware_watchdog,
         system_adapter: Some(system_adapter(view)),
         hsm_status: security_module(view).0 as i32,
@@ -361,7 +364,7 @@ fn device(view: &View<'_>) -> ZInfoDevice {
             .collect(),
         reboot_config_counter: view.operations.reboot_counter(),
         shutdown_config_counter: view.operations.shutdown_counter(),
-        baseos_update_counter: view.base_os.retry_counter,
+        baseos_update_counter: view.base_os.retry_counter(),
         maintenance_mode: view.maintenance.is_active(),
         maintenance_mode_reason: view.maintenance.reasons().next().unwrap_or(0),
         maintenance_mode_reasons: view.maintenance.reasons().collect(),
@@ -375,7 +378,7 @@ fn device(view: &View<'_>) -> ZInfoDevice {
             state: view.attest.state() as i32,
             error: view.attest.error().map(|error| plain_error(error.to_string(), view.attest_error_since)),
         }),
-        // Capabilities count up. The first, repeating a failed update, means nothing without updates.
+        // Capabilities count up.
         api_capability: ApiCapability::StartDelayInSeconds as i32,
         remote_access_disabled: true,
         device_name: view.names.device.clone(),
@@ -441,6 +444,9 @@ fn device_state(view: &View<'_>) -> ZDeviceState {
     if view.maintenance.is_active() {
         return ZDeviceState::ZdeviceStateMaintenanceMode;
     }
+    if view.base_os.is_updating() {
+        return ZDeviceState::ZdeviceStateBaseosUpdating;
+    }
     match (view.operations.pending(), view.operations.is_done()) {
         (Some(Operation::Reboot), _) => ZDeviceState::ZdeviceStateRebooting,
         (Some(Operation::Shutdown), false) => ZDeviceState::ZdeviceStatePreparingPoweroff,
@@ -450,35 +456,27 @@ fn device_state(view: &View<'_>) -> ZDeviceState {
     }
 }
 
+/// Why the machine was started.
+fn cause<'a>(view: &'a View<'_>) -> &'a str {
+    view.boots.map_or(view.facts.boot_cause.text(), |boots| &boots.began.text)
+}
+
+/// When it ended before that. If nobody has noted it, at some time before it started.
+fn ended(view: &View<'_>) -> Option<Timestamp> {
+    let noted = view.boots.and_then(|boots| boots.began.at);
+    let noted = noted.map(|seconds| WallTime { seconds, nanos: 0 });
+    noted.or(view.facts.boot_time).map(WallTime::timestamp)
+}
+
 /// The running partition, then the other one.
 fn software(view: &View<'_>) -> Vec<ZInfoDevSw> {
-    let other = if view.facts.partition == "IMGB" { "IMGA" } else { "IMGB" };
-    let err = view.base_os.troubles.first().map(|trouble| {
-        let version = view.base_os.wanted.as_deref().unwrap_or("");
-        trouble.info(Entity::BaseOs, version, version)
-    });
-    let failed = err.is_some();
-    vec![
-        ZInfoDevSw {
-            activated: true,
-            partition_label: view.facts.partition.clone(),
-            partition_state: "active".into(),
-            status: ZSwState::Installed as i32,
-            short_version: view.facts.version.clone(),
-            user_status: BaseOsStatus::Updated as i32,
-            ..ZInfoDevSw::default()
-        },
-        ZInfoDevSw {
-            activated: view.base_os.activate && failed,
-            partition_label: other.into(),
-            partition_state: "unused".into(),
-            status: ZSwState::Initial as i32,
-            short_version: view.base_os.wanted.clone().unwrap_or_default(),
-            sw_err: err,
-            user_status: if failed { BaseOsStatus::Failed as i32 } else { BaseOsStatus::None as i32 },
-            ..ZInfoDevSw::default()
-        },
-    ]
+    view.base_os.software(&report::View {
+        now: view.now,
+        facts: view.facts,
+        properties: view.properties,
+        contents: view.contents,
+        cause: cause(view),
+    })
 }
 
 fn dns(uplink: &Uplink) -> ZInfoDns {

@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, reason = "a module of one test")]
 
 pub mod memory;
+pub mod storage;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -348,6 +349,16 @@ pub struct World {
     pub store: Result<Vec<u8>, DownloadError>,
     /// The store sends nothing, and the test tells how downloads go on.
     pub store_is_mute: bool,
+    /// The storage domain, if there is one.
+    pub storage: Option<storage::Storage>,
+    /// What comes for the slot, and how.
+    pub payload: Payload,
+    slot_download: Option<(Download, usize, bool)>,
+    /// How often the machine was reset.
+    pub resets: u32,
+    last_reset: u64,
+    /// Nanoseconds of all starts before this one.
+    started: u64,
     pub downloads: Vec<Download>,
     /// The last request to the controller.
     pub request: Option<Request>,
@@ -363,6 +374,33 @@ pub struct World {
     pub answer_peak: usize,
     /// The most that it grew by in a poll.
     pub poll_peak: usize,
+}
+
+/// A payload, and how the content server gives it.
+pub struct Payload {
+    pub bytes: Vec<u8>,
+    /// Whether it goes on where it was cut.
+    pub resumes: bool,
+    /// The connection breaks there, and then there.
+    pub cut_at: Option<usize>,
+    pub then_cut_at: VecDeque<usize>,
+    /// It answers with this instead.
+    pub refuses: Option<DownloadError>,
+    /// Where each download began.
+    pub starts: Vec<usize>,
+}
+
+impl Default for Payload {
+    fn default() -> Self {
+        Self {
+            bytes: Vec::new(),
+            resumes: true,
+            cut_at: None,
+            then_cut_at: VecDeque::new(),
+            refuses: None,
+            starts: Vec::new(),
+        }
+    }
 }
 
 pub fn provisioning() -> Provisioning {
@@ -413,6 +451,12 @@ impl World {
             dom0: Dom0 { next_domid: 5, ..Dom0::default() },
             store: Ok(IMAGE.to_vec()),
             store_is_mute: false,
+            storage: None,
+            payload: Payload::default(),
+            slot_download: None,
+            resets: 0,
+            last_reset: 0,
+            started: 0,
             downloads: Vec::new(),
             request: None,
             released: Vec::new(),
@@ -428,6 +472,48 @@ impl World {
         world
     }
 
+    /// A world with a storage domain, whose device is onboarded and configured.
+    pub fn with_storage() -> Self {
+        let mut world = Self::new();
+        world.storage = Some(storage::Storage::new());
+        world.agent.expect_storage();
+        world.agent.on_storage(world.now(), true);
+        let mut config = config();
+        config.config_items =
+            vec![item("timer.config.interval", "60"), item("timer.metric.interval", "3600")];
+        world.controller.set_config(config);
+        world.run(30);
+        assert!(world.agent.has_config());
+        world
+    }
+
+    /// The machine is reset, and starts anew: dom0, applications and all notes are gone, storage is not.
+    pub fn reset(&mut self, boot_cause: BootCause) {
+        self.resets += 1;
+        self.last_reset = self.seconds();
+        self.started += self.now_ns;
+        self.now_ns = 1_000_000_000;
+        self.dom0 = Dom0 { next_domid: 5, ..Dom0::default() };
+        self.held.clear();
+        self.slot_download = None;
+        self.controller.token = None;
+        let facts = DeviceFacts { boot_cause, ..facts() };
+        self.agent = Agent::new(provisioning(), facts, 44 + u64::from(self.resets), self.now()).unwrap();
+        if let Some(storage) = &mut self.storage {
+            storage.select();
+            self.agent.expect_storage();
+            self.agent.on_storage(self.now(), true);
+        }
+        self.uplink(true);
+    }
+
+    /// The storage domain ends and is there again.
+    pub fn restart_storage(&mut self) {
+        self.agent.on_storage(self.now(), false);
+        self.storage.as_mut().unwrap().restart();
+        self.agent.on_storage(self.now(), true);
+    }
+
     /// Another agent in place of this one, which ended without a word. dom0 tells it what there is.
     pub fn reborn(&mut self) {
         self.agent = Agent::new(provisioning(), facts(), 43, self.now()).unwrap();
@@ -438,6 +524,11 @@ impl World {
             KnownApp { definition, running, note: self.dom0.note.clone() }
         });
         self.agent.recall(known, &self.dom0.device_note);
+        self.slot_download = None;
+        if self.storage.is_some() {
+            self.agent.expect_storage();
+            self.agent.on_storage(self.now(), true);
+        }
         self.uplink(true);
     }
 
@@ -457,13 +548,19 @@ impl World {
     }
 
     pub fn now(&self) -> Now {
-        let seconds = START + self.now_ns / 1_000_000_000;
-        let nanos = u32::try_from(self.now_ns % 1_000_000_000).unwrap();
+        let wall = self.started + self.now_ns;
+        let seconds = START + wall / 1_000_000_000;
+        let nanos = u32::try_from(wall % 1_000_000_000).unwrap();
         Now { monotonic_ns: self.now_ns, wall: Some(WallTime { seconds, nanos }) }
     }
 
     pub fn seconds(&self) -> u64 {
         self.now_ns / 1_000_000_000
+    }
+
+    /// How long the machine had run, in seconds, when it was reset last.
+    pub fn now_of_last_reset(&self) -> u64 {
+        self.last_reset
     }
 
     /// A line of net's log comes.
@@ -501,16 +598,17 @@ impl World {
 
     /// Lets `seconds` pass.
     pub fn run(&mut self, seconds: u64) {
-        let end = self.now_ns + seconds * 1_000_000_000;
+        let end = self.started + self.now_ns + seconds * 1_000_000_000;
         self.run_until_ns(end, |_| false);
     }
 
     /// Runs until `done`, at most an hour.
     pub fn run_until(&mut self, what: &str, done: impl FnMut(&Self) -> bool) {
-        let end = self.now_ns + 3_600_000_000_000;
+        let end = self.started + self.now_ns + 3_600_000_000_000;
         assert!(self.run_until_ns(end, done), "never: {what}; trace {:#?}", self.controller.trace);
     }
 
+    /// `end` counts from the first start.
     fn run_until_ns(&mut self, end: u64, mut done: impl FnMut(&Self) -> bool) -> bool {
         loop {
             let deadline = self.settle();
@@ -518,8 +616,8 @@ impl World {
                 return true;
             }
             let next = deadline.unwrap_or(u64::MAX).max(self.now_ns + 1);
-            if next > end {
-                self.now_ns = end;
+            if next.saturating_add(self.started) > end {
+                self.now_ns = end.saturating_sub(self.started).max(self.now_ns);
                 self.settle();
                 return done(self);
             }
@@ -530,7 +628,7 @@ impl World {
 
     /// Serves what is to be done at this moment until nothing is.
     pub fn settle(&mut self) -> Option<u64> {
-        for _ in 0..200 {
+        for _ in 0..20_000 {
             let now = self.now();
             let (deadline, grown) = memory::peak(|| self.agent.poll(now));
             self.poll_peak = self.poll_peak.max(grown);
@@ -564,8 +662,13 @@ impl World {
                 if let DeviceCommand::Note(note) = &command {
                     self.dom0.device_note.clone_from(note);
                 }
+                let reset = command == DeviceCommand::Reboot && self.storage.is_some();
                 self.device_commands.push(command);
+                if reset {
+                    self.reset(BootCause::Unknown);
+                }
             }
+            idle &= !self.serve_storage() & !self.serve_payload();
             if idle {
                 return deadline;
             }
@@ -573,8 +676,69 @@ impl World {
         panic!("the agent never comes to rest; trace {:#?}", self.controller.trace.iter().rev().take(20));
     }
 
+    /// Answers what is asked of storage. Tells whether there was anything.
+    fn serve_storage(&mut self) -> bool {
+        let mut any = false;
+        while let Some((number, request)) = self.agent.next_storage_request() {
+            any = true;
+            let storage = self.storage.as_mut().expect("asked only when it is there");
+            match storage.answer(request) {
+                Some(answer) => self.agent.on_storage_answer(self.now(), number, answer),
+                None => self.restart_storage(),
+            }
+        }
+        any
+    }
+
+    /// Moves the download for the slot on. Tells whether it moved.
+    fn serve_payload(&mut self) -> bool {
+        let Some((download, mut at, started)) = self.slot_download.take() else { return false };
+        let (now, id) = (self.now(), download.id);
+        let bytes = self.payload.bytes.clone();
+        let failure = |text: &str| {
+            Err(DownloadError::Http(HttpFailure { kind: FailureKind::Connect, text: text.into() }))
+        };
+        if !started {
+            if let Some(error) = self.payload.refuses.clone() {
+                self.agent.on_download_done(now, id, Err(error));
+                return true;
+            }
+            if !self.payload.resumes {
+                at = 0;
+            }
+            self.payload.starts.push(at);
+            if !self.agent.on_download_start(now, id, at as u64) {
+                self.agent.on_download_done(now, id, failure("refused"));
+                return true;
+            }
+        }
+        if self.payload.cut_at.is_some_and(|cut| at >= cut) {
+            self.payload.cut_at = self.payload.then_cut_at.pop_front();
+            self.agent.on_download_done(now, id, failure("cut"));
+            return true;
+        }
+        let end = bytes.len().min(at + 20_000).min(self.payload.cut_at.unwrap_or(usize::MAX));
+        if at == bytes.len() {
+            self.agent.on_download_done(now, id, Ok(bytes.len() as u64));
+            return true;
+        }
+        let taken = self.agent.on_download_bytes(now, id, &bytes[at..end], Some(bytes.len() as u64));
+        self.slot_download = Some((download, at + taken, true));
+        !started || taken > 0
+    }
+
     fn content(&mut self, command: ContentCommand) {
         match command {
+            ContentCommand::Fetch(download) if download.into != Destination::Memory => {
+                let Destination::Slot { from } = download.into else { return };
+                self.slot_download = Some((download.clone(), from as usize, false));
+                self.downloads.push(download);
+            }
+            ContentCommand::Cancel(id)
+                if self.slot_download.as_ref().is_some_and(|(slot, ..)| slot.id == id) =>
+            {
+                self.slot_download = None;
+            }
             ContentCommand::Fetch(download) if self.store_is_mute => self.downloads.push(download),
             ContentCommand::Fetch(download) => {
                 let result = match &self.store {

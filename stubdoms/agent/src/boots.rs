@@ -1,0 +1,192 @@
+//! Starts of the machine: how many there were, and why. Kept in storage, so that a start knows how the one before it
+//! ended.
+//!
+//! Ahead of an ordered reset its reason is kept. A start that finds one has begun for that reason, whatever the
+//! hardware says; one that finds none was not ordered. The record is a line of words for the start, and one for the end
+//! that was ordered, if there is one; a record that cannot be read counts as none.
+
+use alloc::{format, string::String, vec::Vec};
+
+use proto_eve::{text, wire::info::BootReason};
+
+use crate::{
+    clock::WallTime,
+    operations::Cause,
+    provision::{BootCause, DeviceFacts},
+};
+
+const FORMAT: &str = "1";
+/// Bytes of a reason's text.
+const MAX_TEXT: usize = 256;
+
+/// Why something ended, or began.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Why {
+    pub(crate) reason: BootReason,
+    pub(crate) text: String,
+    /// When, in seconds since 1970.
+    pub(crate) at: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Boots {
+    /// Starts before this one.
+    pub(crate) earlier: u32,
+    /// Why this one began.
+    pub(crate) began: Why,
+    /// Why it is to end.
+    ending: Option<Why>,
+}
+
+impl Boots {
+    /// This start, after what was kept. `fresh`: no agent has seen this start before.
+    pub(crate) fn new(kept: Option<&[u8]>, facts: &DeviceFacts, fresh: bool) -> Self {
+        let kept = kept.and_then(decode);
+        let evidence = |first: bool| Why {
+            reason: match facts.boot_cause {
+                BootCause::Unknown if first => BootReason::First,
+                cause => cause.reason(),
+            },
+            text: if first { "it is the first start".into() } else { facts.boot_cause.text().into() },
+            at: facts.boot_time.map(|time| time.seconds),
+        };
+        match kept {
+            Some(kept) if !fresh => kept,
+            Some(kept) => Self {
+                earlier: kept.earlier.saturating_add(1),
+                began: kept.ending.unwrap_or_else(|| evidence(false)),
+                ending: None,
+            },
+            None => Self { earlier: 0, began: evidence(true), ending: None },
+        }
+    }
+
+    /// The machine is about to be reset.
+    pub(crate) fn end(&mut self, cause: Cause, version: &str, at: Option<WallTime>) {
+        let (reason, why) = match cause {
+            Cause::Command => (BootReason::RebootCmd, String::from("the controller ordered it")),
+            Cause::Update => (BootReason::Update, String::from("another version was to be started")),
+            Cause::Fallback => (
+                BootReason::Fallback,
+                format!(
+                    "version {version} did not reach the controller, or a service was not well, under test"
+                ),
+            ),
+            Cause::VaultFailed => {
+                (BootReason::VaultFailed, format!("version {version} could not open the vault under test"))
+            }
+            Cause::Disconnect => {
+                (BootReason::Disconnect, String::from("the controller was not reached for too long"))
+            }
+        };
+        let text = text::bounded(&why, MAX_TEXT);
+        self.ending = Some(Why { reason, text, at: at.map(|at| at.seconds) });
+    }
+
+    /// Whether this start began because something broke, so that the configuration then may be to blame.
+    pub(crate) fn is_after_crash(&self) -> bool {
+        !matches!(
+            self.began.reason,
+            BootReason::RebootCmd
+                | BootReason::PoweroffCmd
+                | BootReason::Update
+                | BootReason::Disconnect
+                | BootReason::Kernel
+                | BootReason::PowerFail
+                | BootReason::Unknown
+        )
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let line = |why: &Why| {
+            let at = why.at.map_or_else(|| String::from("-"), |at| format!("{at}"));
+            format!("{} {at} {}", why.reason as i32, why.text.replace('\n', " "))
+        };
+        let mut text = format!("{FORMAT} {}\n{}", self.earlier, line(&self.began));
+        if let Some(ending) = &self.ending {
+            text.push('\n');
+            text.push_str(&line(ending));
+        }
+        text.into_bytes()
+    }
+}
+
+fn decode(bytes: &[u8]) -> Option<Boots> {
+    let mut lines = core::str::from_utf8(bytes).ok()?.split('\n');
+    let (format, earlier) = lines.next()?.split_once(' ')?;
+    if format != FORMAT {
+        return None;
+    }
+    let why = |line: &str| {
+        let mut words = line.splitn(3, ' ');
+        let reason = BootReason::try_from(words.next()?.parse::<i32>().ok()?).ok()?;
+        let at = match words.next()? {
+            "-" => None,
+            at => Some(at.parse().ok()?),
+        };
+        Some(Why { reason, text: text::bounded(words.next()?, MAX_TEXT), at })
+    };
+    let began = why(lines.next()?)?;
+    let ending = match lines.next() {
+        Some(line) => Some(why(line)?),
+        None => None,
+    };
+    lines.next().is_none().then_some(Boots { earlier: earlier.parse().ok()?, began, ending })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(boot_cause: BootCause) -> DeviceFacts {
+        DeviceFacts { boot_cause, ..DeviceFacts::default() }
+    }
+
+    #[test]
+    fn a_start_knows_how_the_one_before_it_ended() {
+        let first = Boots::new(None, &facts(BootCause::Unknown), true);
+        assert_eq!((first.earlier, first.began.reason), (0, BootReason::First));
+        // Nothing was ordered: there is only what the hardware says.
+        let kept = first.encode();
+        let second = Boots::new(Some(&kept), &facts(BootCause::Watchdog), true);
+        assert_eq!((second.earlier, second.began.reason), (1, BootReason::WatchdogHung));
+        // Another agent in the same start.
+        let kept = second.encode();
+        assert_eq!(Boots::new(Some(&kept), &facts(BootCause::Unknown), false), second);
+        for (cause, reason, crash) in [
+            (Cause::Command, BootReason::RebootCmd, false),
+            (Cause::Update, BootReason::Update, false),
+            (Cause::Fallback, BootReason::Fallback, true),
+            (Cause::VaultFailed, BootReason::VaultFailed, true),
+            (Cause::Disconnect, BootReason::Disconnect, false),
+        ] {
+            let mut ending = second.clone();
+            ending.end(cause, "0.2.0", Some(WallTime { seconds: 99, nanos: 5 }));
+            // The watchdog may have helped: it was ordered all the same, and once.
+            let kept = ending.encode();
+            let third = Boots::new(Some(&kept), &facts(BootCause::Watchdog), true);
+            assert_eq!((third.earlier, third.began.reason, third.began.at), (2, reason, Some(99)));
+            assert_eq!(third.is_after_crash(), crash, "{cause:?}");
+            let kept = third.encode();
+            let fourth = Boots::new(Some(&kept), &facts(BootCause::Unknown), true);
+            assert_eq!(fourth.began.reason, BootReason::Unknown);
+        }
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_counts_as_none() {
+        for record in [
+            "",
+            "1",
+            "2 1\n2 - x",
+            "1 x\n2 - x",
+            "1 1\n99 - x",
+            "1 1\n2 x x",
+            "1 1\n2 -",
+            "1 1\n2 - a\n2 - b\n",
+        ] {
+            assert_eq!(decode(record.as_bytes()), None, "{record:?}");
+        }
+        assert_eq!(decode(b"\xff"), None);
+    }
+}
