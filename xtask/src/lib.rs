@@ -33,6 +33,7 @@ pub mod selector;
 pub mod setup;
 pub mod site;
 pub mod slot;
+pub mod swtpm;
 pub mod symbolize;
 pub mod test;
 pub mod tool;

@@ -23,6 +23,7 @@ use crate::coded::OrCode;
 use crate::console::{Line, Speakers};
 use crate::qmp::Qmp;
 use crate::setup::{Firmware, Stock};
+use crate::swtpm::{Swtpm, Tpm};
 use crate::{image, paths, slot, ui};
 
 /// Name of the network's host side for [`Machine::set_link`].
@@ -69,6 +70,8 @@ pub struct Options {
     pub settled: bool,
     /// Where to write what crosses the network, as a pcap file.
     pub pcap: Option<PathBuf>,
+    /// Its TPM; without one the machine has none.
+    pub tpm: Option<Tpm>,
     /// More arguments for QEMU.
     pub extra: Vec<OsString>,
 }
@@ -122,6 +125,8 @@ pub struct Machine {
     started: Instant,
     /// First line that [`Machine::wait_for`] has not looked at.
     next: usize,
+    /// Ends after QEMU.
+    _tpm: Option<Swtpm>,
     _folder: tempfile::TempDir,
 }
 
@@ -153,13 +158,15 @@ impl Machine {
         let step = ui::step("start the machine");
         let folder =
             tempfile::Builder::new().prefix("sarsen-").tempdir().context("cannot make a temporary folder")?;
+        let tpm = options.tpm.as_ref().map(|tpm| Swtpm::start(tpm, folder.path())).transpose()?;
+        let tpm_arguments = tpm.as_ref().map(|tpm| tpm.arguments(options.arch)).unwrap_or_default();
         match &options.boot {
             Boot::Disk { firmware: Firmware::Uefi { variables, .. }, .. } => {
                 std::fs::copy(variables, folder.path().join("vars.fd"))
                     .context("cannot copy OVMF's variables")?;
             }
             Boot::Direct { folder: build, .. } if options.arch == Arch::Aarch64 => {
-                let tree = device_tree(options, build, folder.path())?;
+                let tree = device_tree(options, build, folder.path(), &tpm_arguments)?;
                 paths::write(&folder.path().join("machine.dtb"), tree)?;
             }
             _ => {}
@@ -168,7 +175,7 @@ impl Machine {
             image::blank(&folder.path().join(FRESH))?;
         }
         let program = options.arch.qemu();
-        let arguments = arguments(options, folder.path().to_owned());
+        let arguments = arguments(options, folder.path().to_owned(), &tpm_arguments);
         step.say(format!("$ {program} {}", shown(&arguments)));
         let mut command = Command::new(program);
         if let Boot::Direct { folder, .. } = &options.boot {
@@ -190,8 +197,16 @@ impl Machine {
         let stdout = child.stdout.take().context("QEMU's output is a pipe")?;
         let mut stderr = child.stderr.take().context("QEMU's errors are a pipe")?;
         let stdin = child.stdin.take();
-        let mut machine =
-            Self { child, stdin, qmp: None, log, started: Instant::now(), next: 0, _folder: folder };
+        let mut machine = Self {
+            child,
+            stdin,
+            qmp: None,
+            log,
+            started: Instant::now(),
+            next: 0,
+            _tpm: tpm,
+            _folder: folder,
+        };
         let mut console = Some((stdout, listener));
         let mut listen = |machine: &Self| {
             let (log, started) = (Arc::clone(&machine.log), machine.started);
@@ -343,6 +358,14 @@ impl Machine {
         self.qmp("set_link", json!({ "name": NETWORK, "up": up })).map(|_| ())
     }
 
+    /// Resets the machine, as by its button.
+    ///
+    /// # Errors
+    /// As [`Machine::qmp`].
+    pub fn reset(&mut self) -> Result<()> {
+        self.qmp("system_reset", json!({})).map(|_| ())
+    }
+
     /// The time since power-on, by the clock of [`Line::at`].
     pub fn since_power_on(&self) -> Duration {
         self.started.elapsed()
@@ -436,7 +459,7 @@ fn read_console(mut console: impl Read, log: &Log, started: Instant, mut listene
 }
 
 /// QEMU's arguments.
-fn arguments(options: &Options, work: PathBuf) -> Vec<OsString> {
+fn arguments(options: &Options, work: PathBuf, tpm: &[OsString]) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = Vec::new();
     let mut add = |words: &[&str]| arguments.extend(words.iter().map(OsString::from));
     add(&["-accel", "tcg,thread=multi", "-M"]);
@@ -527,7 +550,7 @@ fn arguments(options: &Options, work: PathBuf) -> Vec<OsString> {
         };
         add(&["-device", &device]);
     }
-    arguments.extend(options.extra.iter().cloned());
+    arguments.extend(tpm.iter().chain(&options.extra).cloned());
     arguments
 }
 
@@ -552,7 +575,12 @@ struct Placed {
 }
 
 /// The device tree that QEMU makes of such a machine, with what Xen is to find in it.
-fn device_tree(options: &Options, folder: &std::path::Path, work: &std::path::Path) -> Result<Vec<u8>> {
+fn device_tree(
+    options: &Options,
+    folder: &std::path::Path,
+    work: &std::path::Path,
+    tpm: &[OsString],
+) -> Result<Vec<u8>> {
     let Boot::Direct { command_line, dom0_command_line, .. } = &options.boot else {
         bail!("only a direct boot has its device tree from here");
     };
@@ -562,6 +590,7 @@ fn device_tree(options: &Options, folder: &std::path::Path, work: &std::path::Pa
         .arg(format!("{VIRT},dumpdtb={}", escaped(&file)))
         .args(["-cpu", CORTEX, "-smp", &options.smp.to_string()])
         .args(["-m", &format!("{}M", options.memory_mib), "-nodefaults", "-display", "none"])
+        .args(tpm)
         .output()
         .with_context(|| format!("cannot start {}", options.arch.qemu()))?;
     if !output.status.success() {
@@ -601,8 +630,8 @@ impl Options {
     /// The defaults around a way of booting.
     pub fn new(arch: Arch, boot: Boot, memory_mib: u32) -> Self {
         let (transports, extra) = (Vec::new(), Vec::new());
-        let (smp, reboot, settled, pcap, disk) = (1, false, false, None, Disk::None);
-        Self { arch, boot, transports, disk, smp, memory_mib, reboot, settled, pcap, extra }
+        let (smp, reboot, settled, pcap, disk, tpm) = (1, false, false, None, Disk::None, None);
+        Self { arch, boot, transports, disk, smp, memory_mib, reboot, settled, pcap, tpm, extra }
     }
 
     /// The transport of the device of this kind.
@@ -639,7 +668,7 @@ mod tests {
     use super::*;
 
     fn words(boot: Boot) -> String {
-        shown(&arguments(&Options::new(Arch::X86_64, boot, 1024), PathBuf::from("/w,x")))
+        shown(&arguments(&Options::new(Arch::X86_64, boot, 1024), PathBuf::from("/w,x"), &[]))
     }
 
     #[test]
@@ -647,14 +676,14 @@ mod tests {
         let firmware = Firmware::UBoot { image: "/u-boot.bin".into() };
         let boot = Boot::Disk { image: "/disk,img".into(), keep_writes: false, firmware };
         let mut options = Options::new(Arch::Aarch64, boot, 1024);
-        let words = shown(&arguments(&options, PathBuf::from("/w")));
+        let words = shown(&arguments(&options, PathBuf::from("/w"), &[]));
         assert!(
             words.contains("virtio-blk-device,drive=disk,serial=sarsen,bus=virtio-mmio-bus.0"),
             "{words}"
         );
         let at = |kind, number| Transport { kind, number };
         options.transports = vec![at(DeviceKind::VirtioBlk, 16), at(DeviceKind::VirtioNet, 24)];
-        let words = shown(&arguments(&options, PathBuf::from("/w")));
+        let words = shown(&arguments(&options, PathBuf::from("/w"), &[]));
         assert!(
             words.contains("virtio-blk-device,drive=disk,serial=sarsen,bus=virtio-mmio-bus.16"),
             "{words}"
@@ -676,12 +705,12 @@ mod tests {
             folder: "/x".into(),
         };
         let mut options = Options::new(Arch::X86_64, boot, 1024);
-        assert!(!shown(&arguments(&options, PathBuf::from("/w"))).contains("nvme"));
+        assert!(!shown(&arguments(&options, PathBuf::from("/w"), &[])).contains("nvme"));
         options.disk = Disk::Fresh;
-        let words = shown(&arguments(&options, PathBuf::from("/w")));
+        let words = shown(&arguments(&options, PathBuf::from("/w"), &[]));
         assert!(words.contains("file=/w/disk.img -device nvme,drive=disk,serial=sarsen"), "{words}");
         options.disk = Disk::File("/d,isk".into());
-        let words = shown(&arguments(&options, PathBuf::from("/w")));
+        let words = shown(&arguments(&options, PathBuf::from("/w"), &[]));
         assert!(words.contains("file=/d,,isk -device nvme,drive=disk,serial=sarsen"), "{words}");
         assert!(!words.contains("bootindex"), "{words}");
     }
@@ -695,7 +724,7 @@ mod tests {
                 firmware: Firmware::UBoot { image: "/u-boot.bin".into() },
             };
             let options = Options { settled, ..Options::new(Arch::Aarch64, boot, 1024) };
-            shown(&arguments(&options, PathBuf::from("/w")))
+            shown(&arguments(&options, PathBuf::from("/w"), &[]))
         };
         assert!(words(true).contains("-mem-prealloc -S"));
         assert!(!words(false).contains("-S"));

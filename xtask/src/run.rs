@@ -16,7 +16,7 @@ use crate::console::Line;
 use crate::interrupt::Interrupt;
 use crate::qemu::{Boot, Disk, Listener, Machine, Options as MachineOptions};
 use crate::symbolize::Symbolizer;
-use crate::{build, image, setup};
+use crate::{build, image, setup, swtpm};
 
 /// Options of `run`.
 #[derive(Debug, Clone, clap::Args)]
@@ -54,6 +54,12 @@ pub struct Options {
     /// Words for dom0's command line (with --direct)
     #[arg(long, value_name = "WORDS", requires = "direct")]
     pub dom0: Option<String>,
+    /// Give the machine a TPM (swtpm) [default interface: crb on x86_64, tis on aarch64]
+    #[arg(long, value_name = "INTERFACE", num_args = 0..=1, require_equals = true)]
+    pub tpm: Option<Option<swtpm::Interface>>,
+    /// Folder in which the TPM's state is kept; made when it is not there [default: a new TPM]
+    #[arg(long, value_name = "FOLDER", requires = "tpm")]
+    pub tpm_state: Option<PathBuf>,
     /// Write what crosses the network to this file
     #[arg(long, value_name = "FILE")]
     pub pcap: Option<PathBuf>,
@@ -71,6 +77,9 @@ pub fn run(options: &Options) -> Result<()> {
         build::Arch::X86_64 => &[setup::Host::Qemu],
         build::Arch::Aarch64 => &[setup::Host::QemuArm],
     })?;
+    if options.tpm.is_some() {
+        setup::host_tools(&[setup::Host::Swtpm])?;
+    }
     let stock = setup::stock(options.build.arch)?;
     // One that was kept boots what is on it, as a device does.
     let kept = options.disk.as_ref().filter(|disk| !options.direct && disk.is_file());
@@ -101,6 +110,10 @@ pub fn run(options: &Options) -> Result<()> {
     machine.smp = options.smp;
     machine.memory_mib = options.mem.unwrap_or(machine.memory_mib);
     machine.pcap = options.pcap.as_deref().map(std::path::absolute).transpose()?;
+    machine.tpm = options.tpm.map(|interface| swtpm::Tpm {
+        interface: interface.unwrap_or(swtpm::Tpm::new(options.build.arch).interface),
+        state: options.tpm_state.clone(),
+    });
     machine.extra = options.qemu.clone();
 
     let interrupt = Interrupt::listen()?;

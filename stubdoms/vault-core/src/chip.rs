@@ -136,21 +136,39 @@ pub(crate) enum Unsealed {
     Foreign,
 }
 
-/// Brings a TPM up.
-pub(crate) async fn bring_up<T: Tpm>(link: &mut Link<T>, source: &mut impl Random) -> Result<Chip, Unusable> {
+/// What a TPM is, before its keys were looked at.
+#[derive(Clone, Debug)]
+pub(crate) struct Awake {
+    /// See [`Chip::about`].
+    pub(crate) about: String<MAX_REASON>,
+    /// See [`Chip::measured`].
+    pub(crate) measured: bool,
+}
+
+/// Wakes a TPM up: it works, and holds nothing of an earlier life. PCRs can be extended and read from here on.
+pub(crate) async fn wake<T: Tpm>(link: &mut Link<T>) -> Result<Awake, Unusable> {
     start(link).await?;
     let (mut about, locked_out) = identify(link).await?;
     drop_leftovers(link).await?;
     let values = read_pcrs(link).await?;
     let measured = is_measured(&values);
-    let unchecked = if measured { "" } else { "; nothing was measured at this start" };
+    let unmeasured = if measured { "" } else { "; nothing was measured at this start" };
     let locked = if locked_out { "; locked out" } else { "" };
     // What does not fit is cut.
-    let _ = write!(about, "{locked}{unchecked}");
+    let _ = write!(about, "{locked}{unmeasured}");
+    Ok(Awake { about, measured })
+}
 
+/// Finds the keys of a TPM that is awake, or makes them, which takes a chip long.
+pub(crate) async fn find_keys<T: Tpm>(
+    link: &mut Link<T>,
+    source: &mut impl Random,
+    awake: Awake,
+) -> Result<Chip, Unusable> {
+    let Awake { about, measured } = awake;
     let mut key = Found::default();
     find_or_make(link, Role::Endorsement, &[], &mut key).await?;
-    let endorsement = *key.modulus();
+    let endorsement = key.modulus;
     find_or_make(link, Role::Storage, &[], &mut key).await?;
     let storage = key.name;
     find_or_make(link, Role::Quote, &[], &mut key).await?;
@@ -263,12 +281,6 @@ struct Found {
 impl Default for Found {
     fn default() -> Self {
         Self { name: [0; 34], point: ([0; 32], [0; 32]), modulus: [0; MODULUS] }
-    }
-}
-
-impl Found {
-    fn modulus(&self) -> &[u8; MODULUS] {
-        &self.modulus
     }
 }
 

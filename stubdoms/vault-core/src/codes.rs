@@ -22,6 +22,7 @@ impl Event {
     pub fn code(&self) -> Option<Code> {
         match self {
             Self::Up { measured: true, .. }
+            | Self::Keys { .. }
             | Self::Opened
             | Self::New { protected: true }
             | Self::Resealed => None,

@@ -199,7 +199,7 @@ impl Bench {
     /// A life that was started.
     fn started(&mut self) -> Life {
         let mut life = self.life();
-        run(life.start(NOW)).unwrap();
+        run(life.complete(NOW)).unwrap();
         life
     }
 
@@ -284,7 +284,7 @@ fn keys_are_made_once_and_stay() {
     let mut life = bench.started();
     let made = KEYS.map(|name| point(&mut life, name));
     assert_eq!(made.each_ref().map(Vec::len), [65, 65, 65, 256]);
-    assert!(matches!(&events(&mut life)[..], [Event::Up { measured: true, .. }]));
+    assert!(matches!(&events(&mut life)[..], [Event::Up { measured: true, .. }, Event::Keys { .. }]));
     assert_eq!(ask(&mut life, Request::Status), Answer::Status(life.status()));
     assert_eq!(life.status().tpm, TpmState::Ready);
 
@@ -433,7 +433,7 @@ fn a_key_of_a_measured_start_is_not_given_to_one_that_is_not() {
     let escrowed = escrow(&mut life);
     bench.machine.tpm.borrow_mut().reset();
     let mut life = bench.started();
-    assert!(matches!(&events(&mut life)[..], [Event::Up { measured: false, .. }]));
+    assert!(matches!(&events(&mut life)[..], [Event::Up { measured: false, .. }, Event::Keys { .. }]));
     assert!(life.status().about.contains("nothing was measured"), "{}", life.status().about);
     assert_eq!(bench.open(&mut life), None);
     assert_eq!(refusal(ask(&mut life, Request::Recover(escrowed))), Refusal::Forbidden);
@@ -509,7 +509,9 @@ fn what_is_escrowed_does_not_open_by_points_that_control_can_have() {
 #[test]
 fn dom0_extends_its_pcrs_and_no_others() {
     let mut bench = Bench::measured();
-    let mut life = bench.started();
+    // It is served before any key was made.
+    let mut life = bench.life();
+    bench.set(Fault::Code(Code::CreatePrimary, 0x922));
     let mut ask = |asked| run(life.measure(NOW, asked)).unwrap();
     let read = |number, pcr| measure::ToVault::Read { number, pcr };
     let extend = |number, pcr| measure::ToVault::Extend { number, pcr, digest: [9; 32] };
@@ -524,6 +526,7 @@ fn dom0_extends_its_pcrs_and_no_others() {
     assert_eq!(ask(read(4, 13)), Some(measure::FromVault::Value { number: 4, value }));
     assert_eq!(ask(read(5, 24)), refused(5, measure::Refusal::Pcr));
     assert_eq!(ask(measure::ToVault::Hello { version: 1 }), None);
+    assert!(life.has_more());
 }
 
 #[test]
@@ -660,7 +663,7 @@ fn a_life_may_end_at_every_command() {
         for fault in [Fault::KilledBefore(at), Fault::KilledAfter(at)] {
             let mut life = bench.life();
             bench.set(fault);
-            ended |= run(life.start(NOW)).is_none() || {
+            ended |= run(life.complete(NOW)).is_none() || {
                 let opened = bench.open(&mut life);
                 if let Some((key, _)) = opened {
                     assert_eq!(key, *first_key.get_or_insert(key), "a key that was kept is not replaced");
@@ -693,7 +696,7 @@ fn a_first_life_may_end_at_every_command() {
         let mut bench = Bench::measured();
         let mut life = bench.life();
         bench.set(Fault::KilledAfter(commands));
-        let ended = run(life.start(NOW)).is_none();
+        let ended = run(life.complete(NOW)).is_none();
         bench.set(Fault::None);
         let mut life = bench.started();
         assert_eq!(life.status().tpm, TpmState::Ready, "{commands}: {}", life.status().about);
@@ -724,6 +727,7 @@ fn a_silent_tpm_is_told_once_and_tried_again_ever_more_rarely() {
     }
     assert!((8..=20).contains(&asked_tpm), "{asked_tpm}");
     assert_eq!(events(&mut life), []);
+    assert!(!life.has_more());
     bench.set(Fault::None);
     let now = NOW + Duration::from_secs(1000);
     assert!(matches!(run(life.control(now, Request::Sign { digest: [1; 32] })), Some(Answer::Signature(..))));
@@ -742,7 +746,7 @@ fn a_tpm_that_falls_silent_later_has_failed_and_comes_back_with_the_storage_s_ke
     assert_eq!(bench.open(&mut life), None);
     assert_eq!(life.status().sealing, Sealing::Locked);
     bench.set(Fault::None);
-    run(life.start(NOW + Duration::from_secs(600))).unwrap();
+    run(life.complete(NOW + Duration::from_secs(600))).unwrap();
     assert_eq!(bench.hear(&mut life), Some((key, false)));
 }
 
@@ -767,7 +771,7 @@ fn states_of_a_tpm_have_their_reasons() {
         assert_eq!(status.tpm, TpmState::Failed, "{fault:?}");
         assert!(status.about.contains(reason), "{fault:?}: {}", status.about);
         assert_eq!(refusal(ask(&mut life, Request::Pcrs)), Refusal::Tpm);
-        assert!(events(&mut life).iter().all(|event| event.code().is_some()));
+        assert!(events(&mut life).iter().any(|event| event.code().is_some()));
     }
 }
 

@@ -2,11 +2,16 @@
 //!
 //! ```text
 //!   the TPM:      New -> Absent
-//!                  |---> Ready <-> Failed, with a reason; tried again, ever more rarely
+//!                  |---> Awake -(keys)-> Ready
+//!                  |       |              |
+//!                  +-------+--------------+---> Failed, with a reason; tried again, ever more rarely
 //!   the storage:  Unknown -Open-> Keeping -Kept-> Open        a key that is new or sealed anew is kept first
 //!                           |---> Open                        it opens
 //!                           |---> Locked -Recover-> Keeping   it does not, with a reason
 //! ```
+//!
+//! dom0 is served as soon as the TPM is awake, for it holds up other domains until it was. The keys are looked at
+//! when somebody else asks, or when nobody does: to make them takes a chip long, and then only the first time.
 //!
 //! One request is worked on at a time, whichever channel it came by; [`crate::turns`] says whose turn it is.
 
@@ -35,7 +40,7 @@ use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
-    chip::{self, Chip, Unsealed, Unusable},
+    chip::{self, Awake, Chip, Unsealed, Unusable},
     record::{self, Clear, Sealed},
     software::{self, Keys, Point},
     tpm::{Link, NoAnswer, Random, Tpm, Trouble},
@@ -63,6 +68,11 @@ pub enum Event {
         /// Whether the start was measured.
         measured: bool,
     },
+    /// Its keys were found, or made.
+    Keys {
+        /// The front of the hash of the device's public key, by which a person knows the device again.
+        device: [u8; 4],
+    },
     /// There is none.
     NoTpm,
     /// It cannot be used.
@@ -89,6 +99,9 @@ impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Up { about, .. } => write!(f, "TPM {about}"),
+            Self::Keys { device } => {
+                write!(f, "TPM has the keys of device {:08x}", u32::from_be_bytes(*device))
+            }
             Self::NoTpm => write!(f, "no TPM: keys are software's"),
             Self::Failed(unusable) => write!(f, "TPM of no use: {unusable}"),
             Self::Opened => write!(f, "key of the storage: open"),
@@ -108,8 +121,9 @@ impl fmt::Display for Event {
 enum State {
     New,
     Absent,
+    Awake(Awake),
     Ready(Chip),
-    Failed { why: Unusable, again: Duration, wait: Duration },
+    Failed { why: Unusable, again: Duration },
 }
 
 /// How the storage's key stands.
@@ -171,6 +185,9 @@ pub struct Vault<T, R> {
     keys: Option<Keys>,
     to_storage: Deque<sealing::FromVault, 2>,
     events: Deque<Event, 8>,
+    /// How long a TPM that fails next is left alone, and why the last one did.
+    wait: Duration,
+    failure: Option<Unusable>,
     changed: bool,
 }
 
@@ -217,44 +234,71 @@ impl<T: Tpm, R: Random> Vault<T, R> {
             keys: None,
             to_storage: Deque::new(),
             events: Deque::new(),
+            wait: AGAIN.0,
+            failure: None,
             changed: false,
         }
     }
 
-    /// Brings the TPM up, as far as that goes now. Every request does the same when it is due.
+    /// Wakes the TPM up, when that is due. Every request does it.
     pub async fn start(&mut self, now: Duration) {
-        let wait = match self.state {
-            State::New => AGAIN.0,
-            State::Failed { again, wait, .. } if now >= again => (wait * 2).min(AGAIN.1),
-            State::Failed { .. } | State::Absent | State::Ready(_) => return,
+        let first = match self.state {
+            State::New => true,
+            State::Failed { again, .. } if now >= again => false,
+            State::Failed { .. } | State::Absent | State::Awake(_) | State::Ready(_) => return,
         };
-        let first = matches!(self.state, State::New);
         let Some(link) = &mut self.link else {
             self.tell(Event::NoTpm);
             self.state = State::Absent;
             return;
         };
-        match chip::bring_up(link, &mut self.random).await {
-            Ok(chip) => {
-                self.tell(Event::Up { about: chip.about.clone(), measured: chip.measured });
-                self.state = State::Ready(chip);
-                self.changed = !first;
-                if matches!(self.stored, Stored::Locked { .. }) {
-                    self.open(now).await;
-                }
+        match chip::wake(link).await {
+            Ok(awake) => {
+                self.tell(Event::Up { about: awake.about.clone(), measured: awake.measured });
+                self.state = State::Awake(awake);
             }
             // One that has been there does not go: then it has failed.
             Err(why) if first && why.is_absent() => {
                 self.tell(Event::NoTpm);
                 self.state = State::Absent;
             }
-            Err(why) => {
-                if !matches!(self.state, State::Failed { why: before, .. } if before == why) {
-                    self.tell(Event::Failed(why));
-                }
-                self.state = State::Failed { why, again: now + wait, wait };
-            }
+            Err(why) => self.fail(now, why),
         }
+    }
+
+    /// The same, and finds the keys or makes them. Every request of control and the storage does it.
+    pub async fn complete(&mut self, now: Duration) {
+        self.start(now).await;
+        let (State::Awake(awake), Some(link)) = (&self.state, &mut self.link) else { return };
+        match chip::find_keys(link, &mut self.random, awake.clone()).await {
+            Ok(chip) => {
+                let hash: [u8; 32] = Sha256::digest(software::sec1(&chip.device)).into();
+                let [a, b, c, d, ..] = hash;
+                self.tell(Event::Keys { device: [a, b, c, d] });
+                self.state = State::Ready(chip);
+                self.wait = AGAIN.0;
+                self.failure = None;
+                self.changed = true;
+                if matches!(self.stored, Stored::Locked { .. }) {
+                    self.open(now).await;
+                }
+            }
+            Err(why) => self.fail(now, why),
+        }
+    }
+
+    /// Whether [`Vault::complete`] has something to do that nobody has asked for yet.
+    pub fn has_more(&self) -> bool {
+        matches!(self.state, State::Awake(_))
+    }
+
+    fn fail(&mut self, now: Duration, why: Unusable) {
+        if self.failure != Some(why) {
+            self.tell(Event::Failed(why));
+        }
+        self.failure = Some(why);
+        self.state = State::Failed { why, again: now + self.wait };
+        self.wait = (self.wait * 2).min(AGAIN.1);
     }
 
     /// What is to be said to the storage next.
@@ -272,11 +316,6 @@ impl<T: Tpm, R: Random> Vault<T, R> {
         self.events.pop_front()
     }
 
-    /// Whether the TPM works, or there is none.
-    pub fn is_up(&self) -> bool {
-        matches!(self.state, State::Ready(_) | State::Absent)
-    }
-
     /// The storage has ended; the next one asks anew.
     pub fn storage_gone(&mut self) {
         self.stored = Stored::Unknown;
@@ -290,6 +329,7 @@ impl<T: Tpm, R: Random> Vault<T, R> {
         let (tpm, about) = match &self.state {
             State::New => (vault::Tpm::Failed, told("the TPM was not looked at yet")),
             State::Absent => (vault::Tpm::None, told(Event::NoTpm)),
+            State::Awake(awake) => (vault::Tpm::Ready, awake.about.clone()),
             State::Ready(chip) => (vault::Tpm::Ready, chip.about.clone()),
             State::Failed { why, .. } => (vault::Tpm::Failed, told(why)),
         };
@@ -319,7 +359,7 @@ impl<T: Tpm, R: Random> Vault<T, R> {
             return refused(Refusal::Pcr);
         }
         let link = match (&self.state, &mut self.link) {
-            (State::Ready(_), Some(link)) => link,
+            (State::Awake(_) | State::Ready(_), Some(link)) => link,
             (State::Absent, _) | (_, None) => return refused(Refusal::NoTpm),
             (State::Failed { why, .. }, _) => return refused(dom0_refusal(why)),
             (State::New, _) => return refused(Refusal::Silent),
@@ -344,7 +384,7 @@ impl<T: Tpm, R: Random> Vault<T, R> {
     /// Hears what the storage says; [`Vault::take_for_storage`] has what is to be said to it.
     pub async fn storage(&mut self, now: Duration, said: sealing::ToVault) {
         use sealing::ToVault;
-        self.start(now).await;
+        self.complete(now).await;
         match said {
             ToVault::Hello { .. } => {}
             ToVault::Open { sealed, kept } => {
@@ -359,7 +399,7 @@ impl<T: Tpm, R: Random> Vault<T, R> {
 
     /// Answers control.
     pub async fn control(&mut self, now: Duration, request: Request) -> Answer {
-        self.start(now).await;
+        self.complete(now).await;
         match self.answer(now, request).await {
             Ok(answer) => answer,
             Err(No(refusal, reason)) => Answer::Refused { refusal, reason },
@@ -409,7 +449,9 @@ impl<T: Tpm, R: Random> Vault<T, R> {
             (State::Ready(chip), Some(link)) => Ok((link, chip)),
             (State::Absent, _) | (_, None) => Err(No::because(Refusal::NoTpm, "there is no TPM")),
             (State::Failed { why, .. }, _) => Err(No::because(Refusal::Tpm, why)),
-            (State::New, _) => Err(No::because(Refusal::Busy, "the TPM was not looked at yet")),
+            (State::New | State::Awake(_), _) => {
+                Err(No::because(Refusal::Busy, "the TPM was not looked at yet"))
+            }
         }
     }
 
@@ -605,7 +647,9 @@ impl<T: Tpm, R: Random> Vault<T, R> {
         let opened = match self.state {
             State::Ready(_) => self.open_by_tpm(now).await,
             State::Absent => self.open_in_the_clear(),
-            State::New => Err((told("the TPM was not looked at yet"), Selection::from_bits(0))),
+            State::New | State::Awake(_) => {
+                Err((told("the TPM was not looked at yet"), Selection::from_bits(0)))
+            }
             State::Failed { ref why, .. } => Err((told(why), Selection::from_bits(0))),
         };
         if let Err((reason, changed)) = opened {
@@ -769,9 +813,7 @@ impl<T: Tpm, R: Random> Vault<T, R> {
     /// A TPM that did what it must not is brought up anew before it is used again.
     fn notice(&mut self, now: Duration, trouble: &Trouble) {
         if !trouble.is_refusal() {
-            let why = Unusable::Trouble(*trouble);
-            self.tell(Event::Failed(why));
-            self.state = State::Failed { why, again: now, wait: AGAIN.0 / 2 };
+            self.fail(now, Unusable::Trouble(*trouble));
             self.changed = true;
         }
     }

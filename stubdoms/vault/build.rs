@@ -1,0 +1,5 @@
+//! Links the domain with the script of its architecture.
+
+fn main() {
+    linker::domain(linker::Load::Guest);
+}
