@@ -127,7 +127,7 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
         app_vcpus: table.applications.vcpus,
         boot: origin::boot(told.as_ref(), evidence),
         measured,
-        event_log: RefCell::new(event_log(told.as_ref())),
+        event_log: RefCell::new(event_log(boot, told.as_ref())),
         confined,
     });
     spawner.spawn(watch::deaths(ground.clone()));
@@ -165,9 +165,12 @@ fn told(boot: &Boot) -> Option<Handoff> {
 }
 
 /// The log of measurements up to here: what the selector has left of the firmware's, and what came after.
-fn event_log(told: Option<&Handoff>) -> Vec<u8> {
+fn event_log(boot: &Boot, told: Option<&Handoff>) -> Vec<u8> {
     let log = told.and_then(|record| record.log);
-    let firmware = log.map(|log| read_all(log.at, log.bytes.min(eventlog::MAX_FIRMWARE) as usize));
+    let firmware = match boot.event_log() {
+        Some(property) => Some(property.to_vec()),
+        None => log.map(|log| read_all(log.at, log.bytes.min(eventlog::MAX_FIRMWARE) as usize)),
+    };
     let last = log.filter(|log| log.final_events_at != 0);
     let last = last.map(|log| read_all(log.final_events_at, eventlog::MAX_FINAL)).unwrap_or_default();
     let (bytes, read) = eventlog::begin(firmware.as_deref(), &last);

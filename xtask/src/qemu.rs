@@ -609,6 +609,7 @@ fn device_tree(
         ramdisk: archive,
         give_away: &give_away.iter().map(String::as_str).collect::<Vec<_>>(),
         handoff: None,
+        event_log: None,
     };
     Ok(tree::extend(&paths::read(&file)?, &start)?)
 }

@@ -43,6 +43,8 @@ pub struct BootInfo {
     pub tpm: Option<u64>,
     /// The selector's record, if there is one here; with a start info it is in an ACPI table.
     pub handoff: Option<&'static [u8]>,
+    /// The firmware's log of measurements, if it is here.
+    pub event_log: Option<&'static [u8]>,
     /// Random bytes, from whoever wrote it.
     pub seed: Option<&'static [u8]>,
     /// Where frames without memory are, if only some may be used.

@@ -16,6 +16,7 @@ pub struct Boot {
     pub(crate) tpm: Option<u64>,
     pub(crate) began: Instant,
     pub(crate) handoff: Option<&'static [u8]>,
+    pub(crate) event_log: Option<&'static [u8]>,
 }
 
 impl Boot {
@@ -71,6 +72,12 @@ impl Boot {
     #[must_use]
     pub fn handoff(&self) -> Option<&'static [u8]> {
         self.handoff
+    }
+
+    /// The firmware's log of measurements, where it comes by the device tree.
+    #[must_use]
+    pub fn event_log(&self) -> Option<&'static [u8]> {
+        self.event_log
     }
 
     /// Address of the ACPI RSDP (x86) or of the device tree (arm), or 0.

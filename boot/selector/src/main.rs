@@ -6,8 +6,10 @@
 //! 2. [`disk`]: the disk that this program came from; both copies of its partition table are compared, and one
 //!    is repaired from the other if need be;
 //! 3. the slot is chosen, and a try taken off on the disk, before anything of the slot is read;
-//! 4. [`slot`]: header and contents are read, signature and hash checked;
-//! 5. `chain`: those very bytes are started, and dom0 is told by a [record](proto_handoff).
+//! 4. [`measure`]: slot and reason are extended into the TPM, if there is one;
+//! 5. [`slot`]: header and contents are read, signature and hash checked;
+//! 6. `chain`: those very bytes are measured and started, and dom0 is told by a [record](proto_handoff), with the
+//!    firmware's log of measurements.
 //!
 //! A slot with which any of it fails is refused, and the other one's turn is at once. When none is left the
 //! console says what was tried and why, and the machine is reset after a while, for the disk may come to its
@@ -21,6 +23,7 @@
 //! | [`select`] | the order of all this, and its ends |
 //! | [`slot`] | reading and checking |
 //! | [`chain`] | the step into the slot (unsafe: tables for who comes next) |
+//! | [`measure`] | the firmware's way to the TPM (unsafe: its log of measurements) |
 //! | [`watchdog`] | I/O ports (unsafe) |
 //! | [`trust`] | the key that slots are signed with |
 //!
@@ -39,6 +42,8 @@ mod chain;
 mod chain;
 #[cfg(target_os = "uefi")]
 mod disk;
+#[cfg(target_os = "uefi")]
+mod measure;
 #[cfg(target_os = "uefi")]
 mod pages;
 #[cfg(target_os = "uefi")]

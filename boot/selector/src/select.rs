@@ -13,6 +13,7 @@ use uefi::runtime::ResetType;
 use uefi::{boot, println};
 
 use crate::disk::Disk;
+use crate::measure::Chip;
 use crate::slot::Loaded;
 use crate::watchdog::Watchdog;
 use crate::{chain, trust};
@@ -98,7 +99,10 @@ fn run(watchdog: &Watchdog) -> Vec<String> {
     };
     let table = joined.repaired();
     match Slots::find(&table) {
-        Ok(slots) => Attempt { disk, table, slots, state, failures: Vec::new() }.run(watchdog),
+        Ok(slots) => {
+            let chip = Chip::find();
+            Attempt { disk, table, slots, state, chip, failures: Vec::new() }.run(watchdog)
+        }
         Err(why) => [format!("{why} [{}]", code::NO_DISK)].into(),
     }
 }
@@ -109,6 +113,7 @@ struct Attempt {
     table: Table,
     slots: Slots,
     state: TableState,
+    chip: Option<Chip>,
     failures: Vec<(Slot, Failure)>,
 }
 
@@ -144,6 +149,9 @@ impl Attempt {
     fn start(&mut self, choice: Choice, watchdog: &Watchdog) -> Result<core::convert::Infallible, Failure> {
         let slot = choice.slot;
         self.take_try(slot)?;
+        if let Some(chip) = &mut self.chip {
+            chip.choice(choice);
+        }
         let Some(&partition) = self.slots.partition(slot) else {
             // One that is chosen has one.
             return Err(Failure { refused: Refused::Empty, why: "it has no partition".into() });
@@ -174,7 +182,7 @@ impl Attempt {
             log: None,
         };
         watchdog.feed();
-        Err(chain::start(loaded, &record))
+        Err(chain::start(loaded, &record, self.chip.as_mut()))
     }
 
     /// Takes off the try, on the disk. A slot that has proven itself has none to take off, and is started from

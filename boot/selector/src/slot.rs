@@ -55,6 +55,15 @@ impl Loaded {
         self.header.length()
     }
 
+    /// The contents as bytes, whatever they are.
+    #[cfg_attr(
+        target_arch = "x86_64",
+        expect(dead_code, reason = "its one program is measured by the firmware")
+    )]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.pages
+    }
+
     /// The contents, if they are what was signed. What is started is what this gives.
     pub(crate) fn contents(&self) -> Result<Contents<'_>, Failure> {
         self.header.contents(&self.pages).map_err(refused)

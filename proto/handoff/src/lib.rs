@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`record`] | the record: slot, reason, what was refused, hashes, watchdog |
 //! | [`acpi`] | the table `OEM1` that carries it on x86_64 |
+//! | [`measurement`] | what was measured of the start, and where the firmware's log ends |
 //! | [`tree`] | the device tree with which Xen starts on aarch64; the record is a property of it |
 //!
 //! Trust: nothing protects the record on its way but the machine's own memory, and firmware could lie
@@ -19,6 +20,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod acpi;
+pub mod measurement;
 pub mod record;
 #[cfg(feature = "tree")]
 pub mod tree;

@@ -15,6 +15,9 @@ use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 /// The property of `/chosen` that carries the record.
 pub const HANDOFF: &str = "sarsen,handoff";
 
+/// The property of `/chosen` that carries the firmware's log of measurements.
+pub const EVENT_LOG: &str = "sarsen,event-log";
+
 /// What Xen is told.
 #[derive(Debug, Clone, Copy)]
 pub struct Start<'a> {
@@ -30,6 +33,8 @@ pub struct Start<'a> {
     pub give_away: &'a [&'a str],
     /// The record for dom0, if a selector has made one.
     pub handoff: Option<&'a [u8]>,
+    /// The firmware's log of measurements for dom0, if there is a TPM.
+    pub event_log: Option<&'a [u8]>,
 }
 
 /// A file in memory.
@@ -76,9 +81,11 @@ pub fn extend(machine: &[u8], start: &Start<'_>) -> Result<Vec<u8>, TreeError> {
     put(chosen, "#size-cells", 2u32)?;
     put(chosen, "xen,xen-bootargs", start.xen)?;
     // What somebody else said about a record does not count.
-    chosen.remove_property(HANDOFF);
-    if let Some(record) = start.handoff {
-        put(chosen, HANDOFF, record)?;
+    for (name, value) in [(HANDOFF, start.handoff), (EVENT_LOG, start.event_log)] {
+        chosen.remove_property(name);
+        if let Some(value) = value {
+            put(chosen, name, value)?;
+        }
     }
     let mut kernel = module("multiboot,kernel", start.kernel)?;
     put(&mut kernel, "bootargs", start.dom0)?;
@@ -139,6 +146,7 @@ mod tests {
         ramdisk: Module { at: 0x1_0000_0000, length: 5 },
         give_away: &["/virtio_mmio@a000200"],
         handoff: Some(b"record"),
+        event_log: Some(b"log"),
     };
 
     fn bytes(tree: &DeviceTree, node: &str, name: &str) -> Vec<u8> {

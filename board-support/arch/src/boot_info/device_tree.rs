@@ -79,6 +79,7 @@ pub(super) fn parse(memory: &impl Physical, address: u64) -> Result<BootInfo, Bo
     info.rtc = found.rtc;
     info.tpm = found.tpm;
     info.handoff = found.handoff;
+    info.event_log = found.event_log;
     if let Some((start, end)) = found.ramdisk_start.zip(found.ramdisk_end)
         && start < end
     {
@@ -113,6 +114,7 @@ struct Found {
     rtc: Option<u64>,
     tpm: Option<u64>,
     handoff: Option<&'static [u8]>,
+    event_log: Option<&'static [u8]>,
 }
 
 fn walk(structure: &'static [u8], strings: &'static [u8], found: &mut Found) -> Result<(), BootInfoError> {
@@ -190,6 +192,7 @@ impl Found {
             (NodeKind::Chosen, "bootargs") => self.arguments = text(value).unwrap_or(""),
             (NodeKind::Chosen, "rng-seed") => self.seed = Some(value),
             (NodeKind::Chosen, "sarsen,handoff") => self.handoff = Some(value),
+            (NodeKind::Chosen, "sarsen,event-log") => self.event_log = Some(value),
             (NodeKind::Chosen, "linux,initrd-start") => self.ramdisk_start = number(value),
             (NodeKind::Chosen, "linux,initrd-end") => self.ramdisk_end = number(value),
             _ => {}
@@ -352,6 +355,7 @@ mod tests {
             .property("bootargs", b"role=dom0\0")
             .property("rng-seed", b"random bytes")
             .property("sarsen,handoff", b"slot A")
+            .property("sarsen,event-log", b"events")
             .cells("linux,initrd-start", &[0, 0x4000_1000])
             .cells("linux,initrd-end", &[0x4000_1004])
             .end();
@@ -401,6 +405,7 @@ mod tests {
         assert_eq!(info.rtc, Some(0x901_0000));
         assert_eq!(info.tpm, Some(0xc00_1000));
         assert_eq!(info.handoff, Some(&b"slot A"[..]));
+        assert_eq!(info.event_log, Some(&b"events"[..]));
         assert!(info.memory_map.unwrap().is(Span::of(0x4000_0000, 0x800_0000), Kind::Ram));
         assert_eq!(info.window, Some(Span::of(1 << 32, 0x4000_0000)));
         let controller = info.controller.unwrap();

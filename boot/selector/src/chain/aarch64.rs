@@ -11,6 +11,7 @@ use proto_update::manifest::{Contents, Kind};
 use uefi::boot::{self, LoadImageSource, MemoryType};
 use uefi::{Guid, guid, system};
 
+use crate::measure::Chip;
 use crate::pages::Pages;
 use crate::path;
 use crate::select::Failure;
@@ -22,19 +23,32 @@ static DEVICE_TREE: Guid = guid!("b1b621d5-f19c-41a5-830b-d9152c69aae0");
 const MAX_TREE: usize = 2 << 20;
 
 /// Starts the slot. When it returns that failed.
-pub(crate) fn start(loaded: Loaded, record: &Handoff) -> Failure {
-    match attempt(&loaded, record) {
+pub(crate) fn start(loaded: Loaded, record: &Handoff, chip: Option<&mut Chip>) -> Failure {
+    match attempt(&loaded, record, chip) {
         Err(failure) => failure,
         // Xen comes back with success whatever happened.
         Ok(()) => Failure { refused: Refused::Returned, why: "it was started and came back".into() },
     }
 }
 
-fn attempt(loaded: &Loaded, record: &Handoff) -> Result<(), Failure> {
+fn attempt(loaded: &Loaded, record: &Handoff, mut chip: Option<&mut Chip>) -> Result<(), Failure> {
     let contents = loaded.contents()?;
+    if let Some(chip) = &mut chip {
+        chip.contents(loaded.bytes());
+    }
     // A board need not have any.
     let give_away = contents.part(Kind::GiveAway).map_or(Ok(""), |_| text(&contents, Kind::GiveAway))?;
     let give_away: Vec<&str> = give_away.lines().collect();
+    let not_loaded = |error: uefi::Error| Failure {
+        refused: Refused::NotLoaded,
+        why: format!("the firmware does not load it: {}", error.status()),
+    };
+    let mut room = path::Room::new();
+    let path = room.path().ok_or_else(|| malformed("the path of the program cannot be built"))?;
+    let source = LoadImageSource::FromBuffer { buffer: part(&contents, Kind::Xen)?, file_path: Some(path) };
+    let image = boot::load_image(boot::image_handle(), source).map_err(not_loaded)?;
+    // With the firmware's own measurement of Xen.
+    let log = chip.and_then(|chip| chip.log(MemoryType::LOADER_DATA));
     let record = record.emit();
     let start = Start {
         xen: text(&contents, Kind::XenLine)?,
@@ -44,19 +58,12 @@ fn attempt(loaded: &Loaded, record: &Handoff) -> Result<(), Failure> {
         ramdisk: module(part(&contents, Kind::Archive)?),
         give_away: &give_away,
         handoff: Some(&record),
+        event_log: log.as_deref(),
     };
     let machine = MachineTree::find().ok_or_else(|| malformed("the firmware gives no device tree"))?;
     let tree = tree::extend(machine.bytes(), &start).map_err(|why| malformed(&format!("{why}")))?;
-    let not_loaded = |error: uefi::Error| Failure {
-        refused: Refused::NotLoaded,
-        why: format!("the firmware does not load it: {}", error.status()),
-    };
     let mut pages = Pages::new(tree.len(), MemoryType::ACPI_RECLAIM).map_err(not_loaded)?;
     pages.copy_from_slice(&tree);
-    let mut room = path::Room::new();
-    let path = room.path().ok_or_else(|| malformed("the path of the program cannot be built"))?;
-    let source = LoadImageSource::FromBuffer { buffer: part(&contents, Kind::Xen)?, file_path: Some(path) };
-    let image = boot::load_image(boot::image_handle(), source).map_err(not_loaded)?;
     install(pages.as_ptr()).map_err(not_loaded)?;
     let result = boot::start_image(image).map_err(not_loaded);
     // The other slot finds the machine's own, and not one that is being given back.

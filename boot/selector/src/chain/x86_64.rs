@@ -4,27 +4,28 @@ use alloc::format;
 
 use proto_errors::slot as code;
 use proto_handoff::acpi;
-use proto_handoff::record::{Handoff, Refused};
+use proto_handoff::record::{EventLog, Handoff, Refused};
 use proto_update::manifest::Kind;
-use uefi::boot::{self, LoadImageSource, ScopedProtocol};
+use uefi::boot::{self, LoadImageSource, MemoryType, ScopedProtocol};
 use uefi::println;
 use uefi::proto::acpi::AcpiTable;
 
 use crate::disk::open;
+use crate::measure::{self, Chip};
 use crate::path;
 use crate::select::Failure;
 use crate::slot::Loaded;
 
 /// Starts the slot. When it returns that failed.
-pub(crate) fn start(loaded: Loaded, record: &Handoff) -> Failure {
-    match attempt(loaded, record) {
+pub(crate) fn start(loaded: Loaded, record: &Handoff, chip: Option<&mut Chip>) -> Failure {
+    match attempt(loaded, record, chip) {
         Err(failure) => failure,
         // GRUB, and Xen through it, come back with success whatever happened.
         Ok(()) => Failure { refused: Refused::Returned, why: "it was started and came back".into() },
     }
 }
 
-fn attempt(loaded: Loaded, record: &Handoff) -> Result<(), Failure> {
+fn attempt(loaded: Loaded, record: &Handoff, chip: Option<&mut Chip>) -> Result<(), Failure> {
     let not_loaded = |error: uefi::Error| Failure {
         refused: Refused::NotLoaded,
         why: format!("the firmware does not load it: {}", error.status()),
@@ -42,7 +43,15 @@ fn attempt(loaded: Loaded, record: &Handoff) -> Result<(), Failure> {
     let image = boot::load_image(boot::image_handle(), source).map_err(not_loaded)?;
     // The firmware has copied it.
     drop(loaded);
-    let told = Told::install(record);
+    // With the firmware's own measurement of the program, in memory that Xen leaves alone.
+    let log = chip.and_then(|chip| chip.log(MemoryType::ACPI_RECLAIM));
+    let log_for_dom0 = log.as_ref().map(|log| EventLog {
+        at: log.as_ptr().expose_provenance() as u64,
+        // At most `MAX_LOG`.
+        bytes: log.len() as u32,
+        final_events_at: measure::final_events(),
+    });
+    let told = Told::install(&Handoff { log: log_for_dom0, ..*record });
     let result = boot::start_image(image).map_err(not_loaded);
     drop(told);
     result
