@@ -85,7 +85,7 @@ pub(crate) async fn main(boot: Boot, spawner: Spawner) {
 
 fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> {
     interface::check(&XEN, xen).map_err(BootError::Interface)?;
-    let machine = Machine::find(boot.rsdp()).map(|machine| &*Box::leak(Box::new(machine)));
+    let machine = Machine::find(boot).map(|machine| &*Box::leak(Box::new(machine)));
     let told = told(boot);
     let slot = told.as_ref().map(handoff::running_slot);
     let fired = told.is_some_and(|record| record.watchdog_fired);

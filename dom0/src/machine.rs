@@ -11,7 +11,10 @@ use core::{
 };
 
 use alloc::vec::Vec;
-use board_support_rt::memory::{DeviceMemory, can_be_device, device_memory, read_firmware};
+use board_support_rt::{
+    Boot,
+    memory::{DeviceMemory, can_be_device, device_memory, read_firmware},
+};
 use dom0_toolstack::{
     acpi::{AcpiError, BUS_BYTES, Ecam, find_ecam},
     pci::ConfigSpace,
@@ -29,9 +32,13 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// Finds configuration space in the ACPI tables.
-    pub(crate) fn find(rsdp: u64) -> Result<Self, AcpiError> {
-        let ecam = find_ecam(rsdp, |at, into| read_firmware(Gaddr(at), into))?;
+    /// Finds configuration space: where the device tree says that it is, or in the ACPI tables.
+    pub(crate) fn find(boot: &Boot) -> Result<Self, AcpiError> {
+        let ecam = match boot.ecam() {
+            // The first bus is all that is looked at without ACPI.
+            Some(base) => Ecam { base, first_bus: 0, last_bus: 0 },
+            None => find_ecam(boot.rsdp(), |at, into| read_firmware(Gaddr(at), into))?,
+        };
         Ok(Self { ecam, mapped: RefCell::default() })
     }
 
@@ -59,6 +66,24 @@ impl Machine {
         }
         let place = u64::from(function.0 & 0xffff) << 12 | u64::from(offset & 0xffc);
         self.word(self.ecam.base + place, BUS_BYTES)
+    }
+
+    /// The configuration space of a function as words, if it can be mapped.
+    pub(crate) fn config_words(&self, function: Sbdf) -> Option<&'static [AtomicU32]> {
+        self.config(function, 0)?;
+        let place = u64::from(function.0 & 0xffff) << 12;
+        self.words(Maddr(self.ecam.base + place), PAGE)
+    }
+
+    /// Registers at a machine address as words, if they can be mapped and lie in one page.
+    pub(crate) fn words(&self, at: Maddr, length: u64) -> Option<&'static [AtomicU32]> {
+        self.word(at.0, PAGE)?;
+        let mapped = self.mapped.borrow();
+        mapped.iter().find_map(|memory| {
+            let offset = at.0.checked_sub(memory.gaddr().0)?;
+            let first = usize::try_from(offset / 4).ok()?;
+            memory.words().get(first..first + usize::try_from(length / 4).ok()?)
+        })
     }
 
     /// The register at a machine address, if it can be mapped.

@@ -3,14 +3,23 @@
 
 use core::time::Duration;
 
+use alloc::{boxed::Box, vec::Vec};
+
+use board_support_drv::watchdog::{
+    self as hardware,
+    i6300esb::{I6300esb, Mapped},
+};
 use board_support_hyp::{Xen, sched::Watchdog};
 use dom0_shell::system;
 use dom0_supervisor::Boot;
+use dom0_toolstack::pci::find;
+use proto_manifest::table::PciSelect;
+use proto_xen::Maddr;
 
-use crate::{
-    machine::Machine,
-    tco::{Tco, find},
-};
+use crate::{machine::Machine, tco};
+
+/// How the watchdog that is a PCI function is found.
+const I6300ESB: PciSelect = PciSelect { vendor: 0x8086, device: 0x25ab, class: None, skip: 0 };
 
 /// How long the hardware waits for food.
 const HARDWARE: Duration = Duration::from_secs(12);
@@ -19,7 +28,7 @@ const XEN_SECONDS: u32 = 20;
 
 /// The watchdogs that are armed.
 pub(crate) struct Watchdogs {
-    hardware: Option<Tco>,
+    hardware: Option<Box<dyn hardware::Watchdog>>,
     xen: Option<u32>,
     /// Whether the hardware's ended the last life of the machine.
     has_reset: bool,
@@ -29,23 +38,26 @@ impl Watchdogs {
     /// Says what the hardware's watchdog knows of the last boot, and arms all that there are. `fired` is what
     /// the selector has read of it, which is cleared by that.
     pub(crate) fn arm(machine: Option<&'static Machine>, fired: bool) -> Self {
-        let mut has_reset = false;
-        let hardware = machine.and_then(find).and_then(|hardware| {
-            has_reset = fired || hardware.read_evidence();
-            if has_reset {
-                log::error!(target: "dom0", "boot reason: the watchdog has reset the machine; dom0 did not feed it [{}]", proto_errors::svc::WATCHDOG_RESET);
+        let mut found: Vec<_> = machine
+            .into_iter()
+            .flat_map(|machine| [tco::find(machine), i6300esb(machine)])
+            .flatten()
+            .collect();
+        let has_reset = fired || found.iter().any(|one| one.read_evidence());
+        if has_reset {
+            log::error!(target: "dom0", "boot reason: the watchdog has reset the machine; dom0 did not feed it [{}]", proto_errors::svc::WATCHDOG_RESET);
+        }
+        let armed = found.iter().position(|hardware| match hardware.arm(HARDWARE) {
+            Ok(patience) => {
+                log::info!(target: "dom0", "watchdog: the hardware ({}) resets the machine after {} s without food", hardware.name(), patience.as_secs());
+                true
             }
-            match hardware.arm(HARDWARE) {
-                Ok(patience) => {
-                    log::info!(target: "dom0", "watchdog: the hardware resets the machine after {} s without food", patience.as_secs());
-                    Some(hardware)
-                }
-                Err(why) => {
-                    log::warn!(target: "dom0", "watchdog: the hardware's is of no use: {why} [{}]", proto_errors::svc::NO_WATCHDOG);
-                    None
-                }
+            Err(why) => {
+                log::warn!(target: "dom0", "watchdog: the hardware's is of no use: {why} [{}]", proto_errors::svc::NO_WATCHDOG);
+                false
             }
         });
+        let hardware = armed.map(|place| found.swap_remove(place));
         let xen = match Xen.watchdog(0, XEN_SECONDS) {
             Ok(id) => Some(id),
             Err(errno) => {
@@ -68,6 +80,13 @@ impl Watchdogs {
     pub(crate) fn has_reset(&self) -> bool {
         self.has_reset
     }
+}
+
+/// The one that is a PCI function, if firmware gave it an address.
+fn i6300esb(machine: &'static Machine) -> Option<Box<dyn hardware::Watchdog>> {
+    let config = machine.config_words(find(machine, &I6300ESB)?)?;
+    let bar = machine.words(Maddr(Mapped::bar(config)?), 16)?;
+    Some(Box::new(I6300esb::new(Mapped::new(config, bar)?)))
 }
 
 impl system::Watchdogs for Watchdogs {

@@ -41,6 +41,8 @@ pub struct BootInfo {
     pub rtc: Option<u64>,
     /// Registers of the machine's TPM, with the FIFO interface; with a start info it is in an ACPI table.
     pub tpm: Option<u64>,
+    /// Where configuration space of PCI is, from bus 0 on; with a start info it is in an ACPI table.
+    pub ecam: Option<u64>,
     /// The selector's record, if there is one here; with a start info it is in an ACPI table.
     pub handoff: Option<&'static [u8]>,
     /// The firmware's log of measurements, if it is here.

@@ -14,6 +14,7 @@ pub struct Boot {
     pub(crate) rsdp: u64,
     pub(crate) rtc: Option<u64>,
     pub(crate) tpm: Option<u64>,
+    pub(crate) ecam: Option<u64>,
     pub(crate) began: Instant,
     pub(crate) handoff: Option<&'static [u8]>,
     pub(crate) event_log: Option<&'static [u8]>,
@@ -66,6 +67,12 @@ impl Boot {
     #[must_use]
     pub fn tpm(&self) -> Option<u64> {
         self.tpm
+    }
+
+    /// Where configuration space of PCI is, where the device tree tells of it.
+    #[must_use]
+    pub fn ecam(&self) -> Option<u64> {
+        self.ecam
     }
 
     /// The selector's record, where it comes by the device tree.

@@ -83,6 +83,7 @@ fn memory_up(argument: u64, began: u64) -> (Boot, Option<InterruptController>) {
         rsdp: info.rsdp,
         rtc: info.rtc,
         tpm: info.tpm,
+        ecam: info.ecam,
         event_log: info.event_log,
         began: Instant::from_nanos(platform::shared_info().map_or(0, |shared| clock::at_ns(shared, began))),
         handoff: info.handoff,

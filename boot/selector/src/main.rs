@@ -24,7 +24,7 @@
 //! | [`slot`] | reading and checking |
 //! | [`chain`] | the step into the slot (unsafe: tables for who comes next) |
 //! | [`measure`] | the firmware's way to the TPM (unsafe: its log of measurements) |
-//! | [`watchdog`] | I/O ports (unsafe) |
+//! | [`watchdog`] | registers of the machine (unsafe) |
 //! | [`trust`] | the key that slots are signed with |
 //!
 //! What is decided is decided in `proto/gpt` and `proto/update`, which are tested on the host.
@@ -54,11 +54,7 @@ mod select;
 mod slot;
 #[cfg(target_os = "uefi")]
 mod trust;
-#[cfg(all(target_os = "uefi", target_arch = "x86_64"))]
-#[path = "watchdog/itco.rs"]
-mod watchdog;
-#[cfg(all(target_os = "uefi", not(target_arch = "x86_64")))]
-#[path = "watchdog/none.rs"]
+#[cfg(target_os = "uefi")]
 mod watchdog;
 
 #[cfg(not(target_os = "uefi"))]

@@ -203,6 +203,11 @@ pub enum Watchdog {
         /// Seconds until the reset.
         seconds: u16,
     },
+    /// An Intel 6300ESB, armed for so many seconds.
+    I6300esb {
+        /// Seconds until the reset.
+        seconds: u16,
+    },
 }
 
 /// The version's name: printable ASCII, not empty.
@@ -335,6 +340,7 @@ impl Handoff {
             watchdog: match (raw.watchdog, seconds) {
                 (0, 0) => Watchdog::None,
                 (1, seconds) => Watchdog::Itco { seconds },
+                (2, seconds) => Watchdog::I6300esb { seconds },
                 _ => return Err(wrong(19)),
             },
             watchdog_fired: flag(raw.watchdog_fired, 22)?,
@@ -357,6 +363,7 @@ impl Handoff {
         let (watchdog, seconds) = match self.watchdog {
             Watchdog::None => (0, 0),
             Watchdog::Itco { seconds } => (1, seconds),
+            Watchdog::I6300esb { seconds } => (2, seconds),
         };
         let log = self.log.unwrap_or(EventLog { at: 0, bytes: 0, final_events_at: 0 });
         let mut raw = Raw {
@@ -470,6 +477,8 @@ pub(crate) mod tests {
     #[test]
     fn reading_undoes_writing() {
         assert_eq!(Handoff::parse(&sample().emit()), Ok(sample()));
+        let other = Handoff { watchdog: Watchdog::I6300esb { seconds: 29 }, ..sample() };
+        assert_eq!(Handoff::parse(&other.emit()), Ok(other));
         for &refused in Refused::ALL {
             for &table in TableState::ALL {
                 let one = Handoff {

@@ -99,6 +99,24 @@ pub fn extend(machine: &[u8], start: &Start<'_>) -> Result<Vec<u8>, TreeError> {
     Ok(tree.to_dtb())
 }
 
+/// Where the machine's tree says that configuration space of PCI is mapped, from bus 0 on.
+#[must_use]
+pub fn ecam(machine: &[u8]) -> Option<u64> {
+    use dtoolkit::{Node, Property};
+    let tree = Fdt::new(machine).ok()?;
+    let tree = DeviceTree::from_fdt(&tree);
+    let is_host = |node: &&DeviceTreeNode| {
+        let compatible = node.property("compatible");
+        compatible.is_some_and(|text| text.value().split(|&byte| byte == 0).any(|one| one == HOST))
+    };
+    let host = tree.root.children().find(is_host)?;
+    let reg = host.property("reg")?.value().first_chunk::<8>().copied()?;
+    Some(u64::from_be_bytes(reg))
+}
+
+/// What such a host bridge is compatible with.
+const HOST: &[u8] = b"pci-host-ecam-generic";
+
 fn module(compatible: &str, module: Module) -> Result<DeviceTreeNode, TreeError> {
     if module.length == 0 {
         return Err(TreeError::Empty);
@@ -152,6 +170,18 @@ mod tests {
     fn bytes(tree: &DeviceTree, node: &str, name: &str) -> Vec<u8> {
         let node = tree.find_node(node).unwrap_or_else(|| panic!("no {node}"));
         node.property(name).unwrap_or_else(|| panic!("no {name}")).value().to_vec()
+    }
+
+    #[test]
+    fn configuration_space_is_found() {
+        assert_eq!(ecam(&machine(1)), None);
+        let mut tree = DeviceTree::new();
+        let mut host = DeviceTreeNode::builder("pcie@10000000").unwrap().build();
+        put(&mut host, "compatible", ["other", "pci-host-ecam-generic"].as_slice()).unwrap();
+        put(&mut host, "reg", [0x40u32, 0x1000_0000, 0, 0x1000_0000]).unwrap();
+        tree.root.add_child(host);
+        assert_eq!(ecam(&tree.to_dtb()), Some(0x40_1000_0000));
+        assert_eq!(ecam(b"no tree"), None);
     }
 
     #[test]

@@ -38,6 +38,7 @@ struct Node {
     is_module: bool,
     is_rtc: bool,
     is_tpm: bool,
+    is_pci: bool,
     /// Sizes in the `reg` of its children, in words of 32 bits.
     address_cells: usize,
     size_cells: usize,
@@ -78,6 +79,7 @@ pub(super) fn parse(memory: &impl Physical, address: u64) -> Result<BootInfo, Bo
     info.seed = found.seed;
     info.rtc = found.rtc;
     info.tpm = found.tpm;
+    info.ecam = found.ecam;
     info.handoff = found.handoff;
     info.event_log = found.event_log;
     if let Some((start, end)) = found.ramdisk_start.zip(found.ramdisk_end)
@@ -113,6 +115,7 @@ struct Found {
     window: Option<Span>,
     rtc: Option<u64>,
     tpm: Option<u64>,
+    ecam: Option<u64>,
     handoff: Option<&'static [u8]>,
     event_log: Option<&'static [u8]>,
 }
@@ -147,6 +150,9 @@ fn walk(structure: &'static [u8], strings: &'static [u8], found: &mut Found) -> 
                 depth = depth.checked_sub(1).ok_or(BROKEN)?;
                 if depth > 0 {
                     found.node(&nodes[depth], &nodes[depth - 1])?;
+                    if nodes[depth].is_pci {
+                        found.ecam = first_address(&nodes[..=depth]);
+                    }
                     if nodes[depth].is_tpm {
                         found.tpm = first_address(&nodes[..=depth]);
                     }
@@ -185,6 +191,7 @@ impl Found {
                 node.is_module = is(b"sarsen,module");
                 node.is_rtc = is(b"arm,pl031");
                 node.is_tpm = is(b"tcg,tpm-tis-mmio");
+                node.is_pci = is(b"pci-host-ecam-generic");
             }
             (NodeKind::Hypervisor, "interrupts") if word(value, 0) == Some(KIND_PPI) => {
                 self.upcall = word(value, 4).and_then(|number| number.checked_add(FIRST_PPI));
@@ -374,6 +381,10 @@ mod tests {
             .cells("reg", &[0x1000, 0x5000])
             .end()
             .end();
+        tree.begin("pcie@10000000")
+            .property("compatible", b"pci-host-ecam-generic\0")
+            .cells("reg", &[0x40, 0x1000_0000, 0, 0x1000_0000])
+            .end();
         tree.begin("soc").begin("interrupt-controller@8000000");
         tree.cells("reg", &[0, 0, 0]).property("compatible", b"other\0").end().end();
         tree.begin("pl031@9010000")
@@ -404,6 +415,7 @@ mod tests {
         assert_eq!(info.seed, Some(&b"random bytes"[..]));
         assert_eq!(info.rtc, Some(0x901_0000));
         assert_eq!(info.tpm, Some(0xc00_1000));
+        assert_eq!(info.ecam, Some(0x40_1000_0000));
         assert_eq!(info.handoff, Some(&b"slot A"[..]));
         assert_eq!(info.event_log, Some(&b"events"[..]));
         assert!(info.memory_map.unwrap().is(Span::of(0x4000_0000, 0x800_0000), Kind::Ram));

@@ -88,6 +88,11 @@ fn module(part: &[u8]) -> Module {
     Module { at: part.as_ptr().expose_provenance() as u64, length: part.len() as u64 }
 }
 
+/// Where the machine's tree says that configuration space of PCI is.
+pub(crate) fn configuration_space() -> Option<u64> {
+    tree::ecam(MachineTree::find()?.bytes())
+}
+
 /// The device tree that the firmware gives.
 struct MachineTree {
     at: *const u8,
