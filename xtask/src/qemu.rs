@@ -527,6 +527,8 @@ fn arguments(options: &Options, work: PathBuf, tpm: &[OsString]) -> Vec<OsString
         }
         Boot::Disk { firmware: Firmware::UBoot { image }, .. } => {
             add(&["-bios", &image.display().to_string()]);
+            // U-Boot gives it an address; without firmware nobody does. A q35 has one in its chipset.
+            add(&["-device", "i6300esb"]);
         }
     }
     let disk = match &options.boot {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use proto_errors::{Code, boot, pci, slot as code};
-use proto_gpt::slots::Slot;
+use proto_gpt::slots::{Slot, State};
 use proto_update::manifest::Kind;
 use xtask::build::Arch;
 use xtask::console::Line;
@@ -15,7 +15,7 @@ use xtask::{grub, ui};
 
 use crate::Story;
 use crate::bad_image::{SOON, soon};
-use crate::selector::{image, write_slot};
+use crate::selector::{image, set_state, write_slot};
 use crate::stage::Stage;
 
 pub(crate) const STORIES: &[Story] = &[
@@ -28,6 +28,16 @@ pub(crate) const STORIES: &[Story] = &[
         name: "bad-slot-parts-aarch64",
         about: "a slot that lacks Xen, dom0 or the archive is refused by the selector, which names the part",
         tell: parts_lack,
+    },
+    Story {
+        name: "bad-slot-hangs",
+        about: "a new version whose loader stands still is ended by the chipset's watchdog; the old one runs, and says why",
+        tell: loader_hangs,
+    },
+    Story {
+        name: "bad-slot-hangs-aarch64",
+        about: "a new version whose dom0 stands still is ended by an i6300esb; the old one runs, and says why",
+        tell: dom0_hangs,
     },
     Story {
         name: "bad-machine-mcfg",
@@ -124,6 +134,58 @@ fn remove(pieces: &mut Pieces, (name, kind): Missing) -> Result<()> {
         Pieces::Parts(parts) => parts.retain(|(part, _)| *part != kind),
     }
     ensure!(length(pieces) + 1 == before, "the slot had no {name}");
+    Ok(())
+}
+
+fn loader_hangs(stage: &Stage<'_>) -> Result<()> {
+    hangs(stage, "iTCO", |pieces| {
+        let Pieces::Grub { modules, files } = pieces else { bail!("there is no GRUB in this slot") };
+        modules.push("true");
+        let (_, text) = files.iter_mut().find(|(name, _)| *name == grub::CONFIGURATION).context("no text")?;
+        *text = b"while true; do true; done\n".to_vec();
+        Ok(())
+    })
+}
+
+fn dom0_hangs(stage: &Stage<'_>) -> Result<()> {
+    hangs(stage, "i6300esb", |pieces| {
+        let Pieces::Parts(parts) = pieces else { bail!("there are no parts in this slot") };
+        let (_, dom0) = parts.iter_mut().find(|(kind, _)| *kind == Kind::Dom0).context("no dom0")?;
+        *dom0 = standing_still();
+        Ok(())
+    })
+}
+
+/// A program for aarch64 whose first instruction branches to itself. Source: Linux,
+/// `Documentation/arch/arm64/booting.rst`.
+fn standing_still() -> Vec<u8> {
+    let mut image = vec![0; 4096];
+    image[..4].copy_from_slice(&0x1400_0000_u32.to_le_bytes());
+    image[16..24].copy_from_slice(&4096_u64.to_le_bytes());
+    // Little-endian, pages of 4 KiB, anywhere in memory.
+    image[24..32].copy_from_slice(&0b1010_u64.to_le_bytes());
+    image[56..60].copy_from_slice(b"ARM\x64");
+    image
+}
+
+/// Slot B is a new version that stands still: the watchdog that the selector has armed ends it.
+fn hangs(stage: &Stage<'_>, watchdog: &str, change: impl FnOnce(&mut Pieces) -> Result<()>) -> Result<()> {
+    let mut options = stage.disk(None)?;
+    options.reboot = true;
+    put(stage, &options, Slot::B, change)?;
+    set_state(&image(&options)?, Slot::B, State::UPDATING)?;
+    let mut machine = stage.start(&options)?;
+    let tried = "selector: slot B (priority 3, tries 1, not proven): it is tried";
+    machine.wait_for_from("firmware", tried, PATIENCE)?;
+    let reset = format!("selector: the watchdog ({watchdog}) has reset the machine");
+    machine.wait_for_from("firmware", &reset, PATIENCE)?;
+    let old = "selector: slot A (priority 2, tries 0, proven): the other one was tried in vain";
+    machine.wait_for_from("firmware", old, PATIENCE)?;
+    machine.wait_for_from("dom0", "boot: slot A, version", PATIENCE)?;
+    machine.wait_for_from("dom0", "boot reason: the watchdog has reset the machine", PATIENCE)?;
+    machine.wait_for_from("dom0", &format!("watchdog: the hardware ({watchdog}) resets"), PATIENCE)?;
+    machine.wait_for_from("dom0", "domain net: ready", PATIENCE)?;
+    machine.quit();
     Ok(())
 }
 

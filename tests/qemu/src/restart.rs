@@ -179,7 +179,7 @@ fn watchdog(stage: &Stage<'_>) -> Result<()> {
     options.reboot = true;
     dom0_words(&mut options, "drill=starve:1000");
     let mut machine = stage.start(&options)?;
-    machine.wait_for_from("dom0", "watchdog: the hardware resets the machine", ROUND)?;
+    machine.wait_for_from("dom0", "watchdog: the hardware (iTCO) resets the machine", ROUND)?;
     machine.wait_for_from("dom0", "the watchdogs are not fed any more", ROUND)?;
     machine.wait_for_from("dom0", "boot reason: the watchdog has reset the machine", ROUND)?;
     machine.wait_for_from("dom0", "domain net: ready", ROUND)?;

@@ -182,7 +182,7 @@ fn state(image: &Path, slot: Slot) -> Result<State> {
     Ok(State::of(partitions[&number(&partitions, slot)?].flags))
 }
 
-fn set_state(image: &Path, slot: Slot, state: State) -> Result<()> {
+pub(crate) fn set_state(image: &Path, slot: Slot, state: State) -> Result<()> {
     let mut partitions = partitions(image)?;
     let number = number(&partitions, slot)?;
     partitions.entry(number).and_modify(|partition| partition.flags = state.put(partition.flags));
