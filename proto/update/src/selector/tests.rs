@@ -1,0 +1,179 @@
+use std::vec::Vec;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const BLOCK: usize = 512;
+const BLOCKS: usize = 300;
+
+fn image(seed: u8) -> Vec<u8> {
+    let mut image: Vec<u8> = (0..BLOCKS * BLOCK).map(|at| (at / 7) as u8 ^ seed).collect();
+    // What a FAT file system is known by.
+    image[510..512].copy_from_slice(&[0x55, 0xaa]);
+    image
+}
+
+fn hash(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+/// A partition behind a cache that writes in any order between flushes.
+#[derive(Clone)]
+struct Partition {
+    disk: Vec<u8>,
+    cached: Vec<(usize, Vec<u8>)>,
+}
+
+impl Partition {
+    fn of(image: &[u8]) -> Self {
+        Self { disk: image.to_vec(), cached: Vec::new() }
+    }
+
+    fn write(&mut self, block: u64, bytes: &[u8]) {
+        for (at, one) in bytes.chunks(BLOCK).enumerate() {
+            self.cached.push((block as usize + at, one.to_vec()));
+        }
+    }
+
+    fn flush(&mut self) {
+        for (block, bytes) in core::mem::take(&mut self.cached) {
+            self.disk[block * BLOCK..(block + 1) * BLOCK].copy_from_slice(&bytes);
+        }
+    }
+
+    /// What is left when the power goes: those cached blocks that `kept` chooses.
+    fn cut(mut self, mut kept: impl FnMut(usize) -> bool) -> Vec<u8> {
+        let cached = core::mem::take(&mut self.cached);
+        self.cached =
+            cached.into_iter().enumerate().filter(|(at, _)| kept(*at)).map(|(_, one)| one).collect();
+        self.flush();
+        self.disk
+    }
+}
+
+/// What firmware starts: the first partition that is a file system.
+fn started<'a>(first: &'a [u8], second: &'a [u8]) -> Option<&'a [u8]> {
+    [first, second].into_iter().find(|partition| partition[510..512] == [0x55, 0xaa])
+}
+
+/// Replaces `target` and calls `look` with it after every step, and gives the number of steps.
+fn replace(
+    image: &[u8],
+    target: &mut Partition,
+    other: &[u8],
+    known: &[[u8; 32]],
+    mut look: impl FnMut(&Partition),
+) -> Result<usize, ReplaceError> {
+    let mut replacement = Replacement::new(image, BLOCK, BLOCKS as u64, known)?;
+    let mut steps = 0;
+    while let Some(step) = replacement.step() {
+        match step {
+            Step::Read { whose, block, blocks } => {
+                let bytes = match whose {
+                    Whose::Target => {
+                        let mut seen = target.clone();
+                        seen.flush();
+                        seen.disk
+                    }
+                    Whose::Other => other.to_vec(),
+                };
+                let at = block as usize * BLOCK;
+                replacement.read(&hash(&bytes[at..at + blocks as usize * BLOCK]))?;
+            }
+            Step::Write { block, bytes } => {
+                target.write(block, bytes.unwrap_or(&[0; BLOCK]));
+                replacement.done();
+            }
+            Step::Flush => {
+                target.flush();
+                replacement.done();
+            }
+        }
+        look(target);
+        steps += 1;
+    }
+    assert!(replacement.is_done());
+    Ok(steps)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    /// Whichever partition is replaced, and wherever the power goes, with whatever blocks of the cache on the disk.
+    #[test]
+    fn a_whole_selector_is_started_wherever_the_power_goes(target_is_first: bool, seed: u64) {
+        let (old, new) = (image(0), image(0x5a));
+        let known = [hash(&old)];
+        let mut target = Partition::of(&old);
+        let mut random = seed | 1;
+        let mut states = 0;
+        let steps = replace(&new, &mut target, &old, &known, |now| {
+            for _ in 0..4 {
+                let left = now.clone().cut(|_| {
+                    random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    random >> 63 == 1
+                });
+                let found = if target_is_first { started(&left, &old) } else { started(&old, &left) };
+                let found = found.expect("a selector");
+                assert!(found == &old[..] || found == &new[..], "a selector that was never whole");
+                states += 1;
+            }
+        }).unwrap();
+        prop_assert_eq!(&target.disk, &new);
+        prop_assert!(steps >= 10 && states == steps * 4);
+    }
+}
+
+#[test]
+fn every_single_block_of_the_cache_may_be_the_one_that_is_lost_or_kept() {
+    let (old, new) = (image(0), image(0x5a));
+    let known = [hash(&old)];
+    let mut target = Partition::of(&old);
+    replace(&new, &mut target, &old, &known, |now| {
+        for one in 0..now.cached.len() {
+            for left in [now.clone().cut(|at| at == one), now.clone().cut(|at| at != one)] {
+                let found = started(&left, &old).expect("a selector");
+                assert!(found == &old[..] || found == &new[..]);
+            }
+        }
+    })
+    .unwrap();
+}
+
+#[test]
+fn the_only_selector_is_not_replaced() {
+    let (old, new) = (image(0), image(0x5a));
+    let mut target = Partition::of(&old);
+    let mut broken = old.clone();
+    broken[1000] ^= 1;
+    let error = replace(&new, &mut target, &broken, &[hash(&old)], |_| {}).unwrap_err();
+    assert_eq!(error, ReplaceError::OtherUnknown);
+    assert_eq!(target.disk, old);
+    assert_eq!(target.cached.len(), 0);
+}
+
+#[test]
+fn what_the_disk_did_not_keep_is_never_given_its_first_block() {
+    let (old, new) = (image(0), image(0x5a));
+    let known = [hash(&old)];
+    let mut replacement = Replacement::new(&new, BLOCK, BLOCKS as u64, &known).unwrap();
+    replacement.read(&hash(&old)).unwrap();
+    while !matches!(replacement.step(), Some(Step::Read { .. })) {
+        replacement.done();
+    }
+    assert_eq!(replacement.step(), Some(Step::Read { whose: Whose::Target, block: 1, blocks: 299 }));
+    let mut worse = new[BLOCK..].to_vec();
+    worse[77] ^= 0x80;
+    assert_eq!(replacement.read(&hash(&worse)), Err(ReplaceError::NotWritten { block: 1 }));
+    assert_eq!((replacement.step(), replacement.is_done()), (None, false));
+    assert_eq!(replacement.read(&hash(&new)), Err(ReplaceError::Unasked));
+}
+
+#[test]
+fn an_image_has_whole_blocks_and_fits() {
+    let size = |bytes: usize, room| Replacement::new(&std::vec![1; bytes], BLOCK, room, &[]).map(drop);
+    assert_eq!(size(2 * BLOCK, 2), Ok(()));
+    for (bytes, room) in [(0, 9), (BLOCK, 9), (2 * BLOCK + 1, 9), (3 * BLOCK, 2)] {
+        assert_eq!(size(bytes, room), Err(ReplaceError::Size { bytes }));
+    }
+}
