@@ -18,8 +18,7 @@ use dom0_toolstack::{
     build::Platform,
     eventlog, handoff,
     interface::{self, InterfaceError},
-    line,
-    origin::{self, Evidence},
+    line, origin,
     pci::Held,
     ramdisk::{Ramdisk, RamdiskError},
     registers::HeldPage,
@@ -31,6 +30,7 @@ use dom0_toolstack::{
 use proto_errors::{Code, Coded, boot as code, build, net};
 use proto_handoff::Handoff;
 use proto_manifest::table::{Applications, Bus, Table};
+use proto_svc::device::BootCause;
 use proto_xen::{Gaddr, PAGE_SIZE};
 
 use crate::{
@@ -90,7 +90,10 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
     let slot = told.as_ref().map(handoff::running_slot);
     let fired = told.is_some_and(|record| record.watchdog_fired);
     let watchdogs = Watchdogs::arm(machine.as_ref().ok().copied(), fired);
-    let evidence = Evidence { watchdog: watchdogs.has_reset() };
+    let origin = origin::boot(told.as_ref(), watchdogs.evidence());
+    if matches!(origin.cause, BootCause::Ordered | BootCause::Panic) {
+        log::info!(target: "dom0", "boot reason: {}", origin.text);
+    }
     wallclock::set(boot);
     let ramdisk = Ramdisk::open(boot.module(0)).map_err(BootError::Ramdisk)?;
     let provisioning: &'static [u8] = Box::leak(ramdisk.provisioning().into_boxed_slice());
@@ -125,7 +128,7 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
         gauge: Gauge::default(),
         app_limit_kib: table.applications.memory_mib.saturating_mul(1024),
         app_vcpus: table.applications.vcpus,
-        boot: origin::boot(told.as_ref(), evidence),
+        boot: origin,
         measured,
         event_log: RefCell::new(event_log(boot, told.as_ref())),
         confined,

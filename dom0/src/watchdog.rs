@@ -6,13 +6,16 @@ use core::time::Duration;
 use alloc::{boxed::Box, vec::Vec};
 
 use board_support_drv::watchdog::{
-    self as hardware,
+    self as hardware, Note,
     i6300esb::{I6300esb, Mapped},
 };
 use board_support_hyp::{Xen, sched::Watchdog};
 use dom0_shell::system;
 use dom0_supervisor::Boot;
-use dom0_toolstack::pci::find;
+use dom0_toolstack::{
+    origin::{Evidence, Left},
+    pci::find,
+};
 use proto_manifest::table::PciSelect;
 use proto_xen::Maddr;
 
@@ -32,6 +35,8 @@ pub(crate) struct Watchdogs {
     xen: Option<u32>,
     /// Whether the hardware's ended the last life of the machine.
     has_reset: bool,
+    /// What that life had left.
+    left: Option<Note>,
 }
 
 impl Watchdogs {
@@ -47,6 +52,7 @@ impl Watchdogs {
         if has_reset {
             log::error!(target: "dom0", "boot reason: the watchdog has reset the machine; dom0 did not feed it [{}]", proto_errors::svc::WATCHDOG_RESET);
         }
+        let left = found.iter().find_map(|one| one.left());
         let armed = found.iter().position(|hardware| match hardware.arm(HARDWARE) {
             Ok(patience) => {
                 log::info!(target: "dom0", "watchdog: the hardware ({}) resets the machine after {} s without food", hardware.name(), patience.as_secs());
@@ -58,6 +64,9 @@ impl Watchdogs {
             }
         });
         let hardware = armed.map(|place| found.swap_remove(place));
+        if let Some(hardware) = &hardware {
+            hardware.leave(Note::Working);
+        }
         let xen = match Xen.watchdog(0, XEN_SECONDS) {
             Ok(id) => Some(id),
             Err(errno) => {
@@ -68,7 +77,7 @@ impl Watchdogs {
         if hardware.is_none() && xen.is_some() {
             log::info!(target: "dom0", "watchdog: Xen resets the machine after {XEN_SECONDS} s without food");
         }
-        Self { hardware, xen, has_reset }
+        Self { hardware, xen, has_reset, left }
     }
 
     /// What is known of how the machine came to be started. Xen's watchdog leaves no evidence.
@@ -76,9 +85,13 @@ impl Watchdogs {
         if self.hardware.is_some() && !self.has_reset { Boot::Fresh } else { Boot::Reset }
     }
 
-    /// Whether the hardware's ended the last life of the machine.
-    pub(crate) fn has_reset(&self) -> bool {
-        self.has_reset
+    /// What is left of the machine's last life.
+    pub(crate) fn evidence(&self) -> Evidence {
+        let left = self.left.map(|note| match note {
+            Note::Working => Left::Working,
+            Note::Ordered => Left::Ordered,
+        });
+        Evidence { watchdog: self.has_reset, left }
     }
 }
 
@@ -107,6 +120,7 @@ impl system::Watchdogs for Watchdogs {
     fn halt(&self) {
         if let Some(hardware) = &self.hardware {
             hardware.halt();
+            hardware.leave(Note::Ordered);
         }
         if let Some(id) = self.xen {
             let _ = Xen.watchdog(id, 0);

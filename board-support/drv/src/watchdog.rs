@@ -30,6 +30,28 @@ impl fmt::Display for Unusable {
     }
 }
 
+/// What a life of the machine leaves for the next one, where the hardware keeps it through a reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// It was in the midst of its work.
+    Working,
+    /// It ended by order.
+    Ordered,
+}
+
+impl Note {
+    const fn number(self) -> u8 {
+        match self {
+            Self::Working => b'W',
+            Self::Ordered => b'O',
+        }
+    }
+
+    fn of(number: u8) -> Option<Self> {
+        [Self::Working, Self::Ordered].into_iter().find(|note| note.number() == number)
+    }
+}
+
 /// A watchdog, whichever it is.
 pub trait Watchdog {
     /// Its name.
@@ -51,6 +73,14 @@ pub trait Watchdog {
 
     /// Stops it and clears what it says: ahead of an end of the machine that is wanted.
     fn halt(&self);
+
+    /// Leaves a note for the next life, if it can keep one.
+    fn leave(&self, _: Note) {}
+
+    /// The note of the life before, if there is one.
+    fn left(&self) -> Option<Note> {
+        None
+    }
 }
 
 impl<R: itco::Registers> Watchdog for itco::Itco<R> {
@@ -72,6 +102,14 @@ impl<R: itco::Registers> Watchdog for itco::Itco<R> {
 
     fn halt(&self) {
         self.halt();
+    }
+
+    fn leave(&self, note: Note) {
+        self.leave(note.number());
+    }
+
+    fn left(&self) -> Option<Note> {
+        Note::of(self.left())
     }
 }
 

@@ -16,24 +16,39 @@ use proto_svc::{
 pub struct Evidence {
     /// The hardware's watchdog says that it was not fed.
     pub watchdog: bool,
+    /// What the life before had left where a reset does not reach; nothing after the power was lost, or where no
+    /// hardware keeps it.
+    pub left: Option<Left>,
+}
+
+/// What a life of the machine leaves for the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// It was in the midst of its work.
+    Working,
+    /// It ended by order.
+    Ordered,
 }
 
 /// What control is told. `record` is the selector's.
 #[must_use]
 pub fn boot(record: Option<&Handoff>, evidence: Evidence) -> Boot {
     let cause = match evidence {
-        Evidence { watchdog: true } => BootCause::Watchdog,
-        Evidence { watchdog: false } => BootCause::Unknown,
+        Evidence { watchdog: true, .. } => BootCause::Watchdog,
+        Evidence { left: Some(Left::Ordered), .. } => BootCause::Ordered,
+        // Neither ordered nor the watchdog's: Xen has reset the machine, for dom0's sake or its own.
+        Evidence { left: Some(Left::Working), .. } => BootCause::Panic,
+        Evidence { left: None, .. } => BootCause::Unknown,
     };
     Boot { cause, text: clipped(text(cause)), slot: record.map(slot), measured: Measured::No }
 }
 
 fn text(cause: BootCause) -> &'static str {
     match cause {
-        BootCause::Unknown => "nothing is left that tells why the machine was started",
+        BootCause::Unknown => "nothing is left that tells why, as after the power was switched on",
         BootCause::Ordered => "the machine was told to start anew",
         BootCause::Watchdog => "the watchdog has reset the machine; dom0 did not feed it",
-        BootCause::Panic => "dom0 panicked, and Xen has reset the machine",
+        BootCause::Panic => "dom0 or Xen crashed, and the machine was reset for that",
     }
 }
 
@@ -76,9 +91,13 @@ mod tests {
 
     #[test]
     fn evidence_makes_the_cause() {
-        let cause = |watchdog| boot(None, Evidence { watchdog }).cause;
-        assert_eq!(cause(true), BootCause::Watchdog);
-        assert_eq!(cause(false), BootCause::Unknown);
+        let cause = |watchdog, left| boot(None, Evidence { watchdog, left }).cause;
+        for left in [None, Some(Left::Working), Some(Left::Ordered)] {
+            assert_eq!(cause(true, left), BootCause::Watchdog);
+        }
+        assert_eq!(cause(false, None), BootCause::Unknown);
+        assert_eq!(cause(false, Some(Left::Working)), BootCause::Panic);
+        assert_eq!(cause(false, Some(Left::Ordered)), BootCause::Ordered);
         assert_eq!(boot(None, Evidence::default()).slot, None);
     }
 

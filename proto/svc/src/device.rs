@@ -239,7 +239,7 @@ pub enum BootCause {
     Ordered,
     /// The hardware's watchdog: it was not fed.
     Watchdog,
-    /// dom0 panicked.
+    /// Neither: dom0 or Xen crashed, and the machine was reset for that.
     Panic,
 }
 

@@ -87,7 +87,7 @@ pub enum BootCause {
     Watchdog,
     /// The machine was told to.
     Ordered,
-    /// dom0 panicked.
+    /// dom0 or Xen crashed.
     Panic,
 }
 
@@ -107,7 +107,7 @@ impl BootCause {
             Self::Unknown => "not known",
             Self::Watchdog => "the watchdog has reset the machine; dom0 did not feed it",
             Self::Ordered => "the machine was told to start anew",
-            Self::Panic => "dom0 panicked, and Xen has reset the machine",
+            Self::Panic => "dom0 or Xen crashed, and the machine was reset for that",
         }
     }
 }

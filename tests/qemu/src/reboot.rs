@@ -75,12 +75,15 @@ fn reboot(stage: &Stage<'_>) -> Result<()> {
     let lines = machine.lines();
     let begins = lines.iter().filter(|line| line.who == "dom0" && line.text.contains(BEGIN)).count();
     ensure!(begins == 3, "the machine started {begins} times, for two reboots");
+    let ordered =
+        lines.iter().filter(|line| line.text.contains("boot reason: the machine was told to start anew"));
+    ensure!(ordered.count() == 2, "dom0 does not know that the resets were ordered");
     let reset = lines.iter().find(|line| line.text.contains("the watchdog has reset the machine"));
     ensure!(reset.is_none(), "{}", reset.map(ToString::to_string).unwrap_or_default());
     controller.observe(|seen| {
         let mut infos = seen.devices.values().filter_map(|device| device.info.as_ref());
-        let told = infos.any(|info| info.watchdog && info.boot_reason == "UNKNOWN");
-        ensure!(told, "the device tells of no watchdog, or of a reason that it cannot know");
+        let told = infos.any(|info| info.watchdog && info.boot_reason == "REBOOT_CMD");
+        ensure!(told, "the device tells of no watchdog, or of another reason than the order");
         Ok(())
     })?;
     no_violations(&site)?;

@@ -33,6 +33,9 @@ pub mod offset {
     pub const STATUS2: u16 = 0x06;
     /// TCO1_CNT.
     pub const CONTROL1: u16 = 0x08;
+    /// TCO_MESSAGE1 and TCO_MESSAGE2: for software to leave something in. They are in the resume well, so they
+    /// outlive a reset and not a loss of power.
+    pub const MESSAGE: u16 = 0x0c;
     /// TCO_TMR: ticks of each of the two rounds.
     pub const TIMER: u16 = 0x12;
 }
@@ -148,6 +151,17 @@ impl<R: Registers> Itco<R> {
         r.write(offset::RELOAD, 1);
         r.write(offset::CONTROL1, 0);
         Ok(Duration::from_millis(u64::from(2 * ticks * TICK_MS)))
+    }
+
+    /// Leaves a note for who starts next.
+    pub fn leave(&self, note: u8) {
+        self.registers.write(offset::MESSAGE, note.into());
+    }
+
+    /// The note that was left last; 0 if none was since the power came.
+    pub fn left(&self) -> u8 {
+        // The second message is not ours.
+        self.registers.read(offset::MESSAGE).to_le_bytes()[0]
     }
 
     /// Gives it another patience.

@@ -16,6 +16,7 @@ struct Fake {
     rounds: Cell<u32>,
     halted: Cell<bool>,
     status: Cell<(u16, u16)>,
+    message: Cell<u16>,
     resets: Cell<u32>,
 }
 
@@ -30,6 +31,7 @@ impl Fake {
             rounds: Cell::new(0),
             halted: Cell::new(true),
             status: Cell::new((0, 0)),
+            message: Cell::new(0),
             resets: Cell::new(0),
         }
     }
@@ -68,6 +70,8 @@ impl Registers for &Fake {
             offset::STATUS1 => self.status.get().0,
             offset::STATUS2 => self.status.get().1,
             offset::TIMER => self.ticks.get() as u16,
+            // The second message was somebody else's.
+            offset::MESSAGE => 0x7700 | self.message.get(),
             offset => panic!("register {offset:#x} is read"),
         }
     }
@@ -82,6 +86,7 @@ impl Registers for &Fake {
             }
             offset::STATUS1 => self.status.set((one & !value, two)),
             offset::STATUS2 => self.status.set((one, two & !value)),
+            offset::MESSAGE => self.message.set(value & 0xff),
             offset::CONTROL1 => self.halted.set(value & 0x800 != 0),
             offset::TIMER => {
                 assert!(self.halted.get(), "the timer is set while it runs");
@@ -162,4 +167,17 @@ fn a_block_that_is_not_there_gives_no_evidence() {
     let fake = Fake::new();
     fake.status.set((u16::MAX, u16::MAX));
     assert!(!Itco::new(&fake).read_evidence());
+}
+
+#[test]
+fn a_note_is_left_for_the_next_life() {
+    use crate::watchdog::{Note, Watchdog};
+    let fake = Fake::new();
+    let itco = Itco::new(&fake);
+    assert_eq!(Watchdog::left(&itco), None, "the power has just come");
+    for note in [Note::Working, Note::Ordered] {
+        Watchdog::leave(&itco, note);
+        Itco::new(&fake).arm(PATIENCE).unwrap();
+        assert_eq!(Watchdog::left(&itco), Some(note));
+    }
 }
