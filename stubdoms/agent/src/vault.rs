@@ -379,6 +379,11 @@ impl Vault {
                 log::warn!("vault: the storage stays locked: {reason} [{}]", code::VAULT_LOCKED);
                 Told::Nothing
             }
+            // Without a TPM keys and note come with the storage, of which it tells by a change.
+            Request::Public(_) | Request::Kept if refusal == Some(Refusal::Busy) => {
+                self.again = Some(now.after(AGAIN));
+                Told::Nothing
+            }
             Request::Public(KeyName::Quote | KeyName::Endorsement) => {
                 log::warn!("vault: {request:?}: {reason} [{}]", code::VAULT);
                 Told::Nothing

@@ -99,6 +99,24 @@ fn a_vault_without_the_rarer_keys_is_known_all_the_same() {
     assert_eq!(vault.identity().unwrap().1, b"");
 }
 
+#[test]
+fn a_note_that_is_not_there_yet_is_no_empty_note() {
+    let mut vault = Vault::expected();
+    vault.on_there();
+    answer(&mut vault, status(Tpm::None, Sealing::Unknown));
+    for request in [Request::Public(KeyName::Device), Request::Public(KeyName::Ecdh), Request::Kept] {
+        assert_eq!(answer(&mut vault, refused(Refusal::Busy)), (request, Told::Nothing));
+    }
+    assert_eq!((vault.identity().is_some(), vault.next_request()), (false, None));
+    assert_eq!(vault.deadline(), Some(at(15)));
+    vault.look();
+    answer(&mut vault, status(Tpm::None, Sealing::Open));
+    answer(&mut vault, public());
+    answer(&mut vault, public());
+    assert_eq!(answer(&mut vault, kept(b"note")), (Request::Kept, Told::Keys));
+    assert_eq!(vault.identity().unwrap().1, b"note");
+}
+
 /// `TPMS_ATTEST` as far as it is looked at, about these values.
 fn attest(values: &[[u8; 32]]) -> heapless::Vec<u8, { proto_svc::vault::MAX_ATTEST }> {
     let digest: [u8; 32] = Sha256::digest(values[..QUOTED].concat()).into();
