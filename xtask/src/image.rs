@@ -10,14 +10,16 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use proto_gpt::slots::State;
+use proto_update::payload;
+use sha2::{Digest, Sha256};
 
 use crate::build::Built;
 use crate::disk::{self, Contents, Kind, Partition};
 use crate::setup::Stock;
 use crate::slot::Key;
-use crate::{build, selector, setup, slot, ui};
+use crate::{build, paths, selector, setup, slot, ui};
 
 /// Options of `image`.
 #[derive(Debug, Clone, clap::Args)]
@@ -31,6 +33,13 @@ pub struct Options {
     /// The private key that signs the slots (Ed25519, PEM) [default: the test key, which everybody has]
     #[arg(long, value_name = "FILE")]
     pub slot_key: Option<PathBuf>,
+    /// Make what an update travels as, one compressed and signed file, instead of a disk image
+    /// [default file: target/sarsen/ARCH/VERSION.update]
+    #[arg(long)]
+    pub update: bool,
+    /// The version that the slots name, by which a controller asks for it
+    #[arg(long, value_name = "NAME", default_value = slot::VERSION)]
+    pub version: String,
 }
 
 const ESP_MIB: u64 = 48;
@@ -49,9 +58,26 @@ pub fn image(options: &Options) -> Result<()> {
         None => Key::test()?,
     };
     let built = build::build_trusting(&options.build, &key)?;
+    if options.update {
+        return update(options, &built, &stock, &key);
+    }
     let output = options.output.clone().unwrap_or_else(|| default_output(&built));
-    make_signed(&built, &stock, options.build.config.as_deref(), &output, &key)?;
+    make_signed(&built, &stock, options.build.config.as_deref(), &output, &key, &options.version)?;
     println!("{}", output.display());
+    Ok(())
+}
+
+/// Makes the payload of an update, and prints its path, its SHA-256 and the version that it names.
+fn update(options: &Options, built: &Built, stock: &Stock, key: &Key) -> Result<()> {
+    let output =
+        options.output.clone().unwrap_or_else(|| built.folder.join(format!("{}.update", options.version)));
+    let step = ui::step("write the update");
+    let slot = slot::make(built, stock, key, &options.version, &step)?;
+    let payload = payload::pack(&slot).context("a slot begins with its header")?;
+    paths::write(&output, &payload)?;
+    step.done(format!("{} KiB, unpacked {} KiB", payload.len().div_ceil(1024), slot.len().div_ceil(1024)));
+    println!("{}", output.display());
+    println!("version {}, SHA-256 {}", options.version, hex::encode(Sha256::digest(&payload)));
     Ok(())
 }
 
@@ -65,7 +91,7 @@ pub fn default_output(built: &Built) -> PathBuf {
 /// # Errors
 /// As [`image`].
 pub fn make(built: &Built, stock: &Stock, config: Option<&Path>, output: &Path) -> Result<()> {
-    make_signed(built, stock, config, output, &Key::test()?)
+    make_signed(built, stock, config, output, &Key::test()?, slot::VERSION)
 }
 
 /// Makes a disk with the partitions of an image, and nothing in them: for a machine that does not boot from it.
@@ -87,10 +113,17 @@ pub fn blank(output: &Path) -> Result<()> {
     disk::write(output, &partitions)
 }
 
-fn make_signed(built: &Built, stock: &Stock, config: Option<&Path>, output: &Path, key: &Key) -> Result<()> {
+fn make_signed(
+    built: &Built,
+    stock: &Stock,
+    config: Option<&Path>,
+    output: &Path,
+    key: &Key,
+    version: &str,
+) -> Result<()> {
     let selector = selector::build(built.arch, key)?;
     let step = ui::step("write the disk image");
-    let slot = slot::make(built, stock, key, &step)?;
+    let slot = slot::make(built, stock, key, version, &step)?;
     step.say(format!("a slot: {} KiB", slot.len().div_ceil(1024)));
     let esp = BTreeMap::from([(selector::path(built.arch).to_owned(), selector)]);
     let state = |state: State| state.put(0);

@@ -15,8 +15,8 @@ use crate::setup::{Firmware, Stock};
 use crate::ui::Step;
 use crate::{grub, paths};
 
-/// The version that a slot names: that of the workspace.
-const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The version that a slot names unless it is given another one: that of the workspace.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What signs slots.
 pub struct Key {
@@ -78,8 +78,8 @@ pub enum Pieces {
 ///
 /// # Errors
 /// When something of it cannot be read, or GRUB cannot be made.
-pub fn make(built: &Built, stock: &Stock, key: &Key, step: &Step) -> Result<Vec<u8>> {
-    Pieces::of(built, stock)?.sign(stock, key, step)
+pub fn make(built: &Built, stock: &Stock, key: &Key, version: &str, step: &Step) -> Result<Vec<u8>> {
+    Pieces::of(built, stock)?.sign_as(version, stock, key, step)
 }
 
 impl Pieces {
@@ -115,28 +115,38 @@ impl Pieces {
         }
     }
 
-    /// The slot.
+    /// The slot, under the workspace's version.
     ///
     /// # Errors
     /// When GRUB cannot be made, or a piece is empty.
     pub fn sign(&self, stock: &Stock, key: &Key, step: &Step) -> Result<Vec<u8>> {
+        self.sign_as(VERSION, stock, key, step)
+    }
+
+    /// The slot, under this version.
+    ///
+    /// # Errors
+    /// As [`sign`](Self::sign), or when the version is no name.
+    pub fn sign_as(&self, version: &str, stock: &Stock, key: &Key, step: &Step) -> Result<Vec<u8>> {
         match (self, &stock.firmware) {
             (Self::Grub { modules, files }, Firmware::Uefi { grub_modules, .. }) => {
                 let program = grub::program(grub_modules, modules, &memory_disk(files)?, step)?;
-                signed(Machine::X86_64, &[(Kind::Program, &program)], key)
+                signed(Machine::X86_64, &[(Kind::Program, &program)], key, version)
             }
             (Self::Parts(parts), Firmware::UBoot { .. }) => {
                 let parts: Vec<(Kind, &[u8])> =
                     parts.iter().map(|(kind, bytes)| (*kind, bytes.as_slice())).collect();
-                signed(Machine::Aarch64, &parts, key)
+                signed(Machine::Aarch64, &parts, key, version)
             }
             _ => bail!("a slot of one architecture is not signed with the firmware of the other"),
         }
     }
 }
 
-fn signed(machine: Machine, parts: &[(Kind, &[u8])], key: &Key) -> Result<Vec<u8>> {
-    let version = Version::new(VERSION).context("the version is no name for a slot")?;
+fn signed(machine: Machine, parts: &[(Kind, &[u8])], key: &Key, version: &str) -> Result<Vec<u8>> {
+    let version = Version::new(version).with_context(|| {
+        format!("`{version}` is no name for a version: 1 to 32 printable letters, no blanks")
+    })?;
     let draft = Draft::new(machine, version, parts).context("a part of the slot is empty")?;
     Ok(draft.sign(|bytes| key.sign(bytes)))
 }
@@ -175,7 +185,7 @@ mod tests {
         let public = VerifyingKey::from_bytes(&public).unwrap();
         let key = Key::test().unwrap();
         assert_eq!(key.public_if_real(), None);
-        let slot = signed(Machine::X86_64, &[(Kind::Program, b"MZ")], &key).unwrap();
+        let slot = signed(Machine::X86_64, &[(Kind::Program, b"MZ")], &key, VERSION).unwrap();
         let trusted =
             Header::parse(&slot, slot.len() as u64).unwrap().verify(&[public], Machine::X86_64).unwrap();
         assert_eq!(trusted.version().as_str(), VERSION);
