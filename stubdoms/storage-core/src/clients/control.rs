@@ -13,8 +13,8 @@ use proto_svc::text::clipped;
 use proto_update::manifest::SlotError;
 
 use super::{CONTROL, Missing, Storage, reason};
-use crate::slots::{Report, SlotsError};
-use crate::store::{StoreError, ValueError};
+use crate::slots::{Report, Slots, SlotsError};
+use crate::store::{Store, StoreError, ValueError};
 
 /// A life event of what is stored, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,59 +175,52 @@ impl<D: BlockDevice> Storage<D> {
 
     async fn carry_out(&self, request: &Request) -> Result<(Answer, Option<Event>), Refused> {
         let disk = &self.disk;
+        let quiet = |answer| Ok((answer, None));
         match request {
-            Request::Status => return Ok((Answer::Status(self.status().await), None)),
-            Request::Get { .. } | Request::Put { .. } | Request::Delete { .. } | Request::Next { .. } => {
-                return Ok((self.value(request).await?, None));
-            }
-            Request::Slots | Request::Begin { .. } | Request::Write { .. } | Request::Verify => {}
-            Request::Change(_) => {}
-        }
-        let mut slots = self.slots.turn().await;
-        let event = match request {
-            Request::Begin { length } => {
-                slots.begin(disk, *length).await?;
-                return Ok((Answer::Done, Some(Event::Filling { length: *length })));
-            }
-            Request::Write { offset, bytes } => {
-                slots.write(disk, *offset, bytes).await?;
-                return Ok((Answer::Done, None));
-            }
-            Request::Verify => {
-                let version = slots.verify(disk).await?;
-                return Ok((Answer::Verified { version: text(version) }, Some(Event::Verified(version))));
-            }
-            Request::Change(change) => {
-                slots.ask(disk, *change).await?;
-                Some(Event::Changed(*change))
-            }
-            _ => None,
-        };
-        let reports = slots.report(disk).await?.map(told);
-        Ok((Answer::Slots { running: slots.running().map(name), slots: reports }, event))
-    }
-
-    async fn value(&self, request: &Request) -> Result<Answer, Refused> {
-        let disk = &self.disk;
-        let mut store = self.store.turn().await;
-        let store = store.as_mut().map_err(|why| Refused::Missing(*why))?;
-        Ok(match request {
+            Request::Status => quiet(Answer::Status(self.status().await)),
             Request::Get { key, offset } => {
-                let (total, bytes) = store.get(disk, CONTROL, key, *offset).await?;
-                Answer::Value { total, offset: *offset, bytes }
+                let mut turn = self.store.turn().await;
+                let (total, bytes) = there(&mut turn)?.get(disk, CONTROL, key, *offset).await?;
+                quiet(Answer::Value { total, offset: *offset, bytes })
             }
             Request::Put { key, total, offset, bytes } => {
-                store.put(disk, CONTROL, key, *total, (*offset, bytes)).await?;
-                Answer::Done
+                let mut turn = self.store.turn().await;
+                there(&mut turn)?.put(disk, CONTROL, key, *total, (*offset, bytes)).await?;
+                quiet(Answer::Done)
             }
             Request::Delete { key } => {
-                store.delete(disk, CONTROL, key).await?;
-                Answer::Done
+                let mut turn = self.store.turn().await;
+                there(&mut turn)?.delete(disk, CONTROL, key).await?;
+                quiet(Answer::Done)
             }
-            Request::Next { after } => Answer::Name(store.next(disk, CONTROL, after).await?),
-            // `carry_out` sends no other here.
-            _ => Answer::Done,
-        })
+            Request::Next { after } => {
+                let mut turn = self.store.turn().await;
+                quiet(Answer::Name(there(&mut turn)?.next(disk, CONTROL, after).await?))
+            }
+            Request::Slots => quiet(self.slots(&mut *self.slots.turn().await).await?),
+            Request::Begin { length } => {
+                self.slots.turn().await.begin(disk, *length).await?;
+                Ok((Answer::Done, Some(Event::Filling { length: *length })))
+            }
+            Request::Write { offset, bytes } => {
+                self.slots.turn().await.write(disk, *offset, bytes).await?;
+                quiet(Answer::Done)
+            }
+            Request::Verify => {
+                let version = self.slots.turn().await.verify(disk).await?;
+                Ok((Answer::Verified { version: text(version) }, Some(Event::Verified(version))))
+            }
+            Request::Change(change) => {
+                let mut slots = self.slots.turn().await;
+                slots.ask(disk, *change).await?;
+                Ok((self.slots(&mut slots).await?, Some(Event::Changed(*change))))
+            }
+        }
+    }
+
+    async fn slots(&self, slots: &mut Slots) -> Result<Answer, Refused> {
+        let reports = slots.report(&self.disk).await?.map(told);
+        Ok(Answer::Slots { running: slots.running().map(name), slots: reports })
     }
 
     async fn status(&self) -> Status {
@@ -253,6 +246,11 @@ impl<D: BlockDevice> Storage<D> {
             damaged: store.as_ref().map_or(0, |store| store.damaged()),
         }
     }
+}
+
+/// The store, if there is one.
+fn there(store: &mut Result<Store, Missing>) -> Result<&mut Store, Refused> {
+    store.as_mut().map_err(|why| Refused::Missing(*why))
 }
 
 const fn name(slot: Slot) -> SlotName {
