@@ -23,6 +23,7 @@ mod reboot;
 mod restart;
 mod selector;
 mod stage;
+mod storage;
 mod template;
 
 use std::process::ExitCode;
@@ -52,6 +53,7 @@ impl Story {
 const STORIES: &[&[Story]] = &[
     boot::STORIES,
     selector::STORIES,
+    storage::STORIES,
     create_destroy::STORIES,
     guest::STORIES,
     attacker::STORIES,
