@@ -175,7 +175,8 @@ pub trait BlockDevice {
 pub struct Counts {
     /// Commands that were answered, refused ones among them.
     pub commands: u64,
-    /// Answers for which no interrupt had come when time was up.
+    /// Answers that were found though no interrupt had come: when time was up, or, by a driver that does not
+    /// rely on interrupts, before.
     pub late: u32,
     /// Resets after something went wrong.
     pub resets: u32,
