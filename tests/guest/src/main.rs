@@ -1,7 +1,8 @@
 //! A domain that checks the real Xen from inside: `ok NAME` or `FAIL NAME: why` for each case, and at the
 //! end `guest: N ok, M failed`.
 //!
-//! It runs several times. As service `peer` it is the other end of [`pair`]. As service `guest`, with a wiring record, it is the *parent*: it checks what can be checked
+//! It runs several times. As service `peer` it is the other end of [`pair`], as service `disk`, on a board of
+//! its own, it has the disk ([`disk`]). As service `guest`, with a wiring record, it is the *parent*: it checks what can be checked
 //! without harm, and has dom0 start applications for the rest, in control's place on channel `device`. As
 //! such an application it is a *child* and does what `case=` on its command line says: most children must
 //! not survive, and the parent judges them by how they ended and by what they wrote on their console.
@@ -9,6 +10,7 @@
 //! | module | checks |
 //! |---|---|
 //! | [`clock`] | time, deadlines |
+//! | [`disk`] | the disk, over many lives |
 //! | [`events`] | event channels to itself |
 //! | [`grants`] | grants to itself |
 //! | [`pair`] | grants and events between two domains |
@@ -30,6 +32,8 @@ mod child;
 mod children;
 #[cfg(target_os = "none")]
 mod clock;
+#[cfg(target_os = "none")]
+mod disk;
 #[cfg(target_os = "none")]
 mod events;
 #[cfg(target_os = "none")]
@@ -54,6 +58,9 @@ async fn main(boot: board_support_rt::Boot, spawner: board_support_rt::Spawner) 
     let wiring = stubdoms_service::read_wiring(&boot);
     let peers = stubdoms_service::peers(&wiring);
     spawner.spawn(stubdoms_service::supervise(wiring.clone(), peers));
+    if wiring.name == "disk" {
+        return disk::run(&wiring).await;
+    }
     stubdoms_service::ready();
     if wiring.name == "peer" {
         return pair::answer(peers).await;

@@ -17,6 +17,7 @@ mod bad_slot;
 mod boot;
 mod built;
 mod create_destroy;
+mod disk;
 mod guest;
 mod kills;
 mod reboot;
@@ -55,6 +56,7 @@ const STORIES: &[&[Story]] = &[
     selector::STORIES,
     storage::STORIES,
     create_destroy::STORIES,
+    disk::STORIES,
     guest::STORIES,
     attacker::STORIES,
     bad_image::STORIES,
