@@ -6,7 +6,7 @@
 //! | 13 | the compiled table and each service image, in the table's order | computed |
 //! | the others below 16 | firmware and its settings | learned from the log of a first boot (`--learn`) |
 //!
-//! What is left out may have any value: PCR 5 has the partition table and PCR 11 the choice of the slot, which change
+//! What is left out may have any value: PCR 5 has the partition table and PCR 15 the choice of the slot, which change
 //! with each try of an update. PCR 4 begins with what the firmware says of itself; without a log to learn from it is
 //! left out too, but for the two programs that are told.
 //!
@@ -51,7 +51,7 @@ const PROGRAMS: u32 = 4;
 /// The PCR of what dom0 starts; its texts are those of `dom0/toolstack`.
 const SERVICES: u32 = 13;
 /// PCRs that change from boot to boot.
-const CHANGING: [u32; 2] = [5, 11];
+const CHANGING: [u32; 2] = [5, 15];
 
 /// Runs the subcommand.
 ///

@@ -6,6 +6,7 @@ use core::sync::atomic::AtomicU32;
 use core::time::Duration;
 
 use board_support_drv::watchdog::{self, i6300esb};
+use proto_errors::slot;
 use proto_handoff::record;
 use uefi::println;
 
@@ -53,7 +54,7 @@ impl Watchdog {
                     let seconds = u16::try_from(patience.as_secs()).unwrap_or(u16::MAX);
                     this.armed = Some((found, told(seconds)));
                 }
-                Err(why) => println!("selector: a watchdog is of no use: {why}"),
+                Err(why) => println!("selector: a watchdog is of no use: {why} [{}]", slot::NO_WATCHDOG),
             }
         }
         this

@@ -2,19 +2,20 @@
 //!
 //! | PCR | what | digest (of the SHA-256 bank) |
 //! |---|---|---|
-//! | 11 | slot and reason, before the slot is read | of [`slot`] |
+//! | 15 | slot and reason, before the slot is read | of [`slot`] |
 //! | 4 | x86_64: the slot's program (GRUB, Xen, dom0 and archive in one); aarch64: Xen | the firmware's, of the PE image |
 //! | 9 | aarch64: everything in the slot (Xen, the command lines, dom0, archive) | of the contents, which the slot's header has signed |
 //!
-//! So what a slot does to PCRs 4, 9 and 11 can be computed ahead. Whoever counts on PCR 11 counts on the slot and on
-//! why it was started: it differs between a trial and a slot that has proven itself.
+//! So what a slot does to PCRs 4, 9 and 15 can be computed ahead. The choice differs between a trial and a slot that has
+//! proven itself, and between two slots of one version, so it is in a PCR that nothing is sealed to: EVE's policies leave
+//! out 5 and 15, and its quotes have them.
 //!
 //! Source of the log's form: TCG PC Client Platform Firmware Profile 1.06, section 10; little-endian.
 
 use proto_gpt::slots::{Reason, Slot};
 
 /// The PCR of slot and reason.
-pub const SLOT_PCR: u32 = 11;
+pub const SLOT_PCR: u32 = 15;
 /// The PCR of what is in the slot, where the firmware measures only a part of it.
 pub const CONTENTS_PCR: u32 = 9;
 /// What the event of the contents says.

@@ -1,10 +1,11 @@
 //! The one task that uses the TPM: it takes requests in turn.
 
-use core::time::Duration;
+use core::{fmt, time::Duration};
 
 use alloc::boxed::Box;
 use board_support_rt::{entropy, timer};
 use embassy_futures::select::select;
+use proto_errors::Code;
 use stubdoms_vault_core::{
     tpm::Random,
     vault::{Event, Replace, Vault},
@@ -80,11 +81,16 @@ fn tell(vault: &mut Vault<Chip, Entropy>) {
         match (event.code(), &event) {
             (None, event) => log::info!("{event}"),
             (Some(code), Event::NoTpm | Event::Up { .. } | Event::New { .. }) => {
-                log::warn!("{event} [{code}]");
+                log::warn!("{}", told(&event, code));
             }
-            (Some(code), event) => log::error!("{event} [{code}]"),
+            (Some(code), event) => log::error!("{}", told(event, code)),
         }
     }
+}
+
+/// An event as a person is told of it.
+fn told(event: &Event, code: Code) -> impl fmt::Display {
+    fmt::from_fn(move |f| write!(f, "{event} [{code}]"))
 }
 
 /// Since power-on.
