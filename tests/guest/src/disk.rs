@@ -1,6 +1,6 @@
 //! The disk, over many lives: as service `disk`, which dom0 ends again and again.
 //!
-//! Each life finds on the partition `persist` what the last one has flushed, leaves something of its own, and
+//! Each life finds on the partition `P3` what the last one has flushed, leaves something of its own, and
 //! then keeps the disk busy until it is ended in the middle of something:
 //!
 //! | bytes of the partition | what |
@@ -101,8 +101,8 @@ impl Partition {
         let copy = TableCopy::parse(header, &entries);
         let joined = Table::join(shape, copy, Err(CopyError::Unreadable));
         let joined = joined.map_err(|error| format!("{error}"))?;
-        let persist = joined.table().partitions().find(|partition| partition.is_named("persist"));
-        let persist = persist.ok_or("there is no partition `persist`")?;
+        let persist = joined.table().partitions().find(|partition| partition.is_named("P3"));
+        let persist = persist.ok_or("there is no partition `P3`")?;
         let bytes = persist.blocks() * block as u64;
         ensure!(bytes > (LOAD + 64 * MAX_TRANSFER) as u64, "the partition has {bytes} bytes");
         Ok(Self { first: persist.first_block(), block })
