@@ -155,6 +155,8 @@ pub(crate) struct Credentials {
 impl Credentials {
     /// `has_vault`: whether the system has a vault. Without one there has to be a key in the files.
     pub(crate) fn read(files: Provisioning, has_vault: bool) -> Result<Self, ProvisionError> {
+        // First, for it is what is missing where nothing was provisioned.
+        let server = server(&files.server)?;
         let onboard = match (&files.onboard_key, &files.onboard_cert) {
             (Some(key), Some(cert)) => {
                 Some(SoftwareKey::from_pem(key, cert).map_err(ProvisionError::Onboard)?)
@@ -167,7 +169,7 @@ impl Credentials {
         let (device, provisioned) =
             if has_vault { (None, provisioned) } else { (provisioned.map(DeviceKey::Provisioned), None) };
         Ok(Self {
-            server: server(&files.server)?,
+            server,
             roots: Roots::from_pem(&files.root_certificate).map_err(ProvisionError::Root)?,
             root_pem: files.root_certificate,
             onboard,

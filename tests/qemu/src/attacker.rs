@@ -155,7 +155,11 @@ fn intruder(stage: &Stage<'_>) -> Result<()> {
     let built = stage.built();
     let attacker = built::domain(built.arch, "tests-guest-attacker", "attacker")?;
     let image = |name: &str| paths::read(&built.image(name));
-    let images = BTreeMap::from([("net".to_owned(), image("net")?), ("attacker".to_owned(), attacker)]);
+    let images = BTreeMap::from([
+        ("net".to_owned(), image("net")?),
+        ("storage".to_owned(), image("storage")?),
+        ("attacker".to_owned(), attacker),
+    ]);
     let neighbour = image(build::SAMPLE)?;
     let board = format!("intruder-{}", built.arch.name());
     let entries = built::entries(&board, &images, &[("neighbour.elf", &neighbour)])?;

@@ -83,7 +83,7 @@ fn no_iommu(stage: &Stage<'_>) -> Result<()> {
 fn no_device(stage: &Stage<'_>) -> Result<()> {
     let options = stage.direct_with(|entries| {
         edit_table(entries, |table| {
-            for device in &mut table.devices {
+            for device in table.devices.iter_mut().filter(|device| device.name == "uplink") {
                 match &mut device.bus {
                     Bus::Pci(function) => function.select.device = 0xdead,
                     Bus::VirtioMmio(mmio) => mmio.transport = 29,
@@ -168,7 +168,7 @@ fn no_memory_for_dom0(stage: &Stage<'_>) -> Result<()> {
     let mut options = stage.direct();
     options.memory_mib = 40;
     let mut machine = stage.start(&options)?;
-    for name in ["net", "control"] {
+    for name in ["net", "storage", "control"] {
         named(&mut machine, &format!("domain {name}: needs "), build::MEMORY)?;
     }
     machine.quit();
