@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::Read as _;
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -16,6 +17,8 @@ use crate::key::sha256;
 
 /// Bytes of the longest event log, uncompressed: twice the longest request.
 const LOG_LIMIT: u64 = 2 * 63_488;
+/// PCRs that a quote has to be of. Source: EVE, `pkg/pillar/evetpm`, which quotes these of the SHA-256 bank.
+pub(crate) const QUOTED: Range<u32> = 0..16;
 /// PCRs that are not learned: the partition table and the choice of the slot change with every try of an update.
 pub(crate) const LEFT_OUT: [u32; 2] = [5, 11];
 
@@ -45,7 +48,7 @@ pub(crate) fn events(log: &[u8]) -> Result<Vec<Event<'_>>, String> {
     parsed.events().collect::<Result<_, _>>().map_err(|fault| fault.to_string())
 }
 
-/// Whether the events lead to the quoted values: `value(pcr)` is none for what was not quoted.
+/// Whether the events lead to the quoted values: `value(pcr)` is none for what was not quoted, to which no log leads.
 pub(crate) fn story(events: &[Event<'_>], value: impl Fn(u32) -> Option<[u8; 32]>) -> Story {
     let mut values = reset_values();
     for event in events.iter().filter(|event| event.kind != kind::NO_ACTION) {
@@ -56,8 +59,7 @@ pub(crate) fn story(events: &[Event<'_>], value: impl Fn(u32) -> Option<[u8; 32]
             (_, None) => return Story::Unreadable("an event without a SHA-256 digest".into()),
         }
     }
-    let differs = |(pcr, expected): &(u32, [u8; 32])| value(*pcr).is_some_and(|value| value != *expected);
-    match (0..).zip(values).find(differs) {
+    match QUOTED.zip(values).find(|(pcr, expected)| value(*pcr).as_ref() != Some(expected)) {
         Some((pcr, _)) => Story::Other(pcr),
         None => Story::Told(events.len()),
     }
@@ -110,6 +112,9 @@ mod tests {
         assert_eq!(story(&events, |pcr| value(pcr).filter(|_| pcr < 16)), Story::Told(3));
         assert_eq!(story(&events[..2], |pcr| value(pcr).filter(|_| pcr < 16)), Story::Other(13));
         assert_eq!(story(&events, |pcr| (pcr == 0).then_some([0; 32])), Story::Other(0));
+        // A log beside values that were not quoted tells nothing.
+        assert_eq!(story(&events, |_| None), Story::Other(0));
+        assert_eq!(story(&events, |pcr| value(pcr).filter(|_| pcr < 15)), Story::Other(15));
     }
 
     #[test]

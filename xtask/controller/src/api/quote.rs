@@ -1,10 +1,11 @@
-//! Judging a TPM quote: signature, nonce and PCR digest.
+//! Judging a TPM quote: signature, nonce, selection of PCRs and their digest.
 
 use std::fmt;
 
 use proto_eve::wire::attest::{TpmHashAlgo, TpmPcrValue, ZAttestQuote};
 
 use crate::key::{Certificate, hex, sha256};
+use crate::measured::QUOTED;
 
 /// What a quote is worth.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +76,11 @@ pub(super) fn quoted_value(quote: &ZAttestQuote, pcr: u32) -> Option<[u8; 32]> {
 fn judge_values(attested: &Attested<'_>, values: &[TpmPcrValue]) -> Verdict {
     if values.iter().any(|value| value.hash_algo != TpmHashAlgo::Sha256 as i32 || value.value.len() != 32) {
         return Verdict::Refuted("a PCR value is not of the SHA-256 bank".into());
+    }
+    // The digest covers what was selected, and the device selects: a quote of fewer PCRs would be genuine and would
+    // leave it to the device what the others hold.
+    if !attested.selected().eq(QUOTED) {
+        return Verdict::Refuted("the quote is not of the PCRs 0 to 15".into());
     }
     let mut selected = Vec::new();
     for index in attested.selected() {
@@ -197,6 +203,18 @@ mod tests {
         assert_eq!(judged(|quote| quote.pcr_values[20].value[0] ^= 1), Verdict::Trusted);
         assert_eq!(judge(&quote(), "00", Some(&signing())), Verdict::WrongNonce);
         assert_eq!(judge(&quote(), NONCE, None), Verdict::NoCertificate);
+        // Signed by the TPM, with the right digest, about other PCRs than those that tell of the device.
+        let values = quote().pcr_values;
+        let judged = |selection: &[u8]| {
+            let chosen = Attested { extra_data: &[], selection, digest: &[] };
+            let bytes: Vec<u8> =
+                chosen.selected().flat_map(|pcr| values[pcr as usize].value.clone()).collect();
+            judge_values(&Attested { digest: &sha256(&bytes), ..chosen }, &values)
+        };
+        assert_eq!(judged(&[0xff, 0xff, 0]), Verdict::Trusted);
+        for other in [&[][..], &[0, 0, 0], &[1, 0, 0], &[0xff, 0x7f, 0], &[0xfe, 0xff, 0], &[0xff, 0xff, 1]] {
+            assert!(matches!(judged(other), Verdict::Refuted(_)), "{other:?}");
+        }
     }
 
     #[test]
