@@ -49,7 +49,7 @@ pub(crate) struct Certificate {
     key: PublicBytes,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum PublicBytes {
     /// Uncompressed points.
     P256(Vec<u8>),
@@ -91,6 +91,11 @@ impl Certificate {
     /// SHA-256 over the DER bytes: how a device names its certificate.
     pub(crate) fn der_hash(&self) -> [u8; 32] {
         sha256(&self.der)
+    }
+
+    /// Whether both certificates are of one public key.
+    pub(crate) fn has_key_of(&self, other: &Certificate) -> bool {
+        self.key == other.key
     }
 
     /// Checks that `issuer` signed this certificate.
@@ -189,9 +194,11 @@ mod tests {
             (include_bytes!("../vectors/p384.pem"), include_bytes!("../vectors/p384.sig")),
             (include_bytes!("../vectors/rsa.pem"), include_bytes!("../vectors/rsa.sig")),
         ];
+        let own = Certificate::from_pem(include_bytes!("../vectors/p256.pem")).expect("a certificate");
         for (pem, signature) in vectors {
             let certificate = Certificate::from_pem(pem).expect("a certificate");
             assert_eq!(certificate.check_signed_by(&certificate), Ok(()));
+            assert_eq!(certificate.has_key_of(&own), pem == include_bytes!("../vectors/p256.pem"));
             assert_eq!(certificate.check_envelope(MESSAGE, signature), Ok(()));
             assert_eq!(certificate.check_envelope(b"other", signature), Err(BadSignature));
             for length in [0, 1, signature.len() - 1] {

@@ -4,7 +4,7 @@ mod device;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use device::{Device, PROTOBUF, Reply, der_hash, gzip, line, now, sign, zcert};
+use device::{Device, PROTOBUF, Reply, asn1, der_hash, gzip, line, now, sign, zcert};
 use proto_eve::wire::attest::{AttestStorageKeys, TpmPcrValue, ZAttestQuote, ZAttestReq};
 use proto_eve::wire::auth::{AuthBody, AuthContainer};
 use proto_eve::wire::certs::ZCert;
@@ -818,19 +818,6 @@ fn log_files() {
     // The longest line that controllers keep.
     assert_eq!(log_lines(&device, &line("s", &"x".repeat(65_000), 1)).status, 201);
     assert_eq!(controller.observe(|observed| observed.logs.len()), 1, "nothing of a refused file is kept");
-}
-
-/// DER of a raw signature.
-fn asn1(raw: &[u8]) -> Vec<u8> {
-    let integer = |half: &[u8]| {
-        let mut digits = half.to_vec();
-        if digits[0] >= 0x80 {
-            digits.insert(0, 0);
-        }
-        [&[2, digits.len() as u8], digits.as_slice()].concat()
-    };
-    let body = [integer(&raw[..32]), integer(&raw[32..])].concat();
-    [&[0x30, body.len() as u8], body.as_slice()].concat()
 }
 
 #[test]

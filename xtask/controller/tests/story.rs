@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use device::{Device, gzip, line};
+use device::{Device, asn1, gzip, line};
 use proto_eve::Message as _;
 use proto_eve::wire::attest::{AttestStorageKeys, AttestVolumeKey, ZAttestReq};
 use proto_eve::wire::info::ZSwState;
@@ -268,17 +268,4 @@ fn answers_are_what_openssl_calls_signed() {
     run(&["x509", "-in", "cert.pem", "-pubkey", "-noout", "-out", "key.pem"]);
     run(&["dgst", "-sha256", "-verify", "key.pem", "-signature", "signature", "payload"]);
     run(&["verify", "-CAfile", "root.pem", "-purpose", "sslserver", "cert.pem"]);
-}
-
-/// `SEQUENCE { INTEGER r, INTEGER s }` of a raw P-256 signature.
-fn asn1(raw: &[u8]) -> Vec<u8> {
-    let integer = |half: &[u8]| {
-        let mut digits: Vec<u8> = half.iter().copied().skip_while(|&byte| byte == 0).collect();
-        if digits.first().is_some_and(|&byte| byte >= 0x80) {
-            digits.insert(0, 0);
-        }
-        [&[2, digits.len() as u8], digits.as_slice()].concat()
-    };
-    let body = [integer(&raw[..32]), integer(&raw[32..])].concat();
-    [&[0x30, body.len() as u8], body.as_slice()].concat()
 }

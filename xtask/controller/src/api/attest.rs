@@ -81,7 +81,11 @@ fn take_certs(state: &mut State, device: Uuid, certs: &[ZCert]) -> Result<ZAttes
     let published = certs.iter().map(|cert| check_cert(cert, &owner)).collect::<Result<Vec<_>, _>>()?;
     let count = published.len();
     // Each request replaces the whole set.
-    change(state, device, |device| device.published = Some(published))?;
+    change(state, device, |device| device.publish(published))?.map_err(|other| {
+        let kind = ZCertType::try_from(other.kind).map_or("", |kind| kind.as_str_name());
+        // Ordinary, for a device whose TPM was exchanged; it takes an operator, who admits the device anew.
+        Refusal::ordinary(404, format!("{kind}: another key than the one that the device published first"))
+    })?;
     state.device_event(device, format!("published {count} certificates"));
     Ok(ZAttestResponse { resp_type: ZAttestRespType::AttestRespCert as i32, ..Default::default() })
 }
@@ -170,13 +174,17 @@ fn verdict(device: &Device, quote: &ZAttestQuote) -> Verdict {
         .iter()
         .flatten()
         .find(|cert| cert.kind == ZCertType::CertTypeDeviceRestrictedSigning as i32)
-        .and_then(|cert| Certificate::from_pem(cert.cert.as_bytes()).ok());
+        .and_then(PublishedCert::certificate);
     quote::judge(quote, nonce, signing.as_ref())
 }
 
 /// The verdict on a quote, with what its event log says; and what is learned of that log.
 fn judged(state: &State, known: &Device, quote: &ZAttestQuote) -> (Verdict, Option<Prediction>) {
     let verdict = verdict(known, quote);
+    if verdict == Verdict::NoTpm && (!state.expected.is_empty() || known.has_tpm()) {
+        // Else a device whose image was changed would only have to say nothing of it.
+        return (Verdict::Refuted("a device with a TPM did not quote".into()), None);
+    }
     if verdict != Verdict::Trusted {
         return (verdict, None);
     }
@@ -286,12 +294,17 @@ fn volume_key(kept: &str) -> Option<AttestVolumeKey> {
 }
 
 fn known(state: &State, device: Uuid) -> Result<&Device, Refusal> {
-    state.registry.by_uuid(device).ok_or_else(|| Refusal::ordinary(400, "the device is unknown"))
+    state.registry.by_uuid(device).ok_or_else(unknown)
 }
 
-fn change(state: &mut State, device: Uuid, with: impl FnOnce(&mut Device)) -> Result<(), Refusal> {
+fn change<T>(state: &mut State, device: Uuid, with: impl FnOnce(&mut Device) -> T) -> Result<T, Refusal> {
     state
         .registry
         .change(device, with)
-        .map_err(|fault| Refusal::ordinary(500, format!("cannot keep the device: {fault:#}")))
+        .map_err(|fault| Refusal::ordinary(500, format!("cannot keep the device: {fault:#}")))?
+        .ok_or_else(unknown)
+}
+
+fn unknown() -> Refusal {
+    Refusal::ordinary(400, "the device is unknown")
 }

@@ -480,6 +480,19 @@ pub fn sign(key_pem: &[u8], message: &[u8]) -> Vec<u8> {
     key.sign(&random, message).expect("signed").as_ref().to_vec()
 }
 
+/// `SEQUENCE { INTEGER r, INTEGER s }` of a raw P-256 signature.
+pub fn asn1(raw: &[u8]) -> Vec<u8> {
+    let integer = |half: &[u8]| {
+        let mut digits: Vec<u8> = half.iter().copied().skip_while(|&byte| byte == 0).collect();
+        if digits.first().is_some_and(|&byte| byte >= 0x80) {
+            digits.insert(0, 0);
+        }
+        [&[2, digits.len() as u8], digits.as_slice()].concat()
+    };
+    let body = [integer(&raw[..32]), integer(&raw[32..])].concat();
+    [&[0x30, body.len() as u8], body.as_slice()].concat()
+}
+
 fn parse_reply(bytes: &[u8]) -> Option<Reply> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = String::from_utf8(bytes[..end].to_vec()).ok()?;

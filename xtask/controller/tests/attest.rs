@@ -1,0 +1,157 @@
+//! What a device has to prove of its TPM.
+
+mod device;
+
+use device::{Device, asn1, zcert};
+use proto_attest::Prediction;
+use proto_eve::wire::attest::{
+    AttestStorageKeys, AttestVolumeKey, TpmHashAlgo, TpmPcrValue, ZAttestQuote, ZAttestQuoteResp, ZAttestReq,
+    ZAttestResponseCode as Code,
+};
+use proto_eve::wire::certs::ZCert;
+use proto_eve::wire::certs::ZCertType::{
+    self, CertTypeDeviceEcdhExchange as Exchange, CertTypeDeviceEndorsementRsa as Endorsement,
+    CertTypeDeviceRestrictedSigning as Quote,
+};
+use ring::digest::{SHA256, digest};
+use xtask_controller::{Controller, Handle, Options};
+
+fn start(options: Options) -> (Handle, Device) {
+    let controller = Controller::start(options).expect("it starts");
+    controller.set_config("").expect("right");
+    let mut device = Device::new(&controller, "one");
+    device.fetch_certs();
+    device.register();
+    assert_eq!(device.ask_uuid().status, 200);
+    (controller, device)
+}
+
+/// A certificate of a key of the TPM: that of `ecdh` is the quote key of these tests.
+fn key_cert(device: &Device, file: &str, kind: ZCertType) -> ZCert {
+    ZCert { r#type: kind as i32, ..zcert(&device.bundle.files[file]) }
+}
+
+/// Publishes these certificates and no others.
+fn publish(device: &Device, certs: &[(&str, ZCertType)]) -> u16 {
+    let certs = certs.iter().map(|&(file, kind)| key_cert(device, file, kind)).collect();
+    device.post("attest", &ZAttestReq { req_type: 1, certs, ..Default::default() }).status
+}
+
+fn nonce(device: &Device) -> Vec<u8> {
+    device.attest(&ZAttestReq { req_type: 2, ..Default::default() }).nonce.expect("a nonce").nonce
+}
+
+/// What a TPM without measurements quotes.
+fn quoted(device: &Device, nonce: &[u8]) -> ZAttestQuote {
+    let sized = |bytes: &[u8]| [&(bytes.len() as u16).to_be_bytes(), bytes].concat();
+    let attest = [
+        &[0xff, 0x54, 0x43, 0x47, 0x80, 0x18],
+        sized(b"quote key").as_slice(),
+        &sized(nonce),
+        &[0; 8 + 4 + 4 + 1 + 8],
+        &[0, 0, 0, 1, 0, 0x0b, 3, 0xff, 0xff, 0],
+        &sized(digest(&SHA256, &[0; 16 * 32]).as_ref()),
+    ]
+    .concat();
+    let value = |index| TpmPcrValue { index, hash_algo: TpmHashAlgo::Sha256 as i32, value: vec![0; 32] };
+    ZAttestQuote {
+        signature: asn1(&device.sign("ecdh.key.pem", &attest)),
+        attest_data: attest,
+        pcr_values: (0..16).map(value).collect(),
+        ..Default::default()
+    }
+}
+
+fn judge(device: &Device, quote: ZAttestQuote) -> (Code, ZAttestQuoteResp) {
+    let request = ZAttestReq { req_type: 3, quote: Some(quote), ..Default::default() };
+    let answer = device.attest(&request).quote_resp.expect("a verdict");
+    (Code::try_from(answer.response).expect("a code"), answer)
+}
+
+/// The verdict on a fresh quote; keeps the token of a success.
+fn attest(device: &mut Device) -> Code {
+    let nonce = nonce(device);
+    let (code, answer) = judge(device, quoted(device, &nonce));
+    if code == Code::Success {
+        device.token = answer.integrity_token;
+    }
+    code
+}
+
+fn attest_with_nothing(device: &mut Device) -> Code {
+    nonce(device);
+    let (code, answer) = judge(device, ZAttestQuote::default());
+    assert_eq!(code == Code::Success, !answer.integrity_token.is_empty());
+    code
+}
+
+#[test]
+fn a_device_that_had_a_tpm_once_cannot_attest_without_it() {
+    for kind in [Quote, Endorsement] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (controller, mut device) = start(Options::new(folder.path()));
+        assert_eq!(publish(&device, &[("ecdh.cert.pem", kind)]), 201);
+        // The set is another one now; what it said before is remembered, over a restart too.
+        assert_eq!(publish(&device, &[("ecdh.cert.pem", Exchange)]), 201);
+        assert_eq!(attest_with_nothing(&mut device), Code::QuoteFailed);
+        let violation = controller.violations().pop().expect("one");
+        assert!(violation.reason.contains("a device with a TPM did not quote"), "{}", violation.reason);
+        controller.shutdown();
+        let (controller, mut device) = start(Options::new(folder.path()));
+        assert_eq!(attest_with_nothing(&mut device), Code::QuoteFailed);
+        // Until an operator admits it anew.
+        controller.readmit(device.uuid.expect("known")).expect("kept");
+        assert_eq!(device.ask_uuid().status, 200);
+        assert_eq!(attest_with_nothing(&mut device), Code::Success);
+    }
+}
+
+#[test]
+fn nothing_is_no_quote_where_measurements_are_expected() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("expected.json");
+    std::fs::write(&file, serde_json::to_vec(&Prediction::default()).expect("JSON")).expect("written");
+    let options = Options { expected: vec![file], ..Options::new(folder.path().join("state")) };
+    let (_controller, mut device) = start(options);
+    assert_eq!(attest_with_nothing(&mut device), Code::QuoteFailed);
+}
+
+#[test]
+fn nothing_is_no_quote_where_a_key_is_kept() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (_controller, mut device) = start(Options::new(folder.path()));
+    device.attest_without_tpm();
+    let keys = vec![AttestVolumeKey { key: vec![1], ..Default::default() }];
+    let storage_keys = Some(AttestStorageKeys { integrity_token: device.token.clone(), keys });
+    let stored = device.attest(&ZAttestReq { req_type: 4, storage_keys, ..Default::default() });
+    assert_eq!(stored.storage_keys_resp.expect("an answer").response, 1);
+    assert_eq!(attest_with_nothing(&mut device), Code::QuoteFailed);
+}
+
+#[test]
+fn the_keys_of_a_tpm_stay_its_keys() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (controller, mut device) = start(Options::new(folder.path()));
+    let (own, other) = ("ecdh.cert.pem", "device.cert.pem");
+    // Two quote keys at once are one too many.
+    assert_eq!(publish(&device, &[(own, Quote), (other, Quote)]), 404);
+    assert_eq!(publish(&device, &[(own, Quote)]), 201);
+    assert_eq!(attest(&mut device), Code::Success);
+    assert_eq!(publish(&device, &[(other, Quote)]), 404);
+    assert_eq!(publish(&device, &[(own, Quote), (other, Quote)]), 404);
+    // What was refused replaced nothing.
+    assert_eq!(attest(&mut device), Code::Success);
+    assert_eq!(publish(&device, &[(own, Quote), (other, Endorsement)]), 201);
+    assert_eq!(publish(&device, &[(own, Quote), (own, Endorsement)]), 404);
+    // Not by way of a set without it, and not by way of a restart.
+    assert_eq!(publish(&device, &[(own, Exchange)]), 201);
+    assert_eq!(publish(&device, &[(other, Quote)]), 404);
+    controller.shutdown();
+    let (controller, mut device) = start(Options::new(folder.path()));
+    assert_eq!(publish(&device, &[(other, Quote)]), 404);
+    // A key exchange key is no key of the pair; it may change.
+    assert_eq!(publish(&device, &[(own, Quote), (other, Exchange)]), 201);
+    controller.readmit(device.uuid.expect("known")).expect("kept");
+    assert_eq!(device.ask_uuid().status, 200);
+    assert_eq!(publish(&device, &[(other, Quote)]), 201);
+}
