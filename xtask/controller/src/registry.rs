@@ -26,7 +26,7 @@ pub(crate) struct Device {
     pub(crate) serial: String,
     pub(crate) soft_serial: String,
     pub(crate) registered_ms: i64,
-    /// The integrity token, from the first accepted quote on.
+    /// The integrity token of the last accepted quote; a refused quote ends it.
     #[serde(default)]
     pub(crate) token: Option<String>,
     /// The nonce that a quote must carry, hexadecimal.

@@ -1,4 +1,4 @@
-//! What a device has to prove of its TPM.
+//! What a device has to prove of its TPM, and what it loses when it does not.
 
 mod device;
 
@@ -85,6 +85,10 @@ fn attest_with_nothing(device: &mut Device) -> Code {
     code
 }
 
+fn is_attested(controller: &Handle, device: &Device) -> bool {
+    controller.observe(|observed| observed.devices[&device.uuid.expect("known")].attested)
+}
+
 #[test]
 fn a_device_that_had_a_tpm_once_cannot_attest_without_it() {
     for kind in [Quote, Endorsement] {
@@ -154,4 +158,48 @@ fn the_keys_of_a_tpm_stay_its_keys() {
     controller.readmit(device.uuid.expect("known")).expect("kept");
     assert_eq!(device.ask_uuid().status, 200);
     assert_eq!(publish(&device, &[(other, Quote)]), 201);
+}
+
+#[test]
+fn a_refused_quote_ends_the_token() {
+    type Spoil = fn(&mut ZAttestQuote);
+    let spoilt: [(Spoil, Code); 4] = [
+        (|quote| quote.pcr_values[0].value[0] ^= 1, Code::QuoteFailed),
+        (|quote| quote.signature.truncate(9), Code::Invalid),
+        (|quote| quote.pcr_values.clear(), Code::Invalid),
+        (|_| {}, Code::NonceMismatch),
+    ];
+    let folder = tempfile::tempdir().expect("a folder");
+    let (controller, mut device) = start(Options::new(folder.path()));
+    assert_eq!(publish(&device, &[("ecdh.cert.pem", Quote)]), 201);
+    for (spoil, wanted) in spoilt {
+        assert_eq!(attest(&mut device), Code::Success);
+        let mut nonce = nonce(&device);
+        assert_eq!(device.ask_config().status, 200, "asking for a nonce costs nothing");
+        assert!(is_attested(&controller, &device));
+        if wanted == Code::NonceMismatch {
+            nonce[0] ^= 1;
+        }
+        let mut quote = quoted(&device, &nonce);
+        spoil(&mut quote);
+        assert_eq!(judge(&device, quote).0, wanted);
+        assert!(!is_attested(&controller, &device), "{wanted:?}");
+        assert_eq!(device.ask_config().status, 403, "{wanted:?}");
+        let storage_keys =
+            Some(AttestStorageKeys { integrity_token: device.token.clone(), keys: Vec::new() });
+        let stored = device.attest(&ZAttestReq { req_type: 4, storage_keys, ..Default::default() });
+        assert_eq!(stored.storage_keys_resp.expect("an answer").response, 2, "ITOKEN_MISMATCH");
+    }
+}
+
+#[test]
+fn every_success_has_a_token_of_its_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (_controller, mut device) = start(Options::new(folder.path()));
+    device.attest_without_tpm();
+    let first = std::mem::take(&mut device.token);
+    device.attest_without_tpm();
+    assert_eq!(device.ask_config().status, 200);
+    device.token = first;
+    assert_eq!(device.ask_config().status, 403);
 }

@@ -150,11 +150,14 @@ fn judge_quote(
     if code != ZAttestResponseCode::Success {
         if !matches!(verdict, Verdict::NoCertificate) {
             notes.remark(format!("quote answered {}: {verdict}", code.as_str_name()));
+            // What an earlier quote has shown holds no longer.
+            change(state, device, |device| device.token = None)?;
+            state.view(device).attested = false;
         }
         state.device_event(device, format!("quote refused, {verdict}"));
         return Ok(quote_response(code, Vec::new(), Vec::new()));
     }
-    let token = known.token.clone().unwrap_or_else(|| hex(&random::<64>()));
+    let token = hex(&random::<64>());
     change(state, device, |device| {
         device.token = Some(token.clone());
         device.learned = learned.or(device.learned.take());
