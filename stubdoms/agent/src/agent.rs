@@ -223,8 +223,7 @@ pub struct Agent {
     held_bytes: usize,
     /// What was left last of commands for a later life.
     noted: Option<Commands>,
-    /// Until when nothing is reported, unless there is a configuration before: an earlier life had one, and
-    /// what it has reported still holds.
+    /// Until when nothing is reported, unless there is a configuration before.
     quiet_until: Option<Instant>,
     traffic: Traffic,
     /// What went through the uplink.
@@ -357,7 +356,7 @@ impl Agent {
             self.base_os.goes_on();
             self.kept.is_later_life = true;
             self.noted = Some(commands);
-            self.quiet_until = Some(self.now.at().after(QUIET));
+            self.hold_reports();
             let mut counters = counters.into_iter();
             self.link.recall(&mut counters);
             self.metrics.recall(&mut counters);
@@ -867,6 +866,11 @@ impl Agent {
     fn no_config_deadline(&self) -> Option<Instant> {
         let patience = self.properties.seconds("timer.reboot.no.network");
         self.operations.pending().is_none().then(|| self.config.confirmed().after(patience))
+    }
+
+    /// An earlier life or start had a configuration: what it has reported holds until there is one again.
+    fn hold_reports(&mut self) {
+        self.quiet_until = Some(self.now.at().after(QUIET));
     }
 
     /// Until when nothing is reported.

@@ -147,6 +147,7 @@ impl Agent {
         let (manufacturer, product_name) = (model(lines.next()), model(lines.next()));
         if let (Some(uuid), None) = (uuid, self.session.uuid()) {
             log::info!("device: {uuid}, as it was onboarded in an earlier start");
+            self.hold_reports();
             self.be_known(Identity { uuid, manufacturer, product_name });
         }
     }

@@ -607,3 +607,12 @@ fn a_store_that_stays_locked_does_not_keep_the_device_from_its_work() {
     world.agent.on_storage_changed(world.now());
     world.run_until("the reset", |world| world.resets == 2);
 }
+
+#[test]
+fn a_later_start_reports_when_it_has_its_configuration() {
+    let mut world = World::with_storage();
+    world.controller.metrics.clear();
+    world.reset(BootCause::Watchdog);
+    world.run_until("metrics", |world| !world.controller.metrics.is_empty());
+    assert!(world.device_metrics().last_processed_config.is_some());
+}
