@@ -26,6 +26,7 @@ mod selector;
 mod stage;
 mod storage;
 mod template;
+mod vault;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -66,6 +67,7 @@ const STORIES: &[&[Story]] = &[
     bad_app::STORIES,
     bad_controller::STORIES,
     template::STORIES,
+    vault::STORIES,
     restart::STORIES,
     reboot::STORIES,
     kills::STORIES,
