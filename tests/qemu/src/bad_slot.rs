@@ -178,9 +178,10 @@ fn hangs(stage: &Stage<'_>, watchdog: &str, change: impl FnOnce(&mut Pieces) -> 
     let tried = "selector: slot B (priority 3, tries 1, not proven): it is tried";
     machine.wait_for_from("firmware", tried, PATIENCE)?;
     let reset = format!("selector: the watchdog ({watchdog}) has reset the machine");
-    machine.wait_for_from("firmware", &reset, PATIENCE)?;
+    // On aarch64 nothing tells that the firmware speaks again.
+    machine.wait_for(&reset, PATIENCE)?;
     let old = "selector: slot A (priority 2, tries 0, proven): the other one was tried in vain";
-    machine.wait_for_from("firmware", old, PATIENCE)?;
+    machine.wait_for(old, PATIENCE)?;
     machine.wait_for_from("dom0", "boot: slot A, version", PATIENCE)?;
     machine.wait_for_from("dom0", "boot reason: the watchdog has reset the machine", PATIENCE)?;
     machine.wait_for_from("dom0", &format!("watchdog: the hardware ({watchdog}) resets"), PATIENCE)?;
