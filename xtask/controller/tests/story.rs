@@ -163,9 +163,14 @@ fn the_file_may_be_edited_while_devices_poll() {
     let mut device = Device::new(&controller, "one");
     device.onboard();
     // By hand, not through the handle.
-    std::fs::write(controller.config_path(), format!("{APP}[items]\n\"timer.config.interval\" = 7\n"))
-        .expect("written");
-    let config = retry(|| (device.ask_config().status == 200).then(|| device.fetch_config()));
+    // At once, as editors do; the configuration before may be given until the file is looked at.
+    let edited = folder.path().join("edited");
+    std::fs::write(&edited, format!("{APP}[items]\n\"timer.config.interval\" = 7\n")).expect("written");
+    std::fs::rename(edited, controller.config_path()).expect("renamed");
+    let config = retry(|| {
+        let config = (device.ask_config().status == 200).then(|| device.fetch_config());
+        config.filter(|config| !config.config_items.is_empty())
+    });
     assert_eq!(config.config_items[0].value, "7");
     // A mistake is told with its line, and nothing changes.
     let refused = controller.set_config("[device]\nname = 5\n").expect_err("a mistake");
