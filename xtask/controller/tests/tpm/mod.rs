@@ -1,8 +1,6 @@
 //! A vault with a TPM, in this process: keys of p256, a `TPMS_ATTEST` made by hand. Stricter than the real one: it
 //! answers only what a vault may be asked, and panics at the rest.
 
-#![allow(unreachable_pub, reason = "a module of one test")]
-
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -15,19 +13,19 @@ use proto_tpm::eventlog::{Event, emit_header, kind, reset_values};
 use ring::digest::{SHA256, digest};
 
 /// The TPM and the vault's state, which outlive a boot.
-pub struct Tpm {
+pub(crate) struct Tpm {
     device: SigningKey,
     quote: SigningKey,
     ecdh: SigningKey,
-    pub note: Vec<u8>,
-    pub log: Vec<u8>,
+    pub(crate) note: Vec<u8>,
+    pub(crate) log: Vec<u8>,
     pcrs: [[u8; 32]; 24],
-    pub sealing: Sealing,
+    pub(crate) sealing: Sealing,
     /// What was given back.
-    pub recovered: Vec<Escrowed>,
+    pub(crate) recovered: Vec<Escrowed>,
 }
 
-pub type Shared = Rc<RefCell<Tpm>>;
+pub(crate) type Shared = Rc<RefCell<Tpm>>;
 
 fn sha256(bytes: &[u8]) -> [u8; 32] {
     digest(&SHA256, bytes).as_ref().try_into().expect("32 bytes")
@@ -43,7 +41,7 @@ fn halves(signature: [u8; 64]) -> ([u8; 32], [u8; 32]) {
 }
 
 impl Tpm {
-    pub fn new() -> Shared {
+    pub(crate) fn new() -> Shared {
         let key = |byte| SigningKey::from_slice(&[byte; 32]).expect("a key");
         let mut tpm = Self {
             device: key(1),
@@ -60,7 +58,7 @@ impl Tpm {
     }
 
     /// Starts the machine: what it always measures, and `changed` in place of an image's bytes.
-    pub fn boot(&mut self, changed: &[(&str, &[u8])]) {
+    pub(crate) fn boot(&mut self, changed: &[(&str, &[u8])]) {
         self.pcrs = reset_values();
         self.log = vec![0; 4096];
         let mut length = emit_header(&mut self.log).expect("room");
@@ -82,7 +80,7 @@ impl Tpm {
         self.log.truncate(length);
     }
 
-    pub fn sign(&self, digest: &[u8; 32]) -> [u8; 64] {
+    pub(crate) fn sign(&self, digest: &[u8; 32]) -> [u8; 64] {
         raw(&self.device, digest)
     }
 
@@ -124,7 +122,7 @@ impl Tpm {
     }
 
     /// Answers as the vault does.
-    pub fn answer(&mut self, request: Request) -> Answer {
+    pub(crate) fn answer(&mut self, request: Request) -> Answer {
         let refused = |refusal| Answer::Refused { refusal, reason: clipped("a double's") };
         match request {
             Request::Status => Answer::Status(Status {
