@@ -7,7 +7,7 @@ use alloc::{boxed::Box, vec::Vec};
 
 use board_support_drv::watchdog::{
     self as hardware, Note,
-    i6300esb::{I6300esb, Mapped},
+    i6300esb::{I6300esb, ID, Mapped},
 };
 use board_support_hyp::{Xen, sched::Watchdog};
 use dom0_shell::system;
@@ -22,7 +22,7 @@ use proto_xen::Maddr;
 use crate::{machine::Machine, tco};
 
 /// How the watchdog that is a PCI function is found.
-const I6300ESB: PciSelect = PciSelect { vendor: 0x8086, device: 0x25ab, class: None, skip: 0 };
+const I6300ESB: PciSelect = PciSelect { vendor: ID as u16, device: (ID >> 16) as u16, class: None, skip: 0 };
 
 /// How long the hardware waits for food.
 const HARDWARE: Duration = Duration::from_secs(12);

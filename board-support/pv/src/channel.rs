@@ -42,7 +42,7 @@ mod greeting;
 pub mod peers;
 mod wiring;
 
-pub use wiring::{Offer, OpenError, accept, line, map, offer};
+pub use wiring::{Offer, OpenError, line, map, offer};
 
 const _: () = assert!(MAX_MESSAGE == MAX_PAYLOAD);
 

@@ -360,13 +360,6 @@ impl<S: System> Services<S> {
             drop(service);
             ground.services.tell_peers();
         }
-        let waits = ground.services.held.borrow().iter().position(|(held, ..)| *held == instance);
-        if let Some(place) = waits {
-            let (_, service, _) = ground.services.held.borrow_mut().remove(place);
-            ground.services.builder().forget(service.id());
-            drop(service);
-            ground.services.tell_peers();
-        }
         ground.services.tell_of(instance, Event::Gone);
     }
 

@@ -21,7 +21,8 @@ pub const MAX_FINAL: usize = 64 << 10;
 const FINAL_HEADER: usize = 16;
 
 /// A log that begins as the firmware's does, or with a header of ours. `after` is the table of final events, with
-/// whatever lies behind it. What is malformed is left out, with all that follows it; the error says what it was.
+/// whatever lies behind it. Of a firmware's log that is malformed anywhere nothing is taken, for its replay would give no value of a quote; of the
+/// final events those ahead of a malformed one are. The error says what it was.
 pub fn begin(firmware: Option<&[u8]>, after: &[u8]) -> (Vec<u8>, Result<(), Malformed>) {
     let Some(firmware) = firmware else { return (empty(), Ok(())) };
     let log = match Log::parse(firmware) {

@@ -404,22 +404,9 @@ impl Message for ToControl {
 mod tests {
     use super::*;
     use crate::{
-        MAX_MESSAGE, decode, encode,
+        check::{long, round_trip},
         supervision::{Level, MAX_LOG_TEXT},
-        text::clipped,
     };
-
-    extern crate std;
-
-    fn long<const N: usize>() -> String<N> {
-        clipped(&"x".repeat(N))
-    }
-
-    fn round_trip<M: Message + PartialEq + core::fmt::Debug>(message: M) {
-        let mut buffer = [0; MAX_MESSAGE];
-        let bytes = encode(&message, &mut buffer).unwrap();
-        assert_eq!(decode::<M>(bytes), Ok(message));
-    }
 
     #[test]
     fn the_largest_messages_fit() {

@@ -26,6 +26,8 @@
 #![forbid(unsafe_code)]
 
 pub mod asks;
+#[cfg(test)]
+mod check;
 pub mod device;
 pub mod envelope;
 pub mod measure;

@@ -96,7 +96,7 @@ impl Message for FromVault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{MAX_MESSAGE, decode, encode};
+    use crate::check::round_trip;
 
     extern crate std;
 
@@ -104,11 +104,8 @@ mod tests {
     fn the_largest_messages_fit() {
         let sealed = || Vec::from_slice(&[0xff; MAX_SEALED]).unwrap();
         let kept = || Vec::from_slice(&[0xff; MAX_KEPT]).unwrap();
-        let mut buffer = [0; MAX_MESSAGE];
-        let open = ToVault::Open { sealed: sealed(), kept: kept() };
-        assert_eq!(decode::<ToVault>(encode(&open, &mut buffer).unwrap()), Ok(open));
-        let keep = FromVault::Keep { sealed: sealed(), kept: kept(), fresh: true };
-        assert_eq!(decode::<FromVault>(encode(&keep, &mut buffer).unwrap()), Ok(keep));
+        round_trip(ToVault::Open { sealed: sealed(), kept: kept() });
+        round_trip(FromVault::Keep { sealed: sealed(), kept: kept(), fresh: true });
     }
 
     #[test]

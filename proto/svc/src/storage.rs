@@ -277,19 +277,7 @@ impl Message for FromStorage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{MAX_MESSAGE, decode, encode, text::clipped};
-
-    extern crate std;
-
-    fn long<const N: usize>() -> String<N> {
-        clipped(&"x".repeat(N))
-    }
-
-    fn round_trip<M: Message + PartialEq + core::fmt::Debug>(message: M) {
-        let mut buffer = [0; MAX_MESSAGE];
-        let bytes = encode(&message, &mut buffer).unwrap();
-        assert_eq!(decode::<M>(bytes), Ok(message));
-    }
+    use crate::check::{long, round_trip};
 
     #[test]
     fn the_largest_messages_fit() {

@@ -241,15 +241,7 @@ impl Message for FromVault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{MAX_MESSAGE, decode, encode, text::clipped};
-
-    extern crate std;
-
-    fn round_trip<M: Message + PartialEq + core::fmt::Debug>(message: M) {
-        let mut buffer = [0; MAX_MESSAGE];
-        let bytes = encode(&message, &mut buffer).unwrap();
-        assert_eq!(decode::<M>(bytes), Ok(message));
-    }
+    use crate::check::{long, round_trip};
 
     #[test]
     fn the_largest_messages_fit() {
@@ -273,7 +265,6 @@ mod tests {
         round_trip(answer(Answer::Pcrs(Vec::from_slice(&[[0xff; 32]; PCRS]).unwrap())));
         round_trip(answer(Answer::Escrow(escrowed())));
         round_trip(answer(Answer::Kept { note: note() }));
-        let long = || clipped(&"x".repeat(MAX_REASON));
         round_trip(answer(Answer::Status(Status {
             tpm: Tpm::Failed,
             about: long(),

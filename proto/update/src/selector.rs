@@ -1,7 +1,7 @@
 //! Replacing the selector.
 //!
-//! The disk has two EFI system partitions with a selector each, and firmware takes the second when the first is no
-//! file system. One of them is written at a time, whole, as an image; the other one is looked at before that, and
+//! Nothing uses this yet: images have one EFI system partition. It is for a disk that has two with a selector each, and
+//! for firmware that takes the second when the first is no file system. One of them is written at a time, whole, as an image; the other one is looked at before that, and
 //! must hold a selector that is known. The image is written from its second block on, behind a first block of zeros,
 //! and gets its first block when all others were read back and found right:
 //!

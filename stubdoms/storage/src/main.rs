@@ -37,7 +37,8 @@ async fn main(boot: board_support_rt::Boot, spawner: board_support_rt::Spawner) 
     let missing = holding.find(&wiring).await;
     spawner.spawn(control::run(holding, peers));
     spawner.spawn(sealing::run(holding, peers));
-    // Without a disk there is nothing to keep, and whoever asks is told so; dom0 sees that we are not ready.
+    // Without a disk there is nothing to keep, and whoever asks is told so. We are not ready then: dom0 ends us after
+    // a while, and another life tries with a device that was reset.
     if let Some(disk) = missing {
         holding.try_again(disk).await;
     }

@@ -73,13 +73,8 @@ impl Desk {
         let channel = asker as usize;
         let number = self.number.get().wrapping_add(1);
         self.number.set(number);
-        {
-            let mut turns = self.turns.borrow_mut();
-            // What a life before has asked and not heard is nobody's any more.
-            turns.clear(channel);
-            // An empty queue has room.
-            let _ = turns.push(channel, (number, request));
-        }
+        // What a life before has asked and not heard is nobody's any more.
+        self.turns.borrow_mut().put(channel, (number, request));
         self.work.signal(());
         loop {
             let (answered, answer) = self.answers[channel].wait().await;
@@ -91,7 +86,7 @@ impl Desk {
 
     /// The next request, whose turn it is.
     pub(crate) fn take(&self) -> Option<(usize, u32, Request)> {
-        self.turns.borrow_mut().pop().map(|(channel, (number, request))| (channel, number, request))
+        self.turns.borrow_mut().take().map(|(channel, (number, request))| (channel, number, request))
     }
 
     /// Answers one.

@@ -264,8 +264,8 @@ fn calls_of_services_fail_and_their_next_lives_work() {
         works(&mut stage);
         let caller = [|fleet: &Fleet| fleet.id(NET), |fleet: &Fleet| fleet.id(CONTROL)][seed as usize % 2];
         failed += fail_calls(&mut stage, caller).len();
-        // A channel between services that one of them could not open, or lost, has no second try with the same
-        // peer: it comes with the next life of one of them.
+        // A vif that was refused, or whose port control could not have, waits for net's next life; so does a channel
+        // whose tries were used up.
         stage.fleet.order(NET);
         works(&mut stage);
         stage.end();

@@ -377,7 +377,12 @@ fn late_offer(owner: DomId) {
     let left = run(vec![
         Box::pin(async {
             let line = end(&net, CONTROL);
-            let accepted = accept::<_, _, ToControl, FromControl>(line, net.clone(), CONTROL, GREF);
+            let accepted = async {
+                let page = map(&line, &net, CONTROL, GREF).await?;
+                Channel::<_, _, ToControl, FromControl>::open_upper(line, page)
+                    .await
+                    .map_err(OpenError::Channel)
+            };
             let mut upper = accepted.await.unwrap();
             *opened.borrow_mut() = true;
             upper.send(&answer()).await.unwrap();

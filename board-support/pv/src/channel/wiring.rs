@@ -70,32 +70,11 @@ where
     Channel::open_lower(line, page).await.map_err(OpenError::Channel)
 }
 
-/// Opens the accepting end: maps the page as soon as the peer has granted it, then as [`Channel::open_upper`].
-///
-/// # Errors
-/// See [`OpenError`]. A grant that is not there yet is no error: the peer has not come that far, and raises
-/// the port when it has.
-pub async fn accept<L, G, Out, In>(
-    line: L,
-    grants: G,
-    peer: DomId,
-    gref: Gref,
-) -> Result<Channel<L, G::Mapped, Out, In>, OpenError>
-where
-    L: Line,
-    G: Grants,
-    Out: Message,
-    In: Message,
-{
-    let page = map(&line, &grants, peer, gref).await?;
-    Channel::open_upper(line, page).await.map_err(OpenError::Channel)
-}
-
 /// The page of a channel that `peer` offers, mapped as soon as it is granted.
 ///
 /// # Errors
 /// [`OpenError::Grant`]; nothing is changed then, and it can be tried again. A grant that is not there yet is no
-/// error, as for [`accept`].
+/// error: the peer has not come that far, and raises the port when it has.
 pub async fn map<L: Line, G: Grants>(
     line: &L,
     grants: &G,

@@ -84,7 +84,8 @@ async fn open<'p>(world: &World, park: &'p Park<Special>, tie: &Tie<'_>) -> Lowe
 async fn accept(world: &World, net: DomId, port: Port) -> Upper {
     let domain = world.domain(net);
     let line = channel::line(domain.clone(), domain.clone(), CONTROL, port, true).unwrap();
-    channel::accept(line, domain, CONTROL, GREF).await.unwrap()
+    let page = channel::map(&line, &domain, CONTROL, GREF).await.unwrap();
+    Channel::open_upper(line, page).await.unwrap()
 }
 
 /// Eight lives of net, one after the other: each time the page is granted anew, is fresh, and carries
