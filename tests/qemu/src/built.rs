@@ -34,17 +34,7 @@ pub(crate) fn entries(
     images: &BTreeMap<String, Vec<u8>>,
     config: &[(&str, &[u8])],
 ) -> Result<Entries> {
-    entries_of("tests/guest/boards", board, images, config)
-}
-
-/// The same of a board in another folder of the repository.
-pub(crate) fn entries_of(
-    folder: &str,
-    board: &str,
-    images: &BTreeMap<String, Vec<u8>>,
-    config: &[(&str, &[u8])],
-) -> Result<Entries> {
-    let file: PathBuf = paths::repository().join(folder).join(board).join("board.toml");
+    let file: PathBuf = paths::repository().join("tests/guest/boards").join(board).join("board.toml");
     let wrong = |errors: proto_manifest::board::BoardErrors| anyhow!("board {board}:\n{errors}");
     let parsed = Board::load(&file).map_err(wrong)?;
     let hash = |name: &str| images.get(name).map(|bytes| Sha256::digest(bytes).into());

@@ -1,16 +1,12 @@
 //! The domain with the TPM: it has keys, survives being killed, and has the same keys after a reset of the machine.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use xtask::build::Arch;
-use xtask::paths;
-use xtask::qemu::{Machine, Options};
+use xtask::qemu::Machine;
 use xtask::swtpm::{Interface, Tpm};
 
 use crate::Story;
-use crate::built;
 use crate::restart::dom0_words;
 use crate::stage::Stage;
 
@@ -37,7 +33,7 @@ const KILLS: u32 = 3;
 const PAUSE_MS: u32 = 3000;
 
 fn vault(stage: &Stage<'_>, interface: Interface) -> Result<()> {
-    let mut options = board(stage)?;
+    let mut options = stage.direct();
     options.tpm = Some(Tpm { interface, ..Tpm::new(options.arch) });
     options.reboot = true;
     dom0_words(&mut options, &format!("drill=vault:{PAUSE_MS}:{KILLS}"));
@@ -57,22 +53,6 @@ fn vault(stage: &Stage<'_>, interface: Interface) -> Result<()> {
     Ok(())
 }
 
-/// A machine of the board with a TPM.
-fn board(stage: &Stage<'_>) -> Result<Options> {
-    let made = stage.built();
-    let mut images = BTreeMap::new();
-    for name in ["net", "storage", "control"] {
-        images.insert(name.to_owned(), paths::read(&made.image(name))?);
-    }
-    images.insert("vault".to_owned(), built::domain(made.arch, "stubdoms-vault", "vault")?);
-    let board = format!("qemu-{}-tpm", made.arch.name());
-    let entries = built::entries_of("board-support/boards", &board, &images, &[])?;
-    stage.direct_with(|all| {
-        *all = entries;
-        Ok(())
-    })
-}
-
 /// Which device's keys vault has.
 fn keys(machine: &mut Machine) -> Result<String> {
     let line = machine.wait_for_from("vault", KEYS, LINE)?;
@@ -81,9 +61,7 @@ fn keys(machine: &mut Machine) -> Result<String> {
 }
 
 fn without(stage: &Stage<'_>) -> Result<()> {
-    let options = board(stage)?;
-    ensure!(options.arch == Arch::X86_64, "once is enough");
-    let mut machine = stage.start(&options)?;
+    let mut machine = stage.start(&stage.direct())?;
     machine.wait_for_from("vault", "no TPM: keys are software's [E-VAULT-001]", LINE)?;
     stage.end(machine)
 }
