@@ -6,15 +6,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use proto_eve::wire::common::{DhcpType, Ipspec, NetworkType, PhyIoMemberUsage, PhyIoType};
 use proto_eve::wire::config::{
-    self, AppInstanceConfig, ConfigItem, ContentTree, DatastoreConfig, DeviceOpsCmd, DsType, EdgeDevConfig,
-    InstanceOpsCmd, MetaDataType, NetworkConfig, PhyIoUsagePolicy, PhysicalIo, SystemAdapter, UuiDandVersion,
-    VmConfig, VmMode, Volume, VolumeContentOrigin, VolumeContentOriginType, VolumeRef,
+    self, AppInstanceConfig, BaseOs, ConfigItem, ContentTree, DatastoreConfig, DeviceOpsCmd, DsType,
+    EdgeDevConfig, InstanceOpsCmd, MetaDataType, NetworkConfig, PhyIoUsagePolicy, PhysicalIo, SystemAdapter,
+    UuiDandVersion, VmConfig, VmMode, Volume, VolumeContentOrigin, VolumeContentOriginType, VolumeRef,
 };
 use proto_eve::{Message, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::desired::{App, Datastore, Desired, Format, Mode};
+use crate::desired::{App, Base, Datastore, Desired, Format, Mode, Server};
 use crate::key::{hex, sha256};
 
 /// Versions and counters of what was served so far, kept over restarts.
@@ -82,6 +82,9 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) device: Uuid,
     /// `http://host:port` under which the device reaches the content of this controller.
     pub(crate) own_url: &'a str,
+    /// `https://host:port` of the same, and the certificate (PEM) of its CA.
+    pub(crate) own_tls_url: &'a str,
+    pub(crate) ca: &'a str,
     pub(crate) certs_hash: [u8; 32],
 }
 
@@ -118,9 +121,19 @@ pub(crate) fn compile(desired: &Desired, versions: &Versions, around: &Surroundi
         config_timestamp: Some(Timestamp { seconds: versions.since_s, nanos: 0 }),
         ..EdgeDevConfig::default()
     };
+    if let Some(base) = &desired.base {
+        let tree = content_tree(&Image::of_base(base), device);
+        config.baseos = Some(BaseOs {
+            content_tree_uuid: tree.uuid.clone(),
+            retry_update: command(base.retry),
+            activate: base.activate,
+            base_os_version: base.version.clone(),
+        });
+        config.content_info.push(tree);
+    }
     for app in &desired.apps {
         let version = versions.apps.get(&app.name).cloned().unwrap_or_default();
-        let tree = content_tree(app, device);
+        let tree = content_tree(&Image::of_app(app), device);
         let volume = volume(app, &version, &tree, device);
         config.apps.push(instance(app, &version, &volume, device));
         config.volumes.push(volume);
@@ -178,7 +191,11 @@ fn uplink_adapter(desired: &Desired, network: &str) -> SystemAdapter {
 }
 
 fn datastore(store: &Datastore, around: &Surroundings<'_>) -> DatastoreConfig {
-    let url = store.url.as_deref().unwrap_or(around.own_url);
+    let url = match &store.server {
+        Server::Own => around.own_url,
+        Server::OwnTls => around.own_tls_url,
+        Server::Other(url) => url,
+    };
     let kind = if url.starts_with("https://") { DsType::DsHttps } else { DsType::DsHttp };
     DatastoreConfig {
         id: datastore_uuid(around.device, &store.name),
@@ -187,6 +204,10 @@ fn datastore(store: &Datastore, around: &Surroundings<'_>) -> DatastoreConfig {
         dpath: store.path.clone(),
         api_key: store.api_key.clone(),
         password: store.password.clone(),
+        ds_cert_pem: match &store.server {
+            Server::OwnTls => vec![around.ca.as_bytes().to_vec()],
+            Server::Own | Server::Other(_) => Vec::new(),
+        },
         ..DatastoreConfig::default()
     }
 }
@@ -195,24 +216,45 @@ fn datastore_uuid(device: Uuid, name: &str) -> String {
     derived(device, &format!("datastore/{name}")).to_string()
 }
 
-fn content_tree(app: &App, device: Uuid) -> ContentTree {
-    let store = datastore_uuid(device, &app.datastore);
+/// What a content tree is made of.
+struct Image<'a> {
+    datastore: &'a str,
+    content: &'a str,
+    format: Format,
+    sha256: &'a str,
+    size_bytes: u64,
+}
+
+impl<'a> Image<'a> {
+    fn of_app(app: &'a App) -> Self {
+        let App { datastore, content, format, sha256, size_bytes, .. } = app;
+        Self { datastore, content, format: *format, sha256, size_bytes: *size_bytes }
+    }
+
+    fn of_base(base: &'a Base) -> Self {
+        let Base { datastore, content, sha256, size_bytes, .. } = base;
+        Self { datastore, content, format: Format::Raw, sha256, size_bytes: *size_bytes }
+    }
+}
+
+fn content_tree(image: &Image<'_>, device: Uuid) -> ContentTree {
+    let store = datastore_uuid(device, image.datastore);
     // Other bytes are another tree, as with real controllers, where an image is immutable.
-    let name = format!("content/{}/{}/{}", app.datastore, app.content, app.sha256);
+    let name = format!("content/{}/{}/{}", image.datastore, image.content, image.sha256);
     ContentTree {
         uuid: derived(device, &name).to_string(),
         ds_id: store.clone(),
         ds_ids_list: vec![store],
-        url: app.content.clone(),
-        iformat: match app.format {
+        url: image.content.to_owned(),
+        iformat: match image.format {
             Format::Raw => config::Format::Raw,
             Format::Qcow2 => config::Format::Qcow2,
             Format::Container => config::Format::Container,
             Format::Iso => config::Format::Iso,
         } as i32,
-        sha256: app.sha256.clone(),
-        max_size_bytes: app.size_bytes,
-        display_name: app.content.clone(),
+        sha256: image.sha256.to_owned(),
+        max_size_bytes: image.size_bytes,
+        display_name: image.content.to_owned(),
         ..ContentTree::default()
     }
 }
@@ -290,7 +332,13 @@ mod tests {
     fn compiled(versions: &mut Versions, desired: &Desired) -> EdgeDevConfig {
         versions.advance(desired, 1000);
         let device = Uuid::from_bytes([7; 16]);
-        let around = Surroundings { device, own_url: "http://10.0.2.2:80", certs_hash: [0; 32] };
+        let around = Surroundings {
+            device,
+            own_url: "http://10.0.2.2:80",
+            own_tls_url: "https://c.test:8443",
+            ca: "PEM",
+            certs_hash: [0; 32],
+        };
         compile(desired, versions, &around)
     }
 
@@ -307,6 +355,30 @@ mod tests {
         assert_eq!(config.system_adapter_list[0].network_uuid, config.networks[0].id);
         assert_eq!(config.system_adapter_list[0].lower_layer_name, config.device_io_list[0].logicallabel);
         assert_eq!(config.id.as_ref().map(|id| id.version.as_str()), Some("1"));
+    }
+
+    #[test]
+    fn the_base_os_has_a_tree_of_its_own() {
+        let base = "[base]\nversion = '2'\ncontent = 'x.update'\nretry = 3\ndatastore = 'controller-https'\n";
+        let read = |text: &str| {
+            Desired::read(text, &mut |_| Ok(Measured { sha256: "cc".repeat(32), size_bytes: 9 }))
+                .expect("right")
+        };
+        let mut versions = Versions::default();
+        let config = compiled(&mut versions, &read(base));
+        let asked = config.baseos.expect("there is one");
+        assert_eq!((asked.base_os_version.as_str(), asked.activate), ("2", true));
+        assert_eq!(asked.retry_update.map(|command| command.counter), Some(3));
+        let tree = &config.content_info[0];
+        assert_eq!((&tree.uuid, tree.max_size_bytes), (&asked.content_tree_uuid, 9));
+        let store = config.datastores.iter().find(|store| store.id == tree.ds_id).expect("its store");
+        assert_eq!((store.fqdn.as_str(), store.d_type), ("https://c.test:8443", DsType::DsHttps as i32));
+        assert_eq!(store.ds_cert_pem, [b"PEM"]);
+        assert!(config.volumes.is_empty());
+        // A new counter alone is a new configuration, and without the table there is no base OS.
+        let again = compiled(&mut versions, &read(&base.replace('3', "4")));
+        assert_eq!(again.id.map(|id| id.version), Some("2".into()));
+        assert_eq!(compiled(&mut versions, &read("")).baseos, None);
     }
 
     #[test]

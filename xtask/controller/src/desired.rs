@@ -14,6 +14,7 @@ pub(crate) struct Desired {
     pub(crate) items: BTreeMap<String, String>,
     pub(crate) uplink: UplinkTable,
     pub(crate) datastores: Vec<Datastore>,
+    pub(crate) base: Option<Base>,
     pub(crate) apps: Vec<App>,
     /// Serials that may register; `*` stands for every one.
     pub(crate) serials: Vec<String>,
@@ -29,6 +30,8 @@ pub(crate) struct DeviceTable {
     pub(crate) maintenance: bool,
     pub(crate) reboot: Option<u32>,
     pub(crate) shutdown: Option<u32>,
+    /// Of the item [`FORCE_FALLBACK`].
+    pub(crate) force_fallback: Option<u32>,
     pub(crate) epoch: i64,
 }
 
@@ -47,14 +50,39 @@ impl Default for UplinkTable {
     }
 }
 
-/// A place to download from. `url` is `None` for the content that this controller serves.
+/// Who serves the content of a datastore.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) enum Server {
+    /// This controller, over plain HTTP.
+    Own,
+    /// This controller, over TLS with the certificate of the device API.
+    OwnTls,
+    /// Somebody else, at this URL.
+    Other(String),
+}
+
+/// A place to download from.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Datastore {
     pub(crate) name: String,
-    pub(crate) url: Option<String>,
+    pub(crate) server: Server,
     pub(crate) path: String,
     pub(crate) api_key: String,
     pub(crate) password: String,
+}
+
+/// The system that the devices shall run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Base {
+    /// The name that the payload has to have in itself.
+    pub(crate) version: String,
+    pub(crate) datastore: String,
+    pub(crate) content: String,
+    pub(crate) sha256: String,
+    pub(crate) size_bytes: u64,
+    pub(crate) activate: bool,
+    /// The counter with which a version that failed is tried once more.
+    pub(crate) retry: Option<u32>,
 }
 
 /// An application.
@@ -136,6 +164,7 @@ struct File {
     uplink: UplinkTable,
     onboarding: OnboardingTable,
     datastore: Vec<DatastoreTable>,
+    base: Option<BaseTable>,
     app: Vec<AppTable>,
 }
 
@@ -156,6 +185,19 @@ struct DatastoreTable {
     api_key: String,
     #[serde(default)]
     password: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BaseTable {
+    version: Spanned<String>,
+    content: Spanned<String>,
+    #[serde(default = "yes")]
+    activate: bool,
+    retry: Option<u32>,
+    datastore: Option<Spanned<String>>,
+    sha256: Option<Spanned<String>>,
+    size_bytes: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -193,8 +235,22 @@ fn yes() -> bool {
     true
 }
 
+/// What a table says about where its content comes from.
+struct ContentSource<'a> {
+    /// Whose content it is, for what is said of mistakes.
+    whose: String,
+    file: &'a Spanned<String>,
+    datastore: Option<&'a Spanned<String>>,
+    sha256: Option<&'a Spanned<String>>,
+    size_bytes: Option<u64>,
+}
+
 /// Name of the datastore that the controller itself is.
 pub(crate) const OWN_DATASTORE: &str = "controller";
+/// The same content over TLS.
+pub(crate) const OWN_TLS_DATASTORE: &str = "controller-https";
+/// The item of which each new value has a device go back to the version in its other slot.
+const FORCE_FALLBACK: &str = "force.fallback.counter";
 
 impl Desired {
     /// Reads the file. `measure` looks at a file of the content folder.
@@ -211,13 +267,14 @@ impl Desired {
         })?;
         let mut check = Check { text, errors: Vec::new() };
         let datastores = check.datastores(file.datastore);
-        let items = check.items(file.items);
+        let items = check.items(file.items, file.device.force_fallback);
+        let base = file.base.and_then(|table| check.base(table, &datastores, measure));
         let apps = check.apps(file.app, &datastores, measure);
         if !check.errors.is_empty() {
             return Err(check.errors);
         }
         let serials = file.onboarding.serials.unwrap_or_else(|| vec!["*".into()]);
-        Ok(Self { device: file.device, items, uplink: file.uplink, datastores, apps, serials })
+        Ok(Self { device: file.device, items, uplink: file.uplink, datastores, base, apps, serials })
     }
 
     /// Whether a device with these serials may register.
@@ -237,14 +294,14 @@ impl Check<'_> {
     }
 
     fn datastores(&mut self, tables: Vec<DatastoreTable>) -> Vec<Datastore> {
-        let own = Datastore {
-            name: OWN_DATASTORE.into(),
-            url: None,
+        let own = |name: &str, server| Datastore {
+            name: name.into(),
+            server,
             path: "content".into(),
             api_key: String::new(),
             password: String::new(),
         };
-        let mut datastores = vec![own];
+        let mut datastores = vec![own(OWN_DATASTORE, Server::Own), own(OWN_TLS_DATASTORE, Server::OwnTls)];
         for table in tables {
             let name = table.name.get_ref().clone();
             let url = table.url.get_ref().trim_end_matches('/').to_owned();
@@ -255,15 +312,24 @@ impl Check<'_> {
             } else {
                 let path = table.path.trim_matches('/').to_owned();
                 let (api_key, password) = (table.api_key, table.password);
-                datastores.push(Datastore { name, url: Some(url), path, api_key, password });
+                datastores.push(Datastore { name, server: Server::Other(url), path, api_key, password });
             }
         }
         datastores
     }
 
-    fn items(&mut self, items: BTreeMap<String, Spanned<toml::Value>>) -> BTreeMap<String, String> {
+    fn items(
+        &mut self,
+        items: BTreeMap<String, Spanned<toml::Value>>,
+        force_fallback: Option<u32>,
+    ) -> BTreeMap<String, String> {
         let mut out = BTreeMap::new();
+        out.extend(force_fallback.map(|counter| (FORCE_FALLBACK.to_owned(), counter.to_string())));
         for (key, value) in items {
+            if out.contains_key(&key) {
+                self.wrong(&value, format!("item {key}: [device] says it, too"));
+                continue;
+            }
             let text = match value.get_ref() {
                 toml::Value::String(text) => text.clone(),
                 toml::Value::Integer(number) => number.to_string(),
@@ -277,6 +343,36 @@ impl Check<'_> {
             out.insert(key, text);
         }
         out
+    }
+
+    fn base(
+        &mut self,
+        table: BaseTable,
+        datastores: &[Datastore],
+        measure: &mut dyn FnMut(&str) -> Result<Measured, String>,
+    ) -> Option<Base> {
+        let version = table.version.get_ref().clone();
+        if version.is_empty() || version.len() > 64 || version.chars().any(char::is_control) {
+            self.wrong(&table.version, "the base OS needs a version of 1 to 64 bytes".into());
+            return None;
+        }
+        let source = ContentSource {
+            whose: "base OS".into(),
+            file: &table.content,
+            datastore: table.datastore.as_ref(),
+            sha256: table.sha256.as_ref(),
+            size_bytes: table.size_bytes,
+        };
+        let measured = self.content(&source, datastores, measure)?;
+        Some(Base {
+            version,
+            datastore: source.datastore_name(),
+            content: table.content.get_ref().clone(),
+            sha256: measured.sha256,
+            size_bytes: measured.size_bytes,
+            activate: table.activate,
+            retry: table.retry,
+        })
     }
 
     fn apps(
@@ -300,12 +396,17 @@ impl Check<'_> {
             if *table.memory_kib.get_ref() == 0 {
                 self.wrong(&table.memory_kib, format!("app {name}: memory_kib must be at least 1"));
             }
-            if let Some(measured) = self.content(&name, &table, datastores, measure) {
-                let datastore =
-                    table.datastore.map_or_else(|| OWN_DATASTORE.to_owned(), |name| name.get_ref().clone());
+            let source = ContentSource {
+                whose: format!("app {name}"),
+                file: &table.content,
+                datastore: table.datastore.as_ref(),
+                sha256: table.sha256.as_ref(),
+                size_bytes: table.size_bytes,
+            };
+            if let Some(measured) = self.content(&source, datastores, measure) {
                 apps.push(App {
                     name,
-                    datastore,
+                    datastore: source.datastore_name(),
                     content: table.content.get_ref().clone(),
                     format: table.format,
                     sha256: measured.sha256,
@@ -325,57 +426,63 @@ impl Check<'_> {
         apps
     }
 
-    /// Digest and size of an app's content: measured, unless the file states them.
+    /// Digest and size of a content: measured, unless the file states them.
     fn content(
         &mut self,
-        app: &str,
-        table: &AppTable,
+        source: &ContentSource<'_>,
         datastores: &[Datastore],
         measure: &mut dyn FnMut(&str) -> Result<Measured, String>,
     ) -> Option<Measured> {
-        let own = match &table.datastore {
+        let whose = &source.whose;
+        let own = match source.datastore {
             None => true,
             Some(name) => match datastores.iter().find(|store| store.name == *name.get_ref()) {
-                Some(store) => store.url.is_none(),
+                Some(store) => matches!(store.server, Server::Own | Server::OwnTls),
                 None => {
-                    self.wrong(name, format!("app {app}: no datastore is called {}", name.get_ref()));
+                    self.wrong(name, format!("{whose}: no datastore is called {}", name.get_ref()));
                     return None;
                 }
             },
         };
-        let stated = match &table.sha256 {
+        let stated = match source.sha256 {
             Some(digest) => {
                 let text = digest.get_ref().to_lowercase();
                 if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-                    self.wrong(digest, format!("app {app}: sha256 is not 64 hexadecimal digits"));
+                    self.wrong(digest, format!("{whose}: sha256 is not 64 hexadecimal digits"));
                     return None;
                 }
                 Some(text)
             }
             None => None,
         };
-        let file = table.content.get_ref();
+        let file = source.file.get_ref();
         if !own {
             let Some(sha256) = stated else {
-                self.wrong(&table.content, format!("app {app}: foreign content needs sha256"));
+                self.wrong(source.file, format!("{whose}: foreign content needs sha256"));
                 return None;
             };
-            return Some(Measured { sha256, size_bytes: table.size_bytes.unwrap_or(0) });
+            return Some(Measured { sha256, size_bytes: source.size_bytes.unwrap_or(0) });
         }
         if !is_plain_path(file) {
-            self.wrong(&table.content, format!("app {app}: {file} leaves the content folder"));
+            self.wrong(source.file, format!("{whose}: {file} leaves the content folder"));
             return None;
         }
         match measure(file) {
             Ok(measured) => Some(Measured {
                 sha256: stated.unwrap_or(measured.sha256),
-                size_bytes: table.size_bytes.unwrap_or(measured.size_bytes),
+                size_bytes: source.size_bytes.unwrap_or(measured.size_bytes),
             }),
             Err(fault) => {
-                self.wrong(&table.content, format!("app {app}: content {file}: {fault}"));
+                self.wrong(source.file, format!("{whose}: content {file}: {fault}"));
                 None
             }
         }
+    }
+}
+
+impl ContentSource<'_> {
+    fn datastore_name(&self) -> String {
+        self.datastore.map_or_else(|| OWN_DATASTORE.to_owned(), |name| name.get_ref().clone())
     }
 }
 
@@ -428,12 +535,39 @@ mod tests {
             (format!("{app}content = 'hello.elf'\nsha256 = 'zz'\n"), 5, "64 hexadecimal"),
             (format!("{app}content = 'hello.elf'\n{app}content = 'hello.elf'\n"), 6, "named twice"),
             ("[items]\ntimer.config.interval = 5\n".to_owned(), 2, "quote keys"),
+            ("[base]\nversion = ''\ncontent = 'hello.elf'\n".to_owned(), 2, "needs a version"),
+            (
+                "[base]\nversion = '2'\ncontent = 'none.update'\n".to_owned(),
+                3,
+                "base OS: content none.update",
+            ),
+            ("[base]\ncontent = 'hello.elf'\n".to_owned(), 1, "missing field `version`"),
+            (
+                "[device]\nforce_fallback = 1\n[items]\n\"force.fallback.counter\" = 2\n".to_owned(),
+                4,
+                "[device] says it",
+            ),
+            ("[[datastore]]\nname = 'controller-https'\nurl = 'http://x'\n".to_owned(), 2, "named twice"),
             ("[[datastore]]\nname = 'd'\nurl = 'ftp://x'\n".to_owned(), 3, "neither http"),
         ] {
             let errors = read(&text).expect_err(part);
             assert_eq!(errors[0].line, line, "{errors:?}");
             assert!(errors[0].message.contains(part), "{errors:?}");
         }
+    }
+
+    #[test]
+    fn a_base_os_is_read_with_its_counters() {
+        let text = "[device]\nforce_fallback = 3\n[base]\nversion = '0.2.0'\ncontent = 'hello.elf'\n\
+                    activate = false\nretry = 4\ndatastore = 'controller-https'\n";
+        let desired = read(text).expect("it is right");
+        let base = desired.base.expect("there is one");
+        assert_eq!((base.version.as_str(), base.activate, base.retry), ("0.2.0", false, Some(4)));
+        assert_eq!((base.sha256, base.size_bytes), ("ab".repeat(32), 7));
+        assert_eq!(base.datastore, OWN_TLS_DATASTORE);
+        assert_eq!(desired.items[FORCE_FALLBACK], "3");
+        let base = read("[base]\nversion = '2'\ncontent = 'hello.elf'\n").expect("right").base.expect("one");
+        assert!(base.activate && base.retry.is_none());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::core::Core;
 use crate::faults::Faults;
 use crate::files::write_file;
 use crate::listen::{Faces, Presence, bind, serve_devices, serve_web};
-use crate::observed::{DeviceView, LogLine, ObjectView, Observed, Violation};
+use crate::observed::{BootView, DeviceView, LogLine, ObjectView, Observed, SlotView, Violation};
 use crate::options::Options;
 use crate::outcome::{ConfigRefused, TimedOut, Urls};
 use crate::provision::{Bundle, Reach, bundle};
@@ -201,6 +201,64 @@ impl Handle {
     pub fn wait_app_gone(&self, name: &str, patience: Duration) -> Result<(), TimedOut> {
         self.wait_for(&format!("the end of app {name}"), patience, |observed| {
             observed.app(name).is_some_and(|app| app.deleted).then_some(())
+        })
+    }
+
+    /// Waits until `device` tells of a slot that `test` takes, and returns it.
+    ///
+    /// # Errors
+    /// [`TimedOut`] with `what`.
+    pub fn wait_slot(
+        &self,
+        device: Uuid,
+        what: &str,
+        patience: Duration,
+        mut test: impl FnMut(&SlotView) -> bool,
+    ) -> Result<SlotView, TimedOut> {
+        self.wait_for(what, patience, |observed| {
+            let info = observed.devices.get(&device)?.info.as_ref()?;
+            info.slots.iter().find(|slot| test(slot)).cloned()
+        })
+    }
+
+    /// Waits until `device` tells that `version` runs and has proven itself.
+    ///
+    /// # Errors
+    /// [`TimedOut`].
+    pub fn wait_version(
+        &self,
+        device: Uuid,
+        version: &str,
+        patience: Duration,
+    ) -> Result<SlotView, TimedOut> {
+        self.wait_slot(device, &format!("version {version} as the proven one"), patience, |slot| {
+            slot.runs(version)
+        })
+    }
+
+    /// Waits until `device` tells of an error of `version` that contains `part`.
+    ///
+    /// # Errors
+    /// [`TimedOut`].
+    pub fn wait_version_error(
+        &self,
+        device: Uuid,
+        version: &str,
+        part: &str,
+        patience: Duration,
+    ) -> Result<String, TimedOut> {
+        let what = format!("an error of version {version} with \"{part}\"");
+        let test = |slot: &SlotView| slot.version == version && slot.error.contains(part);
+        self.wait_slot(device, &what, patience, test).map(|slot| slot.error)
+    }
+
+    /// Waits until `device` tells of a start after number `seen` ([`BootView::number`]), and returns the last one.
+    ///
+    /// # Errors
+    /// [`TimedOut`].
+    pub fn wait_boot(&self, device: Uuid, seen: u64, patience: Duration) -> Result<BootView, TimedOut> {
+        self.wait_for(&format!("a start of the device after number {seen}"), patience, |observed| {
+            observed.devices.get(&device)?.boots.last().filter(|boot| boot.number > seen).cloned()
         })
     }
 

@@ -64,8 +64,8 @@ pub use desired::ConfigError;
 pub use faults::{Fault, Faults, Target};
 pub use handle::{Controller, Handle};
 pub use observed::{
-    AppMetrics, DeviceInfo, DeviceMetrics, DeviceView, Event, LogLine, ObjectKind, ObjectView, Observed,
-    PortView, QuoteView, Violation,
+    AppMetrics, BootView, DeviceInfo, DeviceMetrics, DeviceView, Event, LogLine, ObjectKind, ObjectView,
+    Observed, PortView, QuoteView, SlotStep, SlotView, VaultView, Violation,
 };
 pub use options::{EventSink, Options, TlsVersions};
 pub use outcome::{ConfigRefused, TimedOut, Urls};

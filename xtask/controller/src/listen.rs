@@ -9,7 +9,7 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming as HyperBody;
 use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue, LOCATION};
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -164,6 +164,11 @@ fn builder() -> hyper::server::conn::http1::Builder {
 async fn exchange(core: &Core, request: Request<HyperBody>) -> Result<Response<Body>, Cut> {
     let method = request.method().to_string();
     let path = request.uri().path_and_query().map_or_else(String::new, ToString::to_string);
+    if request.method() == Method::GET
+        && let Some(name) = path.strip_prefix("/content/")
+    {
+        return web::content(core, name, request.headers()).await;
+    }
     let fault = core.faults.take(route(&method, &path).ok().map(|route| route.endpoint));
     match fault {
         Some(Fault::DropBefore) => return Err(Cut),

@@ -14,6 +14,8 @@ const EVENTS: usize = 500;
 const VIOLATIONS: usize = 500;
 pub(crate) const OBJECTS: usize = 256;
 const STATES: usize = 64;
+const STEPS: usize = 128;
+const BOOTS: usize = 64;
 
 /// Everything seen since the controller started.
 #[derive(Debug, Clone, Default)]
@@ -57,6 +59,10 @@ pub struct DeviceView {
     pub info: Option<DeviceInfo>,
     /// Its last metrics.
     pub metrics: Option<DeviceMetrics>,
+    /// What it told of the versions of its system, oldest first: each change, as it was after it.
+    pub updates: Vec<SlotStep>,
+    /// Its starts, as far as it told of them here, oldest first.
+    pub boots: Vec<BootView>,
     /// Applications, volumes, content trees and other objects by their UUID (or digest).
     pub objects: BTreeMap<String, ObjectView>,
 }
@@ -93,16 +99,32 @@ pub struct DeviceInfo {
     pub tpm: String,
     /// The encrypted storage, in the device's words.
     pub storage: String,
-    /// Version of the running system.
+    /// Whether its storage is encrypted: `ENABLED`, `DISABLED`, `ERROR`, `UNKNOWN`.
+    pub storage_status: String,
+    /// What its keys and its storage are kept in.
+    pub vaults: Vec<VaultView>,
+    /// Version of the system that is to run, in the device's words: that of the slot that is activated.
     pub version: String,
+    /// Its slots: the one that runs, the other one, and a version that waits, if there is one.
+    pub slots: Vec<SlotView>,
     /// When it booted, milliseconds since 1970.
     pub boot_ms: i64,
     /// Why: `REBOOT_CMD`, `UNKNOWN` and their like.
     pub boot_reason: String,
+    /// The same in the device's words.
+    pub boot_text: String,
+    /// When it ended before that, milliseconds since 1970; 0 if it does not say.
+    pub ended_ms: i64,
+    /// Its starts, as it counts them.
+    pub restarts: u32,
     /// Whether it has a watchdog in hardware.
     pub watchdog: bool,
     /// The counter of its reboot command, as it echoes it.
     pub reboot_counter: u32,
+    /// The same of its shutdown command.
+    pub shutdown_counter: u32,
+    /// The counter `retry` of its base OS, as it echoes it.
+    pub retry_counter: u32,
     /// Addresses of its ports.
     pub addresses: Vec<String>,
     /// Its ports.
@@ -111,6 +133,85 @@ pub struct DeviceInfo {
     pub item_errors: Vec<(String, String)>,
     /// Reasons of maintenance mode.
     pub maintenance: Vec<String>,
+}
+
+/// A slot of a device, and the version in it or on its way there. The words are those of the protocol.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct SlotView {
+    /// `IMGA`, `IMGB`; empty for a version that waits.
+    pub label: String,
+    /// What the attributes of its partition say: `active`, `updating`, `inprogress`, `unused`.
+    pub partition: String,
+    /// The version, as it names itself.
+    pub version: String,
+    /// It is the one that is to run.
+    pub activated: bool,
+    /// `DOWNLOAD_STARTED`, `DELIVERED`, `INSTALLED` and their like.
+    pub state: String,
+    /// For people: `DOWNLOADING`, `UPDATING`, `UPDATED`, `FALLBACK`, `FAILED`, or empty.
+    pub status: String,
+    /// More of that: `UPDATE_TESTING` and its like, or empty.
+    pub detail: String,
+    /// The same in the device's words.
+    pub detail_text: String,
+    /// Percentage of the download, or in a test the seconds that are left.
+    pub detail_progress: u32,
+    /// Percentage of the download.
+    pub progress: u32,
+    /// What is wrong with it; empty if it is well.
+    pub error: String,
+}
+
+impl SlotView {
+    /// Whether it is this version, proven, and the one that runs.
+    pub fn runs(&self, version: &str) -> bool {
+        self.version == version && self.activated && self.partition == "active" && self.status == "UPDATED"
+    }
+
+    /// Whether this is another step than `before`: everything but progress counts.
+    pub(crate) fn differs(&self, before: &Self) -> bool {
+        let still = |slot: &Self| Self { progress: 0, detail_progress: 0, ..slot.clone() };
+        still(self) != still(before)
+    }
+}
+
+/// A change of a slot.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct SlotStep {
+    /// When the device told, milliseconds since 1970.
+    pub at_ms: i64,
+    /// The slot after it.
+    pub slot: SlotView,
+}
+
+/// A start of a device.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct BootView {
+    /// Counted over all starts that were told here, from 1.
+    pub number: u64,
+    /// When, milliseconds since 1970, by the device's clock.
+    pub boot_ms: i64,
+    /// Why: `REBOOT_CMD`, `FALLBACK` and their like.
+    pub reason: String,
+    /// The same in the device's words.
+    pub text: String,
+    /// The version that was started.
+    pub version: String,
+    /// From which slot.
+    pub label: String,
+}
+
+/// Where a device keeps what is secret.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct VaultView {
+    /// Its name.
+    pub name: String,
+    /// `ENABLED`, `DISABLED`, `ERROR`, `UNKNOWN`.
+    pub status: String,
+    /// What is wrong with it; empty if it is well.
+    pub error: String,
+    /// Whether its key is bound to what was measured.
+    pub measured: bool,
 }
 
 /// A port of a device.
@@ -300,7 +401,54 @@ impl Observed {
     }
 }
 
+impl DeviceInfo {
+    /// The slot that the running system was started from: devices name it first.
+    pub fn running(&self) -> Option<&SlotView> {
+        self.slots.first()
+    }
+
+    /// The slot with this version in it, or on its way there.
+    pub fn slot_of(&self, version: &str) -> Option<&SlotView> {
+        self.slots.iter().find(|slot| slot.version == version)
+    }
+
+    /// Whether this was told in another life of the device than `before`.
+    ///
+    /// Its clock may have been set meanwhile, so that the time of the same start moves; its count of starts stays 0
+    /// where there is nothing to keep it in.
+    pub(crate) fn is_another_start(&self, before: &Self) -> bool {
+        const CLOCK_SET_MS: i64 = 3000;
+        let told = |info: &Self| (info.restarts, info.boot_reason.clone(), info.boot_text.clone());
+        told(self) != told(before) || self.boot_ms > before.boot_ms + CLOCK_SET_MS
+    }
+}
+
 impl DeviceView {
+    /// Puts new device information in place of the last one, and notes what it says of starts and of slots.
+    /// Returns the one before.
+    pub(crate) fn inform(&mut self, info: DeviceInfo, at_ms: i64) -> Option<DeviceInfo> {
+        let before = self.info.as_ref();
+        if before.is_none_or(|before| info.is_another_start(before)) {
+            let running = info.running().cloned().unwrap_or_default();
+            let boot = BootView {
+                number: self.boots.last().map_or(0, |last| last.number) + 1,
+                boot_ms: info.boot_ms,
+                reason: info.boot_reason.clone(),
+                text: info.boot_text.clone(),
+                version: running.version,
+                label: running.label,
+            };
+            keep_last(&mut self.boots, boot, BOOTS);
+        }
+        for slot in &info.slots {
+            let known = before.and_then(|before| before.slots.iter().find(|known| known.label == slot.label));
+            if known.is_none_or(|known| slot.differs(known)) {
+                keep_last(&mut self.updates, SlotStep { at_ms, slot: slot.clone() }, STEPS);
+            }
+        }
+        self.info.replace(info)
+    }
+
     /// Puts a new report in place of the last one about the same object; returns the state before.
     pub(crate) fn report(&mut self, mut object: ObjectView) -> Option<ObjectView> {
         let before = self.objects.get(&object.id).cloned();
@@ -326,9 +474,87 @@ impl DeviceView {
     }
 }
 
+fn keep_last<T>(list: &mut Vec<T>, item: T, bound: usize) {
+    if list.len() >= bound {
+        list.remove(0);
+    }
+    list.push(item);
+}
+
 fn push<T>(queue: &mut VecDeque<T>, item: T, bound: usize) {
     if queue.len() >= bound {
         queue.pop_front();
     }
     queue.push_back(item);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slot(label: &str, version: &str, partition: &str, status: &str) -> SlotView {
+        SlotView {
+            label: label.into(),
+            version: version.into(),
+            partition: partition.into(),
+            status: status.into(),
+            activated: label == "IMGA",
+            ..SlotView::default()
+        }
+    }
+
+    #[test]
+    fn each_change_of_a_slot_is_a_step_and_progress_is_none() {
+        let mut view = DeviceView::default();
+        let info = |other: SlotView| DeviceInfo {
+            slots: vec![slot("IMGA", "1", "active", "UPDATED"), other],
+            ..DeviceInfo::default()
+        };
+        let fetching = |progress| SlotView { progress, ..slot("IMGB", "2", "unused", "DOWNLOADING") };
+        assert_eq!(view.inform(info(slot("IMGB", "", "unused", "")), 1), None);
+        for (at, progress) in [(2, 0), (3, 40), (4, 100)] {
+            view.inform(info(fetching(progress)), at);
+        }
+        view.inform(info(slot("IMGB", "2", "updating", "UPDATING")), 5);
+        let steps: Vec<_> =
+            view.updates.iter().map(|step| (step.at_ms, step.slot.partition.as_str())).collect();
+        assert_eq!(steps, [(1, "active"), (1, "unused"), (2, "unused"), (5, "updating")]);
+        let info = view.info.as_ref().expect("told");
+        assert!(info.slot_of("1").is_some_and(|slot| slot.runs("1") && !slot.runs("2")));
+        assert_eq!(info.slots[1].progress, 0);
+        for at in 0..1000 {
+            let word = if at % 2 == 0 { "updating" } else { "unused" };
+            view.inform(DeviceInfo { slots: vec![slot("IMGB", "2", word, "")], ..DeviceInfo::default() }, at);
+        }
+        assert_eq!((view.updates.len(), view.updates[STEPS - 1].at_ms), (STEPS, 999));
+    }
+
+    #[test]
+    fn a_start_is_told_from_a_clock_that_was_set() {
+        let mut view = DeviceView::default();
+        let told = |boot_ms, restarts, reason: &str| DeviceInfo {
+            boot_ms,
+            restarts,
+            boot_reason: reason.into(),
+            slots: vec![slot("IMGA", "1", "active", "UPDATED")],
+            ..DeviceInfo::default()
+        };
+        for (info, boots) in [
+            (told(100_000, 0, "FIRST"), 1),
+            (told(100_000, 0, "FIRST"), 1),
+            (told(98_000, 0, "FIRST"), 1),
+            (told(100_900, 0, "FIRST"), 1),
+            (told(130_000, 0, "FIRST"), 2),
+            (told(130_000, 1, "FIRST"), 3),
+            (told(130_000, 1, "FALLBACK"), 4),
+        ] {
+            view.inform(info.clone(), 0);
+            assert_eq!(view.boots.last().map(|boot| boot.number), Some(boots), "{info:?}");
+        }
+        let last = view.boots.last().expect("some");
+        assert_eq!(
+            (last.reason.as_str(), last.version.as_str(), last.label.as_str()),
+            ("FALLBACK", "1", "IMGA")
+        );
+    }
 }

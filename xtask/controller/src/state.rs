@@ -54,8 +54,9 @@ pub(crate) struct State {
     served: BTreeMap<Uuid, Served>,
     /// `http://host:port` of the own datastore as devices see it.
     pub(crate) own_url: String,
-    /// URL of the device API, and path of the configuration file, for the page.
+    /// URL of the device API, by which content is reached over TLS, too.
     pub(crate) api_url: String,
+    /// Path of the configuration file, for the page.
     pub(crate) config_name: String,
     /// When the controller started, so that a page notices another one behind the same port.
     pub(crate) started_ms: i64,
@@ -130,8 +131,12 @@ impl State {
                 if self.versions.advance(&desired, clock::now_ms() / 1000) {
                     write_file(&self.versions_path, &serde_json::to_vec_pretty(&self.versions)?)?;
                     let names: Vec<&str> = desired.apps.iter().map(|app| app.name.as_str()).collect();
-                    let apps = if names.is_empty() { "no apps".into() } else { names.join(", ") };
-                    self.event(format!("configuration version {} ({apps})", self.versions.version));
+                    let mut what = if names.is_empty() { "no apps".into() } else { names.join(", ") };
+                    if let Some(base) = &desired.base {
+                        let idle = if base.activate { "" } else { ", not to be activated" };
+                        what.push_str(&format!("; base OS {}{idle}", base.version));
+                    }
+                    self.event(format!("configuration version {} ({what})", self.versions.version));
                 } else if recovered {
                     self.event(format!("configuration version {} again", self.versions.version));
                 }
@@ -154,10 +159,16 @@ impl State {
     /// The configuration of a device; `None` as long as there is none.
     pub(crate) fn config_of(&mut self, device: Uuid) -> Option<&Served> {
         let desired = self.desired.as_ref()?;
-        let (versions, own_url) = (&self.versions, self.own_url.as_str());
-        let certs_hash = self.pki.certs_hash();
+        let versions = &self.versions;
+        let around = Surroundings {
+            device,
+            own_url: &self.own_url,
+            own_tls_url: &self.api_url,
+            ca: &self.pki.ca.cert,
+            certs_hash: self.pki.certs_hash(),
+        };
         Some(self.served.entry(device).or_insert_with(|| {
-            let config = compile(desired, versions, &Surroundings { device, own_url, certs_hash });
+            let config = compile(desired, versions, &around);
             let hash = config_hash(&config);
             let response = ConfigResponse { config: Some(config), config_hash: hash.clone() };
             Served { version: versions.version, hash, response: response.encode_to_vec() }

@@ -45,7 +45,7 @@ pub(crate) async fn answer(core: &Core, request: Request<Incoming>) -> Result<Re
     }
     let path = request.uri().path();
     if let Some(name) = path.strip_prefix("/content/") {
-        return content::answer(core, name, request.headers()).await;
+        return content(core, name, request.headers()).await;
     }
     // A page of another site could otherwise read this one through a name that it points here.
     if !is_own_host(request.headers(), &core.options.server_name) {
@@ -72,6 +72,11 @@ pub(crate) async fn answer(core: &Core, request: Request<Incoming>) -> Result<Re
     })
 }
 
+/// Serves a file of the built-in datastore.
+pub(crate) async fn content(core: &Core, name: &str, headers: &HeaderMap) -> Result<Response<Body>, Cut> {
+    content::answer(core, name, headers).await
+}
+
 /// Everything that the page shows beside the log.
 fn state_json(state: &State) -> String {
     let observed = &state.observed;
@@ -79,6 +84,7 @@ fn state_json(state: &State) -> String {
         "config": {
             "version": state.versions.version,
             "errors": state.config_errors.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "base": state.desired.as_ref().and_then(|desired| desired.base.as_ref()),
             "apps": state.desired.as_ref().map_or(&[][..], |desired| desired.apps.as_slice()),
         },
         "devices": observed.devices.values().collect::<Vec<_>>(),

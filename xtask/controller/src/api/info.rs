@@ -1,8 +1,9 @@
 //! `POST info`: the state of the device or of one of its objects.
 
 use proto_eve::wire::info::{
-    self, AttestationState, BootReason, DevicePort, DevicePortStatus, ErrorInfo, MaintenanceModeReason,
-    ZDeviceState, ZInfoApp, ZInfoDevice, ZInfoMsg, ZInfoTypes, ZSwState, z_info_msg::InfoContent,
+    self, AttestationState, BaseOsStatus, BaseOsSubStatus, BootReason, DataSecAtRestStatus, DevicePort,
+    DevicePortStatus, ErrorInfo, MaintenanceModeReason, PcrStatus, ZDeviceState, ZInfoApp, ZInfoDevSw,
+    ZInfoDevice, ZInfoMsg, ZInfoTypes, ZSwState, z_info_msg::InfoContent,
 };
 use uuid::Uuid;
 
@@ -10,7 +11,7 @@ use super::{Answer, Notes, check_sender, check_time, decode};
 use crate::clock;
 use crate::journal::whole;
 use crate::key::sha256;
-use crate::observed::{DeviceInfo, ObjectKind, ObjectView, PortView};
+use crate::observed::{BootView, DeviceInfo, ObjectKind, ObjectView, PortView, SlotView, VaultView};
 use crate::refusal::Refusal;
 use crate::route::canonical_uuid;
 use crate::state::{Record, State};
@@ -38,7 +39,7 @@ pub(super) fn serve(
             check_device(state, device, &info, notes);
             let gist = device_gist(&info);
             keep(state, device, at_ms, kind, &serde_json::json!(gist), message);
-            let before = state.view(device).info.replace(gist.clone());
+            let before = state.view(device).inform(gist.clone(), at_ms);
             tell_device(state, device, before.as_ref(), &gist);
         }
         InfoContent::Hwinfo(_) => {
@@ -127,6 +128,9 @@ fn check_device(state: &State, device: Uuid, info: &ZInfoDevice, notes: &mut Not
     for (name, stamp) in [("bootTime", &info.boot_time), ("lastRebootTime", &info.last_reboot_time)] {
         check_optional_time(stamp.as_ref(), name, notes);
     }
+    for software in &info.sw_list {
+        check_software(software, notes);
+    }
     let Some(desired) = &state.desired else { return };
     // Right after a change the device still echoes what it had before: only a confirmed version counts.
     let confirmed = state.observed.devices.get(&device).and_then(|view| view.config_confirmed);
@@ -139,6 +143,31 @@ fn check_device(state: &State, device: Uuid, info: &ZInfoDevice, notes: &mut Not
             if !echoed.is_some_and(known) {
                 notes.remark(format!("ZInfoDevice: configItemStatus does not echo {key}"));
             }
+        }
+    }
+}
+
+/// The words of EVE for a partition. Source: EVE, `pkg/pillar/zboot`; `ZInfoDevSW` of the API.
+fn check_software(software: &ZInfoDevSw, notes: &mut Notes) {
+    let label = &software.partition_label;
+    let states = ["active", "updating", "inprogress", "unused"];
+    let progress = software.download_progress;
+    let error = software.sw_err.as_ref();
+    for (right, what) in [
+        (["IMGA", "IMGB"].contains(&label.as_str()) || label.is_empty(), "its label is that of no partition"),
+        (label.is_empty() || states.contains(&software.partition_state.as_str()), "partitionState is none"),
+        (ZSwState::try_from(software.status).is_ok(), "status is unknown"),
+        (BaseOsStatus::try_from(software.user_status).is_ok(), "userStatus is unknown"),
+        (BaseOsSubStatus::try_from(software.sub_status).is_ok(), "subStatus is unknown"),
+        (progress <= 100, "downloadProgress is more than 100"),
+        (
+            error.is_none() || software.user_status == BaseOsStatus::Failed as i32,
+            "it has an error, and userStatus is not FAILED",
+        ),
+        (error.is_none_or(|error| !error.description.is_empty()), "its error has no description"),
+    ] {
+        if !right {
+            notes.remark(format!("ZInfoDevice: swList, {label:.16} {:.40}: {what}", software.short_version));
         }
     }
 }
@@ -170,11 +199,17 @@ fn device_gist(info: &ZInfoDevice) -> DeviceInfo {
         }),
         tpm: info.hsm_info.clone(),
         storage: info.data_sec_at_rest_info.as_ref().map_or_else(String::new, |rest| rest.info.clone()),
+        storage_status: info
+            .data_sec_at_rest_info
+            .as_ref()
+            .map_or_else(String::new, |rest| at_rest_status(rest.status)),
+        vaults: info.data_sec_at_rest_info.iter().flat_map(|rest| &rest.vault_list).map(vault).collect(),
         version: info
             .sw_list
             .iter()
             .find(|software| software.activated)
             .map_or_else(String::new, |software| software.short_version.clone()),
+        slots: info.sw_list.iter().map(slot).collect(),
         boot_ms: info.boot_time.as_ref().and_then(clock::timestamp_ms).unwrap_or(0),
         boot_reason: name_of(
             BootReason::try_from(info.last_boot_reason).map(|reason| reason.as_str_name()),
@@ -182,8 +217,13 @@ fn device_gist(info: &ZInfoDevice) -> DeviceInfo {
         )
         .trim_start_matches("BOOT_REASON_")
         .to_owned(),
+        boot_text: info.last_reboot_reason.clone(),
+        ended_ms: info.last_reboot_time.as_ref().and_then(clock::timestamp_ms).unwrap_or(0),
+        restarts: info.restart_counter,
         watchdog: info.hardware_watchdog_present,
         reboot_counter: info.reboot_config_counter,
+        shutdown_counter: info.shutdown_config_counter,
+        retry_counter: info.baseos_update_counter,
         addresses: current
             .map(|status| status.ports.iter().flat_map(|port| port.ip_addrs.iter().cloned()).collect())
             .unwrap_or_default(),
@@ -205,6 +245,40 @@ fn device_gist(info: &ZInfoDevice) -> DeviceInfo {
             })
             .collect(),
     }
+}
+
+fn slot(software: &ZInfoDevSw) -> SlotView {
+    let status = BaseOsStatus::try_from(software.user_status).map(|status| status.as_str_name());
+    let detail = BaseOsSubStatus::try_from(software.sub_status).map(|detail| detail.as_str_name());
+    // What stands for nothing is left out.
+    let some = |name: String| if name.starts_with("NONE") { String::new() } else { name };
+    SlotView {
+        label: software.partition_label.clone(),
+        partition: software.partition_state.clone(),
+        version: software.short_version.clone(),
+        activated: software.activated,
+        state: software_state(software.status).unwrap_or_else(|_| software.status.to_string()),
+        status: some(name_of(status, software.user_status)),
+        detail: some(name_of(detail, software.sub_status)),
+        detail_text: software.sub_status_str.clone(),
+        detail_progress: software.sub_status_progress,
+        progress: software.download_progress,
+        error: software.sw_err.as_ref().map_or_else(String::new, |error| error.description.clone()),
+    }
+}
+
+fn vault(vault: &info::VaultInfo) -> VaultView {
+    VaultView {
+        name: vault.name.clone(),
+        status: at_rest_status(vault.status),
+        error: vault.vault_err.as_ref().map_or_else(String::new, |error| error.description.clone()),
+        measured: vault.pcr_status == PcrStatus::PcrEnabled as i32,
+    }
+}
+
+fn at_rest_status(number: i32) -> String {
+    let name = DataSecAtRestStatus::try_from(number).map(|status| status.as_str_name());
+    name_of(name, number).trim_start_matches("DATASEC_AT_REST_").to_owned()
 }
 
 /// The ports of the configuration of ports that is in use. What was found out about it holds for each.
@@ -230,6 +304,7 @@ fn tell_device(state: &mut State, device: Uuid, before: Option<&DeviceInfo>, now
         let attestation = if now.attestation.is_empty() { "not told" } else { now.attestation.as_str() };
         state.device_event(device, format!("{}, attestation {attestation}", now.state));
     }
+    tell_system(state, device, before, now);
     for port in &now.ports {
         let known = before.and_then(|before| before.ports.iter().find(|known| known.name == port.name));
         let failed = known.map_or(0, |known| known.failed_ms) != port.failed_ms;
@@ -246,6 +321,38 @@ fn tell_device(state: &mut State, device: Uuid, before: Option<&DeviceInfo>, now
         }) {
             state.device_event(device, format!("item {key}: {reason}"));
         }
+    }
+}
+
+/// What is new about its start, its slots and its storage.
+fn tell_system(state: &mut State, device: Uuid, before: Option<&DeviceInfo>, now: &DeviceInfo) {
+    let boot = state.view(device).boots.last().cloned();
+    let step = |slot: &SlotView| {
+        let words = [&slot.partition, &slot.state, &slot.status, &slot.detail];
+        let words: Vec<String> =
+            words.iter().filter(|word| !word.is_empty()).map(|word| word.to_lowercase()).collect();
+        let label = if slot.label.is_empty() { "next" } else { slot.label.as_str() };
+        let error = if slot.error.is_empty() { String::new() } else { format!(": {}", slot.error) };
+        let version = if slot.version.is_empty() { "no version" } else { slot.version.as_str() };
+        format!("{label}, {version}: {}{error}", words.join(", "))
+    };
+    let known = |label: &str| before.and_then(|before| before.slots.iter().find(|slot| slot.label == label));
+    let mut lines = Vec::new();
+    if before.is_none_or(|before| now.is_another_start(before))
+        && let Some(boot) = boot
+    {
+        let BootView { number, version, label, reason, text, .. } = boot;
+        lines.push(format!("start {number}: version {version} from {label}, {reason} ({text})"));
+    }
+    let news = now.slots.iter().filter(|slot| known(&slot.label).is_none_or(|known| slot.differs(known)));
+    lines.extend(news.map(step));
+    if before
+        .is_none_or(|before| (&before.storage_status, &before.storage) != (&now.storage_status, &now.storage))
+    {
+        lines.push(format!("storage {}: {}", now.storage_status.to_lowercase(), now.storage));
+    }
+    for line in lines {
+        state.device_event(device, line);
     }
 }
 

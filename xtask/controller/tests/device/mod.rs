@@ -356,6 +356,21 @@ impl Device {
         )
     }
 
+    /// The same with these slots, and this reason of the last start.
+    pub fn device_info_with(
+        &self,
+        config: &EdgeDevConfig,
+        slots: Vec<info::ZInfoDevSw>,
+        (reason, text): (info::BootReason, &str),
+    ) -> ZInfoMsg {
+        let mut message = self.device_info(config);
+        let Some(InfoContent::Dinfo(device)) = &mut message.info_content else { unreachable!() };
+        device.sw_list = slots;
+        device.last_boot_reason = reason as i32;
+        device.last_reboot_reason = text.into();
+        message
+    }
+
     pub fn app_info(&self, app: &str, name: &str, state: info::ZSwState, error: Option<&str>) -> ZInfoMsg {
         self.info(
             ZInfoTypes::ZiApp,
@@ -425,6 +440,24 @@ impl Device {
 
     pub fn device_log(&self, lines: &str) -> Vec<u8> {
         gzip(None, Some(&self.comment()), lines)
+    }
+}
+
+/// A slot as devices tell of it.
+pub fn slot(
+    label: &str,
+    version: &str,
+    partition: &str,
+    (state, status): (info::ZSwState, info::BaseOsStatus),
+) -> info::ZInfoDevSw {
+    info::ZInfoDevSw {
+        activated: matches!(partition, "active" | "updating"),
+        partition_label: label.into(),
+        partition_state: partition.into(),
+        status: state as i32,
+        short_version: version.into(),
+        user_status: status as i32,
+        ..Default::default()
     }
 }
 
