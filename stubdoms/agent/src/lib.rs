@@ -75,4 +75,4 @@ pub use report::{
     metrics::{DomainUsage, Machine},
 };
 pub use uplink::{LinkCounters, Uplink};
-pub use vault::VaultEvent;
+pub use vault::{VaultEvent, VaultQuestions};

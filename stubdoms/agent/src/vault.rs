@@ -1,13 +1,16 @@
 //! The vault as the agent sees it: what it has told, and what is to be asked next.
 //!
 //! One question is under way at a time; the shell carries it over a death of the vault. What the vault answers
-//! decides what is asked next, and goes to the machine that wanted it as [`Told`].
+//! decides what is asked next, and goes to the machine that wanted it as [`Told`]. A question that is not answered
+//! within a minute is given up and asked anew.
 //!
 //! ```text
 //!   there -> Status -+-> Ready, None -> Public(…)…, Kept -> [`Told::Keys`], then Escrow
 //!                    +-> Failed -> Status again after 15 s
 //!   Changed -> Status, Escrow
 //! ```
+
+mod questions;
 
 use alloc::{collections::VecDeque, string::String, string::ToString, vec::Vec};
 use core::time::Duration;
@@ -17,13 +20,16 @@ use proto_eve::{attest::EscrowedKey, issue};
 use proto_svc::vault::{Answer, Escrowed, KeyName, Refusal, Request, Sealing, Status, Tpm};
 use sha2::{Digest, Sha256};
 
+pub use self::questions::VaultQuestions;
 use crate::{
     attest::{Escrow, TpmQuote},
-    clock::Instant,
+    clock::{Instant, earliest},
     identity::{Keys, Public},
 };
 
 const AGAIN: Duration = Duration::from_secs(15);
+/// How long an answer is waited for. Asked anew the vault does the same again, which does no harm.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a quote is asked for whose values have changed meanwhile.
 const QUOTES: u8 = 5;
 /// PCRs that a quote is about.
@@ -70,7 +76,8 @@ pub(crate) struct Vault {
     note: Option<Vec<u8>>,
     complete: bool,
     wanted: VecDeque<Request>,
-    flight: Option<Request>,
+    /// The question under way, and until when its answer is waited for.
+    flight: Option<(Request, Instant)>,
     /// When its status is asked for again.
     again: Option<Instant>,
     quoting: Option<Quoting>,
@@ -153,11 +160,23 @@ impl Vault {
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.again
+        earliest(self.again, self.patience())
+    }
+
+    /// Until when the answer is waited for. Of one that is not there none is expected.
+    fn patience(&self) -> Option<Instant> {
+        self.flight.as_ref().map(|(_, until)| *until).filter(|_| self.there)
     }
 
     /// Looks whether it is time to ask again.
     pub(crate) fn step(&mut self, now: Instant) {
+        if self.patience().is_some_and(|until| until <= now)
+            && let Some((request, _)) = self.flight.take()
+        {
+            log::warn!("vault: no answer to {}; it is asked again [{}]", named(&request), code::VAULT);
+            self.wanted.retain(|wanted| *wanted != request);
+            self.wanted.push_front(request);
+        }
         if self.again.is_some_and(|again| again <= now) {
             self.again = None;
             self.look();
@@ -165,18 +184,21 @@ impl Vault {
     }
 
     /// The next request, if none is under way.
-    pub(crate) fn next_request(&mut self) -> Option<Request> {
+    pub(crate) fn next_request(&mut self, now: Instant) -> Option<Request> {
         if !self.there || self.flight.is_some() {
             return None;
         }
         let request = self.wanted.pop_front()?;
-        self.flight = Some(request.clone());
+        self.flight = Some((request.clone(), now.after(PATIENCE)));
         Some(request)
     }
 
-    /// It is there, for the first time or again.
-    pub(crate) fn on_there(&mut self) {
+    /// It is there, for the first time or again, and is asked what is under way.
+    pub(crate) fn on_there(&mut self, now: Instant) {
         self.there = true;
+        if let Some((_, until)) = &mut self.flight {
+            *until = now.after(PATIENCE);
+        }
         self.look();
     }
 
@@ -236,7 +258,7 @@ impl Vault {
 
     /// It answered what is under way.
     pub(crate) fn on_answer(&mut self, now: Instant, answer: Answer) -> Told {
-        let Some(request) = self.flight.take() else {
+        let Some((request, _)) = self.flight.take() else {
             log::warn!("vault: an answer to nothing [{}]", code::VAULT);
             return Told::Nothing;
         };
@@ -413,6 +435,23 @@ impl Vault {
         if !self.wanted.contains(&request) {
             self.wanted.push_back(request);
         }
+    }
+}
+
+/// A request as a person is told of it, without what it carries.
+fn named(request: &Request) -> &'static str {
+    match request {
+        Request::Status => "the question for its state",
+        Request::Public(_) => "the question for a key",
+        Request::Sign { .. } => "a digest to be signed",
+        Request::Quote { .. } => "a nonce to be quoted",
+        Request::Pcrs => "the question for PCRs",
+        Request::Ecdh { .. } => "a point to agree on",
+        Request::Escrow => "the question for the escrow",
+        Request::Recover(_) => "an escrow that was given back",
+        Request::Keep { .. } => "a note to be kept",
+        Request::Kept => "the question for the note",
+        Request::StartAnew => "the wish to start anew",
     }
 }
 

@@ -6,7 +6,7 @@
 //! connection; nothing else of this domain runs meanwhile, so it is bounded well below the time after which dom0
 //! thinks a service hangs.
 
-use alloc::{collections::VecDeque, rc::Rc};
+use alloc::rc::Rc;
 use core::{
     cell::RefCell,
     future::{Future, poll_fn},
@@ -20,11 +20,8 @@ use board_support_rt::{local::Local, memory::SpecialPage, timer};
 use embassy_futures::select::{Either, select};
 use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
 use proto_errors::{Coded, ctl};
-use proto_svc::{
-    asks::Asks,
-    vault::{Answer, FromVault, Request, ToVault},
-};
-use stubdoms_agent::VaultEvent;
+use proto_svc::vault::{Answer, FromVault, Request, ToVault};
+use stubdoms_agent::{VaultEvent, VaultQuestions};
 use stubdoms_service::{Offered, Peers, offer, park};
 use stubdoms_web::tls::{KeyUnusable, SignP256};
 
@@ -32,8 +29,6 @@ use crate::brain::Brain;
 
 /// How long a signature is waited for.
 const SIGN_WITHIN: Duration = Duration::from_secs(1);
-/// Questions under way at a time: the agent has one, and a signature comes on top.
-const ASKS: usize = 4;
 
 type Channel = Offered<ToVault, FromVault>;
 
@@ -45,11 +40,7 @@ pub(crate) struct Vault(Rc<Inner>);
 struct Inner {
     /// While vault is there.
     channel: RefCell<Option<Channel>>,
-    asks: RefCell<Asks<Request, ASKS>>,
-    /// What came and is for the agent.
-    inbox: RefCell<VecDeque<VaultEvent>>,
-    /// The signature that is waited for: its question's number, and the answer.
-    signature: RefCell<Option<(u32, Option<Answer>)>>,
+    questions: RefCell<VaultQuestions>,
     /// Rung when the task has to look.
     look: Signal<NoopRawMutex, ()>,
 }
@@ -65,29 +56,24 @@ enum Fault {
 impl Vault {
     /// Asks for something, for the agent.
     pub(crate) fn ask(&self, request: Request) {
-        // The agent has one question under way, so there is room.
-        if self.0.asks.borrow_mut().push(request).is_none() {
-            log::error!("vault: too many questions are under way [{}]", ctl::VAULT_FAULT);
-        }
+        self.0.questions.borrow_mut().ask(request);
         self.0.look.signal(());
     }
 
     /// Has the device's key sign a digest: r and s. None if vault does not do it in time.
     pub(crate) fn sign(&self, digest: &[u8; 32]) -> Option<[u8; 64]> {
-        let number = self.0.asks.borrow_mut().push(Request::Sign { digest: *digest })?;
-        self.0.signature.replace(Some((number, None)));
+        self.0.questions.borrow_mut().sign(digest);
         let deadline = timer::now() + SIGN_WITHIN;
         let mut context = Context::from_waker(Waker::noop());
         let answer = loop {
             let broken = self.0.turn(&mut context).is_err();
-            let answered = self.0.signature.borrow_mut().as_mut().and_then(|(_, answer)| answer.take());
-            // Without an answer the question stays under way, for answers come in order; nobody waits for it.
+            let answered = self.0.questions.borrow_mut().take_signature();
             if answered.is_some() || broken || timer::now() >= deadline {
                 break answered;
             }
             Xen.yield_now();
         };
-        self.0.signature.replace(None);
+        self.0.questions.borrow_mut().give_up_signature();
         // The port's event went to nobody meanwhile.
         self.0.look.signal(());
         match answer {
@@ -115,7 +101,7 @@ pub(crate) async fn serve(vault: Vault, peers: &'static Peers, brain: Brain) {
     let pages = park::<SpecialPage>();
     loop {
         let (tie, channel) = offer(peers, pages).await;
-        vault.0.asks.borrow_mut().begin_again();
+        vault.0.questions.borrow_mut().begin_again();
         vault.0.channel.replace(Some(channel));
         brain.tell(|agent, now| agent.on_vault(now, VaultEvent::There));
         let over = select(tie.cut(), talk(&vault, &brain)).await;
@@ -143,14 +129,16 @@ async fn talk(vault: &Vault, brain: &Brain) -> Fault {
     loop {
         let turn = poll_fn(|context| match vault.0.turn(context) {
             Err(fault) => Poll::Ready(Some(fault)),
-            Ok(()) if !vault.0.inbox.borrow().is_empty() => Poll::Ready(None),
+            Ok(()) if vault.0.questions.borrow().has_events() => Poll::Ready(None),
             Ok(()) => Poll::Pending,
         });
         if let Either::First(Some(fault)) = select(turn, vault.0.look.wait()).await {
             return fault;
         }
-        let arrived = core::mem::take(&mut *vault.0.inbox.borrow_mut());
-        for event in arrived {
+        loop {
+            // No borrow lasts into the agent, which may have something signed.
+            let event = vault.0.questions.borrow_mut().take_event();
+            let Some(event) = event else { break };
             brain.tell(|agent, now| agent.on_vault(now, event));
         }
     }
@@ -164,14 +152,10 @@ impl Inner {
         let Some(channel) = channel.as_mut() else { return Ok(()) };
         let (mut sender, mut receiver) = channel.split();
         loop {
-            let question = self
-                .asks
-                .borrow()
-                .unsent()
-                .map(|(number, request)| ToVault::Ask { number, request: request.clone() });
+            let question = self.questions.borrow().unsent();
             let Some(question) = question else { break };
             match pin!(sender.send(&question)).poll(context) {
-                Poll::Ready(Ok(())) => self.asks.borrow_mut().sent(),
+                Poll::Ready(Ok(())) => self.questions.borrow_mut().sent(),
                 Poll::Ready(Err(error)) => return Err(Fault::Channel(error)),
                 Poll::Pending => break,
             }
@@ -189,16 +173,9 @@ impl Inner {
         match message {
             // Said and checked when the channel was opened.
             FromVault::Hello { .. } => {}
-            FromVault::Changed => self.inbox.borrow_mut().push_back(VaultEvent::Changed),
+            FromVault::Changed => self.questions.borrow_mut().changed(),
             FromVault::Answer { number, answer } => {
-                let request = self.asks.borrow_mut().answered(number).ok_or(Fault::Answer)?;
-                let is_signature = matches!(request, Request::Sign { .. });
-                match self.signature.borrow_mut().as_mut() {
-                    Some((waited, place)) if *waited == number => *place = Some(answer),
-                    // A signature that came too late is nobody's.
-                    _ if is_signature => {}
-                    _ => self.inbox.borrow_mut().push_back(VaultEvent::Answer(answer)),
-                }
+                self.questions.borrow_mut().answered(number, answer).map_err(|_| Fault::Answer)?;
             }
         }
         Ok(())

@@ -34,7 +34,7 @@ impl Agent {
         self.now = now;
         self.dirty = true;
         match event {
-            VaultEvent::There => self.vault.on_there(),
+            VaultEvent::There => self.vault.on_there(now.at()),
             VaultEvent::Gone => self.vault.on_gone(),
             VaultEvent::Changed => self.vault.look(),
             VaultEvent::Answer(answer) => {
@@ -46,7 +46,7 @@ impl Agent {
 
     /// The next request to the vault. One is under way at a time.
     pub fn next_vault_request(&mut self) -> Option<Request> {
-        self.vault.next_request()
+        self.vault.next_request(self.now.at())
     }
 
     /// The event log as it is now, in the TCG's crypto-agile form; empty if there is none. The answer to

@@ -32,15 +32,15 @@ fn kept(note: &[u8]) -> Answer {
 
 /// Answers what is asked next, and says what it was.
 fn answer(vault: &mut Vault, answer: Answer) -> (Request, Told) {
-    let request = vault.next_request().expect("something is asked");
-    assert_eq!(vault.next_request(), None, "one at a time");
+    let request = vault.next_request(at(0)).expect("something is asked");
+    assert_eq!(vault.next_request(at(0)), None, "one at a time");
     (request, vault.on_answer(at(0), answer))
 }
 
 /// A vault that has told its keys.
 fn known(tpm: Tpm) -> Vault {
     let mut vault = Vault::expected();
-    vault.on_there();
+    vault.on_there(at(0));
     assert_eq!(answer(&mut vault, status(tpm, Sealing::Open)), (Request::Status, Told::Status));
     while let (Request::Public(_), told) = answer(&mut vault, public()) {
         assert_eq!(told, Told::Nothing);
@@ -55,40 +55,40 @@ fn known(tpm: Tpm) -> Vault {
 #[test]
 fn keys_and_note_are_asked_for_once_it_is_there() {
     let mut vault = Vault::expected();
-    assert_eq!((vault.next_request(), vault.identity().is_some()), (None, false));
+    assert_eq!((vault.next_request(at(0)), vault.identity().is_some()), (None, false));
     let mut vault_with_tpm = known(Tpm::Ready);
     let (keys, note) = vault_with_tpm.identity().unwrap();
     assert_eq!(note, b"note");
     assert!(
         keys.device.is_some() && keys.ecdh.is_some() && keys.quote.is_some() && keys.endorsement.is_some()
     );
-    assert_eq!(vault_with_tpm.next_request(), Some(Request::Escrow));
+    assert_eq!(vault_with_tpm.next_request(at(0)), Some(Request::Escrow));
     vault = known(Tpm::None);
     let (keys, _) = vault.identity().unwrap();
     assert!(keys.device.is_some() && keys.quote.is_none() && keys.endorsement.is_none());
-    assert_eq!(vault.next_request(), None);
+    assert_eq!(vault.next_request(at(0)), None);
 }
 
 #[test]
 fn a_tpm_that_does_not_work_is_asked_again_and_gives_no_identity() {
     let mut vault = Vault::expected();
-    vault.on_there();
+    vault.on_there(at(0));
     assert_eq!(answer(&mut vault, status(Tpm::Failed, Sealing::Unknown)).1, Told::Status);
     assert_eq!(
-        (vault.next_request(), vault.identity().is_none(), vault.deadline()),
+        (vault.next_request(at(0)), vault.identity().is_none(), vault.deadline()),
         (None, true, Some(at(15)))
     );
     vault.step(at(14));
-    assert_eq!(vault.next_request(), None);
+    assert_eq!(vault.next_request(at(0)), None);
     vault.step(at(15));
     assert_eq!(answer(&mut vault, status(Tpm::Ready, Sealing::Open)).0, Request::Status);
-    assert_eq!(vault.next_request(), Some(Request::Public(KeyName::Device)));
+    assert_eq!(vault.next_request(at(0)), Some(Request::Public(KeyName::Device)));
 }
 
 #[test]
 fn a_vault_without_the_rarer_keys_is_known_all_the_same() {
     let mut vault = Vault::expected();
-    vault.on_there();
+    vault.on_there(at(0));
     answer(&mut vault, status(Tpm::Ready, Sealing::Open));
     for name in [KeyName::Device, KeyName::Ecdh, KeyName::Quote, KeyName::Endorsement] {
         let given = matches!(name, KeyName::Device | KeyName::Ecdh);
@@ -102,12 +102,12 @@ fn a_vault_without_the_rarer_keys_is_known_all_the_same() {
 #[test]
 fn a_note_that_is_not_there_yet_is_no_empty_note() {
     let mut vault = Vault::expected();
-    vault.on_there();
+    vault.on_there(at(0));
     answer(&mut vault, status(Tpm::None, Sealing::Unknown));
     for request in [Request::Public(KeyName::Device), Request::Public(KeyName::Ecdh), Request::Kept] {
         assert_eq!(answer(&mut vault, refused(Refusal::Busy)), (request, Told::Nothing));
     }
-    assert_eq!((vault.identity().is_some(), vault.next_request()), (false, None));
+    assert_eq!((vault.identity().is_some(), vault.next_request(at(0))), (false, None));
     assert_eq!(vault.deadline(), Some(at(15)));
     vault.look();
     answer(&mut vault, status(Tpm::None, Sealing::Open));
@@ -152,7 +152,7 @@ fn a_quote_that_was_overtaken_by_a_measurement_is_asked_for_again() {
         let told = answer(&mut vault, Answer::Pcrs(values)).1;
         assert_eq!(matches!(told, Told::Quote(Err(_))), turn == QUOTES, "{told:?}");
     }
-    assert_eq!(vault.next_request(), None);
+    assert_eq!(vault.next_request(at(0)), None);
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn bad_quotes_and_values_are_none() {
         answer(&mut vault, refused(Refusal::Locked));
         vault.quote(b"0123456789ab");
         assert!(matches!(answer(&mut vault, bad).1, Told::Quote(Err(_))));
-        assert_eq!(vault.next_request(), None);
+        assert_eq!(vault.next_request(at(0)), None);
     }
     let mut vault = known(Tpm::Ready);
     answer(&mut vault, refused(Refusal::Locked));
@@ -173,7 +173,7 @@ fn bad_quotes_and_values_are_none() {
     answer(&mut vault, Answer::Quote { attest: attest(&values), r: [1; 32], s: [2; 32] });
     let few = Answer::Pcrs(heapless::Vec::from_slice(&values[..8]).unwrap());
     assert_eq!(answer(&mut vault, few).1, Told::Nothing, "it is asked again");
-    assert!(matches!(vault.next_request(), Some(Request::Quote { .. })));
+    assert!(matches!(vault.next_request(at(0)), Some(Request::Quote { .. })));
 }
 
 #[test]
@@ -195,11 +195,11 @@ fn the_storages_key_is_pending_refused_or_there() {
     answer(&mut vault, refused(Refusal::Locked));
     vault.recover(&key);
     assert_eq!(answer(&mut vault, Answer::Done), (Request::Recover(escrowed()), Told::Nothing));
-    assert_eq!(vault.next_request(), Some(Request::Status), "what came of it is looked at");
+    assert_eq!(vault.next_request(at(0)), Some(Request::Status), "what came of it is looked at");
     // Not even asked for.
     let mut vault = known(Tpm::None);
     vault.recover(&EscrowedKey { encrypted: vec![1; 65], digest: [2; 32] });
-    assert_eq!(vault.next_request(), None);
+    assert_eq!(vault.next_request(at(0)), None);
 }
 
 #[test]
@@ -211,12 +211,12 @@ fn what_it_is_told_anew_is_asked_anew() {
     assert_eq!(answer(&mut vault, status(Tpm::Ready, Sealing::Locked)), (Request::Status, Told::Status));
     assert!(vault.is_locked());
     assert_eq!(answer(&mut vault, refused(Refusal::Locked)).0, Request::Escrow);
-    assert_eq!(vault.next_request(), None);
+    assert_eq!(vault.next_request(at(0)), None);
     vault.on_gone();
     vault.look();
-    assert_eq!(vault.next_request(), None, "nothing is asked of nobody");
-    vault.on_there();
-    assert_eq!(vault.next_request(), Some(Request::Status));
+    assert_eq!(vault.next_request(at(0)), None, "nothing is asked of nobody");
+    vault.on_there(at(0));
+    assert_eq!(vault.next_request(at(0)), Some(Request::Status));
 }
 
 #[test]
@@ -238,7 +238,7 @@ fn answers_to_nothing_and_to_something_else_do_no_harm() {
     }
     for given in answers().into_iter().skip(1) {
         let mut vault = Vault::expected();
-        vault.on_there();
+        vault.on_there(at(0));
         assert_eq!(answer(&mut vault, given), (Request::Status, Told::Nothing));
         assert_eq!(vault.deadline(), Some(at(15)), "its state is asked for again");
     }
@@ -250,4 +250,27 @@ fn answers_to_nothing_and_to_something_else_do_no_harm() {
     vault.agree(&peer);
     let told = answer(&mut vault, Answer::Shared([1; 32], [2; 32])).1;
     assert_eq!(told, Told::Shared(peer.to_vec(), Some(([1; 32], [2; 32]))));
+}
+
+#[test]
+fn a_question_that_is_not_answered_is_asked_again_and_stops_nothing() {
+    let mut vault = Vault::expected();
+    vault.on_there(at(0));
+    for turn in 0..3 {
+        let now = at(60 * turn);
+        assert_eq!(vault.next_request(now), Some(Request::Status));
+        assert_eq!((vault.next_request(now), vault.deadline()), (None, Some(at(60 * turn + 60))));
+        vault.step(at(60 * turn + 59));
+        assert_eq!(vault.next_request(now), None);
+        vault.step(at(60 * turn + 60));
+    }
+    // A death of the vault is no silence: the next life is asked by the shell, and has its time.
+    assert_eq!(vault.next_request(at(180)), Some(Request::Status));
+    vault.on_gone();
+    vault.step(at(1000));
+    assert_eq!((vault.next_request(at(1000)), vault.deadline()), (None, None));
+    vault.on_there(at(1000));
+    assert_eq!((vault.next_request(at(1000)), vault.deadline()), (None, Some(at(1060))));
+    assert_eq!(vault.on_answer(at(1001), status(Tpm::Ready, Sealing::Open)), Told::Status);
+    assert_eq!(vault.next_request(at(1001)), Some(Request::Status), "its state may have changed");
 }
