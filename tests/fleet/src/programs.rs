@@ -2,8 +2,9 @@
 //! run, and finds what it needs where the real one does: the wiring record by the start info, its parameters at
 //! Xen.
 //!
-//! A panic in the sources of a service is the end of its domain, as on the device: last words, then a crash. Any
-//! other is a failure of the test: the fake Xen was misused, or a check of ours has failed.
+//! A panic in the sources of a service is the end of its domain, as on the device: last words, then a crash. The story
+//! gets the words, and fails if it did not expect them. Any other panic is a failure of the test: the fake Xen was
+//! misused, or a check of ours has failed.
 
 use core::{
     cell::RefCell,
@@ -125,7 +126,8 @@ impl Base {
         // Above the image, below the modules.
         domain.set_pool(Gfn(0x200), 128);
         let wiring = channels::wiring(Some(&record(domain.world(), domain.id())));
-        let tasks = Tasks { domain: domain.clone(), spawner, epitaph: Gaddr(wiring.epitaph).frame() };
+        let epitaph = Gaddr(wiring.epitaph).frame();
+        let tasks = Tasks { domain: domain.clone(), spawner, epitaph, seen: seen.clone() };
         let (peers, ready) = (peers(&wiring), Box::leak(Box::default()));
         Self { domain, tasks, wiring: Rc::new(wiring), peers, ready, seen }
     }
@@ -174,6 +176,7 @@ pub struct Tasks {
     domain: Domain,
     spawner: Spawner<'static>,
     epitaph: Gfn,
+    seen: Rc<Seen>,
 }
 
 impl Tasks {
@@ -185,6 +188,7 @@ impl Tasks {
             let _ = writer.write_str(words);
             writer.publish();
         }
+        self.seen.last_words.borrow_mut().push((self.domain.id(), words.to_owned()));
         self.domain.world().crash(self.domain.id(), ShutdownReason::CRASH);
     }
 }

@@ -27,7 +27,7 @@ use proto_manifest::{
 };
 use proto_svc::{
     device::{Boot as Started, BootCause, Measured},
-    supervision::ToService,
+    supervision::{Break, ToService},
 };
 use proto_xen::{DomId, sched::ShutdownReason};
 use tests_fakexen::{Census, Executor, World, executor::Outcome};
@@ -71,6 +71,25 @@ pub struct Seen {
     pub lives: RefCell<u32>,
     /// control starts no application, for a story in which much time passes.
     pub calm: Cell<bool>,
+    /// Last words of services that no story has looked at yet.
+    pub last_words: RefCell<Vec<(DomId, String)>>,
+    /// What a service is to say last, for the story has ordered it to panic: a part of it.
+    expected: RefCell<Vec<(DomId, &'static str)>>,
+}
+
+impl Seen {
+    /// Fails the story if a service has panicked that was not to.
+    ///
+    /// # Panics
+    /// Then, with the service's last words.
+    fn check_last_words(&self) {
+        for (id, words) in self.last_words.take() {
+            let mut expected = self.expected.borrow_mut();
+            let place = expected.iter().position(|(whose, part)| *whose == id && words.contains(part));
+            assert!(place.is_some(), "{id} has ended itself, and no story wants that: {words}");
+            place.map(|place| expected.swap_remove(place));
+        }
+    }
 }
 
 /// What is on the machine.
@@ -104,8 +123,13 @@ impl Fleet {
         self.ground.services.builder().table = table_with(more);
     }
 
-    /// Says something to a service.
+    /// Says something to a service, which may end it.
     pub fn say(&self, service: ServiceId, message: ToService) {
+        if message == ToService::Break(Break::Panic)
+            && let Some(id) = self.id(service)
+        {
+            self.seen.expected.borrow_mut().push((id, "a drill: dom0 ordered it"));
+        }
         self.ground.services.say(service, message);
     }
 
@@ -286,10 +310,13 @@ impl Stage {
     /// Runs until `done`.
     ///
     /// # Panics
-    /// If that does not come about.
+    /// If that does not come about, or a service ends itself by a panic that no story has ordered.
     pub fn until(&mut self, what: &str, mut done: impl FnMut(&Fleet) -> bool) {
         let fleet = self.fleet.clone();
-        let outcome = self.executor.run_until(PATIENCE, || done(&fleet));
+        let outcome = self.executor.run_until(PATIENCE, || {
+            fleet.seen.check_last_words();
+            done(&fleet)
+        });
         let Seen { echoes, lives, started, ended, .. } = &*fleet.seen;
         let (lives, started, ended) = (lives.borrow(), started.borrow(), ended.borrow());
         assert_eq!(

@@ -60,6 +60,17 @@ fn the_fleet_works_and_leaves_nothing() {
 }
 
 #[test]
+#[should_panic(expected = "no story wants that: panicked at stubdoms/")]
+fn a_service_that_panics_of_itself_fails_the_story() {
+    let mut stage = Stage::new(0);
+    works(&mut stage);
+    // Past the stage, so that nobody expects it.
+    stage.fleet.ground.services.say(NET, ToService::Break(Break::Panic));
+    let lives = *stage.fleet.seen.lives.borrow();
+    stage.until("it lives again", |fleet| *fleet.seen.lives.borrow() > lives);
+}
+
+#[test]
 fn services_die_midway_and_are_there_anew() {
     let (mut adopted, mut runs) = (0, 0);
     seeds(60, |seed| {
