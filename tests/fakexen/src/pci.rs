@@ -37,6 +37,11 @@ const BARS: [(u32, u32); 6] = [
     (0, 0),
 ];
 const EXPRESS: u16 = 0xe0;
+/// Device control, in the PCI Express capability: packets of 256 bytes, as firmware has set it, and what a reset
+/// leaves.
+const CONTROL: u16 = EXPRESS + 8;
+const FIRMWARE_CONTROL: u16 = 0x2830;
+const RESET_CONTROL: u16 = 0x2810;
 const MSIX: u16 = 0xa0;
 const COMMAND: u16 = 4;
 const MEMORY: u16 = 2;
@@ -74,6 +79,8 @@ pub(crate) struct Pci {
     quiet: bool,
     /// Reads that are answered with ones: it is being reset.
     away: u32,
+    /// As many reads a reset takes.
+    reset_takes: u32,
 }
 
 impl Pci {
@@ -86,6 +93,7 @@ impl Pci {
             next_pirq: 100,
             quiet: false,
             away: 0,
+            reset_takes: 3,
         };
         card.put(0x00, &0x10d3_8086u32.to_le_bytes());
         card.put(0x06, &0x0010u16.to_le_bytes());
@@ -97,6 +105,7 @@ impl Pci {
         // Power management, then PCI Express without FLR, then MSI-X with 5 entries in BAR 3.
         card.put(0xc8, &[0x01, 0xe0]);
         card.put(EXPRESS, &[0x10, MSIX as u8]);
+        card.put(CONTROL, &FIRMWARE_CONTROL.to_le_bytes());
         card.put(MSIX, &[0x11, 0x00, (ENTRIES - 1) as u8, 0, 3, 0, 0, 0, 3, 0x20, 0, 0]);
         card
     }
@@ -239,10 +248,11 @@ impl Pci {
     fn start_flr(&mut self) {
         let decoded = self.command() & MEMORY != 0;
         assert!(!decoded, "reset with memory decode on: Xen drops the addresses that are put back");
-        self.away = 3;
+        self.away = self.reset_takes;
         self.quiet = true;
         self.put(COMMAND, &[0, 0]);
         self.put(MSIX + 2, &(ENTRIES - 1).to_le_bytes());
+        self.put(CONTROL, &RESET_CONTROL.to_le_bytes());
         for (number, (address, mask)) in BARS.iter().enumerate() {
             self.put(0x10 + 4 * number as u16, &(address & !mask & 0xf).to_le_bytes());
         }
@@ -300,6 +310,10 @@ impl World {
     pub fn config_write16(&self, function: Sbdf, offset: u16, value: u16) {
         assert_eq!((function, offset % 2), (AT, 0), "an unaligned write, or one to nobody");
         let State { pci, record, .. } = &mut *self.state_mut();
+        if pci.away > 0 {
+            // Nobody is there who takes it.
+            return;
+        }
         let before = pci.word(offset);
         if offset == COMMAND && value != before {
             record.note(|| format!("command {value:#06x}"));
@@ -310,9 +324,13 @@ impl World {
             record.note(|| format!("msix {value:#06x}"));
         }
         pci.put(offset, &value.to_le_bytes());
-        if offset == EXPRESS + 8 && value & 1 << 15 != 0 && pci.has_flr() {
-            record.note(|| "flr".into());
-            pci.start_flr();
+        if offset == CONTROL {
+            // The bit that starts a reset reads as zero.
+            pci.put(offset, &(value & !(1 << 15)).to_le_bytes());
+            if value & 1 << 15 != 0 && pci.has_flr() {
+                record.note(|| "flr".into());
+                pci.start_flr();
+            }
         }
     }
 
@@ -324,6 +342,7 @@ impl World {
         assert_eq!((function, offset % 4), (AT, 0), "an unaligned write, or one to nobody");
         let card = &mut self.state_mut().pci;
         match offset {
+            _ if card.away > 0 => {}
             0x10..0x28 => card.write_bar(usize::from(offset - 0x10) / 4, value),
             _ => card.put(offset, &value.to_le_bytes()),
         }
@@ -379,6 +398,11 @@ impl World {
     /// Gives the card function-level reset.
     pub fn give_flr(&self) {
         self.state_mut().pci.put(EXPRESS + 6, &(1u16 << 12).to_le_bytes());
+    }
+
+    /// Has each function-level reset from now on take so many reads.
+    pub fn slow_flr(&self, reads: u32) {
+        self.state_mut().pci.reset_takes = reads;
     }
 
     /// Puts the card into quarantine, as an earlier owner's end does.

@@ -6,7 +6,7 @@
 //!
 //! 1. *The hold.* dom0 maps one MSI-X entry of the function to itself and keeps it for ever. Without
 //!    it Xen refuses to map vectors for another domain. The entry is never bound.
-//! 2. [`Held::assign`]: memory decode on; reset; `assign_device`; each BAR permitted and mapped,
+//! 2. [`Held::assign`]: reset, with memory decode on afterwards; `assign_device`; each BAR permitted and mapped,
 //!    without the MSI-X table; each vector mapped, then bound unmasked; MSI-X Enable, which Xen does
 //!    not set; bus mastering last, when the IOMMU already translates for the new owner.
 //! 3. Dropping the [`Passthrough`]: bus mastering and Enable off, with memory decode **on**; each
@@ -23,8 +23,8 @@ use proto_xen::{DomId, Errno, PAGE_SHIFT, Pirq};
 
 use super::{
     ConfigSpace, DeviceStep, Function, Msix, PciError, find,
-    function::{Places, Window, command, msix_control, register},
-    reset::reset,
+    function::{Places, Window, command, msix_control},
+    reset::{Saved, reset, set_command},
 };
 use crate::{hypervisor::Hypervisor, undo::undo};
 
@@ -36,6 +36,7 @@ pub struct Held<'h, H: Hypervisor, C: ConfigSpace> {
     device: Device,
     pci: Pci,
     function: Function,
+    saved: Saved,
     msix: Msix,
     table_base: u64,
 }
@@ -60,7 +61,8 @@ impl<'h, H: Hypervisor, C: ConfigSpace> Held<'h, H, C> {
         let msix = msix.ok_or(PciError::TooFewVectors { function: at, want, have })?;
         let table_base = function.table_base(&msix)?;
         let (device, pci) = (device.clone(), pci.clone());
-        let held = Self { hyp, config, device, pci, function, msix, table_base };
+        let saved = Saved::of(config, &function);
+        let held = Self { hyp, config, device, pci, function, saved, msix, table_base };
         held.set_command(command::MEMORY | command::NO_INTX, command::BUS_MASTER);
         held.hold()?;
         Ok(held)
@@ -88,9 +90,8 @@ impl<'h, H: Hypervisor, C: ConfigSpace> Held<'h, H, C> {
     ) -> Result<Passthrough<'p, 'h, H, C>, PciError> {
         let at = self.function.at;
         let windows = self.function.windows(&self.pci.bars, places)?;
-        self.set_command(command::MEMORY | command::NO_INTX, command::BUS_MASTER);
+        reset(self.config, &self.function, &self.saved, self.device.kind)?;
         self.set_msix(0, msix_control::ENABLE | msix_control::MASK_ALL);
-        reset(self.config, &self.function, self.device.kind)?;
         let refused = PciError::at(at, DeviceStep::Assign);
         self.hyp.assign_device(domain, at).map_err(refused)?;
         // From here on, a return drops the value, which takes the function back.
@@ -127,8 +128,7 @@ impl<'h, H: Hypervisor, C: ConfigSpace> Held<'h, H, C> {
     }
 
     fn set_command(&self, set: u16, clear: u16) {
-        let value = self.config.read16(self.function.at, register::COMMAND);
-        self.config.write16(self.function.at, register::COMMAND, value & !clear | set);
+        set_command(self.config, &self.function, set, clear);
     }
 
     fn set_msix(&self, set: u16, clear: u16) {

@@ -9,7 +9,7 @@ use super::{
     function::{command, register},
 };
 
-/// Device capabilities and device control, from the PCI Express capability on.
+/// Device capabilities and device control, in bytes from the PCI Express capability on.
 const DEVICE_CAPABILITIES: u16 = 4;
 const DEVICE_CONTROL: u16 = 8;
 /// The function can be reset alone.
@@ -43,20 +43,81 @@ mod nvme {
 /// reset may take 100 ms (PCI Express Base Specification 3.0, section 6.6.2).
 const LOOKS: u32 = 200_000;
 
-/// Resets a function that is not assigned to a domain, with bus mastering off and memory decode on.
+/// What a function-level reset loses and nobody sets again but dom0: where firmware has put the registers, and how
+/// large the packets are that everything on the way takes. Saved once, while it is known to be right.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Saved {
+    /// Vendor and device: what a function that is there answers.
+    identity: u32,
+    bars: [u32; 6],
+    /// Device control, of a function that has it.
+    device_control: Option<u16>,
+}
+
+impl Saved {
+    /// That of a function as firmware has left it.
+    pub(super) fn of(config: &impl ConfigSpace, function: &Function) -> Self {
+        let at = function.at;
+        let control = |express| config.read16(at, express + DEVICE_CONTROL);
+        Self {
+            identity: config.read32(at, 0),
+            bars: bars(config, function),
+            device_control: function.express.map(control),
+        }
+    }
+
+    /// Waits until the function is there. It answers with ones while it is not.
+    fn wait(&self, config: &impl ConfigSpace, function: &Function) -> Result<(), PciError> {
+        let back = (0..LOOKS).any(|_| config.read32(function.at, 0) == self.identity);
+        if back { Ok(()) } else { Err(PciError::Reset { function: function.at }) }
+    }
+
+    /// Puts back what was lost, if anything was. Memory decode is off then: as long as Xen believes that a function of
+    /// dom0 decodes its BARs, it drops what dom0 writes there.
+    fn put_back(&self, config: &impl ConfigSpace, function: &Function) {
+        let at = function.at;
+        if bars(config, function) == self.bars {
+            return;
+        }
+        set_command(config, function, 0, command::MEMORY);
+        for (bar, offset) in self.bars.into_iter().zip((register::BAR0..).step_by(4)) {
+            config.write32(at, offset, bar);
+        }
+        if let (Some(express), Some(control)) = (function.express, self.device_control) {
+            config.write16(at, express + DEVICE_CONTROL, control & !START_FLR);
+        }
+    }
+}
+
+fn bars(config: &impl ConfigSpace, function: &Function) -> [u32; 6] {
+    core::array::from_fn(|number| config.read32(function.at, register::BAR0 + 4 * number as u16))
+}
+
+/// Changes bits of the command register.
+pub(super) fn set_command(config: &impl ConfigSpace, function: &Function, set: u16, clear: u16) {
+    let value = config.read16(function.at, register::COMMAND);
+    config.write16(function.at, register::COMMAND, value & !clear | set);
+}
+
+/// Resets a function that is not assigned to a domain. Afterwards it is where firmware has put it, also if an
+/// earlier reset was not over when it was given up; bus mastering is off and memory decode on.
 ///
 /// # Errors
 /// [`PciError::Reset`] if it does not come back.
 pub(super) fn reset(
     config: &impl ConfigSpace,
     function: &Function,
+    saved: &Saved,
     kind: DeviceKind,
 ) -> Result<(), PciError> {
+    saved.wait(config, function)?;
+    saved.put_back(config, function);
+    set_command(config, function, command::MEMORY | command::NO_INTX, command::BUS_MASTER);
     let resettable = function
         .express
         .filter(|&express| config.read32(function.at, express + DEVICE_CAPABILITIES) & HAS_FLR != 0);
     match (resettable, kind) {
-        (Some(express), _) => reset_function(config, function, express),
+        (Some(express), _) => reset_function(config, function, saved, express),
         (None, DeviceKind::E1000e) => reset_e1000e(config, function),
         (None, DeviceKind::Nvme) => reset_nvme(config, function),
         // The table puts none of these on PCI, and here nothing is known that resets one.
@@ -66,28 +127,21 @@ pub(super) fn reset(
     }
 }
 
-/// Function-level reset. It loses BARs and command register, which are put back. Memory decode is off meanwhile:
-/// as long as Xen believes that a function of dom0 decodes its BARs, it drops what dom0 writes there.
-fn reset_function(config: &impl ConfigSpace, function: &Function, express: u16) -> Result<(), PciError> {
+/// Function-level reset, with memory decode off: it loses the BARs, see [`Saved::put_back`]. If the function is not
+/// back in time, what was lost is put back ahead of the next reset.
+fn reset_function(
+    config: &impl ConfigSpace,
+    function: &Function,
+    saved: &Saved,
+    express: u16,
+) -> Result<(), PciError> {
     let at = function.at;
-    let mut saved = [0; 10];
-    for (word, offset) in saved.iter_mut().zip((0..).step_by(4)) {
-        *word = config.read32(at, offset);
-    }
-    let command = saved[1] as u16;
-    config.write16(at, register::COMMAND, command & !command::MEMORY);
+    set_command(config, function, 0, command::MEMORY);
     let control = config.read16(at, express + DEVICE_CONTROL);
     config.write16(at, express + DEVICE_CONTROL, control | START_FLR);
-    // The function answers with ones until it is back.
-    let back = (0..LOOKS).any(|_| config.read32(at, 0) == saved[0]);
-    if !back {
-        return Err(PciError::Reset { function: at });
-    }
-    for (word, offset) in saved.into_iter().zip((0u16..).step_by(4)).skip(4) {
-        config.write32(at, offset, word);
-    }
-    // The low half is the command, the high half status bits that are cleared by writing ones.
-    config.write16(at, register::COMMAND, command);
+    saved.wait(config, function)?;
+    saved.put_back(config, function);
+    set_command(config, function, command::MEMORY | command::NO_INTX, command::BUS_MASTER);
     Ok(())
 }
 
@@ -131,7 +185,8 @@ mod tests {
 
     const BAR: u64 = 0xfeb0_0000;
 
-    /// An NVM Express controller without function-level reset: CC, and how many looks it takes to stop.
+    /// An NVM Express controller without function-level reset, whose BARs nobody has lost: CC, and how many looks it
+    /// takes to stop.
     struct Controller {
         cc: Cell<u32>,
         looks: Cell<u32>,
@@ -139,12 +194,19 @@ mod tests {
     }
 
     impl ConfigSpace for Controller {
-        fn read32(&self, _: Sbdf, _: u16) -> u32 {
-            panic!("its configuration space has nothing that resets it")
+        fn read32(&self, _: Sbdf, offset: u16) -> u32 {
+            match offset {
+                0 if self.gone => u32::MAX,
+                0 => 0x5845_144d,
+                // Command and status.
+                4 => 0,
+                0x10..0x28 => BAR as u32,
+                other => panic!("{other:#x}: its configuration space has nothing that resets it"),
+            }
         }
 
-        fn write16(&self, _: Sbdf, _: u16, _: u16) {
-            panic!("its configuration space has nothing that resets it")
+        fn write16(&self, _: Sbdf, offset: u16, value: u16) {
+            assert_eq!((offset, value & 4), (4, 0), "only the command is written, and no bus mastering");
         }
 
         fn write32(&self, _: Sbdf, _: u16, _: u32) {
@@ -178,7 +240,8 @@ mod tests {
         let controller = Controller { cc: Cell::new(0x46_0001), looks: Cell::new(looks), gone };
         let bars = core::array::from_fn(|bar| (bar == 0).then_some(Bar { address: BAR, size: 0x4000 }));
         let function = Function { at: Sbdf::new(0, 4, 0), bars, msix: None, express: None };
-        (reset(&controller, &function, DeviceKind::Nvme), controller.cc.get())
+        let saved = Saved { identity: 0x5845_144d, bars: [BAR as u32; 6], device_control: None };
+        (reset(&controller, &function, &saved, DeviceKind::Nvme), controller.cc.get())
     }
 
     #[test]

@@ -150,6 +150,29 @@ fn a_function_that_can_be_reset_alone_is_and_finds_its_addresses_again() {
     assert!(ground.calls().iter().any(|call| call == "flr"));
     assert!(!ground.calls().iter().any(|call| call == "reset"), "one reset is enough");
     assert_eq!(ground.config()[0x10..0x28], before[0x10..0x28], "BARs");
+    assert_eq!(ground.config()[0xe8..0xea], before[0xe8..0xea], "device control");
+    drop(passthrough);
+    ground.dom0.destroy_domain(id).unwrap();
+    assert_eq!(ground.config()[4..6], before[4..6], "command");
+    ground.assert_clean("ended");
+}
+
+#[test]
+fn a_reset_that_takes_too_long_costs_this_owner_and_not_the_next() {
+    let ground = Ground::new();
+    ground.give_flr();
+    let held = hold(&ground, nic()).unwrap();
+    let before = ground.config();
+    ground.slow_flr(300_000);
+    ground.restart(None);
+    let id = domain_with_devices(&ground);
+    let late = PciError::Reset { function: AT };
+    assert_eq!(held.assign(id, &mut Places::default()).map(drop), Err(late));
+    assert_ne!(ground.config()[0x10..0x28], before[0x10..0x28], "it has forgotten where it is");
+    ground.slow_flr(3);
+    let passthrough = held.assign(id, &mut Places::default()).unwrap();
+    assert_eq!(ground.config()[0x10..0x28], before[0x10..0x28], "BARs");
+    assert_eq!(ground.config()[0xe8..0xea], before[0xe8..0xea], "device control");
     drop(passthrough);
     ground.dom0.destroy_domain(id).unwrap();
     assert_eq!(ground.config()[4..6], before[4..6], "command");
