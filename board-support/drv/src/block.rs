@@ -9,8 +9,9 @@
 //!   others. A block that was being written when the power failed may hold the old contents, the new ones, or
 //!   the front of the one before the rest of the other.
 //! - After any error of a write, or a call that was dropped before its end, the blocks that it named are in
-//!   that same doubt, and stay so until they are written again. After an error of a flush so is all that was
-//!   written since the last one that succeeded.
+//!   that same doubt, and stay so until they are written again. After an error of a flush, or one that was
+//!   dropped, so is all that was written since the last one that succeeded; another flush says nothing of it,
+//!   for the disk may have given it up.
 //! - Calls are answered in the order in which they were made: there is one caller, and a call takes the device
 //!   exclusively.
 //!
@@ -219,6 +220,9 @@ pub enum Error {
     Fault(Fault),
     /// The disk is not there any more, or does not come out of its reset.
     Gone,
+    /// Another call has failed, or was dropped, since what is to be durable was written: it may be gone. No driver
+    /// says so; those do who share a disk, and then it has to be written again.
+    InDoubt,
 }
 
 /// Who is at fault, which is also what helps.
@@ -241,7 +245,7 @@ impl Error {
                 Blame::Caller
             }
             Self::Refused(_) => Blame::Blocks,
-            Self::TimedOut { .. } | Self::Fault(_) | Self::Gone => Blame::Disk,
+            Self::TimedOut { .. } | Self::Fault(_) | Self::Gone | Self::InDoubt => Blame::Disk,
         }
     }
 }
@@ -263,6 +267,7 @@ impl fmt::Display for Error {
             Self::TimedOut { within } => write!(f, "it did not answer within {} ms", within.as_millis()),
             Self::Fault(fault) => write!(f, "{fault}"),
             Self::Gone => f.write_str("it is gone"),
+            Self::InDoubt => f.write_str("what was written before it failed may be gone"),
         }
     }
 }

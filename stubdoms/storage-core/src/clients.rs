@@ -157,7 +157,8 @@ impl<D: BlockDevice> Storage<D> {
         random: impl FnMut(&mut [u8]),
     ) -> (Self, Started) {
         let disk = Disk::new(device);
-        let partitions = Partitions::read(&disk).await;
+        let mut doubt = None;
+        let partitions = Partitions::read(&disk, &mut doubt).await;
         let table = partitions.as_ref().map(Partitions::found).map_err(|why| *why);
         let window = match &partitions {
             Ok(partitions) => persist(partitions).ok_or(Missing::Partition),
@@ -171,7 +172,7 @@ impl<D: BlockDevice> Storage<D> {
             Ok((store, found)) => (Ok(store), Ok(found)),
             Err(why) => (Err(why), Err(why)),
         };
-        let slots = Turns::new(Slots::new(running, trust));
+        let slots = Turns::new(Slots::new(running, trust, doubt));
         (Self { disk, store: Turns::new(store), slots }, Started { table, store: found })
     }
 

@@ -1,4 +1,8 @@
 //! The disk, seen through windows: each part of this domain reaches its own range of blocks and no other.
+//!
+//! What one part has written and not made durable yet, a call that fails for another one may lose: after a flush
+//! that failed a later one says nothing of it. So the disk has an *epoch*, which ends with each call that fails or is
+//! dropped, and a flush answers for an epoch ([`Disk::flush`]): it fails if what was written since is not all there.
 
 use core::cell::Cell;
 use core::time::Duration;
@@ -20,13 +24,32 @@ pub struct Disk<D> {
     geometry: Geometry,
     identity: Identity,
     errors: Cell<u32>,
+    epoch: Cell<u64>,
+}
+
+/// A time in which no call has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Epoch(u64);
+
+/// A call under way: unless it ends well, so does the epoch end.
+struct Call<'d> {
+    epoch: &'d Cell<u64>,
+    harmless: bool,
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        if !self.harmless {
+            self.epoch.set(self.epoch.get().saturating_add(1));
+        }
+    }
 }
 
 impl<D: BlockDevice> Disk<D> {
     /// Takes a disk that was brought up.
     pub fn new(device: D) -> Self {
         let (geometry, identity) = (device.geometry(), device.identity().clone());
-        Self { device: Turns::new(device), geometry, identity, errors: Cell::new(0) }
+        Self { device: Turns::new(device), geometry, identity, errors: Cell::new(0), epoch: Cell::new(0) }
     }
 
     /// Which disk it is.
@@ -61,12 +84,11 @@ impl<D: BlockDevice> Disk<D> {
         let mut block = window.block(at, into.len(), self.block_bytes())?;
         for part in into.chunks_mut(MAX_TRANSFER) {
             let mut device = self.device.turn().await;
-            let mut result = device.read(block, part, WITHIN).await;
+            let mut result = self.ended(self.begin(), device.read(block, part, WITHIN).await);
             if result.is_err_and(|error| error.blame() == Blame::Disk) {
-                self.count();
-                result = device.read(block, part, WITHIN).await;
+                result = self.ended(self.begin(), device.read(block, part, WITHIN).await);
             }
-            self.counted(result)?;
+            result?;
             block += (part.len() / self.block_bytes()) as u64;
         }
         Ok(())
@@ -76,20 +98,33 @@ impl<D: BlockDevice> Disk<D> {
     pub(crate) async fn write(&self, window: Window, at: u64, from: &[u8]) -> Result<(), DiskError> {
         let mut block = window.block(at, from.len(), self.block_bytes())?;
         for part in from.chunks(MAX_TRANSFER) {
-            let result = self.device.turn().await.write(block, part, WITHIN).await;
-            self.counted(result)?;
+            let mut device = self.device.turn().await;
+            self.ended(self.begin(), device.write(block, part, WITHIN).await)?;
             block += (part.len() / self.block_bytes()) as u64;
         }
         Ok(())
     }
 
-    /// Makes durable what was written before. After an error that is in doubt: another flush says nothing of it.
-    pub(crate) async fn flush(&self) -> Result<(), DiskError> {
-        let result = self.device.turn().await.flush(WITHIN).await;
-        self.counted(result)
+    /// The epoch that it is in.
+    pub(crate) const fn epoch(&self) -> Epoch {
+        Epoch(self.epoch.get())
     }
 
-    fn counted(&self, result: Result<(), DiskError>) -> Result<(), DiskError> {
+    /// Makes durable what the caller has written since this epoch began. After an error that is in doubt, and has to
+    /// be written again: another flush says nothing of it.
+    pub(crate) async fn flush(&self, since: Epoch) -> Result<(), DiskError> {
+        let mut device = self.device.turn().await;
+        self.ended(self.begin(), device.flush(WITHIN).await)?;
+        if self.epoch() == since { Ok(()) } else { Err(DiskError::InDoubt) }
+    }
+
+    const fn begin(&self) -> Call<'_> {
+        Call { epoch: &self.epoch, harmless: false }
+    }
+
+    fn ended(&self, mut call: Call<'_>, result: Result<(), DiskError>) -> Result<(), DiskError> {
+        // What the disk was not even asked for it has not failed at.
+        call.harmless = result.is_ok() || result.is_err_and(|why| why.blame() == Blame::Caller);
         if result.is_err() {
             self.count();
         }

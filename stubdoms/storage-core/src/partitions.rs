@@ -43,11 +43,21 @@ pub(crate) struct Partitions {
     repaired: Result<(), DiskError>,
 }
 
+/// The copy that was being written when the disk failed: what is read of it may be the disk's cache, so it is
+/// written again before anything is believed or changed.
+pub(crate) type Doubt = Option<Which>;
+
 impl Partitions {
-    /// Reads both copies, and repairs one from the other. One that cannot be repaired can be read all the same.
-    pub(crate) async fn read<D: BlockDevice>(disk: &Disk<D>) -> Result<Self, NoTable> {
-        let joined = Box::new(join(disk).await?);
-        let repaired = carry_out(disk, joined.repair()).await;
+    /// Reads both copies, and repairs one from the other: that in doubt, or a damaged one. One that cannot be
+    /// repaired can be read all the same.
+    pub(crate) async fn read<D: BlockDevice>(disk: &Disk<D>, doubt: &mut Doubt) -> Result<Self, NoTable> {
+        let (joined, alone) = join(disk, *doubt).await?;
+        let (joined, before) = (Box::new(joined), *doubt);
+        let mut repaired = carry_out(disk, doubt, joined.condition().to_repair(), joined.repair()).await;
+        if alone && repaired.is_ok() {
+            // That in doubt had to be believed. It is written when the table is read again.
+            (*doubt, repaired) = (before, Err(DiskError::InDoubt));
+        }
         Ok(Self { found: joined.condition(), repaired, table: Box::new(joined.repaired()) })
     }
 
@@ -71,16 +81,19 @@ impl Partitions {
     pub(crate) async fn store<D: BlockDevice>(
         mut self,
         disk: &Disk<D>,
+        doubt: &mut Doubt,
         change: impl FnOnce(&mut Table),
     ) -> Result<Self, ChangeError> {
         self.repaired.map_err(ChangeError::NotRepaired)?;
         change(&mut self.table);
-        carry_out(disk, self.table.store()).await.map_err(ChangeError::Disk)?;
+        let order = [Which::Backup, Which::Primary];
+        carry_out(disk, doubt, order, self.table.store()).await.map_err(ChangeError::Disk)?;
         Ok(self)
     }
 }
 
-async fn join<D: BlockDevice>(disk: &Disk<D>) -> Result<Joined, NoTable> {
+/// Both copies, that in doubt taken for one that cannot be read unless it is all that there is, which is said.
+async fn join<D: BlockDevice>(disk: &Disk<D>, doubt: Doubt) -> Result<(Joined, bool), NoTable> {
     let geometry = Geometry {
         block_bytes: disk.block_bytes() as u32,
         last_block: disk.geometry().blocks.saturating_sub(1),
@@ -88,7 +101,13 @@ async fn join<D: BlockDevice>(disk: &Disk<D>) -> Result<Joined, NoTable> {
     let primary = copy(disk, geometry, Which::Primary, PRIMARY_BLOCK).await;
     let at = backup_block(primary.as_ref().map(|(header, _)| header), geometry);
     let backup = copy(disk, geometry, Which::Backup, at).await;
-    Table::join(geometry, whole(&primary), whole(&backup))
+    let (primary, backup) = (whole(&primary), whole(&backup));
+    let unless = |which, copy| if doubt == Some(which) { Err(CopyError::Unreadable) } else { copy };
+    let certain = Table::join(geometry, unless(Which::Primary, primary), unless(Which::Backup, backup));
+    match certain {
+        Ok(joined) => Ok((joined, false)),
+        Err(_) => Table::join(geometry, primary, backup).map(|joined| (joined, doubt.is_some())),
+    }
 }
 
 /// The header of a copy, and the bytes of its entries.
@@ -118,11 +137,17 @@ async fn read<D: BlockDevice>(disk: &Disk<D>, block: u64, bytes: usize) -> Resul
     Ok(into)
 }
 
-/// Carries out steps in their order, to the first that fails.
+/// Carries out steps in their order, to the first that fails. They write these copies, each up to a flush; the one
+/// that is under way is in doubt.
 async fn carry_out<'a, D: BlockDevice>(
     disk: &Disk<D>,
+    doubt: &mut Doubt,
+    copies: impl IntoIterator<Item = Which>,
     steps: impl Iterator<Item = Step<'a>>,
 ) -> Result<(), DiskError> {
+    let mut copies = copies.into_iter();
+    let mut since = disk.epoch();
+    *doubt = copies.next();
     for step in steps {
         match step {
             Step::Write { block, bytes } => {
@@ -132,7 +157,11 @@ async fn carry_out<'a, D: BlockDevice>(
                 let at = block.saturating_mul(disk.block_bytes() as u64);
                 disk.write(disk.whole(), at, &whole).await?;
             }
-            Step::Flush => disk.flush().await?,
+            Step::Flush => {
+                disk.flush(since).await?;
+                since = disk.epoch();
+                *doubt = copies.next();
+            }
         }
     }
     Ok(())

@@ -13,7 +13,8 @@
 //! 4. Only what was verified in this life and not written to since is armed.
 //!
 //! The states are those of EVE, and their changes go through [`proto_gpt`]: the second copy of the table first,
-//! a flush, then the first. When the disk refused in between, the table is read anew before anything else.
+//! a flush, then the first. When the disk refused in between, the copy that was being written is written again from
+//! the other one before anything else: what was changed and acknowledged stands in two copies.
 //!
 //! The slot that is not the other one cannot be written by any request: nothing here writes to a slot but
 //! [`other::OtherSlot`], and no value of that type is of the slot that runs.
@@ -38,7 +39,7 @@ use proto_update::manifest::{ALIGN, MAX_BYTES, SlotError};
 use proto_update::version::compare;
 
 use crate::disk::{Disk, DiskError, Window};
-use crate::partitions::{ChangeError, Partitions};
+use crate::partitions::{ChangeError, Doubt, Partitions};
 use check::{header, verify};
 use fill::Fill;
 use other::OtherSlot;
@@ -181,6 +182,8 @@ pub struct Slots {
     fill: Option<Box<Fill>>,
     /// What the other slot holds was found right and not written to since.
     verified: Option<Version>,
+    /// The copy of the table that was being written when the disk failed.
+    doubt: Doubt,
 }
 
 /// The table, and what is in the slots.
@@ -192,8 +195,8 @@ struct Board {
 }
 
 impl Board {
-    async fn read<D: BlockDevice>(disk: &Disk<D>) -> Result<Self, SlotsError> {
-        let partitions = Partitions::read(disk).await.map_err(SlotsError::NoTable)?;
+    async fn read<D: BlockDevice>(disk: &Disk<D>, doubt: &mut Doubt) -> Result<Self, SlotsError> {
+        let partitions = Partitions::read(disk, doubt).await.map_err(SlotsError::NoTable)?;
         let slots = gpt::Slots::find(partitions.table()).map_err(SlotsError::NoSlots)?;
         Ok(Self { partitions, slots, versions: [Err(SlotsError::NotRead); 2] })
     }
@@ -229,10 +232,9 @@ impl Board {
 
 impl Slots {
     /// The slots of a disk, of which `running` is the one that the machine was started from. Nothing is read
-    /// yet.
-    #[must_use]
-    pub const fn new(running: Option<Slot>, trust: Trust) -> Self {
-        Self { running, trust, board: None, fill: None, verified: None }
+    /// yet; of a table that was read before, `doubt` is the copy that was not written.
+    pub(crate) const fn new(running: Option<Slot>, trust: Trust, doubt: Doubt) -> Self {
+        Self { running, trust, board: None, fill: None, verified: None, doubt }
     }
 
     /// The slot that runs.
@@ -241,10 +243,13 @@ impl Slots {
         self.running
     }
 
-    /// Reads the table, if it was not read yet or a change of it was not finished.
+    /// Reads the table, if it was not read yet, or a change of it was not finished.
     async fn board<D: BlockDevice>(&mut self, disk: &Disk<D>) -> Result<&mut Board, SlotsError> {
+        if self.doubt.is_some() {
+            self.board = None;
+        }
         if self.board.is_none() {
-            self.board = Some(Board::read(disk).await?);
+            self.board = Some(Board::read(disk, &mut self.doubt).await?);
         }
         // It was put there above.
         let board = self.board.as_mut().ok_or(SlotsError::NotRead)?;
@@ -371,6 +376,11 @@ impl Slots {
     /// [`SlotsError`].
     pub async fn ask<D: BlockDevice>(&mut self, disk: &Disk<D>, change: Change) -> Result<(), SlotsError> {
         let other = self.other(disk).await?;
+        if self.doubt.is_some() {
+            // What the table says now may not be there for long.
+            let (_, repaired) = self.board(disk).await?.partitions.found();
+            repaired.map_err(|why| SlotsError::Change(ChangeError::NotRepaired(why)))?;
+        }
         let slots = &self.board(disk).await?.slots;
         let (running, state) = (other.slot().other(), slots.state(other.slot()));
         match change {
@@ -429,7 +439,7 @@ impl Slots {
         let put = |table: &mut _| {
             slots.put(table);
         };
-        let partitions = partitions.store(disk, put).await.map_err(SlotsError::Change)?;
+        let partitions = partitions.store(disk, &mut self.doubt, put).await.map_err(SlotsError::Change)?;
         let slots = gpt::Slots::find(partitions.table()).map_err(SlotsError::NoSlots)?;
         self.board = Some(Board { partitions, slots, versions });
         Ok(())

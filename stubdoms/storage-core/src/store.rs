@@ -30,8 +30,14 @@
 //! The argument needs that a change begins with two good copies. When the power was cut, or an error of the disk
 //! leaves in doubt what is on it, the superblock is read again, and the copy that is damaged or older is written
 //! first, after a flush, under a higher number, before anything else is written ([`Store::begin_write`]).
+//! A copy that was being written when the disk failed is in doubt whatever a read of it says, for what is read may
+//! be the disk's cache: the other one counts, and this one is written first.
 //! What was begun and not finished leaves no trace but pages that nobody refers to, which are free: there is
 //! no garbage to be collected.
+//!
+//! The disk is shared with the slots, and may fail for them after pages of a value were written and before they are
+//! flushed. Each value that is begun knows the epoch of the disk ([`Disk::epoch`]) that it was begun in; in another
+//! one it begins anew.
 //!
 //! # What is noticed
 //!
@@ -52,7 +58,7 @@ use proto_svc::sealing::{MAX_KEPT, MAX_SEALED};
 use proto_svc::storage::{Key, MAX_PIECE, MAX_REASON, MAX_VALUE};
 use zeroize::Zeroizing;
 
-use crate::disk::{Disk, DiskError, Window};
+use crate::disk::{Disk, DiskError, Epoch, Window};
 use directory::{Directory, DirectoryError, Record, Used, pages_of};
 use seal::{Cipher, Nonce, Nonces, Part, ROOM, Whole};
 use superblock::{MAX_DIRECTORY_PAGES, Root, Superblock};
@@ -285,6 +291,8 @@ pub struct Store {
     head: Superblock,
     /// The copy that is written first: the damaged or older one, if there is such.
     worse: Place,
+    /// The copy that was being written when the disk failed in this life: what it holds is not known.
+    doubt: Option<Place>,
     /// Both copies are on the disk and say what `head` does.
     settled: bool,
     /// A change was begun and not finished: what the disk says has to be read before it is used.
@@ -319,6 +327,8 @@ struct Draft {
     record: Record,
     next: u32,
     page: Zeroizing<Vec<u8>>,
+    /// What was written of it is on its way to the disk as long as this lasts.
+    since: Epoch,
 }
 
 /// Whether this is the name of a value.
@@ -361,6 +371,7 @@ impl Store {
             },
             // The first page is the last thing of a store that is made: without it the partition is empty.
             worse: Place::Last,
+            doubt: None,
             settled: false,
             stale: false,
             salt,
@@ -398,6 +409,11 @@ impl Store {
         let last = last.map(|read| read.and_then(|head| right_size(head, pages)));
         let first = first.map(|read| read.and_then(|head| right_size(head, pages)));
         let (head, worse, settled) = match (first, last) {
+            (_, Ok(Ok(last))) if self.doubt == Some(Place::First) => (last, Place::First, false),
+            (Ok(Ok(first)), _) if self.doubt == Some(Place::Last) => (first, Place::Last, false),
+            // A store that was being made when the disk failed or storage ended: the last page may not be there
+            // for long, and is written again ahead of the first.
+            (Ok(Err(SuperblockError::Zero)), Ok(Ok(last))) if last.is_new() => (last, Place::Last, false),
             (Ok(Ok(first)), Ok(Ok(last))) if first == last => (first, Place::First, true),
             (Ok(Ok(first)), Ok(Ok(last))) if last.sequence > first.sequence => (last, Place::First, false),
             (Ok(Ok(first)), _) => (first, Place::Last, false),
@@ -685,10 +701,15 @@ impl Store {
         // The directory in memory is right, whatever becomes of the one on the disk: it is not read again for
         // that, or each request would find the same damage.
         let result = match self.begin_write(disk).await {
-            Ok(()) => self.commit(disk).await,
+            Ok(()) => self.commit(disk, disk.epoch()).await,
             Err(why) => Err(why),
         };
         self.stale = false;
+        if let (Ok(open), Err(_)) = (&mut self.contents, &result) {
+            // The pages of what was begun may be gone.
+            open.drafts.clear();
+            self.mark_used();
+        }
         result
     }
 
@@ -756,6 +777,10 @@ impl Store {
             0 => self.begin_value(disk, client, key, total, bytes).await?,
             _ => self.take_draft(client, key, total, offset, bytes)?,
         };
+        if draft.since != disk.epoch() {
+            // What was written of it may be gone.
+            return Err(DiskError::InDoubt.into());
+        }
         while !bytes.is_empty() {
             let (some, rest) = bytes.split_at(bytes.len().min(ROOM - draft.page.len()));
             draft.page.extend_from_slice(some);
@@ -773,7 +798,7 @@ impl Store {
         let open = self.contents.as_mut().map_err(|why| ValueError::Store(*why))?;
         self.stale = true;
         open.directory.values.insert((client, draft.key), draft.record);
-        self.commit(disk).await
+        self.commit(disk, draft.since).await
     }
 
     /// Begins a value: the client's last one that was begun is dropped.
@@ -809,7 +834,7 @@ impl Store {
         let nonce = nonce.ok_or(ValueError::Store(StoreError::Locked))?;
         let record = Record { length: total, nonce, pages: Vec::with_capacity(pages) };
         let page = Zeroizing::new(Vec::with_capacity(PAGE));
-        Ok(Draft { client, key: key.clone(), record, next: 0, page })
+        Ok(Draft { client, key: key.clone(), record, next: 0, page, since: disk.epoch() })
     }
 
     /// Takes out the value that this piece belongs to. It is put back when the piece is on the disk.
@@ -896,7 +921,7 @@ impl Store {
         if let Ok(open) = &mut self.contents {
             open.directory.values.remove(&value);
         }
-        self.commit(disk).await
+        self.commit(disk, disk.epoch()).await
     }
 
     /// The first name after this one; an empty one is before all.
@@ -924,6 +949,12 @@ impl Store {
             return Ok(());
         }
         self.look_again(disk).await?;
+        if !self.settled {
+            // What is read from now on is what a later life finds, if the disk lets that be written. If it does not,
+            // this is so in this life, and ahead of the next change it is tried again.
+            let _ = self.settle(disk).await;
+            self.stale = false;
+        }
         let Ok(open) = &self.contents else { return Ok(()) };
         // Values were looked at when the store was opened; what has changed since was written by us.
         let read = self.read_directory(disk, &open.cipher).await;
@@ -974,7 +1005,7 @@ impl Store {
     /// Writes both superblocks anew. What was written before is made durable first: one of them may refer to
     /// it.
     async fn settle<D: BlockDevice>(&mut self, disk: &Disk<D>) -> Result<(), DiskError> {
-        disk.flush().await?;
+        disk.flush(disk.epoch()).await?;
         let head = self.next_head();
         self.put_head(disk, head).await
     }
@@ -995,17 +1026,21 @@ impl Store {
                 Place::First => 0,
                 Place::Last => head.pages.saturating_sub(1),
             };
+            (self.worse, self.doubt) = (at, Some(at));
+            let since = disk.epoch();
             disk.write(self.window, place(page), &bytes).await?;
-            disk.flush().await?;
+            disk.flush(since).await?;
         }
         self.head = head;
+        self.doubt = None;
         self.settled = true;
         self.stale = false;
         Ok(())
     }
 
-    /// Writes the directory as it is in memory, and makes it the one that counts.
-    async fn commit<D: BlockDevice>(&mut self, disk: &Disk<D>) -> Result<(), ValueError> {
+    /// Writes the directory as it is in memory, and makes it the one that counts. What it refers to was written
+    /// since this epoch began.
+    async fn commit<D: BlockDevice>(&mut self, disk: &Disk<D>, since: Epoch) -> Result<(), ValueError> {
         self.stale = true;
         if !self.settled {
             self.settle(disk).await?;
@@ -1047,7 +1082,7 @@ impl Store {
                 self.write_page(disk, page, &*bytes).await?;
             }
         }
-        disk.flush().await?;
+        disk.flush(since).await?;
         self.put_head(disk, Superblock { root: Some(root), ..self.next_head() }).await?;
         self.mark_used();
         Ok(())

@@ -1,9 +1,9 @@
 //! A disk in memory, for the tests of those who use disks.
 //!
 //! It is stricter than a real one: it has a volatile cache that only a flush makes durable, keeps a log of
-//! all that was written, and fails where a test wants it to ([`FakeDisk::fail`]). From the [`Log`] come all the
-//! disks that a power cut may leave behind ([`Log::cut`], [`Cut::left`]): a choice for each block that was not
-//! made durable.
+//! all that was written, and fails where a test wants it to ([`FakeDisk::fail`]). A flush that fails loses what
+//! was not durable, as real disks do, or leaves it in doubt for good. From the [`Log`] come all the disks that a
+//! power cut may leave behind ([`Log::cut`], [`Cut::left`]): a choice for each block that was not made durable.
 //!
 //! ```text
 //!   writes ──► log: Write Write Flush Write Write          Log::cut(at)
@@ -13,7 +13,13 @@
 //! A value is a handle: clones are of the same disk, so that a test keeps one and the code under test gets the
 //! other.
 
-use alloc::{collections::BTreeMap, rc::Rc, sync::Arc, vec, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+    sync::Arc,
+    vec,
+    vec::Vec,
+};
 use core::{
     cell::{Ref, RefCell},
     future::poll_fn,
@@ -82,8 +88,23 @@ pub enum Event {
         /// What.
         bytes: Arc<[u8]>,
     },
-    /// All before it is durable.
+    /// All before it is durable, but for blocks that are in doubt for good.
     Flush,
+    /// A flush failed, and this block is durable all the same.
+    Durable {
+        /// Which.
+        block: u64,
+    },
+    /// A flush failed, and this block holds again what was durable.
+    Lost {
+        /// Which.
+        block: u64,
+    },
+    /// A call failed, and no later flush makes this block durable: only writing it again does.
+    Doubt {
+        /// Which.
+        block: u64,
+    },
 }
 
 /// All that a disk went through.
@@ -106,22 +127,9 @@ impl Log {
     /// If there are fewer events.
     #[must_use]
     pub fn cut(&self, at: usize) -> Cut {
-        let past = &self.events[..at];
-        let flushed = past.iter().rposition(|event| *event == Event::Flush).map_or(0, |last| last + 1);
-        let mut durable = self.before.clone();
-        for event in &past[..flushed] {
-            if let Event::Write { block, bytes } = event {
-                durable.blocks.insert(*block, bytes.clone());
-            }
-        }
-        let mut doubtful: BTreeMap<u64, Vec<Arc<[u8]>>> = BTreeMap::new();
-        for event in &past[flushed..] {
-            if let Event::Write { block, bytes } = event {
-                let versions = doubtful.entry(*block).or_insert_with(|| vec![durable.shared(*block)]);
-                versions.push(bytes.clone());
-            }
-        }
-        Cut { durable, doubtful }
+        let mut cut = Cut::before(&self.before);
+        self.events[..at].iter().for_each(|event| cut.see(event));
+        cut
     }
 }
 
@@ -131,9 +139,49 @@ pub struct Cut {
     durable: Image,
     /// By the blocks that were written since the last flush, what each has held, the durable contents first.
     doubtful: BTreeMap<u64, Vec<Arc<[u8]>>>,
+    /// Those of them that a flush does not make durable.
+    stuck: BTreeSet<u64>,
 }
 
 impl Cut {
+    fn before(durable: &Image) -> Self {
+        Self { durable: durable.clone(), doubtful: BTreeMap::new(), stuck: BTreeSet::new() }
+    }
+
+    /// What an event makes of it.
+    fn see(&mut self, event: &Event) {
+        match event {
+            Event::Write { block, bytes } => {
+                let durable = &self.durable;
+                let versions = self.doubtful.entry(*block).or_insert_with(|| vec![durable.shared(*block)]);
+                versions.push(bytes.clone());
+                self.stuck.remove(block);
+            }
+            Event::Flush => {
+                let stuck = &self.stuck;
+                let (still, flushed) = core::mem::take(&mut self.doubtful)
+                    .into_iter()
+                    .partition(|(block, _)| stuck.contains(block));
+                self.doubtful = still;
+                for (block, versions) in flushed {
+                    self.durable.blocks.extend(versions.last().map(|last| (block, last.clone())));
+                }
+            }
+            Event::Durable { block } => {
+                let last = self.doubtful.remove(block).and_then(|versions| versions.last().cloned());
+                self.durable.blocks.extend(last.map(|last| (*block, last)));
+                self.stuck.remove(block);
+            }
+            Event::Lost { block } => {
+                self.doubtful.remove(block);
+                self.stuck.remove(block);
+            }
+            Event::Doubt { block } => {
+                self.stuck.insert(*block);
+            }
+        }
+    }
+
     /// For how many blocks there is a choice.
     #[must_use]
     pub fn in_doubt(&self) -> usize {
@@ -176,15 +224,18 @@ impl Cut {
     }
 }
 
-/// How much of a call that fails is done all the same.
+/// How much of a call that fails is done all the same. Blocks that a failed flush does not make durable are lost:
+/// reads find what was durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Done {
     /// Nothing.
     Nothing,
-    /// So many blocks of a write, the first ones.
+    /// So many blocks, the first ones.
     Blocks(usize),
     /// All of it.
     All,
+    /// All of it, as reads see it, but no later flush makes it durable: it has to be written again.
+    Unsure,
 }
 
 /// A failure that a test wants.
@@ -201,6 +252,8 @@ struct State {
     /// As reads see it.
     now: Image,
     log: Log,
+    /// If the power were cut now.
+    cut: Cut,
     calls: u64,
     /// By the number of the call.
     failures: BTreeMap<u64, Failure>,
@@ -238,6 +291,7 @@ impl FakeDisk {
         let state = State {
             geometry: Geometry { block_size, blocks, writable: true },
             log: Log { before: image.clone(), events: Vec::new() },
+            cut: Cut::before(&image),
             now: image,
             calls: 0,
             failures: BTreeMap::new(),
@@ -271,6 +325,14 @@ impl FakeDisk {
     /// Lets every read of `block` fail, until it is written.
     pub fn spoil(&self, block: u64, error: Error) {
         self.state.borrow_mut().bad.insert(block, error);
+    }
+
+    /// Lets `block` hold something else from now on, as if it had been so all the time.
+    pub fn rot(&self, block: u64, bytes: &[u8]) {
+        let mut state = self.state.borrow_mut();
+        state.now.put(block, bytes);
+        state.cut.durable.put(block, bytes);
+        state.log.before.put(block, bytes);
     }
 
     /// Takes the disk away: all calls fail with [`Error::Gone`].
@@ -337,7 +399,7 @@ impl State {
         }
         let failure = self.begin()?;
         let done = match failure.map(|failure| failure.done) {
-            None | Some(Done::All) => blocks,
+            None | Some(Done::All | Done::Unsure) => blocks,
             Some(Done::Blocks(some)) => some.min(blocks),
             Some(Done::Nothing) => 0,
         };
@@ -345,17 +407,38 @@ impl State {
             self.bad.remove(&block);
             self.now.put(block, bytes);
             let bytes = self.now.shared(block);
-            self.log.events.push(Event::Write { block, bytes });
+            self.note(Event::Write { block, bytes });
+            if failure.is_some_and(|failure| failure.done == Done::Unsure) {
+                self.note(Event::Doubt { block });
+            }
         }
         failure.map_or(Ok(()), |failure| Err(failure.error))
     }
 
     fn flush(&mut self) -> Result<(), Error> {
-        let failure = self.begin()?;
-        if failure.is_none_or(|failure| failure.done == Done::All) {
-            self.log.events.push(Event::Flush);
+        let Some(Failure { error, done }) = self.begin()? else {
+            self.note(Event::Flush);
+            return Ok(());
+        };
+        let unflushed: Vec<u64> = self.cut.doubtful.keys().copied().collect();
+        for (index, block) in unflushed.into_iter().enumerate() {
+            self.note(match done {
+                Done::All => Event::Durable { block },
+                Done::Blocks(some) if index < some => Event::Durable { block },
+                Done::Blocks(_) | Done::Nothing => Event::Lost { block },
+                Done::Unsure => Event::Doubt { block },
+            });
         }
-        failure.map_or(Ok(()), |failure| Err(failure.error))
+        Err(error)
+    }
+
+    fn note(&mut self, event: Event) {
+        self.cut.see(&event);
+        if let Event::Lost { block } = event {
+            let durable = self.cut.durable.shared(block);
+            self.now.blocks.insert(block, durable);
+        }
+        self.log.events.push(event);
     }
 }
 

@@ -9,7 +9,7 @@ use board_support_drv::block::BlockDevice;
 use proto_update::manifest::ALIGN;
 
 use super::{SlotsError, other::OtherSlot};
-use crate::disk::{Disk, DiskError};
+use crate::disk::{Disk, DiskError, Epoch};
 
 /// Bytes that are written at once.
 const CHUNK: usize = 64 * 1024;
@@ -22,6 +22,8 @@ pub(super) struct Fill {
     next: u64,
     head: Vec<u8>,
     chunk: Vec<u8>,
+    /// What was written is on its way to the disk as long as this lasts.
+    since: Epoch,
 }
 
 impl Fill {
@@ -32,10 +34,11 @@ impl Fill {
         into: OtherSlot,
         length: u64,
     ) -> Result<Box<Self>, DiskError> {
+        let since = disk.epoch();
         into.write(disk, 0, &[0; ALIGN]).await?;
-        disk.flush().await?;
+        disk.flush(since).await?;
         let (head, chunk) = (Vec::with_capacity(ALIGN), Vec::with_capacity(CHUNK));
-        Ok(Box::new(Self { into, length, next: 0, head, chunk }))
+        Ok(Box::new(Self { into, length, next: 0, head, chunk, since }))
     }
 
     /// Where the next piece begins, and where the last one ends.
@@ -71,16 +74,20 @@ impl Fill {
             return Ok(false);
         }
         self.write_chunk(disk).await?;
-        disk.flush().await?;
+        disk.flush(self.since).await?;
         self.head.resize(ALIGN, 0);
         self.into.write(disk, 0, &self.head).await?;
-        disk.flush().await?;
+        disk.flush(self.since).await?;
         Ok(true)
     }
 
     async fn write_chunk<D: BlockDevice>(&mut self, disk: &Disk<D>) -> Result<(), DiskError> {
         if self.chunk.is_empty() {
             return Ok(());
+        }
+        if disk.epoch() != self.since {
+            // Of what was written before something may be gone.
+            return Err(DiskError::InDoubt);
         }
         // Where the chunk begins: all that came and is not in it was written.
         let at = self.next - self.chunk.len() as u64;

@@ -123,6 +123,11 @@ impl fmt::Display for SuperblockError {
 }
 
 impl Superblock {
+    /// Nothing was ever stored under it.
+    pub(crate) fn is_new(&self) -> bool {
+        self.root.is_none() && self.sealed.is_empty() && self.kept.is_empty()
+    }
+
     /// Reads a page.
     pub(crate) fn parse(page: &[u8]) -> Result<Self, SuperblockError> {
         let (raw, _) = Raw::ref_from_prefix(page).map_err(|_| SuperblockError::Foreign)?;

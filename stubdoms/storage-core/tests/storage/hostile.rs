@@ -174,7 +174,7 @@ fn no_request_reaches_the_slot_that_runs() {
             .iter()
             .filter_map(|event| match event {
                 Event::Write { block, .. } => Some(*block),
-                Event::Flush => None,
+                Event::Flush | Event::Durable { .. } | Event::Lost { .. } | Event::Doubt { .. } => None,
             })
             .collect();
         assert!(!written.iter().any(|block| mine.contains(block)));

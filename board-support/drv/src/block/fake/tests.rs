@@ -122,21 +122,60 @@ fn calls_fail_where_the_test_wants_it() {
     let error = Error::Fault(Fault::Fatal);
     disk.fail(0, Failure { error, done: Done::Blocks(1) });
     disk.fail(1, Failure { error, done: Done::Nothing });
-    disk.fail(2, Failure { error, done: Done::All });
     disk.fail(3, Failure { error, done: Done::All });
+    disk.fail(4, Failure { error, done: Done::All });
     assert_eq!(write(&disk, 0, &[block(1), block(2)].concat()), Err(error));
+    assert_eq!(disk.log().cut(1).in_doubt(), 1, "half of the write was done");
     assert_eq!(flush(&disk), Err(error));
-    assert_eq!(disk.log().cut(1).in_doubt(), 1, "half of the write was done, the flush was not");
+    assert_eq!(read(&disk, 0), Ok(block(0)), "a flush that fails loses what was not durable");
     assert_eq!(write(&disk, 1, &block(2)), Err(error));
     assert_eq!(read(&disk, 1), Err(error));
     assert_eq!(read(&disk, 1), Ok(block(2)));
     disk.spoil(1, error);
-    assert_eq!(read(&disk, 0), Ok(block(1)));
+    assert_eq!(read(&disk, 0), Ok(block(0)));
     assert_eq!(read(&disk, 1), Err(error));
     write(&disk, 1, &block(3)).unwrap();
     assert_eq!(read(&disk, 1), Ok(block(3)));
     disk.remove();
     assert_eq!(flush(&disk), Err(Error::Gone));
+}
+
+#[test]
+fn a_flush_that_fails_keeps_some_or_leaves_all_in_doubt() {
+    let error = Error::Fault(Fault::Fatal);
+    let written = |done| {
+        let disk = disk();
+        write(&disk, 0, &block(1)).unwrap();
+        flush(&disk).unwrap();
+        write(&disk, 0, &[block(2), block(3)].concat()).unwrap();
+        disk.fail(3, Failure { error, done });
+        assert_eq!(flush(&disk), Err(error));
+        disk
+    };
+    let seen = |disk: &FakeDisk| [read(disk, 0).unwrap(), read(disk, 1).unwrap()];
+    let cut = |disk: &FakeDisk| {
+        let log = disk.log();
+        log.cut(log.events().len())
+    };
+    for (done, expected) in [
+        (Done::Nothing, [block(1), block(0)]),
+        (Done::Blocks(1), [block(2), block(0)]),
+        (Done::All, [block(2), block(3)]),
+    ] {
+        let disk = written(done);
+        assert_eq!((seen(&disk), cut(&disk).in_doubt()), (expected, 0), "{done:?}");
+    }
+    let disk = written(Done::Unsure);
+    flush(&disk).unwrap();
+    assert_eq!(
+        (seen(&disk), cut(&disk).in_doubt()),
+        ([block(2), block(3)], 2),
+        "a second flush says nothing"
+    );
+    write(&disk, 1, &block(4)).unwrap();
+    flush(&disk).unwrap();
+    let left = cut(&disk).left(|_| 0);
+    assert_eq!((cut(&disk).in_doubt(), left.block(0), left.block(1)), (1, block(1), block(4)));
 }
 
 #[test]
