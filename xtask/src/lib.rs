@@ -8,6 +8,7 @@
 
 pub mod apt;
 pub mod bench;
+pub mod broken;
 pub mod build;
 pub mod coded;
 pub mod console;

@@ -18,6 +18,11 @@ use crate::{grub, paths};
 /// The version that a slot names unless it is given another one: that of the workspace.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// MiB of the partition of a slot.
+pub const ROOM_MIB: u64 = 48;
+/// Bytes of the same.
+pub const ROOM_BYTES: usize = (ROOM_MIB as usize) << 20;
+
 /// What signs slots.
 pub struct Key {
     signing: SigningKey,
@@ -43,6 +48,11 @@ impl Key {
         let signing = SigningKey::from_pkcs8_pem(&text)
             .map_err(|error| anyhow!("{} is no private Ed25519 key: {error}", file.display()))?;
         Ok(Self { signing, is_test: false })
+    }
+
+    /// One that nobody trusts.
+    pub(crate) fn strange() -> Self {
+        Self { signing: SigningKey::from_bytes(&[7; 32]), is_test: false }
     }
 
     /// The public half in hexadecimal; nothing for the test key, which the selector has by itself.
@@ -81,6 +91,9 @@ pub enum Pieces {
 pub fn make(built: &Built, stock: &Stock, key: &Key, version: &str, step: &Step) -> Result<Vec<u8>> {
     Pieces::of(built, stock)?.sign_as(version, stock, key, step)
 }
+
+/// The parts of a slot, in their order.
+pub(crate) type Parts = Vec<(Kind, Vec<u8>)>;
 
 impl Pieces {
     /// Those of a build.
@@ -128,26 +141,54 @@ impl Pieces {
     /// # Errors
     /// As [`sign`](Self::sign), or when the version is no name.
     pub fn sign_as(&self, version: &str, stock: &Stock, key: &Key, step: &Step) -> Result<Vec<u8>> {
+        let (machine, parts) = self.parts(stock, step)?;
+        signed(machine, &parts, key, version)
+    }
+
+    /// The parts of the slot, and what it is for.
+    pub(crate) fn parts(&self, stock: &Stock, step: &Step) -> Result<(Machine, Parts)> {
         match (self, &stock.firmware) {
             (Self::Grub { modules, files }, Firmware::Uefi { grub_modules, .. }) => {
                 let program = grub::program(grub_modules, modules, &memory_disk(files)?, step)?;
-                signed(Machine::X86_64, &[(Kind::Program, &program)], key, version)
+                Ok((Machine::X86_64, vec![(Kind::Program, program)]))
             }
-            (Self::Parts(parts), Firmware::UBoot { .. }) => {
-                let parts: Vec<(Kind, &[u8])> =
-                    parts.iter().map(|(kind, bytes)| (*kind, bytes.as_slice())).collect();
-                signed(Machine::Aarch64, &parts, key, version)
-            }
+            (Self::Parts(parts), Firmware::UBoot { .. }) => Ok((Machine::Aarch64, parts.clone())),
             _ => bail!("a slot of one architecture is not signed with the firmware of the other"),
         }
     }
+
+    /// A piece by the name that it has in GRUB's disk, to be changed.
+    pub(crate) fn piece(&mut self, name: &str) -> Result<&mut Vec<u8>> {
+        let found = match self {
+            Self::Grub { files, .. } => {
+                files.iter_mut().find(|(file, _)| *file == name).map(|(_, bytes)| bytes)
+            }
+            Self::Parts(parts) => {
+                let of = |kind: Kind| match kind {
+                    Kind::Xen => "xen",
+                    Kind::Dom0 => "dom0",
+                    Kind::Archive => "archive",
+                    Kind::Program | Kind::XenLine | Kind::GiveAway => "",
+                };
+                parts.iter_mut().find(|(kind, _)| of(*kind) == name).map(|(_, bytes)| bytes)
+            }
+        };
+        found.with_context(|| format!("the slot has no {name}"))
+    }
 }
 
-fn signed(machine: Machine, parts: &[(Kind, &[u8])], key: &Key, version: &str) -> Result<Vec<u8>> {
+/// The slot of these parts, signed.
+pub(crate) fn signed(
+    machine: Machine,
+    parts: &[(Kind, Vec<u8>)],
+    key: &Key,
+    version: &str,
+) -> Result<Vec<u8>> {
     let version = Version::new(version).with_context(|| {
         format!("`{version}` is no name for a version: 1 to 32 printable letters, no blanks")
     })?;
-    let draft = Draft::new(machine, version, parts).context("a part of the slot is empty")?;
+    let parts: Vec<(Kind, &[u8])> = parts.iter().map(|(kind, bytes)| (*kind, bytes.as_slice())).collect();
+    let draft = Draft::new(machine, version, &parts).context("a part of the slot is empty")?;
     Ok(draft.sign(|bytes| key.sign(bytes)))
 }
 
@@ -185,7 +226,7 @@ mod tests {
         let public = VerifyingKey::from_bytes(&public).unwrap();
         let key = Key::test().unwrap();
         assert_eq!(key.public_if_real(), None);
-        let slot = signed(Machine::X86_64, &[(Kind::Program, b"MZ")], &key, VERSION).unwrap();
+        let slot = signed(Machine::X86_64, &[(Kind::Program, b"MZ".to_vec())], &key, VERSION).unwrap();
         let trusted =
             Header::parse(&slot, slot.len() as u64).unwrap().verify(&[public], Machine::X86_64).unwrap();
         assert_eq!(trusted.version().as_str(), VERSION);
