@@ -7,7 +7,12 @@ use core::{
 };
 
 use board_support_hyp::{Xen, version};
-use board_support_rt::{self as rt, Boot, Domain, Spawner, heap, memory::read_firmware, pool, timer::now};
+use board_support_rt::{
+    self as rt, Boot, Domain, Spawner, heap,
+    memory::{firmware_reach, read_firmware},
+    pool,
+    timer::now,
+};
 use dom0_shell::{
     console::Consoles, control, gauge::Gauge, ground::VERSION, measured::MeasuredStart, services::Services,
     supervision, watch,
@@ -28,7 +33,7 @@ use dom0_toolstack::{
     transport::HeldTransport,
 };
 use proto_errors::{Code, Coded, boot as code, build, net};
-use proto_handoff::Handoff;
+use proto_handoff::{Handoff, provisioning};
 use proto_manifest::table::{Applications, Bus, Table};
 use proto_svc::device::BootCause;
 use proto_xen::{Gaddr, PAGE_SIZE};
@@ -88,7 +93,7 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
     let machine = Machine::find(boot).map(|machine| &*Box::leak(Box::new(machine)));
     let told = told(boot);
     let slot = told.as_ref().map(handoff::running_slot);
-    let fired = told.is_some_and(|record| record.watchdog_fired);
+    let fired = told.as_ref().is_some_and(|record| record.watchdog_fired);
     let watchdogs = Watchdogs::arm(machine.as_ref().ok().copied(), fired);
     let origin = origin::boot(told.as_ref(), watchdogs.evidence());
     if matches!(origin.cause, BootCause::Ordered | BootCause::Panic) {
@@ -96,7 +101,8 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
     }
     wallclock::set(boot);
     let ramdisk = Ramdisk::open(boot.module(0)).map_err(BootError::Ramdisk)?;
-    let provisioning: &'static [u8] = Box::leak(ramdisk.provisioning().into_boxed_slice());
+    let provisioning: &'static [u8] =
+        Box::leak(ramdisk.provisioning(files(boot, told.as_ref()).as_deref()).into_boxed_slice());
     let Ramdisk { archive, table, table_sha256 } = ramdisk;
     let table: &'static Table = Box::leak(Box::new(table));
     log::info!(target: "dom0", "board {}: {} services", table.board, table.domains.len());
@@ -189,9 +195,19 @@ fn event_log(boot: &Boot, told: Option<&Handoff>) -> Vec<u8> {
     bytes
 }
 
+/// The archive of provisioning files that the selector has read from the disk.
+fn files(boot: &Boot, told: Option<&Handoff>) -> Option<Vec<u8>> {
+    if let Some(property) = boot.provisioning() {
+        return Some(property.to_vec());
+    }
+    let files = told?.files?;
+    Some(read_all(files.at, (files.bytes as usize).min(provisioning::MAX_BYTES)))
+}
+
 /// What the firmware has left at an address, as far as it can be read.
 fn read_all(at: u64, length: usize) -> Vec<u8> {
-    let mut bytes = vec![0; length];
+    let reach = usize::try_from(firmware_reach(Gaddr(at))).unwrap_or(usize::MAX);
+    let mut bytes = vec![0; length.min(reach)];
     let mut read = 0;
     for page in bytes.chunks_mut(PAGE_SIZE) {
         let Some(at) = at.checked_add(read as u64) else { break };

@@ -226,7 +226,7 @@ impl Bench<'_> {
         let site = Site::open(&paths::create(folder)?, None)?;
         let built = build::build(&build::Options {
             arch: self.arch,
-            config: Some(site.config()),
+            config: (!self.options.uefi).then(|| site.config()),
             no_build: self.options.no_build,
             ..build::Options::default()
         })?;

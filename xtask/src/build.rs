@@ -29,12 +29,20 @@ pub struct Options {
     /// Board: a folder in board-support/boards [default: qemu-ARCH]
     #[arg(long)]
     pub board: Option<String>,
-    /// Folder of provisioning files (server, root-certificate.pem, …) that travel in the archive
+    /// Folder of provisioning files (server, root-certificate.pem, …) for the config partition; without a disk they
+    /// travel in the archive
     #[arg(long, value_name = "FOLDER")]
     pub config: Option<PathBuf>,
     /// Take the domains that the last build made; table and archive are made all the same
     #[arg(long)]
     pub no_build: bool,
+}
+
+impl Options {
+    /// The same without provisioning files, for a disk: it has them in a partition of their own.
+    pub fn without_files(&self) -> Self {
+        Self { config: None, ..self.clone() }
+    }
 }
 
 impl Default for Options {

@@ -20,6 +20,7 @@ use crate::interrupt::Interrupt;
 use crate::qemu::{Listener, Machine, Options as MachineOptions};
 use crate::setup::{self, Stock};
 use crate::site::{self, Site};
+use crate::swtpm::{Interface, Tpm};
 use crate::symbolize::Symbolizer;
 use crate::{build, image, paths, ui};
 
@@ -41,6 +42,9 @@ pub struct Options {
     /// Show the device's console
     #[arg(long)]
     pub console: bool,
+    /// The interface of its TPM [default: crb on x86_64, tis on aarch64]
+    #[arg(long, value_name = "INTERFACE")]
+    pub tpm: Option<Interface>,
     /// Virtual processors
     #[arg(long, default_value_t = 1)]
     pub smp: u32,
@@ -75,6 +79,7 @@ const MILESTONES: [Milestone; 5] = [
 /// When a milestone is not reached in time; with the reason, the controller's last events and the console's tail.
 pub fn demo(options: &Options) -> Result<()> {
     setup::host_tools(setup::Host::boot(options.arch))?;
+    setup::host_tools(&[setup::Host::Swtpm])?;
     let stock = setup::stock(options.arch)?;
     let folder = fresh_folder()?;
 
@@ -83,6 +88,9 @@ pub fn demo(options: &Options) -> Result<()> {
     step.done(&site.controller.urls().web);
     let mut machine = prepare(options, &stock, &site, &folder)?;
     machine.smp = options.smp;
+    let tpm = Tpm::new(options.arch);
+    let interface = options.tpm.unwrap_or(tpm.interface);
+    machine.tpm = Some(Tpm { interface, state: Some(folder.join("tpm")) });
 
     let interrupt = Interrupt::listen()?;
     let mut machine = Machine::start(&machine, Some(listener(options, &folder)?))?;
@@ -108,7 +116,7 @@ fn fresh_folder() -> Result<PathBuf> {
 fn prepare(options: &Options, stock: &Stock, site: &Site, folder: &Path) -> Result<MachineOptions> {
     let build = build::Options {
         arch: options.arch,
-        config: Some(site.config()),
+        config: options.direct.then(|| site.config()),
         no_build: options.no_build,
         ..build::Options::default()
     };

@@ -65,7 +65,7 @@ impl Kind {
             Self::Esp => gpt::partition_types::EFI.guid,
             // Ours: random once, fixed for ever.
             Self::Slot => Uuid::from_bytes_le(proto_gpt::slots::SLOT.to_bytes()),
-            Self::Config => Uuid::from_u128(0x0b9e_2d44_71c5_4a86_b3f8_5d16_9ae2_74c7),
+            Self::Config => Uuid::from_bytes_le(proto_gpt::partition::CONFIG.to_bytes()),
             Self::Persist => Uuid::from_u128(0xc4f7_83a9_2e60_4d1b_8a95_f13b_60d7_2e8c),
         }
     }
@@ -78,12 +78,14 @@ pub struct Held {
     pub esp: Vec<u8>,
     /// The first slot.
     pub slot: Vec<u8>,
+    /// The partition of provisioning files.
+    pub config: Vec<u8>,
 }
 
 /// Reads an image.
 ///
 /// # Errors
-/// When it is none, or lacks one of the two.
+/// When it is none, or lacks one of the three.
 pub fn read(file: &Path) -> Result<Held> {
     let image = paths::read(file)?;
     let disk = gpt::GptConfig::new()
@@ -97,7 +99,7 @@ pub fn read(file: &Path) -> Result<Held> {
         let bytes = image.get(place(entry.first_lba)..place(entry.last_lba.saturating_add(1)));
         bytes.map(<[u8]>::to_vec).with_context(|| format!("{} is cut", file.display()))
     };
-    Ok(Held { esp: of(Kind::Esp)?, slot: of(Kind::Slot)? })
+    Ok(Held { esp: of(Kind::Esp)?, slot: of(Kind::Slot)?, config: of(Kind::Config)? })
 }
 
 /// A file of a FAT file system.
@@ -110,6 +112,32 @@ pub fn file(volume: &[u8], path: &str) -> Result<Vec<u8>> {
     let mut file = volume.root_dir().open_file(path).with_context(|| format!("there is no {path}"))?;
     file.read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// All files of a FAT file system by path.
+///
+/// # Errors
+/// When it is none.
+pub fn files(volume: &[u8]) -> Result<BTreeMap<String, Vec<u8>>> {
+    type Folder<'a> = fatfs::Dir<'a, Cursor<Vec<u8>>>;
+    fn walk(folder: &Folder<'_>, prefix: &str, files: &mut BTreeMap<String, Vec<u8>>) -> Result<()> {
+        for entry in folder.iter() {
+            let entry = entry?;
+            let path = format!("{prefix}{}", entry.file_name());
+            if entry.is_file() {
+                let mut bytes = Vec::new();
+                entry.to_file().read_to_end(&mut bytes)?;
+                files.insert(path, bytes);
+            } else if !matches!(entry.file_name().as_str(), "." | "..") {
+                walk(&entry.to_dir(), &format!("{path}/"), files)?;
+            }
+        }
+        Ok(())
+    }
+    let volume = FileSystem::new(Cursor::new(volume.to_vec()), FsOptions::new())?;
+    let mut files = BTreeMap::new();
+    walk(&volume.root_dir(), "", &mut files)?;
+    Ok(files)
 }
 
 /// Writes the image. Partitions stand in their order, each at a whole MiB; the file is sparse.
@@ -327,8 +355,24 @@ mod tests {
     fn what_was_written_is_read() {
         let folder = tempfile::tempdir().unwrap();
         let image = folder.path().join("disk.img");
-        write(&image, &sample("a")).unwrap();
+        let mut partitions = sample("a");
+        write(&image, &partitions).unwrap();
+        assert!(read(&image).is_err(), "there is no config partition");
+        let there = BTreeMap::from([
+            ("server".to_owned(), b"there".to_vec()),
+            ("GlobalConfig/global.json".to_owned(), b"{}".to_vec()),
+        ]);
+        let contents = Contents::Files(there.clone());
+        partitions.push(Partition {
+            name: "config",
+            kind: Kind::Config,
+            size_mib: 4,
+            contents,
+            attributes: 0,
+        });
+        write(&image, &partitions).unwrap();
         let held = read(&image).unwrap();
+        assert_eq!(files(&held.config).unwrap(), there);
         assert_eq!(file(&held.esp, "server").unwrap(), b"a");
         assert!(file(&held.esp, "none").is_err());
         assert_eq!((&held.slot[..5000], held.slot.len() as u64), (&[5; 5000][..], 2 * MIB));

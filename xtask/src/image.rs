@@ -4,7 +4,7 @@
 //! |---|---|
 //! | esp | the selector, where firmware looks for it |
 //! | slot-a, slot-b | the system, signed; the same in both, and A is started |
-//! | config | the provisioning files, which for now also travel in the archive |
+//! | config | the provisioning files, which the selector reads and measures |
 //! | P3 | empty: the storage domain formats it; called as EVE calls it |
 
 use std::collections::BTreeMap;
@@ -57,7 +57,7 @@ pub fn image(options: &Options) -> Result<()> {
         Some(file) => Key::read(file)?,
         None => Key::test()?,
     };
-    let built = build::build_trusting(&options.build, &key)?;
+    let built = build::build_trusting(&options.build.without_files(), &key)?;
     if options.update {
         return update(options, &built, &stock, &key);
     }

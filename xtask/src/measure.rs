@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | 4 | the selector and the program of the slot, by their Authenticode hashes | computed |
 //! | 13 | the compiled table and each service image, in the table's order | computed |
+//! | 14 | the files of the config partition | computed |
 //! | the others below 16 | firmware and its settings | learned from the log of a first boot (`--learn`) |
 //!
 //! What is left out may have any value: PCR 5 has the partition table and PCR 15 the choice of the slot, which change
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use proto_attest::{Expected, Origin, Prediction};
+use proto_handoff::provisioning;
 use proto_manifest::archive::{Archive, IMAGES, TABLE};
 use proto_manifest::table::Table;
 use proto_tpm::eventlog::{Event, Log, kind};
@@ -99,6 +101,8 @@ struct Image {
     programs: Vec<Expected>,
     /// What dom0 measures.
     services: Vec<Expected>,
+    /// What the selector measures of the config partition.
+    files: Vec<Expected>,
 }
 
 impl Image {
@@ -141,6 +145,7 @@ impl Image {
                 .map(|(text, pe)| Ok(ours(text, authenticode(&pe).with_context(|| text)?)))
                 .collect::<Result<_>>()?,
             services: services(archive)?,
+            files: files(&partitions.config)?,
         })
     }
 }
@@ -164,9 +169,18 @@ fn services(archive: &[u8]) -> Result<Vec<Expected>> {
     Ok(events)
 }
 
+/// The files of the config partition, by the texts that the selector measures.
+fn files(volume: &[u8]) -> Result<Vec<Expected>> {
+    let files = disk::files(volume).context("the config partition")?;
+    let hashes: Vec<(&str, [u8; 32])> =
+        files.iter().map(|(name, data)| (name.as_str(), Sha256::digest(data).into())).collect();
+    let of = |text: String| ours(text.clone(), Sha256::digest(text).into());
+    Ok(provisioning::events(&hashes).into_iter().map(of).collect())
+}
+
 /// What is ours alone.
 fn computed(image: &Image) -> Prediction {
-    let pcrs = BTreeMap::from([(SERVICES, image.services.clone())]);
+    let pcrs = BTreeMap::from([(SERVICES, image.services.clone()), (provisioning::PCR, image.files.clone())]);
     Prediction { about: image.about.clone(), pcrs }
 }
 
@@ -366,9 +380,10 @@ mod tests {
             about: "image".into(),
             programs: vec![ours("selector", [1; 32]), ours("program of the slot", [2; 32])],
             services: vec![ours("sarsen table", [3; 32])],
+            files: vec![ours("file:/config/server exist:true", [4; 32])],
         };
         let prediction = learned(&image, &log()).unwrap();
-        assert_eq!(prediction.pcrs.keys().copied().collect::<Vec<_>>(), [0, 4, 13]);
+        assert_eq!(prediction.pcrs.keys().copied().collect::<Vec<_>>(), [0, 4, 13, 14]);
         let programs: Vec<_> =
             prediction.pcrs[&4].iter().map(|event| (event.text.as_str(), event.origin)).collect();
         let ours = Origin::Computed;

@@ -612,6 +612,7 @@ fn device_tree(
         give_away: &give_away.iter().map(String::as_str).collect::<Vec<_>>(),
         handoff: None,
         event_log: None,
+        provisioning: None,
     };
     Ok(tree::extend(&paths::read(&file)?, &start)?)
 }

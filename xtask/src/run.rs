@@ -86,7 +86,8 @@ pub fn run(options: &Options) -> Result<()> {
     let image = options.image.as_ref().or(kept);
     let built = match image {
         Some(_) => build::layout(&options.build)?,
-        None => build::build(&options.build)?,
+        None if options.direct => build::build(&options.build)?,
+        None => build::build(&options.build.without_files())?,
     };
     let mut machine = match (image, options.direct) {
         (_, true) => MachineOptions::direct(&built, &stock),

@@ -47,6 +47,8 @@ pub struct BootInfo {
     pub handoff: Option<&'static [u8]>,
     /// The firmware's log of measurements, if it is here.
     pub event_log: Option<&'static [u8]>,
+    /// The selector's archive of provisioning files, if it is here.
+    pub provisioning: Option<&'static [u8]>,
     /// Random bytes, from whoever wrote it.
     pub seed: Option<&'static [u8]>,
     /// Where frames without memory are, if only some may be used.

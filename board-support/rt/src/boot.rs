@@ -18,6 +18,7 @@ pub struct Boot {
     pub(crate) began: Instant,
     pub(crate) handoff: Option<&'static [u8]>,
     pub(crate) event_log: Option<&'static [u8]>,
+    pub(crate) provisioning: Option<&'static [u8]>,
 }
 
 impl Boot {
@@ -85,6 +86,12 @@ impl Boot {
     #[must_use]
     pub fn event_log(&self) -> Option<&'static [u8]> {
         self.event_log
+    }
+
+    /// The selector's archive of provisioning files, where it comes by the device tree.
+    #[must_use]
+    pub fn provisioning(&self) -> Option<&'static [u8]> {
+        self.provisioning
     }
 
     /// Address of the ACPI RSDP (x86) or of the device tree (arm), or 0.

@@ -85,6 +85,7 @@ fn memory_up(argument: u64, began: u64) -> (Boot, Option<InterruptController>) {
         tpm: info.tpm,
         ecam: info.ecam,
         event_log: info.event_log,
+        provisioning: info.provisioning,
         began: Instant::from_nanos(platform::shared_info().map_or(0, |shared| clock::at_ns(shared, began))),
         handoff: info.handoff,
     };

@@ -156,6 +156,16 @@ pub fn read_firmware(address: Gaddr, into: &mut [u8]) -> bool {
     true
 }
 
+/// How many bytes of the firmware's memory there are from `address` on, to the end of its range in the memory map; 0 for
+/// what is no memory of the firmware. Behind it may be a hole, of which Xen emulates each read.
+#[must_use]
+pub fn firmware_reach(address: Gaddr) -> u64 {
+    let firmware = |kind| matches!(kind, Kind::AcpiTables | Kind::AcpiStorage | Kind::Reserved);
+    let mut ranges = MAP.get().into_iter().flat_map(MemoryMap::ranges);
+    let range = ranges.find(|range| firmware(range.kind) && range.span.contains(Span::of(address.0, 1)));
+    range.map_or(0, |range| range.span.end - address.0)
+}
+
 /// Whether `length` bytes from `address` on can be registers of a device: the memory map has no memory there,
 /// be it ours, the firmware's or somebody else's, and the window is elsewhere. What it calls reserved may be
 /// either: dom0's map lists devices there.

@@ -1,5 +1,6 @@
 //! The disk that this program came from.
 
+use alloc::vec::Vec;
 use core::fmt;
 
 use proto_gpt::copy::{CopyError, Geometry, Header, PRIMARY_BLOCK, TableCopy, Which, backup_block};
@@ -58,6 +59,7 @@ pub(crate) fn open<P: ProtocolPointer + ?Sized>(handle: Handle) -> uefi::Result<
 
 /// The disk.
 pub(crate) struct Disk {
+    path: Vec<u8>,
     blocks: ScopedProtocol<BlockIO>,
     geometry: Geometry,
 }
@@ -81,7 +83,8 @@ impl Disk {
             if !matches!(block_bytes, 512 | 4096) {
                 return Err(DiskError::BlockSize(block_bytes));
             }
-            return Ok(Self { blocks, geometry: Geometry { block_bytes, last_block } });
+            let path = path.to_vec();
+            return Ok(Self { path, blocks, geometry: Geometry { block_bytes, last_block } });
         }
         Err(DiskError::NoDisk)
     }
@@ -89,6 +92,11 @@ impl Disk {
     /// Its shape.
     pub(crate) const fn geometry(&self) -> Geometry {
         self.geometry
+    }
+
+    /// Its device path, without the end.
+    pub(crate) fn path(&self) -> &[u8] {
+        &self.path
     }
 
     /// Reads `length` bytes from a block on, into pages of their own.
@@ -148,7 +156,7 @@ fn whole(copy: &Result<(Header, Pages), CopyError>) -> Result<TableCopy<'_>, Cop
 }
 
 /// A device path without its end.
-fn nodes(path: &DevicePath) -> &[u8] {
+pub(crate) fn nodes(path: &DevicePath) -> &[u8] {
     const END: usize = 4;
     let bytes = path.as_bytes();
     bytes.get(..bytes.len().saturating_sub(END)).unwrap_or_default()

@@ -6,10 +6,10 @@
 //! 2. [`disk`]: the disk that this program came from; both copies of its partition table are compared, and one
 //!    is repaired from the other if need be;
 //! 3. the slot is chosen, and a try taken off on the disk, before anything of the slot is read;
-//! 4. [`measure`]: slot and reason are extended into the TPM, if there is one;
+//! 4. [`files`]: the provisioning files are read and measured; [`measure`]: slot and reason are extended into the TPM, if there is one;
 //! 5. [`slot`]: header and contents are read, signature and hash checked;
 //! 6. `chain`: those very bytes are measured and started, and dom0 is told by a [record](proto_handoff), with the
-//!    firmware's log of measurements.
+//!    firmware's log of measurements and the provisioning files.
 //!
 //! A slot with which any of it fails is refused, and the other one's turn is at once. When none is left the
 //! console says what was tried and why, and the machine is reset after a while, for the disk may come to its
@@ -19,6 +19,7 @@
 //! |---|---|
 //! | [`pages`] | memory by the page (unsafe) |
 //! | [`disk`] | the block device (unsafe: opening of protocols) |
+//! | [`files`] | the provisioning files of the config partition |
 //! | [`path`] | where a program seems to come from that is loaded from memory |
 //! | [`select`] | the order of all this, and its ends |
 //! | [`slot`] | reading and checking |
@@ -42,6 +43,8 @@ mod chain;
 mod chain;
 #[cfg(target_os = "uefi")]
 mod disk;
+#[cfg(target_os = "uefi")]
+mod files;
 #[cfg(target_os = "uefi")]
 mod measure;
 #[cfg(target_os = "uefi")]

@@ -65,9 +65,18 @@ impl Chip {
         self.extend(CONTENTS_PCR, contents, CONTENTS);
     }
 
+    /// Measures what was done or found, by its text.
+    pub(crate) fn action(&mut self, pcr: u32, text: &str) {
+        self.event(pcr, EventType::EFI_ACTION, text.as_bytes(), text);
+    }
+
     fn extend(&mut self, pcr: u32, data: &[u8], text: &str) {
+        self.event(pcr, EventType::IPL, data, text);
+    }
+
+    fn event(&mut self, pcr: u32, kind: EventType, data: &[u8], text: &str) {
         let flags = HashLogExtendEventFlags::empty();
-        let event = PcrEventInputs::new_in_box(PcrIndex(pcr), EventType::IPL, text.as_bytes());
+        let event = PcrEventInputs::new_in_box(PcrIndex(pcr), kind, text.as_bytes());
         if let Err(error) = event.and_then(|event| self.0.hash_log_extend_event(flags, data, &event)) {
             println!("selector: the TPM does not take `{text}` into PCR {pcr}: {}", error.status());
         }

@@ -16,7 +16,7 @@ use crate::disk::Disk;
 use crate::measure::Chip;
 use crate::slot::Loaded;
 use crate::watchdog::Watchdog;
-use crate::{chain, trust};
+use crate::{chain, files, trust};
 
 /// How long the text is left on the screen ahead of the reset.
 const LAST_WORDS: Duration = Duration::from_secs(60);
@@ -100,8 +100,9 @@ fn run(watchdog: &Watchdog) -> Vec<String> {
     let table = joined.repaired();
     match Slots::find(&table) {
         Ok(slots) => {
-            let chip = Chip::find();
-            Attempt { disk, table, slots, state, chip, failures: Vec::new() }.run(watchdog)
+            let mut chip = Chip::find();
+            let files = files::take(&disk, &table, chip.as_mut());
+            Attempt { disk, table, slots, state, chip, files, failures: Vec::new() }.run(watchdog)
         }
         Err(why) => [format!("{why} [{}]", code::NO_DISK)].into(),
     }
@@ -114,6 +115,7 @@ struct Attempt {
     slots: Slots,
     state: TableState,
     chip: Option<Chip>,
+    files: Option<Vec<u8>>,
     failures: Vec<(Slot, Failure)>,
 }
 
@@ -180,9 +182,10 @@ impl Attempt {
             version: loaded.version(),
             sha256: *loaded.sha256(),
             log: None,
+            files: None,
         };
         watchdog.feed();
-        Err(chain::start(loaded, &record, self.chip.as_mut()))
+        Err(chain::start(loaded, &record, self.files.as_deref(), self.chip.as_mut()))
     }
 
     /// Takes off the try, on the disk. A slot that has proven itself has none to take off, and is started from

@@ -91,6 +91,7 @@ pub(crate) mod tests {
             version: Version::new("1").unwrap(),
             sha256: [0; 32],
             log: None,
+            files: None,
         }
     }
 

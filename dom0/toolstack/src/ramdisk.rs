@@ -61,11 +61,20 @@ impl<'a> Ramdisk<'a> {
         Ok(Self { archive, table, table_sha256: sha256(bytes) })
     }
 
-    /// The provisioning files as an archive of their own, their names without the prefix.
-    pub fn provisioning(&self) -> Vec<u8> {
+    /// The provisioning files as an archive of their own: those of the disk, which the selector has `handed` over as
+    /// such an archive, or else those of this ramdisk, their names without the prefix.
+    pub fn provisioning(&self, handed: Option<&[u8]>) -> Vec<u8> {
+        let handed = handed.and_then(|bytes| match Archive::open(bytes) {
+            Ok(archive) => Some(archive),
+            Err(error) => {
+                log::warn!("the selector's provisioning files: {error} [{}]", boot::BAD_PROVISIONING);
+                None
+            }
+        });
         let mut writer = Writer::new();
-        for entry in self.archive.under(CONFIG) {
-            // A name that was good behind the prefix is good without it, and there are fewer.
+        let (archive, prefix) = handed.map_or((self.archive, CONFIG), |archive| (archive, ""));
+        for entry in archive.under(prefix) {
+            // A name that was good behind the prefix is good without it, and there are no more.
             if let Err(error) = writer.add(entry.name, entry.data) {
                 log::warn!("provisioning file {}: {error} [{}]", entry.name, boot::BAD_PROVISIONING);
             }
@@ -82,6 +91,30 @@ mod tests {
 
     fn complaint(bytes: Option<&[u8]>) -> std::string::String {
         Ramdisk::open(bytes).map(drop).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn files_of_the_disk_take_the_place_of_those_in_the_ramdisk() {
+        let mut table = Writer::new();
+        let mut buffer = [0; proto_manifest::table::MAX_BYTES];
+        table.add(TABLE, crate::tests::table().encode(&mut buffer).unwrap()).unwrap();
+        table.add("config/server", b"old").unwrap();
+        let bytes = table.finish();
+        let ramdisk = Ramdisk::open(Some(&bytes)).unwrap();
+        let mut handed = Writer::new();
+        handed.add("server", b"new").unwrap();
+        handed.add("GlobalConfig/global.json", b"{}").unwrap();
+        let handed = handed.finish();
+        let server = |handed: Option<&[u8]>| {
+            let files = ramdisk.provisioning(handed);
+            Archive::open(&files).unwrap().find("server").map(<[u8]>::to_vec)
+        };
+        assert_eq!(server(None), Some(b"old".to_vec()));
+        assert_eq!(ramdisk.provisioning(Some(&handed)), handed);
+        // What cannot be read is as if it were not there.
+        for length in 0..handed.len() - 4 {
+            assert_eq!(server(Some(&handed[..length])), Some(b"old".to_vec()), "{length}");
+        }
     }
 
     #[test]

@@ -69,7 +69,7 @@ pub(crate) fn hold(ground: &Ground, mut device: Device) -> Result<Held<'_, Hyper
     Held::take(&ground.dom0, &ground.world, &device, &pci)
 }
 
-fn table() -> Table {
+pub(crate) fn table() -> Table {
     let domain = |text: &str, provisioning, devices: &[u8]| Domain {
         name: name(text),
         image: name(text),

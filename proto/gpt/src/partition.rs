@@ -2,7 +2,10 @@
 
 use core::fmt;
 
-use gpt_disk_types::{GptPartitionEntry, Guid, U64Le};
+use gpt_disk_types::{GptPartitionEntry, Guid, U64Le, guid};
+
+/// Type of the partition with the provisioning files, a FAT file system.
+pub const CONFIG: Guid = guid!("0b9e2d44-71c5-4a86-b3f8-5d169ae274c7");
 
 /// An entry in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 //! | [`record`] | the record: slot, reason, what was refused, hashes, watchdog |
 //! | [`acpi`] | the table `OEM1` that carries it on x86_64 |
 //! | [`measurement`] | what was measured of the start, and where the firmware's log ends |
+//! | [`provisioning`] | the files of the config partition: what is measured of them |
 //! | [`tree`] | the device tree with which Xen starts on aarch64; the record is a property of it |
 //!
 //! Trust: nothing protects the record on its way but the machine's own memory, and firmware could lie
@@ -14,13 +15,15 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
-#[cfg(feature = "tree")]
+#[cfg(feature = "alloc")]
 extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
 pub mod acpi;
 pub mod measurement;
+#[cfg(feature = "alloc")]
+pub mod provisioning;
 pub mod record;
 #[cfg(feature = "tree")]
 pub mod tree;

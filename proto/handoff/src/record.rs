@@ -12,7 +12,7 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 const MAGIC: [u8; 8] = *b"SARSBOOT";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 /// Bytes of a record.
 pub const BYTES: usize = 256;
 /// Bytes that the checksum covers.
@@ -50,7 +50,9 @@ struct Raw {
     log_bytes: U32,
     reserved2: U32,
     final_events_at: U64,
-    reserved3: [u8; 84],
+    files_at: U64,
+    files_bytes: U32,
+    reserved3: [u8; 72],
     checksum: U32,
 }
 
@@ -81,6 +83,8 @@ pub struct Handoff {
     pub sha256: [u8; 32],
     /// The firmware's log of measurements, if there is a TPM.
     pub log: Option<EventLog>,
+    /// The provisioning files, as an archive, if the disk has some. On aarch64 they are in the device tree.
+    pub files: Option<Files>,
 }
 
 /// Where a slot is.
@@ -107,6 +111,15 @@ pub struct EventLog {
     pub bytes: u32,
     /// Address of the table with what was measured after that; 0 if there is none.
     pub final_events_at: u64,
+}
+
+/// Where the archive of provisioning files is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Files {
+    /// Address of it.
+    pub at: u64,
+    /// Bytes of it.
+    pub bytes: u32,
 }
 
 /// Numbers that stand for something, each with its text.
@@ -331,6 +344,11 @@ impl Handoff {
             (0, ..) | (_, 0, _) => return Err(wrong(144)),
             (at, bytes, final_events_at) => Some(EventLog { at, bytes, final_events_at }),
         };
+        let files = match (raw.files_at.get(), raw.files_bytes.get()) {
+            (0, 0) => None,
+            (0, _) | (_, 0) => return Err(wrong(168)),
+            (at, bytes) => Some(Files { at, bytes }),
+        };
         Ok(Self {
             slot: slot_of(raw.slot).ok_or(wrong(12))?,
             reason: reason_of(raw.reason).ok_or(wrong(13))?,
@@ -354,6 +372,7 @@ impl Handoff {
             version: Version::parse(raw.name).ok_or(wrong(80))?,
             sha256: raw.sha256,
             log,
+            files,
         })
     }
 
@@ -366,6 +385,7 @@ impl Handoff {
             Watchdog::I6300esb { seconds } => (2, seconds),
         };
         let log = self.log.unwrap_or(EventLog { at: 0, bytes: 0, final_events_at: 0 });
+        let files = self.files.unwrap_or(Files { at: 0, bytes: 0 });
         let mut raw = Raw {
             magic: MAGIC,
             version: VERSION.into(),
@@ -393,7 +413,9 @@ impl Handoff {
             log_bytes: log.bytes.into(),
             reserved2: 0.into(),
             final_events_at: log.final_events_at.into(),
-            reserved3: [0; 84],
+            files_at: files.at.into(),
+            files_bytes: files.bytes.into(),
+            reserved3: [0; 72],
             checksum: 0.into(),
         };
         raw.checksum = checksum(raw.as_bytes()).into();
@@ -471,6 +493,7 @@ pub(crate) mod tests {
             version: Version::new("0.1.0").unwrap(),
             sha256: [3; 32],
             log: Some(EventLog { at: 0x7f00_0000, bytes: 4000, final_events_at: 0x7e00_0000 }),
+            files: Some(Files { at: 0x7d00_0000, bytes: 5000 }),
         }
     }
 
@@ -485,6 +508,7 @@ pub(crate) mod tests {
                     refused: Some(refused),
                     table,
                     log: None,
+                    files: None,
                     watchdog: Watchdog::None,
                     slot: Slot::A,
                     reason: Reason::Trial,
@@ -499,12 +523,13 @@ pub(crate) mod tests {
     #[test]
     fn the_bytes_are_pinned() {
         let bytes = sample().emit();
-        assert_eq!(bytes[..12], *b"SARSBOOT\x01\0\0\x01");
+        assert_eq!(bytes[..12], *b"SARSBOOT\x02\0\0\x01");
         assert_eq!(bytes[12..24], [1, 4, 1, 0, 1, 1, 5, 1, 30, 0, 1, 0]);
         assert_eq!(bytes[24..28], 512u32.to_le_bytes());
         assert_eq!((bytes[48], bytes[64], bytes[112]), (1, 2, 3));
         assert_eq!(bytes[80..86], *b"0.1.0\0");
         assert_eq!(bytes[144..152], 0x7f00_0000u64.to_le_bytes());
+        assert_eq!(bytes[168..180], *b"\0\0\0\x7d\0\0\0\0\x88\x13\0\0");
     }
 
     #[test]
@@ -536,7 +561,7 @@ pub(crate) mod tests {
             bytes[..24].copy_from_slice(&sample().emit()[..24]);
             bytes[keep] = bytes[100];
             bytes[80..112].copy_from_slice(sample().version.bytes());
-            bytes[168..252].fill(0);
+            bytes[180..252].fill(0);
             bytes[28..32].fill(0);
             bytes[156..160].fill(0);
             let sum = checksum(&bytes);

@@ -18,6 +18,9 @@ pub const HANDOFF: &str = "sarsen,handoff";
 /// The property of `/chosen` that carries the firmware's log of measurements.
 pub const EVENT_LOG: &str = "sarsen,event-log";
 
+/// The property of `/chosen` that carries the provisioning files, as an archive.
+pub const PROVISIONING: &str = "sarsen,provisioning";
+
 /// What Xen is told.
 #[derive(Debug, Clone, Copy)]
 pub struct Start<'a> {
@@ -35,6 +38,8 @@ pub struct Start<'a> {
     pub handoff: Option<&'a [u8]>,
     /// The firmware's log of measurements for dom0, if there is a TPM.
     pub event_log: Option<&'a [u8]>,
+    /// The provisioning files for dom0, if the disk has some.
+    pub provisioning: Option<&'a [u8]>,
 }
 
 /// A file in memory.
@@ -81,7 +86,9 @@ pub fn extend(machine: &[u8], start: &Start<'_>) -> Result<Vec<u8>, TreeError> {
     put(chosen, "#size-cells", 2u32)?;
     put(chosen, "xen,xen-bootargs", start.xen)?;
     // What somebody else said about a record does not count.
-    for (name, value) in [(HANDOFF, start.handoff), (EVENT_LOG, start.event_log)] {
+    for (name, value) in
+        [(HANDOFF, start.handoff), (EVENT_LOG, start.event_log), (PROVISIONING, start.provisioning)]
+    {
         chosen.remove_property(name);
         if let Some(value) = value {
             put(chosen, name, value)?;
@@ -165,6 +172,7 @@ mod tests {
         give_away: &["/virtio_mmio@a000200"],
         handoff: Some(b"record"),
         event_log: Some(b"log"),
+        provisioning: Some(b"files"),
     };
 
     fn bytes(tree: &DeviceTree, node: &str, name: &str) -> Vec<u8> {
@@ -191,6 +199,7 @@ mod tests {
         assert_eq!(bytes(&tree, "/chosen", "xen,xen-bootargs"), b"console=dtuart\0");
         assert_eq!(bytes(&tree, "/chosen", "#size-cells"), [0, 0, 0, 2]);
         assert_eq!(bytes(&tree, "/chosen", "sarsen,handoff"), b"record");
+        assert_eq!(bytes(&tree, "/chosen", "sarsen,provisioning"), b"files");
         let kernel = "/chosen/module@4c000000";
         assert_eq!(bytes(&tree, kernel, "compatible"), b"multiboot,kernel\0multiboot,module\0");
         assert_eq!(bytes(&tree, kernel, "bootargs"), b"drill=net:1:2\0");

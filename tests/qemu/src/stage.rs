@@ -114,15 +114,10 @@ impl<'a> Stage<'a> {
     /// A machine that boots a fresh disk image through its firmware, with the provisioning files of `site`
     /// if there is one.
     pub(crate) fn disk(&self, site: Option<&Site>) -> Result<Options> {
-        let mut entries = read_archive(&self.built().archive)?;
         let config = site.map(Site::config);
-        if let Some(folder) = &config {
-            add_files(&mut entries, folder)?;
-        }
-        let built = self.system(&write_archive(&entries)?)?;
         let image = self.folder()?.join("disk.img");
-        image::make(&built, &self.shared.stock, config.as_deref(), &image)?;
-        Ok(Options::disk(image, &built, &self.shared.stock))
+        image::make(self.built(), &self.shared.stock, config.as_deref(), &image)?;
+        Ok(Options::disk(image, self.built(), &self.shared.stock))
     }
 
     /// Starts a machine. Its console goes to `FOLDER/N.log`, which is named here.

@@ -82,6 +82,7 @@ pub(super) fn parse(memory: &impl Physical, address: u64) -> Result<BootInfo, Bo
     info.ecam = found.ecam;
     info.handoff = found.handoff;
     info.event_log = found.event_log;
+    info.provisioning = found.provisioning;
     if let Some((start, end)) = found.ramdisk_start.zip(found.ramdisk_end)
         && start < end
     {
@@ -118,6 +119,7 @@ struct Found {
     ecam: Option<u64>,
     handoff: Option<&'static [u8]>,
     event_log: Option<&'static [u8]>,
+    provisioning: Option<&'static [u8]>,
 }
 
 fn walk(structure: &'static [u8], strings: &'static [u8], found: &mut Found) -> Result<(), BootInfoError> {
@@ -200,6 +202,7 @@ impl Found {
             (NodeKind::Chosen, "rng-seed") => self.seed = Some(value),
             (NodeKind::Chosen, "sarsen,handoff") => self.handoff = Some(value),
             (NodeKind::Chosen, "sarsen,event-log") => self.event_log = Some(value),
+            (NodeKind::Chosen, "sarsen,provisioning") => self.provisioning = Some(value),
             (NodeKind::Chosen, "linux,initrd-start") => self.ramdisk_start = number(value),
             (NodeKind::Chosen, "linux,initrd-end") => self.ramdisk_end = number(value),
             _ => {}
@@ -363,6 +366,7 @@ mod tests {
             .property("rng-seed", b"random bytes")
             .property("sarsen,handoff", b"slot A")
             .property("sarsen,event-log", b"events")
+            .property("sarsen,provisioning", b"files")
             .cells("linux,initrd-start", &[0, 0x4000_1000])
             .cells("linux,initrd-end", &[0x4000_1004])
             .end();
@@ -418,6 +422,7 @@ mod tests {
         assert_eq!(info.ecam, Some(0x40_1000_0000));
         assert_eq!(info.handoff, Some(&b"slot A"[..]));
         assert_eq!(info.event_log, Some(&b"events"[..]));
+        assert_eq!(info.provisioning, Some(&b"files"[..]));
         assert!(info.memory_map.unwrap().is(Span::of(0x4000_0000, 0x800_0000), Kind::Ram));
         assert_eq!(info.window, Some(Span::of(1 << 32, 0x4000_0000)));
         let controller = info.controller.unwrap();

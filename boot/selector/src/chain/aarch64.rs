@@ -23,15 +23,25 @@ static DEVICE_TREE: Guid = guid!("b1b621d5-f19c-41a5-830b-d9152c69aae0");
 const MAX_TREE: usize = 2 << 20;
 
 /// Starts the slot. When it returns that failed.
-pub(crate) fn start(loaded: Loaded, record: &Handoff, chip: Option<&mut Chip>) -> Failure {
-    match attempt(&loaded, record, chip) {
+pub(crate) fn start(
+    loaded: Loaded,
+    record: &Handoff,
+    files: Option<&[u8]>,
+    chip: Option<&mut Chip>,
+) -> Failure {
+    match attempt(&loaded, record, files, chip) {
         Err(failure) => failure,
         // Xen comes back with success whatever happened.
         Ok(()) => Failure { refused: Refused::Returned, why: "it was started and came back".into() },
     }
 }
 
-fn attempt(loaded: &Loaded, record: &Handoff, mut chip: Option<&mut Chip>) -> Result<(), Failure> {
+fn attempt(
+    loaded: &Loaded,
+    record: &Handoff,
+    files: Option<&[u8]>,
+    mut chip: Option<&mut Chip>,
+) -> Result<(), Failure> {
     let contents = loaded.contents()?;
     if let Some(chip) = &mut chip {
         chip.contents(loaded.bytes());
@@ -59,6 +69,7 @@ fn attempt(loaded: &Loaded, record: &Handoff, mut chip: Option<&mut Chip>) -> Re
         give_away: &give_away,
         handoff: Some(&record),
         event_log: log.as_deref(),
+        provisioning: files,
     };
     let machine = MachineTree::find().ok_or_else(|| malformed("the firmware gives no device tree"))?;
     let tree = tree::extend(machine.bytes(), &start).map_err(|why| malformed(&format!("{why}")))?;

@@ -4,7 +4,7 @@ use alloc::format;
 
 use proto_errors::slot as code;
 use proto_handoff::acpi;
-use proto_handoff::record::{EventLog, Handoff, Refused};
+use proto_handoff::record::{EventLog, Files, Handoff, Refused};
 use proto_update::manifest::Kind;
 use uefi::boot::{self, LoadImageSource, MemoryType, ScopedProtocol};
 use uefi::println;
@@ -12,20 +12,31 @@ use uefi::proto::acpi::AcpiTable;
 
 use crate::disk::open;
 use crate::measure::{self, Chip};
+use crate::pages::Pages;
 use crate::path;
 use crate::select::Failure;
 use crate::slot::Loaded;
 
 /// Starts the slot. When it returns that failed.
-pub(crate) fn start(loaded: Loaded, record: &Handoff, chip: Option<&mut Chip>) -> Failure {
-    match attempt(loaded, record, chip) {
+pub(crate) fn start(
+    loaded: Loaded,
+    record: &Handoff,
+    files: Option<&[u8]>,
+    chip: Option<&mut Chip>,
+) -> Failure {
+    match attempt(loaded, record, files, chip) {
         Err(failure) => failure,
         // GRUB, and Xen through it, come back with success whatever happened.
         Ok(()) => Failure { refused: Refused::Returned, why: "it was started and came back".into() },
     }
 }
 
-fn attempt(loaded: Loaded, record: &Handoff, chip: Option<&mut Chip>) -> Result<(), Failure> {
+fn attempt(
+    loaded: Loaded,
+    record: &Handoff,
+    files: Option<&[u8]>,
+    chip: Option<&mut Chip>,
+) -> Result<(), Failure> {
     let not_loaded = |error: uefi::Error| Failure {
         refused: Refused::NotLoaded,
         why: format!("the firmware does not load it: {}", error.status()),
@@ -51,10 +62,23 @@ fn attempt(loaded: Loaded, record: &Handoff, chip: Option<&mut Chip>) -> Result<
         bytes: log.len() as u32,
         final_events_at: measure::final_events(),
     });
-    let told = Told::install(&Handoff { log: log_for_dom0, ..*record });
+    let files = files.map(|files| lasting(files)).transpose().map_err(not_loaded)?;
+    let files_for_dom0 = files.as_ref().map(|files| Files {
+        at: files.as_ptr().expose_provenance() as u64,
+        // At most `MAX_BYTES`.
+        bytes: files.len() as u32,
+    });
+    let told = Told::install(&Handoff { log: log_for_dom0, files: files_for_dom0, ..*record });
     let result = boot::start_image(image).map_err(not_loaded);
     drop(told);
     result
+}
+
+/// A copy in memory that Xen leaves alone.
+fn lasting(bytes: &[u8]) -> uefi::Result<Pages> {
+    let mut pages = Pages::new(bytes.len(), MemoryType::ACPI_RECLAIM)?;
+    pages.copy_from_slice(bytes);
+    Ok(pages)
 }
 
 /// The table for dom0, while it is installed.

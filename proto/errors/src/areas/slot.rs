@@ -50,4 +50,7 @@ area! {
     NOT_TOLD = "E-SLOT-016",
         cause: "The selector cannot leave its record for dom0, which will not know its slot.",
         next: "See whether the firmware takes ACPI tables; report its model.";
+    NO_FILES = "E-SLOT-017",
+        cause: "The partition with the provisioning files is missing, damaged, or holds what is not allowed: the device starts without them.",
+        next: "Write the files into the config partition anew: plain files, of 64 KiB at most each.";
 }
