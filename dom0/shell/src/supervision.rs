@@ -8,7 +8,7 @@ use dom0_supervisor::{Command, Input, Next, Notice, ServiceId, Supervisor};
 use dom0_toolstack::line;
 use embassy_futures::select::select;
 use proto_errors::{Coded, svc};
-use proto_svc::supervision::ToService;
+use proto_svc::{supervision::ToService, text::clipped};
 
 use crate::{
     ground::Ground,
@@ -49,6 +49,10 @@ pub async fn run<S: System>(ground: Rc<Ground<S>>, mut supervisor: Supervisor) {
         }
         if !builds.is_empty() {
             Services::build(&ground, &builds);
+        }
+        let missing = supervisor.missing().map(|service| clipped(&ground.services.name(service)));
+        if ground.outbox.borrow_mut().miss(missing) {
+            ground.filled.signal(());
         }
         input = next(&ground, &supervisor).await;
     }

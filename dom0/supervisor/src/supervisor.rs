@@ -162,6 +162,14 @@ impl Supervisor {
         !self.given_up().any(|(_, service)| self.is_reset_for(service))
     }
 
+    /// A vital service that does not do its work, the first of the table; none if all do.
+    #[must_use]
+    pub fn missing(&self) -> Option<ServiceId> {
+        let all = (0..).map(ServiceId).zip(&self.services);
+        let mut missing = all.filter(|(_, (place, service))| place.vital && !service.does_its_work());
+        missing.next().map(|(id, _)| id)
+    }
+
     /// The vital services that are given up.
     fn given_up(&self) -> impl Iterator<Item = (ServiceId, &Service)> {
         let all = (0..).map(ServiceId).zip(&self.services);

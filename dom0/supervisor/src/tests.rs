@@ -387,6 +387,26 @@ fn the_watchdog_is_not_fed_for_a_vital_service_that_is_given_up() {
 }
 
 #[test]
+fn a_vital_service_is_missing_while_it_does_not_do_its_work() {
+    let mut two =
+        Supervisor::new([Place { needs: 0, vital: true }, Place { needs: 1, vital: false }], Boot::Fresh);
+    assert_eq!(two.missing(), Some(NET), "nothing does yet");
+    two.step(ms(0), Input::Tick);
+    two.step(ms(5), of(NET, 1, Event::Built));
+    two.step(ms(6), of(NET, 1, Event::Heard));
+    assert_eq!(two.missing(), Some(NET), "to speak is not to work");
+    two.step(ms(7), of(NET, 1, Event::Ready));
+    assert_eq!(two.missing(), None, "the other one is not vital");
+    two.step(ms(8), of(NET, 1, Event::Died(Reason::Panicked)));
+    assert_eq!(two.missing(), Some(NET));
+    two.step(ms(9), of(NET, 1, Event::Gone));
+    two.step(ms(10), of(NET, 2, Event::Built));
+    assert_eq!(two.missing(), Some(NET), "the next one has yet to work");
+    two.step(ms(11), of(NET, 2, Event::Ready));
+    assert_eq!(two.missing(), None);
+}
+
+#[test]
 fn a_reset_that_did_not_help_is_not_tried_again() {
     // A network card that is not there, on a machine that was reset for that.
     let mut one = Supervisor::new([Place { needs: 0, vital: true }], Boot::Reset);

@@ -24,6 +24,9 @@ pub struct Outbox {
     answers: VecDeque<(u64, ToControl)>,
     journal: Journal,
     turn: u64,
+    /// The vital service that does not do its work, and whether control was told.
+    missing: Option<heapless::String<16>>,
+    missing_told: bool,
     /// Log records that were lost before they came here.
     lines: u32,
 }
@@ -49,6 +52,14 @@ impl Outbox {
     pub fn push_log(&mut self, domain: &str, record: &LogRecord) {
         let turn = self.turn();
         self.journal.log(turn, domain, record);
+    }
+
+    /// Takes the vital service that does not do its work, if there is one. Tells whether that is another than before.
+    pub fn miss(&mut self, missing: Option<heapless::String<16>>) -> bool {
+        let same = self.missing == missing;
+        self.missing_told &= same;
+        self.missing = missing;
+        !same
     }
 
     /// Counts lines that were lost before they came here.
@@ -83,6 +94,9 @@ impl Outbox {
         if let Some(message) = self.greeting.pop_front() {
             return Some(message);
         }
+        if !core::mem::replace(&mut self.missing_told, true) {
+            return Some(ToControl::Vital { missing: self.missing.clone() });
+        }
         let lines = core::mem::take(&mut self.lines);
         if lines > 0 {
             return Some(ToControl::Lost { lines, console_bytes: 0 });
@@ -101,6 +115,7 @@ impl Outbox {
     /// one asked, and with all that was not taken.
     pub fn greet(&mut self, greeting: impl IntoIterator<Item = ToControl>) {
         self.greeting = greeting.into_iter().collect();
+        self.missing_told = false;
         self.answers.clear();
         self.journal.rewind();
     }
@@ -136,7 +151,25 @@ mod tests {
     }
 
     fn all(outbox: &mut Outbox) -> Vec<ToControl> {
-        core::iter::from_fn(|| outbox.pop()).collect()
+        let all: Vec<ToControl> = core::iter::from_fn(|| outbox.pop()).collect();
+        all.into_iter().filter(|told| !matches!(told, ToControl::Vital { .. })).collect()
+    }
+
+    #[test]
+    fn what_is_missing_is_told_to_each_control_and_when_it_changes() {
+        let vital = |missing: Option<&str>| {
+            Some(ToControl::Vital { missing: missing.map(|name| name.try_into().unwrap()) })
+        };
+        let mut outbox = Outbox::new();
+        assert!(outbox.miss(Some("net".try_into().unwrap())));
+        assert!(!outbox.miss(Some("net".try_into().unwrap())));
+        outbox.greet([stopped()]);
+        assert_eq!((outbox.pop(), outbox.pop(), outbox.pop()), (Some(stopped()), vital(Some("net")), None));
+        // Only how it is in the end, however often it changes.
+        assert!(outbox.miss(None) && outbox.miss(Some("control".try_into().unwrap())) && outbox.miss(None));
+        assert_eq!((outbox.pop(), outbox.pop()), (vital(None), None));
+        outbox.greet([]);
+        assert_eq!((outbox.pop(), outbox.pop()), (vital(None), None));
     }
 
     #[test]

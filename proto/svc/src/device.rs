@@ -381,6 +381,11 @@ pub enum ToControl {
         /// The line.
         record: LogRecord,
     },
+    /// Whether all is well, after [`ToControl::KnownAll`] and when it changes.
+    Vital {
+        /// A vital service that does not do its work; none if all do.
+        missing: Option<String<16>>,
+    },
     /// Log lines and console bytes that dom0 dropped, for control did not take them in time.
     Lost {
         /// Log lines.
@@ -465,6 +470,7 @@ mod tests {
         let bytes = Vec::from_slice(&[0xff; MAX_PIECE]).unwrap();
         round_trip(ToControl::EventLog { total: u32::MAX, offset: u32::MAX, bytes });
         round_trip(ToControl::Refused { app, refusal: Refusal::Build, reason: long() });
+        round_trip(ToControl::Vital { missing: Some(long()) });
         round_trip(ToControl::Log {
             sequence: u64::MAX,
             domain: long(),

@@ -245,6 +245,7 @@ fn take(message: ToControl, brain: &Brain) {
         }
         // What dom0 is to keep begins with the record after this one.
         ToControl::Log { sequence, domain, record } => brain.log(&domain, &record, sequence + 1),
+        ToControl::Vital { missing } => brain.tell(|agent, now| agent.on_services(now, missing.as_deref())),
         ToControl::Lost { lines, console_bytes } => brain.lost(lines, console_bytes),
     }
 }

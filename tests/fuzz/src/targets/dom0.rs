@@ -76,6 +76,8 @@ impl Given {
                 self.lost += u64::from(lines) + u64::from(console_bytes);
                 return;
             }
+            // Told to each life first.
+            ToControl::Vital { missing: None } => return,
             _ => {
                 self.answers -= 1;
                 return;
