@@ -126,7 +126,7 @@ pub enum SlotName {
     B,
 }
 
-/// What a slot is, in EVE's words.
+/// What a slot is, in EVE's words, and one of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SlotState {
     /// Not to be started.
@@ -137,6 +137,8 @@ pub enum SlotState {
     InProgress,
     /// Proven good.
     Active,
+    /// Proven good, and replaced by the other one: started when that one cannot be. EVE calls it unused.
+    Spare,
 }
 
 /// A slot.

@@ -32,6 +32,10 @@
 //! `force.fallback.counter` has the other slot tried as an update would be, and what was left is remembered in the
 //! same way, for the configuration may still name it.
 //!
+//! What was kept cannot be read while the vault is locked. For as long as it may take to open nothing is begun; then
+//! updates go on without, for another version may be what opens it. What the slots tell is all that is known then of
+//! versions that failed, and the counters wait, since nobody can say which were obeyed.
+//!
 //! Time is handed in and counts from boot on the monotonic clock; the wall clock's jumps do not matter.
 
 use core::time::Duration;
@@ -40,7 +44,7 @@ use heapless::Vec;
 use proto_gpt::slots::Slot;
 use proto_handoff::record::Version;
 
-/// What a slot is, in EVE's words.
+/// What a slot is, in EVE's words, and one of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SlotState {
     /// Not to be started by itself.
@@ -51,6 +55,8 @@ pub enum SlotState {
     InProgress,
     /// Proven good.
     Active,
+    /// Proven good, and replaced by the other one; started when that one cannot be. EVE calls it unused.
+    Spare,
 }
 
 /// One slot.
@@ -102,7 +108,8 @@ pub struct Timers {
     pub window: Duration,
     /// What is tested may lack controller or health.
     pub fallback: Duration,
-    /// The vault may stay locked under test, from the first success on.
+    /// The vault may stay locked under test, from the first success on; and otherwise before updates go on without
+    /// what was kept.
     pub vault: Duration,
     /// After a failure of the disk it is tried again.
     pub again: Duration,
@@ -382,6 +389,10 @@ pub struct Update {
     before: Option<Memory>,
     /// The machine has been started since anything was asked for, by us or an earlier one.
     fresh: bool,
+    /// Since when the vault is locked, while it is not known what was kept.
+    locked: Option<Duration>,
+    /// It was for too long: nobody waits for what was kept.
+    forgetful: bool,
 }
 
 impl Update {
@@ -449,7 +460,7 @@ impl Update {
         barred.map(|(_, trouble)| trouble).or(self.later.map(|_| Trouble::Disk))
     }
 
-    /// Takes what was kept in an earlier start, once. Nothing is begun before.
+    /// Takes what was kept in an earlier start, once. Nothing is begun before, unless the vault stays locked.
     pub fn recall(&mut self, memory: Memory) {
         self.memory = Some(memory);
     }
@@ -468,7 +479,12 @@ impl Update {
         let limits = trial.map_or([None; 3], |trial| trial.limits(inputs));
         let passes = trial.filter(|_| self.state == State::Testing).and_then(|trial| trial.passes(inputs));
         let limits = limits.into_iter().flatten().map(|(at, _)| at);
-        limits.chain(passes).chain(self.later.filter(|_| self.state == State::Settled)).min()
+        let locked = self.locked.filter(|_| self.memory.is_none() && !self.forgetful);
+        let locked = locked.map(|since| since.saturating_add(inputs.timers.vault));
+        limits
+            .chain(passes)
+            .chain(self.later.into_iter().chain(locked).filter(|_| self.state == State::Settled))
+            .min()
     }
 
     /// Moves on by one event.
@@ -587,6 +603,8 @@ impl Update {
 
     /// What the inputs make possible, or end.
     fn look(&mut self, now: Duration, inputs: &Inputs, act: &mut impl FnMut(Action)) -> State {
+        self.locked = inputs.locked.then(|| self.locked.unwrap_or(now));
+        self.forgetful = self.locked.is_some_and(|since| since.saturating_add(inputs.timers.vault) <= now);
         if let Some(trial) = &mut self.trial {
             trial.ill = if inputs.well { None } else { trial.ill.or(Some(now)) };
         }
@@ -657,12 +675,16 @@ impl Update {
     /// A slot that is inprogress while another one runs was tried in vain.
     fn note_failure(&mut self, slots: Slots, act: &mut impl FnMut(Action)) {
         let tried = slots.other.version.filter(|_| slots.other.state == SlotState::InProgress);
-        if let (Some(version), Some(memory)) = (tried, &mut self.memory) {
-            let noted = Memory { forced: false, ..memory.failing(version) };
-            if !memory.has_failed(version) || memory.forced {
-                *memory = noted;
-                act(Action::Keep);
+        match (tried, &mut self.memory) {
+            (Some(version), Some(memory)) => {
+                let noted = Memory { forced: false, ..memory.failing(version) };
+                if !memory.has_failed(version) || memory.forced {
+                    *memory = noted;
+                    act(Action::Keep);
+                }
             }
+            (Some(version), None) => self.barred = Some((version, Trouble::FailedBefore)),
+            (None, _) => {}
         }
     }
 
@@ -675,21 +697,26 @@ impl Update {
         self.target = None;
         let Some(slots) = self.slots else { return State::Settled };
         self.note_failure(slots, act);
-        let Some(mut memory) = self.memory else { return State::Settled };
         self.later = self.later.filter(|later| *later > now);
         if !inputs.free || self.later.is_some() {
             return State::Settled;
         }
-        let before = memory;
-        if let Some(way) = self.obey(slots, &mut memory, inputs) {
-            self.memory = Some(memory);
-            act(Action::Keep);
-            if way == Obeyed::TryOther {
-                self.before = Some(before);
-                self.target = slots.other.version;
-                act(Action::Change(Change::TryOther));
-                return State::Arming;
+        match self.memory {
+            Some(before) => {
+                let mut memory = before;
+                if let Some(way) = self.obey(slots, &mut memory, inputs) {
+                    self.memory = Some(memory);
+                    act(Action::Keep);
+                    if way == Obeyed::TryOther {
+                        self.before = Some(before);
+                        self.target = slots.other.version;
+                        act(Action::Change(Change::TryOther));
+                        return State::Arming;
+                    }
+                }
             }
+            None if self.forgetful => {}
+            None => return State::Settled,
         }
         let Some(wanted) = inputs.wanted else { return State::Settled };
         let runs = slots.current.version == Some(wanted.version);
@@ -734,8 +761,9 @@ impl Update {
             Some(known) if known == force => None,
             // A value that cannot be obeyed is not stored, and so stays pending.
             Some(_) => {
+                // What is in an unused slot has proven nothing on this machine, and storage would not try it.
                 let proven = slots.current.state == SlotState::Active;
-                let spare = other.state == SlotState::Unused && other.version.is_some();
+                let spare = other.state == SlotState::Spare && other.version.is_some();
                 if !proven || !spare || other.version == slots.current.version {
                     return None;
                 }

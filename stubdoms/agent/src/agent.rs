@@ -316,7 +316,7 @@ impl Agent {
             volumes: Volumes::default(),
             apps: Apps::default(),
             networks: Networks::default(),
-            base_os: BaseOs::new(at),
+            base_os: BaseOs::new(at, facts.slot.as_ref().is_some_and(|slot| slot.trial)),
             desk: Desk::default(),
             keep: Keep::new(),
             kept: Kept::default(),
@@ -683,6 +683,7 @@ impl Agent {
     /// Moves contents, volumes and applications.
     fn reconcile(&mut self) {
         let now = self.now;
+        self.contents.hold(self.vault.is_locked());
         self.contents.step(now, &self.properties);
         self.volumes.step(now, &self.contents);
         let around = surroundings(

@@ -2,7 +2,8 @@
 //! ended.
 //!
 //! Ahead of an ordered reset its reason is kept. A start that finds one has begun for that reason, whatever the
-//! hardware says; one that finds none was not ordered. The record is a line of words for the start, and one for the end
+//! hardware says; one that finds none was not ordered. A version that was tried in between may have had nowhere to keep
+//! its reason, for its vault stayed locked: then the reason found is that of a start before it, and not taken. The record is a line of words for the start, and one for the end
 //! that was ordered, if there is one; a record that cannot be read counts as none.
 
 use alloc::{format, string::String, vec::Vec};
@@ -54,7 +55,11 @@ impl Boots {
             Some(kept) if !fresh => kept,
             Some(kept) => Self {
                 earlier: kept.earlier.saturating_add(1),
-                began: kept.ending.unwrap_or_else(|| evidence(false)),
+                began: match kept.ending {
+                    Some(ending) if !was_tried_mute(&ending, facts) => ending,
+                    Some(_) => mute(evidence(false)),
+                    None => evidence(false),
+                },
                 ending: None,
             },
             None => Self { earlier: 0, began: evidence(true), ending: None },
@@ -111,6 +116,30 @@ impl Boots {
     }
 }
 
+/// Whether another version was started for this reason, and has kept nothing: this start tries none, and whoever has
+/// started it refused none.
+fn was_tried_mute(ending: &Why, facts: &DeviceFacts) -> bool {
+    let slot = facts.slot.as_ref();
+    ending.reason == BootReason::Update && slot.is_some_and(|slot| !slot.trial && !slot.other_refused)
+}
+
+/// Why the machine was started after a version that has kept nothing. One that has ordered the reset itself had to
+/// have its vault open to keep why.
+fn mute(evidence: Why) -> Why {
+    match evidence.reason {
+        BootReason::RebootCmd => Why {
+            reason: BootReason::VaultFailed,
+            text: "the version that was tried has ended itself, and its vault was not open to keep why"
+                .into(),
+            ..evidence
+        },
+        _ => Why {
+            text: format!("{}; the version that was tried has kept nothing", evidence.text),
+            ..evidence
+        },
+    }
+}
+
 fn decode(bytes: &[u8]) -> Option<Boots> {
     let mut lines = core::str::from_utf8(bytes).ok()?.split('\n');
     let (format, earlier) = lines.next()?.split_once(' ')?;
@@ -137,6 +166,7 @@ fn decode(bytes: &[u8]) -> Option<Boots> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provision::StartedSlot;
 
     fn facts(boot_cause: BootCause) -> DeviceFacts {
         DeviceFacts { boot_cause, ..DeviceFacts::default() }
@@ -171,6 +201,32 @@ mod tests {
             let fourth = Boots::new(Some(&kept), &facts(BootCause::Unknown), true);
             assert_eq!(fourth.began.reason, BootReason::Unknown);
         }
+    }
+
+    #[test]
+    fn a_version_that_could_keep_nothing_is_not_taken_for_the_one_before_it() {
+        let mut before = Boots::new(None, &facts(BootCause::Unknown), true);
+        before.end(Cause::Update, "0.1.0", None);
+        let kept = before.encode();
+        let after = |cause, trial, other_refused| {
+            let slot = Some(StartedSlot { trial, other_refused, reason: String::new() });
+            let boots = Boots::new(Some(&kept), &DeviceFacts { slot, ..facts(cause) }, true);
+            (boots.began.reason, boots.began.text.contains("kept nothing"))
+        };
+        // What was to be started is, or was refused by who starts slots.
+        assert_eq!(after(BootCause::Ordered, true, false), (BootReason::Update, false));
+        assert_eq!(after(BootCause::Ordered, false, true), (BootReason::Update, false));
+        // It was tried, and is back.
+        assert_eq!(after(BootCause::Ordered, false, false), (BootReason::VaultFailed, false));
+        assert_eq!(after(BootCause::Panic, false, false), (BootReason::Kernel, true));
+        assert_eq!(after(BootCause::Unknown, false, false), (BootReason::Unknown, true));
+        // Another order than for an update is what it says.
+        let mut before = Boots::new(None, &facts(BootCause::Unknown), true);
+        before.end(Cause::Command, "0.1.0", None);
+        let slot = Some(StartedSlot { trial: false, other_refused: false, reason: String::new() });
+        let facts = DeviceFacts { slot, ..facts(BootCause::Ordered) };
+        let boots = Boots::new(Some(&before.encode()), &facts, true);
+        assert_eq!(boots.began.reason, BootReason::RebootCmd);
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub use http::{FailureKind, HttpFailure, MAX_BODY, Method, Request, RequestId, R
 pub use identity::DigestSigner;
 pub use onboard::Stage;
 pub use proto_eve::uuid::Uuid;
-pub use provision::{BootCause, DeviceFacts, ProvisionError, Provisioning};
+pub use provision::{BootCause, DeviceFacts, ProvisionError, Provisioning, StartedSlot};
 pub use reconcile::{
     contents::{ContentCommand, Destination, Download, DownloadError, DownloadId},
     domains::command::{AppCommand, AppDefinition, AppEvent, AppFailure, KnownApp, RunningApp, StopReason},

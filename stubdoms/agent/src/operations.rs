@@ -225,6 +225,11 @@ impl Maintenance {
         self.requested || self.certs_refused || self.vault_locked
     }
 
+    /// Whether the base OS is left as it is, too: not for a vault that is locked, which another version may open.
+    pub(crate) fn holds_base_os(self) -> bool {
+        self.requested || self.certs_refused
+    }
+
     pub(crate) fn reasons(self) -> impl Iterator<Item = i32> {
         let requested = self.requested.then_some(MaintenanceModeReason::UserRequested as i32);
         let locked = self.vault_locked.then_some(MaintenanceModeReason::VaultLockedUp as i32);

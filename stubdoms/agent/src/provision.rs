@@ -68,12 +68,25 @@ pub struct DeviceFacts {
     pub boot_time: Option<WallTime>,
     /// Why the machine was started.
     pub boot_cause: BootCause,
+    /// What whoever started it has said of its slot; none if it was not started from one.
+    pub slot: Option<StartedSlot>,
     /// Whether the hardware has a watchdog that is armed.
     pub hardware_watchdog: bool,
     /// Whether devices are behind an IOMMU.
     pub io_virtualization: bool,
     /// Label of the network port, until the configuration names it.
     pub port: String,
+}
+
+/// The slot that was started, in the words of who has chosen it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartedSlot {
+    /// It has yet to prove itself.
+    pub trial: bool,
+    /// The other slot was refused in this very start.
+    pub other_refused: bool,
+    /// Why it was this slot, and why the other one was refused, as a sentence.
+    pub reason: String,
 }
 
 /// Why the machine was started, as far as there is evidence. Nothing outlives a boot here but what the hardware

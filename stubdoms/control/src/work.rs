@@ -10,10 +10,10 @@ use proto_svc::{
     Message,
     device::{self as svc_device, Machine},
     network::FromControl,
-    storage::ToStorage,
+    storage::{SlotName, ToStorage},
     vault::ToVault,
 };
-use stubdoms_agent::{Agent, BootCause, ContentCommand, DeviceCommand, DeviceFacts, DownloadId};
+use stubdoms_agent::{Agent, BootCause, ContentCommand, DeviceCommand, DeviceFacts, DownloadId, StartedSlot};
 use stubdoms_service::{peers, read_wiring, ready, supervise};
 use stubdoms_web::tls::{Identity, SetupError};
 
@@ -111,6 +111,15 @@ async fn useless(error: impl Display) {
 
 /// What is true of this machine.
 fn facts(machine: &Machine) -> DeviceFacts {
+    // Without a slot (QEMU loads Xen) the label stays one that controllers know, since they take reports and logs by
+    // it: the list of images has the current partition first and the other one second, and each bundle of logs names
+    // its image.
+    let slot = machine.boot.slot.as_ref();
+    let version = slot.map_or(machine.version.as_str(), |slot| &slot.version);
+    let partition = match slot.map(|slot| slot.slot) {
+        Some(SlotName::B) => "IMGB",
+        Some(SlotName::A) | None => "IMGA",
+    };
     DeviceFacts {
         architecture: if cfg!(target_arch = "aarch64") { "aarch64" } else { "x86_64" }.into(),
         cpus: machine.cpus,
@@ -118,13 +127,15 @@ fn facts(machine: &Machine) -> DeviceFacts {
         app_memory_kib: machine.app_limit_kib.into(),
         app_vcpus: machine.app_vcpus.into(),
         content_bytes: (heap::usage().limit / CONTENT_SHARE) as u64,
-        version: machine.version.as_str().into(),
-        // The device runs from the EFI system partition and has no slots yet. The label stays one that
-        // controllers know, since they take reports and logs by it: the list of images has the current
-        // partition first and the other one second, and each bundle of logs names its image.
-        partition: "IMGA".into(),
+        version: version.into(),
+        partition: partition.into(),
         boot_time: clock::wall_time_at(0),
         boot_cause: boot_cause(machine.boot.cause),
+        slot: slot.map(|slot| StartedSlot {
+            trial: !slot.successful,
+            other_refused: slot.other_refused,
+            reason: slot.reason.as_str().into(),
+        }),
         hardware_watchdog: machine.hardware_watchdog,
         io_virtualization: machine.confined,
         port: "eth0".into(),

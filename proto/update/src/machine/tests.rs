@@ -448,7 +448,7 @@ fn the_retry_counter_alone_is_only_recorded() {
 /// EVE's row `active / unused with version`, §8.7.
 #[test]
 fn a_forced_fallback_tries_the_other_slot_and_does_not_come_back_by_itself() {
-    let told = slots(SlotState::Active, SlotState::Unused, "0");
+    let told = slots(SlotState::Active, SlotState::Spare, "0");
     let mut update = machine(told, Memory::default());
     // The first value that is ever seen is only stored.
     assert_eq!((update.memory().force, update.state()), (Some(0), State::Settled));
@@ -466,7 +466,7 @@ fn a_forced_fallback_tries_the_other_slot_and_does_not_come_back_by_itself() {
     let mut update = machine(swapped(SlotState::InProgress, SlotState::Active), kept);
     update.reached(at(0), Class::Success);
     update.step(at(600), Event::Look, &forced);
-    update.step(at(601), Event::Slots(swapped(SlotState::Active, SlotState::Unused)), &forced);
+    update.step(at(601), Event::Slots(swapped(SlotState::Active, SlotState::Spare)), &forced);
     assert!(update.step(at(9999), Event::Look, &forced).is_empty());
     assert_eq!(update.trouble(&inputs.wanted.unwrap()), Some(Trouble::FailedBefore));
     assert!(!update.memory().forced);
@@ -475,17 +475,24 @@ fn a_forced_fallback_tries_the_other_slot_and_does_not_come_back_by_itself() {
 #[test]
 fn a_forced_fallback_that_is_not_possible_stays_pending() {
     let forced = Inputs { force: Some(1), ..QUIET };
-    for (state, name) in [(SlotState::Unused, ""), (SlotState::Unused, "1"), (SlotState::InProgress, "2")] {
+    for (state, name) in [
+        (SlotState::Unused, ""),
+        // Signed, perhaps; it has proven nothing here, and storage would say no each time.
+        (SlotState::Unused, "0"),
+        (SlotState::Spare, "1"),
+        (SlotState::InProgress, "2"),
+    ] {
         let mut update = machine(slots(SlotState::Active, state, name), KNOWN);
         let actions = update.step(at(1), Event::Look, &forced);
         assert!(!actions.contains(&Action::Change(Change::TryOther)), "{state:?}");
         assert_eq!(update.memory().force, Some(0));
-        update.step(at(2), Event::Slots(slots(SlotState::Active, SlotState::Unused, "0")), &forced);
-        let actions = update.step(at(3), Event::Look, &forced);
+        assert!(update.step(at(99), Event::Look, &forced).is_empty(), "{state:?}: nor later");
+        update.step(at(100), Event::Slots(slots(SlotState::Active, SlotState::Spare, "0")), &forced);
+        let actions = update.step(at(101), Event::Look, &forced);
         assert!(actions.contains(&Action::Change(Change::TryOther)) || update.state() == State::Arming);
     }
     // A slot that is damaged is none to go to, and what runs is none that failed.
-    let mut update = machine(slots(SlotState::Active, SlotState::Unused, "0"), KNOWN);
+    let mut update = machine(slots(SlotState::Active, SlotState::Spare, "0"), KNOWN);
     update.step(at(1), Event::Look, &forced);
     update.step(at(2), Event::Refused(Refused::Payload), &forced);
     assert_eq!(update.memory(), Memory { force: Some(1), ..KNOWN });
@@ -500,6 +507,35 @@ fn nothing_begins_before_the_memory_is_there_or_while_the_device_is_not_free() {
     let busy = Inputs { free: false, retry: Some(7), force: Some(7), ..wants("2", true) };
     assert!(update.step(at(1), Event::Look, &busy).is_empty());
     assert_eq!(&update.step(at(2), Event::Look, &wants("2", true))[..], &[Action::Fetch]);
+}
+
+/// Facts file, section 5.6: while the vault is locked, updates of the base OS still work.
+#[test]
+fn while_the_vault_stays_locked_updates_go_on_without_what_was_kept() {
+    let locked = |inputs: Inputs| Inputs { locked: true, retry: Some(7), force: Some(7), ..inputs };
+    let mut update = Update::new(at(0), false);
+    update.step(at(10), Event::Slots(failed()), &locked(wants("3", true)));
+    assert_eq!(update.state(), State::Settled, "it may open yet, and tell what failed");
+    assert_eq!(update.deadline(&locked(QUIET)), Some(at(310)));
+    // The slots tell of one version that failed; counters wait, whatever they say.
+    assert!(update.step(at(310), Event::Look, &locked(wants("2", true))).is_empty());
+    assert_eq!(update.trouble(&wants("2", true).wanted.unwrap()), Some(Trouble::FailedBefore));
+    assert_eq!(update.deadline(&locked(QUIET)), None);
+    assert_eq!(&update.step(at(311), Event::Look, &locked(wants("3", true)))[..], &[Action::Fetch]);
+    for event in [claim("3"), Event::Emptied, Event::Complete] {
+        update.step(at(312), event, &locked(wants("3", true)));
+    }
+    let actions = update.step(at(313), Event::Verified(version("3")), &locked(wants("3", true)));
+    assert_eq!(&actions[..], &[Action::Change(Change::Arm)]);
+    // One that opens and closes again has all of its time again.
+    let mut update = Update::new(at(0), false);
+    update.step(at(0), Event::Slots(failed()), &locked(wants("3", true)));
+    update.step(at(200), Event::Look, &wants("3", true));
+    assert!(update.step(at(310), Event::Look, &locked(wants("3", true))).is_empty());
+    // What was kept is there: it counts.
+    update.recall(KNOWN.failing(version("3")));
+    let actions = update.step(at(999), Event::Look, &Inputs { retry: Some(0), ..wants("3", true) });
+    assert!(!actions.contains(&Action::Fetch), "{actions:?}");
 }
 
 /// The schedules below are none in which nothing happens.

@@ -43,7 +43,7 @@ impl Agent {
         if was != self.maintenance.is_active() {
             log::info!("maintenance mode: {}", if was { "left" } else { "entered" });
         }
-        if skip || self.maintenance.is_active() {
+        if skip || self.maintenance.holds_base_os() {
             return;
         }
         self.apply_objects(config, items);
@@ -65,13 +65,6 @@ impl Agent {
         if self.diff.changed(Part::Networks, config) {
             self.networks.configure(now, config);
         }
-        if self.vault.is_locked() {
-            log::warn!(
-                "configuration: contents, volumes and applications wait, for the storage is locked [{}]",
-                agent::VAULT_LOCKED
-            );
-            return;
-        }
         let content = self.diff.changed(Part::Content, config);
         if self.diff.changed(Part::BaseOs, config) {
             self.base_os.configure(config, &mut self.contents);
@@ -80,6 +73,13 @@ impl Agent {
             self.contents.configure(now, config, &self.properties);
         }
         self.step_update();
+        if self.vault.is_locked() {
+            log::warn!(
+                "configuration: contents, volumes and applications wait, for the storage is locked [{}]",
+                agent::VAULT_LOCKED
+            );
+            return;
+        }
         if self.diff.changed(Part::Volumes, config) {
             self.volumes.configure(config);
         }

@@ -29,7 +29,7 @@ macro_rules! around {
             contents: &mut $agent.contents,
             desk: &mut $agent.desk,
             configured: $agent.store.is_live(),
-            free: $agent.operations.pending().is_none() && !$agent.maintenance.is_active(),
+            free: $agent.operations.pending().is_none() && !$agent.maintenance.holds_base_os(),
             well: $agent.unwell.is_none() && (!$agent.vault.expected || $agent.vault.is_there()),
             locked: $agent.vault.is_locked(),
             running: &$agent.facts.version,

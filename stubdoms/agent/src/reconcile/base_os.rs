@@ -82,7 +82,7 @@ pub(crate) struct Around<'a> {
     pub(crate) desk: &'a mut Desk,
     /// There is a configuration, and it came from the controller.
     pub(crate) configured: bool,
-    /// The device is not about to go, and not in maintenance.
+    /// The device is not about to go, and not in a maintenance that holds the base OS.
     pub(crate) free: bool,
     /// Every service that the agent knows of answers.
     pub(crate) well: bool,
@@ -115,9 +115,10 @@ pub(crate) struct BaseOs {
 }
 
 impl BaseOs {
-    pub(crate) fn new(now: Instant) -> Self {
+    /// `trial`: whoever has started the version that runs says that it has yet to prove itself.
+    pub(crate) fn new(now: Instant, trial: bool) -> Self {
         Self {
-            update: Update::new(since_boot(now), false),
+            update: Update::new(since_boot(now), trial),
             spec: None,
             fill: None,
             fill_sha256: [0; 32],
@@ -501,7 +502,12 @@ fn told(running: Option<SlotName>, slots: [SlotReport; 2]) -> Option<Slots> {
         return None;
     }
     let (current, other) = if first.slot == running { (first, second) } else { (second, first) };
-    Some(Slots { current: view(&current), other: view(&other) })
+    let (mut current, other) = (view(&current), view(&other));
+    // The other one could not be started: what was spare is what there is.
+    if current.state == SlotState::Spare {
+        current.state = SlotState::Active;
+    }
+    Some(Slots { current, other })
 }
 
 fn view(report: &SlotReport) -> SlotView {
@@ -515,6 +521,7 @@ fn view(report: &SlotReport) -> SlotView {
             Told::Updating => SlotState::Updating,
             Told::InProgress => SlotState::InProgress,
             Told::Active => SlotState::Active,
+            Told::Spare => SlotState::Spare,
         },
         version: Version::new(&report.version),
         room: report.room,

@@ -244,6 +244,8 @@ pub(crate) struct Contents {
     next_id: u64,
     capacity: u64,
     slot: Option<SlotUse>,
+    /// Only what is for the slot is fetched.
+    held: bool,
 }
 
 impl Contents {
@@ -255,7 +257,14 @@ impl Contents {
             next_id: 1,
             capacity,
             slot: None,
+            held: false,
         }
+    }
+
+    /// Whether nothing but what is for the slot is fetched: there is nowhere to put the rest, for the storage is
+    /// locked.
+    pub(crate) fn hold(&mut self, held: bool) {
+        self.held = held;
     }
 
     /// The bytes of this tree go into the slot, when they are wanted there.
@@ -463,7 +472,7 @@ impl Contents {
         let busy = self.trees.values().any(|content| matches!(content.state, State::Downloading { .. }));
         self.trees.values().filter(|content| content.spec.is_ok()).fold(None, |first, content| {
             let at = match &content.state {
-                State::Waiting { .. } if self.slot.as_ref().is_some_and(|slot| slot.is_idle(content)) => None,
+                State::Waiting { .. } if is_idle(self.slot.as_ref(), self.held, content) => None,
                 State::Waiting { at } if !busy => Some(*at),
                 State::Downloading { moved, .. } => Some(moved.after(stalled)),
                 State::Waiting { .. } | State::Writing { .. } | State::Delivered { .. } => None,
@@ -570,7 +579,7 @@ impl Contents {
         let held = self.trees.values().filter(|content| held(content));
         let free = self.capacity.saturating_sub(held.map(Content::bytes).fold(0, u64::saturating_add));
         for content in self.trees.values_mut() {
-            if slot.is_some_and(|slot| slot.is_idle(content)) {
+            if is_idle(slot, self.held, content) {
                 continue;
             }
             let slot = slot.filter(|slot| slot.tree == content.id);
@@ -644,10 +653,11 @@ impl Contents {
     }
 }
 
-impl SlotUse {
-    /// Whether this is the content, and the slot does not want it now.
-    fn is_idle(&self, content: &Content) -> bool {
-        self.tree == content.id && !self.wanted
+/// Whether a content is not to be fetched now.
+fn is_idle(slot: Option<&SlotUse>, held: bool, content: &Content) -> bool {
+    match slot.filter(|slot| slot.tree == content.id) {
+        Some(slot) => !slot.wanted,
+        None => held,
     }
 }
 

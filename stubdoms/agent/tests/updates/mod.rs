@@ -4,10 +4,13 @@ use proto_eve::wire::{
     config::{BaseOs, ContentTree, DeviceOpsCmd},
     info::{BaseOsStatus, BaseOsSubStatus, BootReason, ZDeviceState, ZInfoDevSw, ZSwState},
 };
-use proto_svc::storage::{Refusal, SlotState};
+use proto_svc::{
+    storage::{Refusal, SlotState},
+    vault,
+};
 use proto_update::manifest::Machine;
 use sha2::{Digest, Sha256};
-use stubdoms_agent::{BootCause, DownloadError, FailureKind, HttpFailure, Stage};
+use stubdoms_agent::{BootCause, Destination, DownloadError, FailureKind, HttpFailure, Stage, VaultEvent};
 
 use crate::{
     running,
@@ -124,7 +127,7 @@ fn a_version_is_fetched_installed_started_tested_and_committed() {
 
     world.run(600);
     assert_eq!(storage(&world).asked.last().map(String::as_str), Some("commit"));
-    assert_eq!(storage(&world).states(), [SlotState::Unused, SlotState::Active]);
+    assert_eq!(storage(&world).states(), [SlotState::Spare, SlotState::Active]);
     let device = world.device_info();
     assert_eq!(device.state, ZDeviceState::ZdeviceStateOnline as i32);
     assert_eq!(
@@ -172,7 +175,7 @@ fn a_version_that_does_not_reach_the_controller_falls_back_and_is_not_tried_agai
     world.run_until("the second try", |world| world.resets == 4);
     assert_eq!(storage(&world).asked.last().map(String::as_str), Some("try other"));
     world.run(900);
-    assert_eq!(storage(&world).states(), [SlotState::Unused, SlotState::Active]);
+    assert_eq!(storage(&world).states(), [SlotState::Spare, SlotState::Active]);
     assert_eq!((world.device_info().baseos_update_counter, world.payload.starts.len()), (1, 1));
 }
 
@@ -206,7 +209,7 @@ fn temporary_failures_of_the_controller_are_not_the_versions_fault() {
         assert_eq!(storage(&world).states(), [SlotState::Active, SlotState::InProgress]);
         world.controller.force.clear();
         world.run(700);
-        assert_eq!(storage(&world).states(), [SlotState::Unused, SlotState::Active], "{status}");
+        assert_eq!(storage(&world).states(), [SlotState::Spare, SlotState::Active], "{status}");
     }
     // Another failure is.
     let mut world = World::with_storage();
@@ -233,6 +236,112 @@ fn a_service_that_stays_away_or_a_vault_that_stays_locked_falls_back() {
     world.restart_storage();
     world.run_until("the fallback", |world| world.resets == 2);
     assert_eq!(storage(&world).running_version(), "0.1.0");
+}
+
+/// Facts file, section 5.6: from the first success on it has `timer.vault.ready.cutoff`.
+#[test]
+fn a_version_whose_vault_never_opens_falls_back_and_that_is_the_reason() {
+    for (hardware, reason, text) in [
+        (BootCause::Ordered, BootReason::VaultFailed, "its vault was not open"),
+        (BootCause::Watchdog, BootReason::WatchdogHung, "kept nothing"),
+        // No hardware tells: as after a power cut.
+        (BootCause::Unknown, BootReason::Unknown, "kept nothing"),
+    ] {
+        let mut world = World::with_storage();
+        order(&mut world, "0.2.0");
+        world.after_order = BootCause::Ordered;
+        // From its first instruction on, so it can keep nothing.
+        world.storage.as_mut().unwrap().open_in = [true, false];
+        world.run_until("the reset", |world| world.resets == 1);
+        world.after_order = hardware;
+        world.run_until("the fallback", |world| world.resets == 2);
+        assert!((300..340).contains(&world.now_of_last_reset()), "{}", world.now_of_last_reset());
+        assert_eq!(storage(&world).running_version(), "0.1.0");
+        world.run(60);
+        let device = world.device_info();
+        assert_eq!(device.last_boot_reason, reason as i32, "{}", device.last_reboot_reason);
+        assert!(device.last_reboot_reason.contains(text), "{}", device.last_reboot_reason);
+        assert!(error(&world).contains(text), "{}", error(&world));
+        world.run(3000);
+        assert_eq!((world.resets, world.payload.starts.len()), (2, 1), "it is not tried again");
+    }
+}
+
+#[test]
+fn a_version_whose_storage_never_comes_up_falls_back() {
+    let mut world = World::with_storage();
+    order(&mut world, "0.2.0");
+    world.run_until("the reset", |world| world.resets == 1);
+    // Nobody tells the slots; the selector has told that it is a trial.
+    world.agent.on_storage(world.now(), false);
+    world.storage.as_mut().unwrap().there = false;
+    world.run_until("the fallback", |world| world.resets == 2);
+    assert!((300..340).contains(&world.now_of_last_reset()), "{}", world.now_of_last_reset());
+}
+
+#[test]
+fn what_the_selector_refuses_is_reported_in_its_words() {
+    let mut world = World::with_storage();
+    order(&mut world, "0.2.0");
+    world.run_until("the reset", |world| world.resets == 1);
+    // It would have been tried, and was refused in the same start.
+    world.other_refused = true;
+    world.reset(BootCause::Ordered);
+    world.run(60);
+    assert_eq!(storage(&world).running_version(), "0.1.0");
+    assert!(error(&world).contains("as the selector says"), "{}", error(&world));
+}
+
+/// The vault says that it does not give the storage's key, and storage says that it has none.
+fn lock(world: &mut World) {
+    world.storage.as_mut().unwrap().open = false;
+    world.reset(BootCause::Unknown);
+    world.agent.on_vault(world.now(), VaultEvent::There);
+    assert_eq!(world.agent.next_vault_request(), Some(vault::Request::Status));
+    let status = vault::Status {
+        tpm: vault::Tpm::Ready,
+        sealing: vault::Sealing::Locked,
+        about: Default::default(),
+        reason: "another selector".try_into().unwrap(),
+        changed: 1 << 4,
+    };
+    world.agent.on_vault(world.now(), VaultEvent::Answer(vault::Answer::Status(status)));
+}
+
+#[test]
+fn while_the_vault_is_locked_the_base_os_is_updated_and_nothing_else() {
+    let mut world = World::with_storage();
+    lock(&mut world);
+    world.controller.known = true;
+    world.downloads.clear();
+    order(&mut world, "0.2.0");
+    world.run(290);
+    assert_eq!(world.downloads.len(), 0, "what was kept may still come");
+    world.run_until("the reset", |world| world.resets == 2);
+    assert_eq!(storage(&world).asked, ["begin", "verify", "arm"]);
+    assert_eq!(world.payload.starts, [0]);
+    assert!(world.downloads.iter().all(|download| download.into != Destination::Memory));
+    assert!(!world.dom0.commands.contains(&"define".into()));
+    // The other version is what opens it.
+    world.storage.as_mut().unwrap().open = true;
+    world.restart_storage();
+    world.run_until("the commit", |world| storage(world).states()[1] == SlotState::Active);
+    assert!(running(&world));
+}
+
+#[test]
+fn while_the_vault_is_locked_what_failed_in_the_other_slot_is_not_tried_again() {
+    let mut world = World::with_storage();
+    order(&mut world, "0.2.0");
+    world.run_until("the reset", |world| world.resets == 1);
+    world.uplink(false);
+    world.run_until("the fallback", |world| world.resets == 2);
+    lock(&mut world);
+    world.controller.known = true;
+    world.controller.edit(|config| config.baseos.as_mut().unwrap().retry_update = counter(9));
+    world.run(3000);
+    assert_eq!((world.resets, world.payload.starts.len()), (3, 1));
+    assert!(error(&world).contains("E-UPDATE-007"), "{}", error(&world));
 }
 
 #[test]
@@ -371,7 +480,7 @@ fn control_may_end_at_any_time() {
         world.run(50);
         world.reborn();
         world.run(900);
-        assert_eq!(storage(&world).states(), [SlotState::Unused, SlotState::Active], "{seconds}");
+        assert_eq!(storage(&world).states(), [SlotState::Spare, SlotState::Active], "{seconds}");
         assert_eq!(world.device_info().last_boot_reason, BootReason::Update as i32);
         assert_eq!(world.device_info().restart_counter, 1);
     }
@@ -385,7 +494,7 @@ fn what_the_disk_refuses_is_tried_again() {
         order(&mut world, "0.2.0");
         world.run_until("the reset", |world| world.resets == 1);
         world.run(900);
-        assert_eq!(storage(&world).states(), [SlotState::Unused, SlotState::Active], "{kind}");
+        assert_eq!(storage(&world).states(), [SlotState::Spare, SlotState::Active], "{kind}");
         assert_eq!(storage(&world).refusals.len(), 0, "{kind}");
     }
 }
@@ -463,7 +572,7 @@ fn a_reboot_under_test_waits_for_its_end() {
     world.run(300);
     assert_eq!(world.resets, 1);
     world.run_until("the reboot", |world| world.resets == 2);
-    assert_eq!(storage(&world).states(), [SlotState::Unused, SlotState::Active]);
+    assert_eq!(storage(&world).states(), [SlotState::Spare, SlotState::Active]);
     world.run(60);
     assert_eq!(world.device_info().last_boot_reason, BootReason::RebootCmd as i32);
     assert_eq!(world.device_info().reboot_config_counter, 2);
@@ -474,13 +583,13 @@ fn a_forced_fallback_goes_to_the_version_before_and_stays_there() {
     let mut world = World::with_storage();
     order(&mut world, "0.2.0");
     world.run(900);
-    assert_eq!(storage(&world).states(), [SlotState::Unused, SlotState::Active]);
+    assert_eq!(storage(&world).states(), [SlotState::Spare, SlotState::Active]);
     let resets = world.resets;
     world.controller.edit(|config| config.config_items.push(item("force.fallback.counter", "1")));
     world.run_until("the reset", |world| world.resets == resets + 1);
     assert_eq!(storage(&world).running_version(), "0.1.0");
     world.run(3000);
-    assert_eq!(storage(&world).states(), [SlotState::Active, SlotState::Unused]);
+    assert_eq!(storage(&world).states(), [SlotState::Active, SlotState::Spare]);
     assert_eq!(world.resets, resets + 1, "the configuration still names the version that was left");
     assert!(error(&world).contains("E-UPDATE-008"), "{}", error(&world));
 }

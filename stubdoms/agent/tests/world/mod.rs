@@ -356,6 +356,10 @@ pub struct World {
     slot_download: Option<(Download, usize, bool)>,
     /// How often the machine was reset.
     pub resets: u32,
+    /// What the hardware says after a reset that the agent has ordered.
+    pub after_order: BootCause,
+    /// The selector has refused the other slot.
+    pub other_refused: bool,
     last_reset: u64,
     /// Nanoseconds of all starts before this one.
     started: u64,
@@ -455,6 +459,8 @@ impl World {
             payload: Payload::default(),
             slot_download: None,
             resets: 0,
+            after_order: BootCause::Unknown,
+            other_refused: false,
             last_reset: 0,
             started: 0,
             downloads: Vec::new(),
@@ -497,10 +503,12 @@ impl World {
         self.held.clear();
         self.slot_download = None;
         self.controller.token = None;
-        let facts = DeviceFacts { boot_cause, ..facts() };
-        self.agent = Agent::new(provisioning(), facts, 44 + u64::from(self.resets), self.now()).unwrap();
         if let Some(storage) = &mut self.storage {
             storage.select();
+        }
+        let facts = DeviceFacts { boot_cause, slot: self.slot(), ..facts() };
+        self.agent = Agent::new(provisioning(), facts, 44 + u64::from(self.resets), self.now()).unwrap();
+        if self.storage.is_some() {
             self.agent.expect_storage();
             self.agent.on_storage(self.now(), true);
         }
@@ -514,9 +522,16 @@ impl World {
         self.agent.on_storage(self.now(), true);
     }
 
+    /// What the selector has left of the slot that runs.
+    fn slot(&self) -> Option<StartedSlot> {
+        let trial = self.storage.as_ref()?.is_trial();
+        Some(StartedSlot { trial, other_refused: self.other_refused, reason: "as the selector says".into() })
+    }
+
     /// Another agent in place of this one, which ended without a word. dom0 tells it what there is.
     pub fn reborn(&mut self) {
-        self.agent = Agent::new(provisioning(), facts(), 43, self.now()).unwrap();
+        let facts = DeviceFacts { slot: self.slot(), ..facts() };
+        self.agent = Agent::new(provisioning(), facts, 43, self.now()).unwrap();
         self.held.clear();
         let known = self.dom0.definition.clone().map(|definition| {
             let running = RunningApp { domid: self.dom0.next_domid, since: None };
@@ -665,7 +680,7 @@ impl World {
                 let reset = command == DeviceCommand::Reboot && self.storage.is_some();
                 self.device_commands.push(command);
                 if reset {
-                    self.reset(BootCause::Unknown);
+                    self.reset(self.after_order);
                 }
             }
             idle &= !self.serve_storage() & !self.serve_payload();

@@ -52,6 +52,8 @@ struct Slot {
 pub struct Storage {
     pub there: bool,
     pub open: bool,
+    /// Whether it is open in a version in slot A, and in one in slot B.
+    pub open_in: [bool; 2],
     pub values: BTreeMap<String, Vec<u8>>,
     begun: Vec<u8>,
     slots: [Slot; 2],
@@ -73,6 +75,7 @@ impl Storage {
         Self {
             there: true,
             open: true,
+            open_in: [true; 2],
             values: BTreeMap::new(),
             begun: Vec::new(),
             slots: [slot(SlotState::Active), slot(SlotState::Unused)],
@@ -88,6 +91,11 @@ impl Storage {
         [self.slots[0].state, self.slots[1].state]
     }
 
+    /// Whether the version that runs has yet to prove itself.
+    pub fn is_trial(&self) -> bool {
+        self.slots[self.running].state == SlotState::InProgress
+    }
+
     pub fn running_version(&self) -> String {
         self.version_of(self.running)
     }
@@ -95,6 +103,10 @@ impl Storage {
     fn version_of(&self, slot: usize) -> String {
         let header = Header::parse(&self.slots[slot].bytes, ROOM);
         header.map_or_else(|_| String::new(), |header| header.claimed_version().as_str().into())
+    }
+
+    fn is_open(&self) -> bool {
+        self.open && self.open_in[self.running]
     }
 
     /// A new life of it.
@@ -158,7 +170,7 @@ impl Storage {
         }
         Some(match request {
             Request::Status => Answer::Status(Status {
-                open: self.open,
+                open: self.is_open(),
                 reason: Default::default(),
                 disk: "a disk".try_into().unwrap(),
                 bytes: 1 << 30,
@@ -168,7 +180,7 @@ impl Storage {
                 damaged: 0,
             }),
             Request::Slots => self.told(),
-            Request::Get { .. } | Request::Put { .. } if !self.open => Self::refused(Refusal::Locked),
+            Request::Get { .. } | Request::Put { .. } if !self.is_open() => Self::refused(Refusal::Locked),
             Request::Get { key, offset } => match self.values.get(key.as_str()) {
                 None => Self::refused(Refusal::NoValue),
                 Some(value) => {
@@ -247,10 +259,13 @@ impl Storage {
             Change::Arm if proven && self.slots[other].verified => {
                 self.slots[other].state = SlotState::Updating;
             }
-            Change::TryOther if proven => self.slots[other].state = SlotState::Updating,
+            Change::TryOther if proven && self.slots[other].state != SlotState::Unused => {
+                self.slots[other].state = SlotState::Updating;
+            }
             Change::Commit if self.slots[self.running].state == SlotState::InProgress => {
                 self.slots[self.running].state = SlotState::Active;
-                self.slots[other].state = SlotState::Unused;
+                let fallback = self.slots[other].state == SlotState::Active;
+                self.slots[other].state = if fallback { SlotState::Spare } else { SlotState::Unused };
             }
             Change::Abandon if self.slots[other].state != SlotState::Active => {
                 self.slots[other].state = SlotState::Unused;

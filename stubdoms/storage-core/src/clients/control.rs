@@ -273,10 +273,11 @@ fn told(report: Report) -> SlotReport {
     }
 }
 
-/// EVE's word for a state. One that would be started beside one that is preferred (`spare`) is *unused* there.
+/// The word for a state.
 const fn state(state: State) -> SlotState {
     match state {
-        State { priority: 0, .. } | State { priority: 1, successful: true, .. } => SlotState::Unused,
+        State { priority: 0, .. } => SlotState::Unused,
+        State { priority: 1, successful: true, .. } => SlotState::Spare,
         State { successful: true, .. } => SlotState::Active,
         State { tries: 0, .. } => SlotState::InProgress,
         State { .. } => SlotState::Updating,
@@ -288,10 +289,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn states_have_the_words_of_eve() {
+    fn states_have_their_words() {
         let table = [
             (State::ACTIVE, SlotState::Active),
-            (State::SPARE, SlotState::Unused),
+            (State::SPARE, SlotState::Spare),
             (State::UNUSED, SlotState::Unused),
             (State::UPDATING, SlotState::Updating),
             (State { tries: 0, ..State::UPDATING }, SlotState::InProgress),

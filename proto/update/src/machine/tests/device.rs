@@ -330,6 +330,7 @@ impl Device {
                     return self.answers.push(Event::Refused(Refused::Payload));
                 };
                 assert_eq!(self.slots[running].state, SlotState::Active);
+                assert_ne!(self.slots[other].state, SlotState::Unused, "what proved nothing is not tried");
                 self.seen.tried_other += 1;
                 if self.update.memory().forced {
                     let left = self.version_of(running);
@@ -345,7 +346,8 @@ impl Device {
                 );
                 self.seen.committed += 1;
                 self.slots[running].state = SlotState::Active;
-                self.slots[other].state = SlotState::Unused;
+                let proven = self.slots[other].state == SlotState::Active;
+                self.slots[other].state = if proven { SlotState::Spare } else { SlotState::Unused };
             }
             Change::Abandon => self.slots[other].state = SlotState::Unused,
         }

@@ -159,7 +159,7 @@ impl BaseOs {
         let installed = if slot.version.is_some() { ZSwState::Installed } else { ZSwState::Initial };
         let mut software = ZInfoDevSw { status: installed as i32, ..entry(slot, version) };
         match slot.state {
-            SlotState::Unused => {}
+            SlotState::Unused | SlotState::Spare => {}
             SlotState::Active => software.user_status = BaseOsStatus::Fallback as i32,
             SlotState::Updating => {
                 software.activated = true;
@@ -169,7 +169,10 @@ impl BaseOs {
             }
             SlotState::InProgress => {
                 let mut why = Troubles::default();
-                let problem = Problem::FellBack { why: view.cause.into() };
+                // What was refused by who starts slots never ran.
+                let refused = view.facts.slot.as_ref().filter(|slot| slot.other_refused);
+                let cause = refused.map_or(view.cause, |slot| &slot.reason);
+                let problem = Problem::FellBack { why: cause.into() };
                 why.set_quietly(view.facts.boot_time, problem);
                 let name = &software.short_version;
                 software.sw_err = why.first().map(|trouble| trouble.info(Entity::BaseOs, name, name));
@@ -179,7 +182,7 @@ impl BaseOs {
         }
         let wanted = self.spec.as_ref().filter(|_| !self.troubles.is_empty());
         match wanted {
-            Some(spec) if slot.state == SlotState::Unused => {
+            Some(spec) if matches!(slot.state, SlotState::Unused | SlotState::Spare) => {
                 let same = software.short_version == spec.name;
                 let software = ZInfoDevSw { short_version: spec.name.clone(), ..software };
                 let status = if same { installed } else { ZSwState::Initial };
@@ -217,7 +220,7 @@ fn entry(slot: &SlotView, version: String) -> ZInfoDevSw {
     ZInfoDevSw {
         partition_label: label(slot.slot).into(),
         partition_state: match slot.state {
-            SlotState::Unused => "unused",
+            SlotState::Unused | SlotState::Spare => "unused",
             SlotState::Updating => "updating",
             SlotState::InProgress => "inprogress",
             SlotState::Active => "active",
