@@ -6,15 +6,17 @@
 //! | slot-a, slot-b | the system, signed; the same in both, and A is started |
 //! | config | the provisioning files, which the selector reads and measures |
 //! | P3 | empty: the storage domain formats it; called as EVE calls it |
+//!
+//! With `--update`, the slot alone as it travels; with `--broken`, one that is wrong on purpose ([`crate::broken`]).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use proto_gpt::slots::State;
-use proto_update::payload;
 use sha2::{Digest, Sha256};
 
+use crate::broken::{self, Broken};
 use crate::build::Built;
 use crate::disk::{self, Contents, Kind, Partition};
 use crate::setup::Stock;
@@ -40,10 +42,12 @@ pub struct Options {
     /// The version that the slots name, by which a controller asks for it
     #[arg(long, value_name = "NAME", default_value = slot::VERSION)]
     pub version: String,
+    /// Make an update that is wrong on purpose, to see what a device does with it
+    #[arg(long, value_name = "KIND", requires = "update")]
+    pub broken: Option<Broken>,
 }
 
 const ESP_MIB: u64 = 48;
-const SLOT_MIB: u64 = 48;
 const CONFIG_MIB: u64 = 4;
 const PERSIST_MIB: u64 = 64;
 
@@ -69,15 +73,22 @@ pub fn image(options: &Options) -> Result<()> {
 
 /// Makes the payload of an update, and prints its path, its SHA-256 and the version that it names.
 fn update(options: &Options, built: &Built, stock: &Stock, key: &Key) -> Result<()> {
-    let output =
-        options.output.clone().unwrap_or_else(|| built.folder.join(format!("{}.update", options.version)));
+    let version = match options.broken {
+        Some(broken) => broken.version(&options.version),
+        None => options.version.clone(),
+    };
+    let kind = options.broken.map(|broken| format!("-{}", broken.name())).unwrap_or_default();
+    let file = format!("{}{kind}.update", options.version);
+    let output = options.output.clone().unwrap_or_else(|| built.folder.join(file));
     let step = ui::step("write the update");
-    let slot = slot::make(built, stock, key, &options.version, &step)?;
-    let payload = payload::pack(&slot).context("a slot begins with its header")?;
+    let payload = broken::payload(options.broken, built, stock, key, &options.version, &step)?;
     paths::write(&output, &payload)?;
-    step.done(format!("{} KiB, unpacked {} KiB", payload.len().div_ceil(1024), slot.len().div_ceil(1024)));
+    step.done(format!("{} KiB", payload.len().div_ceil(1024)));
     println!("{}", output.display());
-    println!("version {}, SHA-256 {}", options.version, hex::encode(Sha256::digest(&payload)));
+    println!("version {version}, SHA-256 {}", hex::encode(Sha256::digest(&payload)));
+    if let Some(broken) = options.broken {
+        println!("broken on purpose: {}", broken.name());
+    }
     Ok(())
 }
 
@@ -105,8 +116,8 @@ pub fn blank(output: &Path) -> Result<()> {
     };
     let partitions = [
         partition("esp", Kind::Esp, ESP_MIB, 0),
-        partition("slot-a", Kind::Slot, SLOT_MIB, State::ACTIVE.put(0)),
-        partition("slot-b", Kind::Slot, SLOT_MIB, State::SPARE.put(0)),
+        partition("slot-a", Kind::Slot, slot::ROOM_MIB, State::ACTIVE.put(0)),
+        partition("slot-b", Kind::Slot, slot::ROOM_MIB, State::SPARE.put(0)),
         partition("config", Kind::Config, CONFIG_MIB, 0),
         partition("P3", Kind::Persist, PERSIST_MIB, 0),
     ];
@@ -131,8 +142,8 @@ fn make_signed(
         |name, kind, size_mib, contents, attributes| Partition { name, kind, size_mib, contents, attributes };
     let partitions = [
         partition("esp", Kind::Esp, ESP_MIB, Contents::Files(esp), 0),
-        partition("slot-a", Kind::Slot, SLOT_MIB, Contents::Bytes(slot.clone()), state(State::ACTIVE)),
-        partition("slot-b", Kind::Slot, SLOT_MIB, Contents::Bytes(slot), state(State::SPARE)),
+        partition("slot-a", Kind::Slot, slot::ROOM_MIB, Contents::Bytes(slot.clone()), state(State::ACTIVE)),
+        partition("slot-b", Kind::Slot, slot::ROOM_MIB, Contents::Bytes(slot), state(State::SPARE)),
         partition("config", Kind::Config, CONFIG_MIB, Contents::Files(build::config_files(config)?), 0),
         partition("P3", Kind::Persist, PERSIST_MIB, Contents::Empty, 0),
     ];
