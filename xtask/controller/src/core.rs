@@ -95,21 +95,27 @@ impl Core {
 
     /// Reads the configuration if it changed.
     pub(crate) fn look_at_config(&self) -> Result<()> {
-        let mut config = lock(&self.config);
-        match config.look() {
-            Some(reading) => self.with(|state| state.take_config(reading)),
-            None => Ok(()),
-        }
+        self.read_config(&mut lock(&self.config))
     }
 
     /// Replaces the configuration file and reads it at once.
     pub(crate) fn replace_config(&self, text: &str) -> Result<()> {
         let mut config = lock(&self.config);
         config.replace(text)?;
-        match config.look() {
-            Some(reading) => self.with(|state| state.take_config(reading)),
-            None => Ok(()),
-        }
+        self.read_config(&mut config)
+    }
+
+    fn read_config(&self, config: &mut ConfigFile) -> Result<()> {
+        let Some(reading) = config.look() else { return Ok(()) };
+        let asked = reading.as_ref().ok().map(|desired| desired.faults.as_slice());
+        let changed = asked.is_some_and(|asked| self.faults.follow(asked));
+        let count = asked.map_or(0, <[_]>::len);
+        self.with(|state| {
+            if changed {
+                state.event(format!("controller: the file asks for {count} faults"));
+            }
+            state.take_config(reading)
+        })
     }
 
     pub(crate) fn config_path(&self) -> std::path::PathBuf {

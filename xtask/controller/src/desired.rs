@@ -7,6 +7,8 @@ use std::path::{Component, Path};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
+use crate::faults::{Asked, Fault, Target};
+
 /// What the devices shall do, as the file says it.
 #[derive(Debug, Clone, PartialEq, Serialize, Default)]
 pub(crate) struct Desired {
@@ -18,6 +20,9 @@ pub(crate) struct Desired {
     pub(crate) apps: Vec<App>,
     /// Serials that may register; `*` stands for every one.
     pub(crate) serials: Vec<String>,
+    /// Wrong answers on purpose. They are no part of what devices are told, and make no new version.
+    #[serde(skip)]
+    pub(crate) faults: Vec<Asked>,
 }
 
 /// `[device]`.
@@ -166,6 +171,7 @@ struct File {
     datastore: Vec<DatastoreTable>,
     base: Option<BaseTable>,
     app: Vec<AppTable>,
+    fault: Vec<FaultTable>,
 }
 
 #[derive(Deserialize, Default)]
@@ -227,6 +233,15 @@ struct AppTable {
     size_bytes: Option<u64>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FaultTable {
+    target: Spanned<String>,
+    kind: Spanned<String>,
+    number: Option<u64>,
+    times: Option<u32>,
+}
+
 fn one() -> u32 {
     1
 }
@@ -270,11 +285,12 @@ impl Desired {
         let items = check.items(file.items, file.device.force_fallback);
         let base = file.base.and_then(|table| check.base(table, &datastores, measure));
         let apps = check.apps(file.app, &datastores, measure);
+        let faults = check.faults(&file.fault);
         if !check.errors.is_empty() {
             return Err(check.errors);
         }
         let serials = file.onboarding.serials.unwrap_or_else(|| vec!["*".into()]);
-        Ok(Self { device: file.device, items, uplink: file.uplink, datastores, base, apps, serials })
+        Ok(Self { device: file.device, items, uplink: file.uplink, datastores, base, apps, serials, faults })
     }
 
     /// Whether a device with these serials may register.
@@ -426,6 +442,25 @@ impl Check<'_> {
         apps
     }
 
+    fn faults(&mut self, tables: &[FaultTable]) -> Vec<Asked> {
+        let mut faults = Vec::new();
+        for table in tables {
+            let Some(target) = Target::named(table.target.get_ref()) else {
+                let hint = "content, api, or an endpoint such as config, attest, info, newlogs";
+                self.wrong(
+                    &table.target,
+                    format!("fault: no target is called {} ({hint})", table.target.get_ref()),
+                );
+                continue;
+            };
+            match Fault::named(table.kind.get_ref(), table.number) {
+                Ok(fault) => faults.push((target, fault, table.times)),
+                Err(why) => self.wrong(&table.kind, format!("fault: {why}")),
+            }
+        }
+        faults
+    }
+
     /// Digest and size of a content: measured, unless the file states them.
     fn content(
         &mut self,
@@ -547,6 +582,8 @@ mod tests {
                 4,
                 "[device] says it",
             ),
+            ("[[fault]]\ntarget = 'x'\nkind = 'late'\n".to_owned(), 2, "no target is called x"),
+            ("[[fault]]\ntarget = 'api'\nkind = 'late'\n".to_owned(), 3, "needs number"),
             ("[[datastore]]\nname = 'controller-https'\nurl = 'http://x'\n".to_owned(), 2, "named twice"),
             ("[[datastore]]\nname = 'd'\nurl = 'ftp://x'\n".to_owned(), 3, "neither http"),
         ] {

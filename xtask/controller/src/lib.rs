@@ -61,7 +61,7 @@ mod tls;
 mod web;
 
 pub use desired::ConfigError;
-pub use faults::{Fault, Faults, Target};
+pub use faults::{Fault, Faults, RangeLie, Target};
 pub use handle::{Controller, Handle};
 pub use observed::{
     AppMetrics, BootView, DeviceInfo, DeviceMetrics, DeviceView, Event, LogLine, ObjectKind, ObjectView,

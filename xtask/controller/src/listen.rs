@@ -227,6 +227,8 @@ fn response(answer: Answer, fault: Option<Fault>) -> Response<Body> {
     let body = match fault {
         Some(Fault::Truncated) => Body::truncated(&answer.body),
         Some(Fault::Oversized(padding)) => Body::padded(answer.body, padding),
+        Some(Fault::CutAt(at)) => Body::cut_at(&answer.body, at),
+        Some(Fault::Slow(rate)) => Body::slow(&answer.body, rate),
         _ => Body::like_go(answer.body),
     };
     let mut response = Response::new(body);

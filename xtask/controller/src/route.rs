@@ -36,6 +36,23 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
+    /// All of them.
+    pub(crate) const ALL: [Self; 13] = [
+        Self::Ping,
+        Self::Certs,
+        Self::Register,
+        Self::Uuid,
+        Self::Config,
+        Self::Attest,
+        Self::Info,
+        Self::Metrics,
+        Self::Logs,
+        Self::AppLogs,
+        Self::FlowLog,
+        Self::HardwareHealth,
+        Self::Scep,
+    ];
+
     /// The last part of its path, for logs.
     pub fn name(self) -> &'static str {
         match self {

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant};
 
 use device::Device;
-use xtask_controller::{Controller, Endpoint, Fault, Handle, Options, Target};
+use xtask_controller::{Controller, Endpoint, Fault, Handle, Options, RangeLie, Target};
 
 fn start() -> (tempfile::TempDir, Handle, Device) {
     let folder = tempfile::tempdir().expect("a folder");
@@ -101,20 +101,22 @@ fn a_new_signing_certificate_is_a_miss_until_certs_are_fetched() {
     assert_ne!(device.fetch_config().controllercert_confighash, before);
 }
 
+/// Head and body of what is answered to a request for the content `x`.
+fn fetch(controller: &Handle, extra: &str) -> (String, String) {
+    let mut stream =
+        TcpStream::connect((Ipv4Addr::LOCALHOST, controller.urls().web_port)).expect("connected");
+    write!(stream, "GET /content/x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n{extra}\r\n").expect("sent");
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes);
+    let text = String::from_utf8(bytes).expect("text");
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_default();
+    (head.to_lowercase(), body.to_owned())
+}
+
 #[test]
 fn content_is_spoilt_too() {
     let (_folder, controller, _device) = start();
-    let fetch = |extra: &str| {
-        let mut stream =
-            TcpStream::connect((Ipv4Addr::LOCALHOST, controller.urls().web_port)).expect("connected");
-        write!(stream, "GET /content/x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n{extra}\r\n")
-            .expect("sent");
-        let mut bytes = Vec::new();
-        let _ = stream.read_to_end(&mut bytes);
-        let text = String::from_utf8(bytes).expect("text");
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_default();
-        (head.to_lowercase(), body.to_owned())
-    };
+    let fetch = |extra: &str| fetch(&controller, extra);
     assert_eq!(fetch("").1, "0123456789");
     let (head, body) = fetch("Range: bytes=4-6\r\n");
     assert!(head.contains("206 partial") && head.contains("content-range: bytes 4-6/10"), "{head}");
@@ -133,4 +135,57 @@ fn content_is_spoilt_too() {
     once(Fault::DropBefore);
     assert_eq!(fetch("").0, "");
     assert_eq!(fetch("").1, "0123456789");
+}
+
+#[test]
+fn a_download_is_cut_resumed_slowed_and_lied_to() {
+    let (_folder, controller, _device) = start();
+    let once = |fault| controller.faults().arm(Target::Content, fault, Some(1));
+    let rest = "Range: bytes=4-\r\n";
+    once(Fault::CutAt(3));
+    let (head, body) = fetch(&controller, "");
+    assert!(head.contains("200 ok") && head.contains("content-length: 10"), "{head}");
+    assert_eq!(body, "012");
+    once(Fault::CutAt(2));
+    let (head, body) = fetch(&controller, rest);
+    assert!(head.contains("206") && head.contains("content-range: bytes 4-9/10"), "{head}");
+    assert!(head.contains("content-length: 6"), "{head}");
+    assert_eq!(body, "45");
+    once(Fault::CutAt(100));
+    assert_eq!(fetch(&controller, "").1, "0123456789", "the cut lies behind the end");
+
+    once(Fault::Slow(50));
+    let before = Instant::now();
+    assert_eq!(fetch(&controller, rest).1, "456789");
+    // 6 bytes in parts of 5.
+    assert!(before.elapsed() >= Duration::from_millis(100), "{:?}", before.elapsed());
+
+    once(Fault::Range(RangeLie::Mislabelled));
+    assert_eq!(fetch(&controller, "").1, "0123456789", "it is for ranges");
+    let (head, body) = fetch(&controller, rest);
+    assert!(head.contains("content-range: bytes 4-9/10") && body == "3456789", "{head}: {body}");
+    once(Fault::Range(RangeLie::Ignored));
+    assert!(fetch(&controller, rest).0.contains("200 ok"));
+    once(Fault::Range(RangeLie::Unsatisfiable));
+    assert!(fetch(&controller, rest).0.contains("416"));
+    assert!(!controller.faults().pending());
+    assert_eq!(fetch(&controller, rest).1, "456789");
+}
+
+#[test]
+fn the_file_asks_for_faults_and_stops_asking() {
+    let (_folder, controller, device) = start();
+    let version = controller.set_config("").expect("right");
+    let asked = "[[fault]]\ntarget = 'content'\nkind = 'cut-at'\nnumber = 4\ntimes = 1\n\
+                 [[fault]]\ntarget = 'content'\nkind = 'drop-before'\n\
+                 [[fault]]\ntarget = 'config'\nkind = 'status'\nnumber = 503\n";
+    assert_eq!(controller.set_config(asked).expect("right"), version, "devices are told nothing new");
+    assert_eq!(fetch(&controller, "").1, "0123");
+    assert_eq!((fetch(&controller, "").1, fetch(&controller, "").1), (String::new(), String::new()));
+    assert_eq!(device.ask_config().status, 503);
+    // Another change of the file does not arm anew what was played.
+    controller.set_config(&format!("{asked}[items]\nx = 1\n")).expect("right");
+    assert_eq!(fetch(&controller, "").1, "");
+    controller.set_config("").expect("right");
+    assert_eq!((fetch(&controller, "").1.as_str(), device.ask_config().status), ("0123456789", 200));
 }

@@ -8,11 +8,12 @@ use super::text;
 use crate::body::{Body, Cut};
 use crate::core::Core;
 use crate::desired::is_plain_path;
-use crate::faults::Fault;
+use crate::faults::{Fault, RangeLie};
 
 /// Serves a file of the content folder, with the fault that is armed for content.
 pub(super) async fn answer(core: &Core, name: &str, headers: &HeaderMap) -> Result<Response<Body>, Cut> {
-    let fault = core.faults.take_content();
+    let range = headers.get(RANGE).filter(|_| !headers.contains_key(IF_RANGE));
+    let fault = core.faults.take_content(range.is_some());
     match fault {
         Some(Fault::DropBefore | Fault::DropAfter) => return Err(Cut),
         Some(Fault::Late(duration)) => sleep(duration).await,
@@ -30,27 +31,74 @@ pub(super) async fn answer(core: &Core, name: &str, headers: &HeaderMap) -> Resu
         return Ok(text(StatusCode::NOT_FOUND, "no such content\n"));
     };
     spoil(&mut bytes, fault);
-    let range = headers.get(RANGE).filter(|_| !headers.contains_key(IF_RANGE));
     let range = range.and_then(|range| range.to_str().ok()).and_then(|range| parse_range(range, bytes.len()));
-    let mut response = match (fault, range) {
-        (Some(Fault::Truncated), _) => Response::new(Body::truncated(&bytes)),
-        (Some(Fault::Oversized(padding)), _) => Response::new(Body::padded(bytes, padding)),
-        (_, Some((first, last))) => {
-            let part = bytes.get(first..=last).unwrap_or_default().to_vec();
-            let mut response = Response::new(Body::sized(part));
-            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-            let range = format!("bytes {first}-{last}/{}", bytes.len());
-            response
-                .headers_mut()
-                .extend(HeaderValue::from_str(&range).ok().map(|range| (CONTENT_RANGE, range)));
-            response
-        }
-        _ => Response::new(Body::sized(bytes)),
+    let mut reply = match (range, fault) {
+        (Some(asked), Some(Fault::Range(lie))) => Reply::lie(&bytes, asked, lie),
+        (Some(asked), _) => Reply::part(&bytes, asked),
+        (None, _) => Reply { status: StatusCode::OK, range: None, bytes },
     };
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    Ok(response)
+    let bytes = std::mem::take(&mut reply.bytes);
+    Ok(reply.with(match fault {
+        Some(Fault::Truncated) => Body::truncated(&bytes),
+        Some(Fault::CutAt(at)) => Body::cut_at(&bytes, at),
+        Some(Fault::Slow(rate)) => Body::slow(&bytes, rate),
+        Some(Fault::Oversized(padding)) => Body::padded(bytes, padding),
+        _ => Body::sized(bytes),
+    }))
+}
+
+/// First and last byte of a part.
+type Span = (usize, usize);
+
+/// What goes out.
+struct Reply {
+    status: StatusCode,
+    /// What the header says of the range.
+    range: Option<String>,
+    bytes: Vec<u8>,
+}
+
+impl Reply {
+    /// This part of `whole`, and what it is.
+    fn part(whole: &[u8], (first, last): Span) -> Self {
+        Self {
+            status: StatusCode::PARTIAL_CONTENT,
+            range: Some(format!("bytes {first}-{last}/{}", whole.len())),
+            bytes: whole.get(first..=last).unwrap_or_default().to_vec(),
+        }
+    }
+
+    /// Something else than the part that was asked for.
+    fn lie(whole: &[u8], asked: Span, lie: RangeLie) -> Self {
+        let (first, last) = asked;
+        let right = Self::part(whole, asked);
+        let shifted = Self::part(whole, (first.checked_sub(1).unwrap_or(first + 1), last));
+        match lie {
+            RangeLie::Ignored => Self { status: StatusCode::OK, range: None, bytes: whole.to_vec() },
+            RangeLie::Shifted => shifted,
+            RangeLie::Mislabelled => Self { bytes: shifted.bytes, ..right },
+            RangeLie::WrongTotal => {
+                Self { range: Some(format!("bytes {first}-{last}/{}", whole.len() + 1)), ..right }
+            }
+            RangeLie::Unnamed => Self { range: None, ..right },
+            RangeLie::Unsatisfiable => Self {
+                status: StatusCode::RANGE_NOT_SATISFIABLE,
+                range: Some(format!("bytes */{}", whole.len())),
+                bytes: Vec::new(),
+            },
+        }
+    }
+
+    fn with(self, body: Body) -> Response<Body> {
+        let mut response = Response::new(body);
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        let range = self.range.and_then(|range| HeaderValue::from_str(&range).ok());
+        headers.extend(range.map(|range| (CONTENT_RANGE, range)));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        response
+    }
 }
 
 fn spoil(bytes: &mut Vec<u8>, fault: Option<Fault>) {
@@ -64,7 +112,7 @@ fn spoil(bytes: &mut Vec<u8>, fault: Option<Fault>) {
 }
 
 /// `bytes=A-B` or `bytes=A-` within a file of `length` bytes; anything else is served whole.
-fn parse_range(range: &str, length: usize) -> Option<(usize, usize)> {
+fn parse_range(range: &str, length: usize) -> Option<Span> {
     let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
     let first = first.parse::<usize>().ok()?;
     let end = length.checked_sub(1)?;
@@ -90,6 +138,23 @@ fn decoded(name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lies_are_what_they_are_called() {
+        let lie = |asked, lie| {
+            let reply = Reply::lie(b"0123456789", asked, lie);
+            let text = String::from_utf8(reply.bytes).expect("text");
+            (reply.status.as_u16(), reply.range.unwrap_or_default(), text)
+        };
+        let is = |status: u16, range: &str, text: &str| (status, range.to_owned(), text.to_owned());
+        assert_eq!(lie((4, 9), RangeLie::Ignored), is(200, "", "0123456789"));
+        assert_eq!(lie((4, 9), RangeLie::Shifted), is(206, "bytes 3-9/10", "3456789"));
+        assert_eq!(lie((0, 9), RangeLie::Shifted), is(206, "bytes 1-9/10", "123456789"));
+        assert_eq!(lie((4, 9), RangeLie::Mislabelled), is(206, "bytes 4-9/10", "3456789"));
+        assert_eq!(lie((4, 9), RangeLie::WrongTotal), is(206, "bytes 4-9/11", "456789"));
+        assert_eq!(lie((4, 9), RangeLie::Unnamed), is(206, "", "456789"));
+        assert_eq!(lie((4, 9), RangeLie::Unsatisfiable), is(416, "bytes */10", ""));
+    }
 
     #[test]
     fn ranges_and_names_are_read_strictly() {
