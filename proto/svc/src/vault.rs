@@ -85,7 +85,8 @@ pub enum Request {
     Recover(Escrowed),
     /// Keeps a note in place of the one before: [`Answer::Done`]. control notes what makes its certificates what
     /// they are; it needs them before the storage is open, and with other ones it would be another device. There
-    /// is no secret in it. With a TPM it is kept at EVE's index for the device's certificate, 0x1500000.
+    /// is no secret in it. With a TPM it is kept at EVE's index for the device's certificate, 0x1500000, which wears
+    /// out: a note that is there already is not written again, and another one rarely.
     Keep {
         /// The note.
         note: Vec<u8, MAX_NOTE>,
@@ -142,6 +143,8 @@ pub struct Status {
     pub reason: String<MAX_REASON>,
     /// PCRs whose values are not those that the key was sealed to, a bit each.
     pub changed: u32,
+    /// Notes that were not written because there were too many, since the vault is there.
+    pub writes_refused: u32,
 }
 
 /// What vault says to control.
@@ -226,16 +229,18 @@ pub enum Refusal {
     Locked,
     /// The device's provisioning does not allow it.
     Forbidden,
+    /// What it would be written to wears out, and it was written often: ask again after the time that is told.
+    TooManyWrites,
 }
 
 impl Message for ToVault {
     const CHANNEL: &'static str = "vault";
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
 }
 
 impl Message for FromVault {
     const CHANNEL: &'static str = "vault";
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
 }
 
 #[cfg(test)]
@@ -271,6 +276,7 @@ mod tests {
             sealing: Sealing::Locked,
             reason: long(),
             changed: u32::MAX,
+            writes_refused: u32::MAX,
         })));
         round_trip(answer(Answer::Refused { refusal: Refusal::Forbidden, reason: long() }));
     }

@@ -31,6 +31,7 @@ impl Event {
             Self::Failed(unusable) => Some(unusable.code()),
             Self::Locked { .. } => Some(code::LOCKED),
             Self::NotKept => Some(code::NOT_KEPT),
+            Self::TooManyWrites { .. } => Some(code::TOO_MANY_WRITES),
         }
     }
 }

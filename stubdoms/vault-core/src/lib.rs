@@ -8,6 +8,7 @@
 //! | [`record`] | what lies on the disk for the vault |
 //! | [`vault`] | the vault: what each channel may ask, and what it is answered |
 //! | [`turns`] | requests of all channels, in turn |
+//! | `budget` | how often control may have written what wears out |
 //!
 //! Pure: commands go out and answers come in by the trait [`tpm::Tpm`], times are arguments. What is a story
 //! (bringing the TPM up, unsealing) is an async function that waits for nothing but the TPM.
@@ -63,6 +64,7 @@
 #[cfg(test)]
 extern crate std;
 
+mod budget;
 pub mod chip;
 mod codes;
 pub mod record;

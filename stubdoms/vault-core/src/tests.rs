@@ -556,6 +556,42 @@ fn a_note_is_kept_with_and_without_a_tpm() {
 }
 
 #[test]
+fn notes_are_written_rarely_and_equal_ones_never_again() {
+    let mut bench = Bench::measured();
+    let note = |byte: u8| heapless::Vec::from_slice(&[byte; 300]).unwrap();
+    let mut life = bench.started();
+    let writes = |bench: &Bench| {
+        let bus = bench.machine.bus.borrow();
+        let code = Code::NvWrite.number().to_be_bytes();
+        bus.windows(10).filter(|bytes| bytes[..2] == [0x80, 2] && bytes[6..] == code).count()
+    };
+    let before = writes(&bench);
+    for _ in 0..100 {
+        assert_eq!(ask(&mut life, Request::Keep { note: note(1) }), Answer::Done);
+    }
+    assert_eq!(writes(&bench) - before, 1);
+    events(&mut life);
+    let mut refused = 0;
+    for byte in 2..100 {
+        match ask(&mut life, Request::Keep { note: note(byte) }) {
+            Answer::Done => {}
+            Answer::Refused { refusal: Refusal::TooManyWrites, reason } => {
+                assert_eq!(reason, "too many writes; the next one in 3600 s");
+                refused += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((refused, writes(&bench) - before, life.status().writes_refused), (95, 4, 95));
+    assert_eq!(events(&mut life), [Event::TooManyWrites { refused: 1 }]);
+    // What is there is no write; and there is one more in an hour.
+    assert_eq!(ask(&mut life, Request::Keep { note: note(4) }), Answer::Done);
+    let later = NOW + Duration::from_secs(3600);
+    assert_eq!(run(life.control(later, Request::Keep { note: note(9) })), Some(Answer::Done));
+    assert_eq!(writes(&bench) - before, 5);
+}
+
+#[test]
 fn without_a_tpm_keys_are_software_s_and_lie_with_the_storage() {
     let mut bench = Bench::new();
     bench.set(Fault::Absent);

@@ -40,6 +40,7 @@ use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
+    budget::Writes,
     chip::{self, Awake, Chip, Unsealed, Unusable},
     record::{self, Clear, Sealed},
     software::{self, Keys, Point},
@@ -93,6 +94,11 @@ pub enum Event {
     },
     /// The storage did not keep what it was given.
     NotKept,
+    /// Control asks too often for its note to be written; told once until one is written again.
+    TooManyWrites {
+        /// How many were refused in this life of the vault.
+        refused: u32,
+    },
 }
 
 impl fmt::Display for Event {
@@ -112,6 +118,9 @@ impl fmt::Display for Event {
             Self::Resealed => write!(f, "key of the storage: sealed to the measurements of now"),
             Self::Locked { reason } => write!(f, "key of the storage: locked: {reason}"),
             Self::NotKept => write!(f, "key of the storage: was not kept"),
+            Self::TooManyWrites { refused } => {
+                write!(f, "note of control: too many writes; refused so far: {refused}")
+            }
         }
     }
 }
@@ -189,6 +198,9 @@ pub struct Vault<T, R> {
     wait: Duration,
     failure: Option<Unusable>,
     changed: bool,
+    /// Writes that control may still ask for, and whether it is known that it asks for more.
+    writes: Writes,
+    too_many_told: bool,
 }
 
 /// Why a request is not done.
@@ -237,6 +249,8 @@ impl<T: Tpm, R: Random> Vault<T, R> {
             wait: AGAIN.0,
             failure: None,
             changed: false,
+            writes: Writes::default(),
+            too_many_told: false,
         }
     }
 
@@ -339,7 +353,7 @@ impl<T: Tpm, R: Random> Vault<T, R> {
             Stored::Open { .. } => (Sealing::Open, String::new(), 0),
             Stored::Locked { reason, changed } => (Sealing::Locked, reason.clone(), changed.bits()),
         };
-        Status { tpm, about, sealing, reason, changed }
+        Status { tpm, about, sealing, reason, changed, writes_refused: self.writes.refused() }
     }
 
     /// Answers dom0. Nothing for its greeting.
@@ -612,6 +626,12 @@ impl<T: Tpm, R: Random> Vault<T, R> {
     async fn keep(&mut self, now: Duration, note: &[u8]) -> Result<Answer, No> {
         if !matches!(self.state, State::Absent) {
             let (link, _) = self.chip()?;
+            let read = chip::read_note(link).await;
+            if self.noticing(now, read)?.as_slice() == note {
+                return Ok(Answer::Done);
+            }
+            self.spend_write(now)?;
+            let (link, _) = self.chip()?;
             let written = chip::write_note(link, note).await;
             self.noticing(now, written)?;
             return Ok(Answer::Done);
@@ -620,12 +640,29 @@ impl<T: Tpm, R: Random> Vault<T, R> {
             return Err(No::because(Refusal::Locked, "the storage is not open"));
         };
         let clear = Clear { key: key.0, note: Vec::from_slice(note).expect("within its bound") };
-        let sealed = Sealed::Clear(clear).emit();
-        if sealed != disk.sealed {
-            let (key, kept) = (StorageKey(key.0), disk.kept.clone());
-            self.write(OnDisk { sealed, kept }, Stored::Keeping { key, fresh: false, keys: None }, false);
+        let disk = OnDisk { sealed: Sealed::Clear(clear).emit(), kept: disk.kept.clone() };
+        if self.disk.as_ref().is_some_and(|before| before.sealed == disk.sealed) {
+            return Ok(Answer::Done);
+        }
+        self.spend_write(now)?;
+        if let Stored::Open { key } = &self.stored {
+            let keeping = Stored::Keeping { key: StorageKey(key.0), fresh: false, keys: None };
+            self.write(disk, keeping, false);
         }
         Ok(Answer::Done)
+    }
+
+    /// Takes a write out of what control may ask for.
+    fn spend_write(&mut self, now: Duration) -> Result<(), No> {
+        let taken = self.writes.take(now);
+        if taken.is_err() && !self.too_many_told {
+            self.tell(Event::TooManyWrites { refused: self.writes.refused() });
+        }
+        self.too_many_told = taken.is_err();
+        taken.map_err(|wait| {
+            let reason = format_args!("too many writes; the next one in {} s", wait.as_secs());
+            No::because(Refusal::TooManyWrites, reason)
+        })
     }
 
     async fn note(&mut self, now: Duration) -> Result<Answer, No> {

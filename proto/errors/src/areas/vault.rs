@@ -19,4 +19,9 @@ area! {
     NOT_KEPT = "E-VAULT-005",
         cause: "The storage did not keep what the vault had sealed anew.",
         next: "See the lines of the storage about its disk.";
+    TOO_MANY_WRITES = "E-VAULT-006",
+        cause: "Control asks more often than once an hour for its note to be written, to memory that wears out; a \
+            device writes it once in its life.",
+        next: "One write is made an hour. If it does not end by itself, something has taken control over: look at \
+            what it logs, and update or install anew.";
 }

@@ -15,6 +15,7 @@ fn status(tpm: Tpm, sealing: Sealing) -> Answer {
         sealing,
         reason: clipped("other firmware"),
         changed: 16,
+        writes_refused: 0,
     })
 }
 
