@@ -83,7 +83,9 @@ pub enum Request {
     Escrow,
     /// Takes back what was escrowed, as when the measurements have changed: [`Answer::Done`].
     Recover(Escrowed),
-    /// Keeps a note in place of the one before: [`Answer::Done`]. control notes what makes its certificates what
+    /// Keeps a note in place of the one before: [`Answer::Done`] once it is kept, and not before. Where the storage
+    /// has to write it that is [`Refusal::Busy`] first; asked again after [`FromVault::Changed`] it is done, or was
+    /// [`Refusal::NotKept`]. control notes what makes its certificates what
     /// they are; it needs them before the storage is open, and with other ones it would be another device. There
     /// is no secret in it. With a TPM it is kept at EVE's index for the device's certificate, 0x1500000, which wears
     /// out: a note that is there already is not written again, and another one rarely.
@@ -231,6 +233,8 @@ pub enum Refusal {
     Forbidden,
     /// What it would be written to wears out, and it was written often: ask again after the time that is told.
     TooManyWrites,
+    /// The storage was to write it and did not.
+    NotKept,
 }
 
 impl Message for ToVault {

@@ -18,6 +18,8 @@ use sha2::{Digest, Sha256};
 
 use crate::clock::{Random, WallTime};
 
+const _: () = assert!(ROLES.len() * ENTRY < proto_svc::vault::MAX_NOTE, "a note is within the vault's bound");
+
 /// Signs a SHA-256 digest with the device's key, which is elsewhere: r and s. None if the key's holder does not
 /// sign now.
 pub type DigestSigner = Rc<dyn Fn(&[u8; 32]) -> Option<[u8; 64]>>;

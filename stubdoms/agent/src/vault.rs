@@ -17,19 +17,21 @@ use core::time::Duration;
 
 use proto_errors::{Coded, agent as code};
 use proto_eve::{attest::EscrowedKey, issue};
-use proto_svc::vault::{Answer, Escrowed, KeyName, Refusal, Request, Sealing, Status, Tpm};
+use proto_svc::vault::{Answer, Escrowed, KeyName, MAX_NOTE, Refusal, Request, Sealing, Status, Tpm};
 use sha2::{Digest, Sha256};
 
 pub use self::questions::VaultQuestions;
 use crate::{
     attest::{Escrow, TpmQuote},
-    clock::{Instant, earliest},
+    clock::{Instant, Ticker, earliest},
     identity::{Keys, Public},
 };
 
 const AGAIN: Duration = Duration::from_secs(15);
 /// How long an answer is waited for. Asked anew the vault does the same again, which does no harm.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The first and the longest time between two attempts to have a note kept that the vault has not kept.
+const KEEP_AGAIN: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(600));
 /// How often a quote is asked for whose values have changed meanwhile.
 const QUOTES: u8 = 5;
 /// PCRs that a quote is about.
@@ -55,7 +57,7 @@ pub(crate) enum Told {
     Nothing,
     /// The state of TPM and storage.
     Status,
-    /// Keys and note are here.
+    /// Keys and note are here, or the note is kept.
     Keys,
     /// A quote without its event log, or why there is none.
     Quote(Result<TpmQuote, String>),
@@ -81,9 +83,25 @@ pub(crate) struct Vault {
     /// When its status is asked for again.
     again: Option<Instant>,
     quoting: Option<Quoting>,
+    /// The note that is to be kept.
+    keeping: Option<Keeping>,
     /// What was last said to be wrong.
     complaint: Option<Complaint>,
 }
+
+/// A note that is not kept yet.
+#[derive(Debug)]
+struct Keeping {
+    note: Note,
+    /// When it is tried again; none while the vault is at it.
+    again: Option<Instant>,
+    ticker: Ticker,
+    /// Why it was not kept, as it was last said.
+    reason: Option<String>,
+}
+
+/// What makes the certificates what they are.
+type Note = heapless::Vec<u8, MAX_NOTE>;
 
 /// What a person should know of its state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,7 +178,8 @@ impl Vault {
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        earliest(self.again, self.patience())
+        let keeping = self.keeping.as_ref().and_then(|keeping| keeping.again);
+        [self.again, self.patience(), keeping].into_iter().fold(None, earliest)
     }
 
     /// Until when the answer is waited for. Of one that is not there none is expected.
@@ -180,6 +199,10 @@ impl Vault {
         if self.again.is_some_and(|again| again <= now) {
             self.again = None;
             self.look();
+        }
+        let keeping = self.keeping.as_ref().and_then(|keeping| keeping.again);
+        if keeping.is_some_and(|again| again <= now) {
+            self.want_keeping();
         }
     }
 
@@ -209,19 +232,54 @@ impl Vault {
     /// Its state has changed.
     pub(crate) fn look(&mut self) {
         self.want(Request::Status);
+        if self.keeping.as_ref().is_some_and(|keeping| keeping.reason.is_none()) {
+            self.want_keeping();
+        }
         if self.complete && self.has_tpm() {
             self.want(Request::Escrow);
         }
     }
 
-    /// Keeps the note of certificates.
+    /// Keeps the note of certificates, which is tried until it is kept: [`Told::Keys`] then.
     pub(crate) fn keep(&mut self, note: &[u8]) {
-        let Ok(note) = heapless::Vec::from_slice(note) else {
-            log::error!("vault: the note of the certificates is too long [{}]", code::VAULT);
-            return;
-        };
-        self.note = Some(note.to_vec());
+        let note = Note::from_slice(note).expect("a note of four certificates is within the bound");
+        let (first, last) = KEEP_AGAIN;
+        let ticker = Ticker::new(first, last);
+        self.keeping = Some(Keeping { note: note.clone(), again: None, ticker, reason: None });
         self.want(Request::Keep { note });
+    }
+
+    /// Whether the note of certificates is not kept yet. With other certificates this would be another device, so
+    /// nobody is to know the device by these before.
+    pub(crate) fn is_keeping(&self) -> bool {
+        self.keeping.is_some()
+    }
+
+    fn want_keeping(&mut self) {
+        if let Some(keeping) = &mut self.keeping {
+            keeping.again = None;
+            let request = Request::Keep { note: keeping.note.clone() };
+            self.want(request);
+        }
+    }
+
+    /// The vault has not kept it.
+    fn not_kept(&mut self, now: Instant, refusal: Option<Refusal>, reason: String) {
+        let Some(keeping) = &mut self.keeping else { return };
+        // It tells by a change when it has.
+        if refusal == Some(Refusal::Busy) {
+            keeping.again = Some(now.after(AGAIN));
+            return;
+        }
+        keeping.again = Some(now.after(keeping.ticker.wait()));
+        if keeping.reason.as_ref() != Some(&reason) {
+            log::error!(
+                "identity: the vault does not keep the certificates' note, and until then the device is not \
+                 onboarded: {reason} [{}]",
+                code::NO_IDENTITY
+            );
+            keeping.reason = Some(reason);
+        }
     }
 
     /// Has the TPM quote.
@@ -278,7 +336,12 @@ impl Vault {
             (Request::Escrow, Answer::Escrow(Escrowed { encrypted, digest })) => {
                 Told::Escrow(Escrow::Ready(EscrowedKey { encrypted: encrypted.to_vec(), digest }))
             }
-            (Request::Keep { .. } | Request::StartAnew | Request::Recover(_), Answer::Done) => {
+            (Request::Keep { note }, Answer::Done) => {
+                self.keeping = None;
+                self.note = Some(note.to_vec());
+                Told::Keys
+            }
+            (Request::StartAnew | Request::Recover(_), Answer::Done) => {
                 self.look();
                 Told::Nothing
             }
@@ -416,11 +479,7 @@ impl Vault {
                 self.completed()
             }
             Request::Keep { .. } => {
-                log::warn!(
-                    "vault: it does not keep the note of the certificates, with other ones this will be another \
-                     device: {reason} [{}]",
-                    code::VAULT
-                );
+                self.not_kept(now, refusal, reason);
                 Told::Nothing
             }
             Request::Status | Request::Public(_) | Request::Sign { .. } => {

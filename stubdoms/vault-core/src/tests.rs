@@ -548,11 +548,40 @@ fn a_note_is_kept_with_and_without_a_tpm() {
     assert_eq!(refusal(ask(&mut life, Request::Kept)), Refusal::Busy);
     assert_eq!(refusal(ask(&mut life, Request::Keep { note: note(1, 1) })), Refusal::Locked);
     let (key, _) = bench.open(&mut life).unwrap();
-    assert_eq!(ask(&mut life, Request::Keep { note: note(7, 512) }), Answer::Done);
+    let keep = |life: &mut Life| ask(life, Request::Keep { note: note(7, 512) });
+    // It is not kept before the storage says so.
+    for _ in 0..3 {
+        assert_eq!(refusal(keep(&mut life)), Refusal::Busy);
+    }
     assert_eq!(bench.hear(&mut life), Some((key, false)));
+    assert!(life.take_changed());
+    assert_eq!(keep(&mut life), Answer::Done);
+    assert_eq!(life.take_for_storage(), None, "it is written once");
     let mut life = bench.started();
     assert_eq!(bench.open(&mut life), Some((key, false)));
     assert_eq!(ask(&mut life, Request::Kept), Answer::Kept { note: note(7, 512) });
+}
+
+#[test]
+fn a_note_that_the_storage_did_not_keep_is_not_called_kept() {
+    let mut bench = Bench::new();
+    bench.set(Fault::Absent);
+    let mut life = bench.started();
+    let (key, _) = bench.open(&mut life).unwrap();
+    let note = heapless::Vec::from_slice(&[7; 300]).unwrap();
+    let keep = |life: &mut Life| ask(life, Request::Keep { note: note.clone() });
+    assert_eq!(refusal(keep(&mut life)), Refusal::Busy);
+    life.take_changed();
+    run(life.storage(NOW, ToVault::NotKept)).unwrap();
+    assert!(life.take_changed(), "control is told to ask again");
+    assert_eq!(refusal(keep(&mut life)), Refusal::NotKept);
+    // And the next time it is tried again.
+    assert_eq!(refusal(keep(&mut life)), Refusal::Busy);
+    assert_eq!(bench.hear(&mut life), Some((key, false)));
+    assert_eq!(keep(&mut life), Answer::Done);
+    let mut life = bench.started();
+    bench.open(&mut life).unwrap();
+    assert_eq!(ask(&mut life, Request::Kept), Answer::Kept { note: note.clone() });
 }
 
 #[test]

@@ -201,6 +201,8 @@ pub struct Vault<T, R> {
     /// Writes that control may still ask for, and whether it is known that it asks for more.
     writes: Writes,
     too_many_told: bool,
+    /// The storage did not keep the last note, and control was not told yet.
+    note_lost: bool,
 }
 
 /// Why a request is not done.
@@ -251,6 +253,7 @@ impl<T: Tpm, R: Random> Vault<T, R> {
             changed: false,
             writes: Writes::default(),
             too_many_told: false,
+            note_lost: false,
         }
     }
 
@@ -332,6 +335,7 @@ impl<T: Tpm, R: Random> Vault<T, R> {
 
     /// The storage has ended; the next one asks anew.
     pub fn storage_gone(&mut self) {
+        self.note_lost = false;
         self.stored = Stored::Unknown;
         self.disk = None;
         self.writing = None;
@@ -636,20 +640,28 @@ impl<T: Tpm, R: Random> Vault<T, R> {
             self.noticing(now, written)?;
             return Ok(Answer::Done);
         }
-        let (Stored::Open { key }, Some(disk)) = (&self.stored, &self.disk) else {
-            return Err(No::because(Refusal::Locked, "the storage is not open"));
+        let writing = || No::because(Refusal::Busy, "the storage is writing it");
+        let (key, disk) = match (&self.stored, &self.disk) {
+            (Stored::Open { key }, Some(disk)) => (key, disk),
+            (Stored::Keeping { .. }, _) => return Err(writing()),
+            (Stored::Open { .. } | Stored::Unknown | Stored::Locked { .. }, _) => {
+                return Err(No::because(Refusal::Locked, "the storage is not open"));
+            }
         };
         let clear = Clear { key: key.0, note: Vec::from_slice(note).expect("within its bound") };
         let disk = OnDisk { sealed: Sealed::Clear(clear).emit(), kept: disk.kept.clone() };
         if self.disk.as_ref().is_some_and(|before| before.sealed == disk.sealed) {
             return Ok(Answer::Done);
         }
+        if core::mem::take(&mut self.note_lost) {
+            return Err(No::because(Refusal::NotKept, "the storage did not keep it"));
+        }
         self.spend_write(now)?;
         if let Stored::Open { key } = &self.stored {
             let keeping = Stored::Keeping { key: StorageKey(key.0), fresh: false, keys: None };
             self.write(disk, keeping, false);
         }
-        Ok(Answer::Done)
+        Err(writing())
     }
 
     /// Takes a write out of what control may ask for.
@@ -811,6 +823,7 @@ impl<T: Tpm, R: Random> Vault<T, R> {
         let Stored::Keeping { key, fresh, .. } = &self.stored else { return };
         let (key, fresh) = (StorageKey(key.0), *fresh);
         self.writing = None;
+        self.note_lost = matches!(self.state, State::Absent);
         self.tell(Event::NotKept);
         if fresh {
             self.lock(told("the storage did not keep the new key"), Selection::from_bits(0));

@@ -129,7 +129,7 @@ impl Agent {
     /// Makes the device's certificates, if they are to be made.
     fn settle_identity(&mut self) {
         self.identity_again = None;
-        if self.session.has_identity() {
+        if self.session.has_identity() || self.vault.is_keeping() {
             return;
         }
         let Some((keys, note)) = self.vault.identity() else { return };
@@ -149,6 +149,12 @@ impl Agent {
                 return;
             }
         };
+        if let Some(note) = &issued.note {
+            // What is not kept would be another device after the next start: nobody hears of it before. Once it is
+            // kept the same certificates are made again from it.
+            self.vault.keep(note);
+            return;
+        }
         match issued.device {
             Some(device) => {
                 let about = self.vault.status().map_or("", |status| status.about.as_str());
@@ -172,9 +178,6 @@ impl Agent {
                 self.device_commands.push_back(DeviceCommand::ShowProvisioned);
                 self.session.use_provisioned();
             }
-        }
-        if let Some(note) = &issued.note {
-            self.vault.keep(note);
         }
         self.attest.equip(!issued.published.is_empty(), has_tpm);
         self.published = issued.published;

@@ -275,3 +275,48 @@ fn a_question_that_is_not_answered_is_asked_again_and_stops_nothing() {
     assert_eq!(vault.on_answer(at(1001), status(Tpm::Ready, Sealing::Open)), Told::Status);
     assert_eq!(vault.next_request(at(1001)), Some(Request::Status), "its state may have changed");
 }
+
+#[test]
+fn a_note_that_is_not_kept_is_tried_again_ever_more_rarely() {
+    let mut vault = known(Tpm::Ready);
+    answer(&mut vault, refused(Refusal::Locked));
+    vault.keep(b"certificates");
+    let keep = Request::Keep { note: heapless::Vec::from_slice(b"certificates").unwrap() };
+    let mut now = 0;
+    for wait in [5, 10, 20, 40, 80, 160, 320, 600, 600] {
+        assert_eq!((vault.is_keeping(), vault.next_request(at(now))), (true, Some(keep.clone())));
+        assert_eq!(vault.on_answer(at(now), refused(Refusal::Tpm)), Told::Nothing);
+        assert_eq!(vault.deadline(), Some(at(now + wait)));
+        // A change is no reason to write more often.
+        vault.look();
+        while let Some(request) = vault.next_request(at(now)) {
+            assert_ne!(request, keep);
+            let given = if request == Request::Status {
+                status(Tpm::Ready, Sealing::Open)
+            } else {
+                refused(Refusal::Locked)
+            };
+            vault.on_answer(at(now), given);
+        }
+        now += wait;
+        vault.step(at(now - 1));
+        assert_eq!(vault.next_request(at(now - 1)), None);
+        vault.step(at(now));
+    }
+    assert_eq!(vault.identity().unwrap().1, b"note", "it is not taken for kept");
+    assert_eq!(answer(&mut vault, Answer::Done), (keep, Told::Keys));
+    assert_eq!((vault.is_keeping(), vault.identity().unwrap().1), (false, &b"certificates"[..]));
+}
+
+#[test]
+fn a_note_that_the_storage_is_writing_is_asked_for_again_when_it_has() {
+    let mut vault = known(Tpm::None);
+    vault.keep(b"certificates");
+    let keep = Request::Keep { note: heapless::Vec::from_slice(b"certificates").unwrap() };
+    assert_eq!(answer(&mut vault, refused(Refusal::Busy)), (keep.clone(), Told::Nothing));
+    assert_eq!((vault.next_request(at(0)), vault.deadline()), (None, Some(at(15))));
+    vault.look();
+    answer(&mut vault, status(Tpm::None, Sealing::Open));
+    assert_eq!(answer(&mut vault, Answer::Done), (keep, Told::Keys));
+    assert_eq!((vault.is_keeping(), vault.deadline()), (false, None));
+}
