@@ -15,6 +15,8 @@ pub enum Meaning {
     Retry,
     /// Too many wrong authorizations: objects that count them are closed for a time.
     LockedOut,
+    /// It has no room for another object or session: what it holds is to be dropped first.
+    NoRoom,
     /// The TPM has failed its self test and does nothing until the machine is reset.
     FailureMode,
     /// Nothing was done, and nothing would be when asked again.
@@ -34,10 +36,30 @@ impl ResponseCode {
     pub const INTEGRITY: Self = Self(0x09f);
     /// `TPM_RC_HANDLE`: no such object.
     pub const HANDLE: Self = Self(0x08b);
+    /// `TPM_RC_BINDING`: the public and the private part of what is to be loaded are not of one object.
+    pub const BINDING: Self = Self(0x0a5);
+    /// `TPM_RC_TYPE`: an object is of another kind than the command takes, as for a parent.
+    pub const TYPE: Self = Self(0x08a);
+    /// `TPM_RC_AUTH_FAIL`: a wrong authorization, which was counted.
+    pub const AUTH_FAIL: Self = Self(0x08e);
+    /// `TPM_RC_BAD_AUTH`: a wrong authorization, which was not counted.
+    pub const BAD_AUTH: Self = Self(0x0a2);
+    /// `TPM_RC_SIZE`: a structure has another size than it says.
+    pub const SIZE: Self = Self(0x095);
+    /// `TPM_RC_INSUFFICIENT`: a structure ends early.
+    pub const INSUFFICIENT: Self = Self(0x09a);
     /// `TPM_RC_NV_DEFINED`: there is such an index.
     pub const NV_DEFINED: Self = Self(0x14c);
     /// `TPM_RC_TESTING`.
     pub const TESTING: Self = Self(0x90a);
+    /// `TPM_RC_OBJECT_MEMORY`, and the ones up to `TPM_RC_OBJECT_HANDLES`.
+    pub const OBJECT_MEMORY: Self = Self(0x902);
+    /// `TPM_RC_OBJECT_HANDLES`.
+    pub const OBJECT_HANDLES: Self = Self(0x906);
+    /// `TPM_RC_PCR_CHANGED`: a PCR was extended since the policy looked.
+    pub const PCR_CHANGED: Self = Self(0x128);
+    /// `TPM_RC_CANCELED`.
+    pub const CANCELED: Self = Self(0x909);
     /// `TPM_RC_YIELDED`.
     pub const YIELDED: Self = Self(0x908);
     /// `TPM_RC_NV_RATE`.
@@ -63,9 +85,13 @@ impl ResponseCode {
     pub fn meaning(self) -> Meaning {
         match self {
             Self::SUCCESS => Meaning::Success,
-            Self::TESTING | Self::YIELDED | Self::NV_RATE | Self::RETRY | Self::NV_UNAVAILABLE => {
-                Meaning::Retry
-            }
+            Self::TESTING
+            | Self::YIELDED
+            | Self::CANCELED
+            | Self::NV_RATE
+            | Self::RETRY
+            | Self::NV_UNAVAILABLE => Meaning::Retry,
+            Self(code) if (Self::OBJECT_MEMORY.0..=Self::OBJECT_HANDLES.0).contains(&code) => Meaning::NoRoom,
             Self::LOCKOUT => Meaning::LockedOut,
             Self::FAILURE => Meaning::FailureMode,
             _ => Meaning::Refused,
@@ -98,5 +124,8 @@ mod tests {
         assert_eq!(ResponseCode(0x921).base(), ResponseCode::LOCKOUT);
         assert_eq!(ResponseCode(0x921).meaning(), Meaning::LockedOut);
         assert_eq!(ResponseCode(0x922).meaning(), Meaning::Retry);
+        assert_eq!([0x901, 0x902, 0x906, 0x907].map(|code| ResponseCode(code).meaning()), {
+            [Meaning::Refused, Meaning::NoRoom, Meaning::NoRoom, Meaning::Refused]
+        });
     }
 }

@@ -132,8 +132,49 @@ pub(crate) enum Unsealed {
     Key(Zeroizing<[u8; 32]>),
     /// PCRs have other values than when it was sealed.
     Changed,
-    /// It was not sealed by this TPM.
-    Foreign,
+    /// It never will be.
+    Never(Never),
+}
+
+/// Why something is not unsealed, whenever it is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Never {
+    /// Not by this TPM, or not since it was cleared; or one bit was changed.
+    Integrity,
+    /// What should be its parent is none.
+    Parent { rc: ResponseCode },
+    /// It is nothing that a TPM has sealed.
+    Damaged { rc: ResponseCode },
+    /// It is another key than the record says.
+    OtherKey,
+}
+
+impl Never {
+    /// What a refusal of Load says; none if it may be taken the next time.
+    fn of(trouble: &Trouble) -> Option<Self> {
+        let Trouble::Refused { rc, .. } = *trouble else { return None };
+        match rc.base() {
+            ResponseCode::INTEGRITY | ResponseCode::BINDING => Some(Self::Integrity),
+            ResponseCode::TYPE | ResponseCode::AUTH_FAIL | ResponseCode::BAD_AUTH => {
+                Some(Self::Parent { rc })
+            }
+            ResponseCode::SIZE | ResponseCode::INSUFFICIENT => Some(Self::Damaged { rc }),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Never {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Integrity => {
+                write!(f, "it was not sealed by this TPM, was changed, or this TPM was cleared since")
+            }
+            Self::Parent { rc } => write!(f, "the TPM's storage key is not its parent: {rc}"),
+            Self::Damaged { rc } => write!(f, "the TPM takes it for nothing that was sealed: {rc}"),
+            Self::OtherKey => write!(f, "it holds another key than was sealed"),
+        }
+    }
 }
 
 /// What a TPM is, before its keys were looked at.
@@ -618,15 +659,14 @@ pub(crate) async fn open<T: Tpm>(
             response::loaded(answer.parameters, &sealed.public).map_err(malformed)?;
             handle
         }
-        // Of another TPM, of this one before it was cleared, or nothing that ever was sealed.
-        Err(trouble) if trouble.is_refusal() => return Ok(Unsealed::Foreign),
-        Err(trouble) => return Err(trouble),
+        // Anything else, such as a lock-out, may be over the next time.
+        Err(trouble) => return Never::of(&trouble).map(Unsealed::Never).ok_or(trouble),
     };
     let opened = open_loaded(link, chip, source, sealed, object).await;
     flush(link, object).await?;
     match opened {
-        Ok(key) if crate::record::check(&key) == sealed.check => Ok(Unsealed::Key(key)),
-        Ok(_) => Ok(Unsealed::Foreign),
+        Ok(key) if sealed.measured_start(&key).is_some() => Ok(Unsealed::Key(key)),
+        Ok(_) => Ok(Unsealed::Never(Never::OtherKey)),
         Err(trouble) if trouble.is(ResponseCode::POLICY_FAIL) => Ok(Unsealed::Changed),
         Err(trouble) => Err(trouble),
     }

@@ -31,7 +31,8 @@
 //! PCR 0 or 4 is zero when firmware measured nothing, as when an emulator starts Xen by itself. EVE does not seal
 //! then. Here the key is sealed all the same, to those zeros: it stays bound to this TPM, and no worse off than
 //! without one. But that is no protection against another program on this machine, and status says so. A key
-//! that was sealed to a measured start is not sealed anew to one that is not measured, whoever asks.
+//! that was sealed to a measured start is not sealed anew to one that is not measured, whoever asks; nor is one of
+//! which the record does not say it, for whoever writes the disk can spoil a record.
 //!
 //! # What is escrowed
 //!

@@ -2,14 +2,15 @@
 //! and what vault keeps besides.
 //!
 //! ```text
-//!   sealed, by a TPM:     1 version, 1 kind, 3 PCRs, 1 measured, 8 check of the key,
-//!                         8 for each PCR: the front of its value, 2+n private part, 2+n public part
+//!   sealed, by a TPM:     1 version, 1 kind, 3 PCRs, 8 check of the key, 8 for each PCR: the front of its value,
+//!                         2+n private part, 2+n public part
 //!   sealed, in the clear: 1 version, 1 kind, 32 key, 2+n note
 //!   kept:                 1 version, 32 device's key, 32 ECDH key
 //! ```
 //!
 //! Who writes the disk writes these. What does not read as one of them is an error and never taken for an empty
-//! disk, on which a new key would be made.
+//! disk, on which a new key would be made. Whether the start was measured when a key was sealed is not in the clear
+//! either, for it could be changed: it is in the check, which nobody can make up without the key.
 
 use core::fmt;
 
@@ -27,7 +28,7 @@ use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Version of all of these.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// The key is sealed by a TPM.
 const KIND_TPM: u8 = 1;
 /// The key is in the clear.
@@ -69,9 +70,11 @@ impl fmt::Display for Unreadable {
     }
 }
 
-/// By what a storage key is known again, without telling it.
-pub fn check(key: &[u8; 32]) -> [u8; CHECK] {
-    let hash: [u8; 32] = Sha256::new().chain_update(b"storage key").chain_update(key).finalize().into();
+/// By what a storage key is known again, without telling it, and whether the start was measured when it was sealed.
+fn check(key: &[u8; 32], measured: bool) -> [u8; CHECK] {
+    let start: &[u8] = if measured { b"measured" } else { b"not measured" };
+    let hash = Sha256::new().chain_update(b"storage key").chain_update(key).chain_update(start);
+    let hash: [u8; 32] = hash.finalize().into();
     let mut check = [0; CHECK];
     check.copy_from_slice(&hash[..CHECK]);
     check
@@ -91,10 +94,8 @@ pub enum Sealed {
 pub struct SealedByTpm {
     /// To which PCRs.
     pub selection: Selection,
-    /// Whether the start was measured when it was sealed.
-    pub measured: bool,
-    /// Of the key.
-    pub check: [u8; CHECK],
+    /// Of the key, and whether the start was measured.
+    check: [u8; CHECK],
     /// The fronts of the PCRs' values, in order.
     fronts: Vec<[u8; FRONT], { pcr::COUNT }>,
     /// The private part, without its length.
@@ -181,8 +182,7 @@ impl SealedByTpm {
     ) -> Option<Self> {
         Some(Self {
             selection,
-            measured,
-            check: check(key),
+            check: check(key, measured),
             fronts: selection.iter().map(|pcr| front(&values[pcr])).collect(),
             private: Vec::from_slice(private).ok()?,
             public: Vec::from_slice(public).ok()?,
@@ -192,7 +192,6 @@ impl SealedByTpm {
     fn parse(reader: &mut Reader<'_>) -> Result<Self, Unreadable> {
         let [a, b, c] = reader.array()?;
         let selection = Selection::from_bits(u32::from_le_bytes([a, b, c, 0]));
-        let measured = reader.u8()? != 0;
         let check = reader.array()?;
         let mut fronts = Vec::new();
         for _ in selection.iter() {
@@ -200,16 +199,21 @@ impl SealedByTpm {
         }
         let private = bounded(reader.sized(MAX_PART)?);
         let public = bounded(reader.sized(MAX_SEALED_PUBLIC)?);
-        Ok(Self { selection, measured, check, fronts, private, public })
+        Ok(Self { selection, check, fronts, private, public })
     }
 
     fn emit(&self, out: &mut Bytes<MAX_SEALED>) {
         let [a, b, c, _] = self.selection.bits().to_le_bytes();
-        out.put(&[a, b, c]).u8(self.measured.into()).put(&self.check);
+        out.put(&[a, b, c]).put(&self.check);
         for front in &self.fronts {
             out.put(front);
         }
         out.sized(&self.private).sized(&self.public);
+    }
+
+    /// Whether the start was measured when this key was sealed; none if it is another key.
+    pub fn measured_start(&self, key: &[u8; 32]) -> Option<bool> {
+        [true, false].into_iter().find(|measured| check(key, *measured) == self.check)
     }
 
     /// The PCRs that have other values than when the key was sealed.
@@ -283,8 +287,8 @@ mod tests {
     #[test]
     fn another_version_is_an_error_and_not_an_empty_disk() {
         let mut bytes = sealed().emit();
-        bytes[0] = 2;
-        assert_eq!(Sealed::parse(&bytes).unwrap_err(), Unreadable::Version(2));
+        bytes[0] = 1;
+        assert_eq!(Sealed::parse(&bytes).unwrap_err(), Unreadable::Version(1));
         assert!(Sealed::parse(&[]).is_err());
     }
 

@@ -439,6 +439,50 @@ fn a_key_of_a_measured_start_is_not_given_to_one_that_is_not() {
     assert_eq!(refusal(ask(&mut life, Request::Recover(escrowed))), Refusal::Forbidden);
 }
 
+/// 1. Whoever has the disk spoils the record, in any way.
+/// 2. They start without measurements, and the controller gives the key back.
+/// 3. It must not be sealed to the start that is not measured.
+#[test]
+fn a_spoiled_record_does_not_help_a_start_that_is_not_measured() {
+    let mut bench = Bench::measured();
+    let mut life = bench.started();
+    let (key, _) = bench.open(&mut life).unwrap();
+    let escrowed = escrow(&mut life);
+    bench.machine.tpm.borrow_mut().reset();
+    let right = bench.disk.clone();
+    let mut spoiled: Vec<Disk> = (1..right.sealed.len())
+        .step_by(7)
+        .map(|length| Disk {
+            sealed: heapless::Vec::from_slice(&right.sealed[..length]).unwrap(),
+            ..right.clone()
+        })
+        .collect();
+    // The head of the record by bits, the rest by bytes.
+    for bit in (0..14 * 8).chain((14 * 8..right.sealed.len() * 8).step_by(67)) {
+        let mut disk = right.clone();
+        disk.sealed[bit / 8] ^= 1 << (bit % 8);
+        spoiled.push(disk);
+    }
+    let mut in_the_clear = vec![2, 2];
+    in_the_clear.extend([7; 32]);
+    in_the_clear.extend([0; 9]);
+    spoiled.push(Disk { sealed: heapless::Vec::from_slice(&in_the_clear).unwrap(), ..right.clone() });
+    let mut life = bench.started();
+    for disk in spoiled {
+        bench.disk = disk.clone();
+        assert_eq!(bench.open(&mut life), None);
+        let answer = refusal(ask(&mut life, Request::Recover(escrowed.clone())));
+        assert!(matches!(answer, Refusal::Forbidden | Refusal::Escrow), "{answer:?} {:02x?}", disk.sealed);
+    }
+    // A start that is measured has the key back whatever became of the record.
+    bench.measure_as_firmware();
+    let mut life = bench.started();
+    bench.disk = Disk { sealed: heapless::Vec::from_slice(&right.sealed[..30]).unwrap(), ..right.clone() };
+    assert_eq!(bench.open(&mut life), None);
+    assert_eq!(ask(&mut life, Request::Recover(escrowed)), Answer::Done);
+    assert_eq!(bench.hear(&mut life), Some((key, false)));
+}
+
 #[test]
 fn without_a_measured_start_the_key_is_bound_to_the_tpm_all_the_same() {
     let mut bench = Bench::new();
@@ -853,6 +897,87 @@ fn a_lock_out_is_told_as_busy_and_a_command_that_was_put_off_is_sent_again() {
     assert!(bench.machine.paused.get() < Duration::from_secs(10));
     bench.set(Fault::None);
     assert!(matches!(ask(&mut life, Request::Sign { digest: [1; 32] }), Answer::Signature(..)));
+}
+
+/// Lock-out and its like are no reason to give a key up: it is tried again by itself, ever more rarely.
+#[test]
+fn a_key_that_the_tpm_does_not_give_now_is_tried_again() {
+    for (code, rc) in [
+        (Code::Load, 0x921),
+        (Code::Load, 0x922),
+        (Code::Load, 0x923),
+        (Code::Load, 0x909),
+        (Code::Load, 0x155),
+        (Code::Unseal, 0x128),
+        (Code::StartAuthSession, 0x921),
+    ] {
+        let mut bench = Bench::measured();
+        let mut life = bench.started();
+        let (key, _) = bench.open(&mut life).unwrap();
+        let mut life = bench.started();
+        bench.set(Fault::Code(code, rc));
+        assert_eq!(bench.open(&mut life), None);
+        let status = life.status();
+        assert_eq!((status.tpm, status.sealing), (TpmState::Ready, Sealing::Locked));
+        assert!(
+            status.reason.contains(&std::format!("{code:?}: response code {rc:#05x}")),
+            "{}",
+            status.reason
+        );
+        life.take_changed();
+        events(&mut life);
+        let (mut now, mut tries) = (NOW, 0);
+        while now < NOW + Duration::from_secs(3600) {
+            let due = life.deadline().expect("it is tried again");
+            assert!(due > now);
+            now = due;
+            run(life.complete(now)).unwrap();
+            tries += 1;
+        }
+        assert!((12..25).contains(&tries), "{tries}");
+        assert_eq!((events(&mut life), life.take_changed()), (vec![], false), "it is told once");
+        bench.set(Fault::None);
+        run(life.complete(now + Duration::from_secs(300))).unwrap();
+        assert_eq!(bench.hear(&mut life), Some((key, false)));
+        assert!(life.take_changed());
+        assert_eq!((life.deadline(), bench.leftovers()), (None, 0));
+    }
+}
+
+#[test]
+fn refusals_that_are_final_are_told_apart_and_not_tried_again() {
+    for (rc, reason) in [
+        (0x1df, "not sealed by this TPM"),
+        (0x1e5, "not sealed by this TPM"),
+        (0x18a, "is not its parent"),
+        (0x98e, "is not its parent"),
+        (0x1d5, "nothing that was sealed"),
+        (0x1da, "nothing that was sealed"),
+    ] {
+        let mut bench = Bench::measured();
+        let mut life = bench.started();
+        bench.open(&mut life).unwrap();
+        let mut life = bench.started();
+        bench.set(Fault::Code(Code::Load, rc));
+        assert_eq!(bench.open(&mut life), None);
+        assert!(life.status().reason.contains(reason), "{rc:#x}: {}", life.status().reason);
+        assert_eq!(life.deadline(), None);
+    }
+}
+
+#[test]
+fn a_tpm_without_room_is_emptied_and_asked_again() {
+    let mut bench = Bench::measured();
+    let mut life = bench.started();
+    let (key, _) = bench.open(&mut life).unwrap();
+    let mut life = bench.started();
+    bench.set(Fault::Code(Code::Load, 0x902));
+    assert_eq!(bench.open(&mut life), None);
+    assert_eq!(life.status().tpm, TpmState::Failed);
+    bench.set(Fault::None);
+    let due = life.deadline().expect("it is brought up anew");
+    run(life.complete(due)).unwrap();
+    assert_eq!(bench.hear(&mut life), Some((key, false)));
 }
 
 /// A TPM whose answers are wrong in one bit, at every command, anywhere: nothing panics, and whatever key the

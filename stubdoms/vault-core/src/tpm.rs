@@ -99,8 +99,10 @@ impl Trouble {
 
     /// Whether the TPM works and has only refused this one command.
     pub(crate) fn is_refusal(&self) -> bool {
-        // One that wants to be started up was reset since.
-        let fatal = |rc: ResponseCode| rc.meaning() == Meaning::FailureMode || rc == ResponseCode::INITIALIZE;
+        // One that wants to be started up was reset since; one without room is to be emptied.
+        let fatal = |rc: ResponseCode| {
+            matches!(rc.meaning(), Meaning::FailureMode | Meaning::NoRoom) || rc == ResponseCode::INITIALIZE
+        };
         matches!(self, Self::Refused { rc, .. } if !fatal(*rc))
     }
 }

@@ -8,6 +8,7 @@
 //!   the storage:  Unknown -Open-> Keeping -Kept-> Open        a key that is new or sealed anew is kept first
 //!                           |---> Open                        it opens
 //!                           |---> Locked -Recover-> Keeping   it does not, with a reason
+//!                                 Locked -time----> Open      the TPM has put it off: tried ever more rarely
 //! ```
 //!
 //! dom0 is served as soon as the TPM is awake, for it holds up other domains until it was. The keys are looked at
@@ -49,6 +50,9 @@ use crate::{
 
 /// The first and the longest time between two attempts to bring up a TPM that cannot be used.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// The same for a key of the storage that a TPM which works does not give now, as in a lock-out.
+const OPEN_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 
 /// Whether a key that nobody has any more may be replaced, which loses what is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,8 +147,34 @@ enum Stored {
     Keeping { key: StorageKey, fresh: bool, keys: Option<Keys> },
     /// It has its key.
     Open { key: StorageKey },
-    /// There is no key for it.
-    Locked { reason: String<MAX_REASON>, changed: Selection },
+    /// There is no key for it. When it is tried again; none if that would help nothing.
+    Locked { reason: String<MAX_REASON>, changed: Selection, again: Option<Duration> },
+}
+
+/// Why the storage's key does not open.
+struct NotOpen {
+    reason: String<MAX_REASON>,
+    /// PCRs that have other values than when it was sealed.
+    changed: Selection,
+    /// Whether it may open the next time.
+    later: bool,
+}
+
+impl NotOpen {
+    fn never(reason: impl fmt::Display) -> Self {
+        Self { reason: told(reason), changed: Selection::from_bits(0), later: false }
+    }
+
+    fn now(reason: impl fmt::Display) -> Self {
+        Self { later: true, ..Self::never(reason) }
+    }
+}
+
+/// What went wrong with the TPM may go right the next time.
+impl From<No> for NotOpen {
+    fn from(No(_, reason): No) -> Self {
+        Self::now(reason)
+    }
 }
 
 /// What lies on the disk.
@@ -197,6 +227,8 @@ pub struct Vault<T, R> {
     /// How long a TPM that fails next is left alone, and why the last one did.
     wait: Duration,
     failure: Option<Unusable>,
+    /// How long a key that does not open next is left alone.
+    open_wait: Duration,
     changed: bool,
     /// Writes that control may still ask for, and whether it is known that it asks for more.
     writes: Writes,
@@ -250,6 +282,7 @@ impl<T: Tpm, R: Random> Vault<T, R> {
             events: Deque::new(),
             wait: AGAIN.0,
             failure: None,
+            open_wait: OPEN_AGAIN.0,
             changed: false,
             writes: Writes::default(),
             too_many_told: false,
@@ -283,9 +316,14 @@ impl<T: Tpm, R: Random> Vault<T, R> {
         }
     }
 
-    /// The same, and finds the keys or makes them. Every request of control and the storage does it.
+    /// The same, and finds the keys or makes them, and opens the storage's key when that is due again. Every request
+    /// of control and the storage does it.
     pub async fn complete(&mut self, now: Duration) {
         self.start(now).await;
+        let settled = matches!(self.state, State::Ready(_) | State::Absent);
+        if settled && self.opens_again().is_some_and(|again| again <= now) {
+            self.open(now).await;
+        }
         let (State::Awake(awake), Some(link)) = (&self.state, &mut self.link) else { return };
         match chip::find_keys(link, &mut self.random, awake.clone()).await {
             Ok(chip) => {
@@ -307,6 +345,23 @@ impl<T: Tpm, R: Random> Vault<T, R> {
     /// Whether [`Vault::complete`] has something to do that nobody has asked for yet.
     pub fn has_more(&self) -> bool {
         matches!(self.state, State::Awake(_))
+    }
+
+    /// When [`Vault::complete`] has something to do that nobody has asked for.
+    pub fn deadline(&self) -> Option<Duration> {
+        match self.state {
+            State::Failed { again, .. } => Some(again),
+            State::Ready(_) | State::Absent => self.opens_again(),
+            State::New | State::Awake(_) => None,
+        }
+    }
+
+    /// When the storage's key is tried again.
+    fn opens_again(&self) -> Option<Duration> {
+        match self.stored {
+            Stored::Locked { again, .. } => again,
+            Stored::Unknown | Stored::Keeping { .. } | Stored::Open { .. } => None,
+        }
     }
 
     fn fail(&mut self, now: Duration, why: Unusable) {
@@ -355,7 +410,7 @@ impl<T: Tpm, R: Random> Vault<T, R> {
             Stored::Unknown => (Sealing::Unknown, String::new(), 0),
             Stored::Keeping { .. } => (Sealing::Unknown, told("the storage is writing"), 0),
             Stored::Open { .. } => (Sealing::Open, String::new(), 0),
-            Stored::Locked { reason, changed } => (Sealing::Locked, reason.clone(), changed.bits()),
+            Stored::Locked { reason, changed, .. } => (Sealing::Locked, reason.clone(), changed.bits()),
         };
         Status { tpm, about, sealing, reason, changed, writes_refused: self.writes.refused() }
     }
@@ -411,7 +466,7 @@ impl<T: Tpm, R: Random> Vault<T, R> {
                 self.open(now).await;
             }
             ToVault::Kept => self.kept(),
-            ToVault::NotKept => self.not_kept(),
+            ToVault::NotKept => self.not_kept(now),
         }
     }
 
@@ -584,19 +639,20 @@ impl<T: Tpm, R: Random> Vault<T, R> {
             Stored::Locked { .. } => {}
         }
         let disk = self.disk.as_ref().expect("a storage that is locked has asked");
-        // A record that cannot be read says nothing against a key that is ours.
-        let before = match Sealed::parse(&disk.sealed) {
-            Ok(Sealed::Tpm(before)) => Some(before),
-            Ok(Sealed::Clear(_)) | Err(_) => None,
+        let was_measured = match Sealed::parse(&disk.sealed) {
+            Ok(Sealed::Tpm(before)) => before.measured_start(&key).ok_or_else(|| {
+                No::because(Refusal::Escrow, "what was escrowed is the key of another storage")
+            })?,
+            // What cannot be read says nothing against a key that is ours. But whoever writes the disk can spoil a
+            // record, and must not have the key sealed to a start that is not measured by that.
+            Ok(Sealed::Clear(_)) | Err(_) => true,
         };
-        if before.as_ref().is_some_and(|before| before.check != record::check(&key)) {
-            return Err(No::because(Refusal::Escrow, "what was escrowed is the key of another storage"));
-        }
         let (link, _) = self.chip()?;
         let values = chip::read_pcrs(link).await;
         let measured = chip::is_measured(&self.noticing(now, values)?);
-        if before.is_some_and(|before| before.measured) && !measured {
-            let reason = "the key was sealed to a measured start, and this one is not measured";
+        if was_measured && !measured {
+            let reason =
+                "the key was sealed to a measured start, or nobody knows, and this one is not measured";
             return Err(No::because(Refusal::Forbidden, reason));
         }
         self.seal_and_keep(now, &key, false).await?;
@@ -614,7 +670,10 @@ impl<T: Tpm, R: Random> Vault<T, R> {
             Stored::Open { .. } | Stored::Keeping { .. } => {
                 return Err(No::because(Refusal::Forbidden, "the storage has its key"));
             }
-            Stored::Locked { .. } => {}
+            Stored::Locked { again: Some(_), .. } => {
+                return Err(No::because(Refusal::Busy, "the TPM may give the storage's key yet"));
+            }
+            Stored::Locked { again: None, .. } => {}
         }
         let (link, random) = match (&self.state, &mut self.link) {
             (State::Ready(_), Some(link)) => (link, &mut self.random),
@@ -696,74 +755,66 @@ impl<T: Tpm, R: Random> Vault<T, R> {
         let opened = match self.state {
             State::Ready(_) => self.open_by_tpm(now).await,
             State::Absent => self.open_in_the_clear(),
-            State::New | State::Awake(_) => {
-                Err((told("the TPM was not looked at yet"), Selection::from_bits(0)))
-            }
-            State::Failed { ref why, .. } => Err((told(why), Selection::from_bits(0))),
+            State::New | State::Awake(_) => Err(NotOpen::now("the TPM was not looked at yet")),
+            State::Failed { ref why, .. } => Err(NotOpen::now(why)),
         };
-        if let Err((reason, changed)) = opened {
-            self.lock(reason, changed);
+        if let Err(why) = opened {
+            self.lock(now, why);
         }
     }
 
-    async fn open_by_tpm(&mut self, now: Duration) -> Result<(), (String<MAX_REASON>, Selection)> {
-        let none = Selection::from_bits(0);
+    async fn open_by_tpm(&mut self, now: Duration) -> Result<(), NotOpen> {
         let disk = self.disk.as_ref().expect("it is opened when the storage has asked");
         let (State::Ready(chip), Some(link)) = (&self.state, &mut self.link) else {
-            return Err((told("the TPM is not ready"), none));
+            return Err(NotOpen::now("the TPM is not ready"));
         };
         if disk.sealed.is_empty() {
             let key = chip::new_key(link, &mut self.random).await;
-            let key = self.noticing(now, key).map_err(|No(_, reason)| (reason, none))?;
-            self.seal_and_keep(now, &key, true).await.map_err(|No(_, reason)| (reason, none))?;
+            let key = self.noticing(now, key)?;
+            self.seal_and_keep(now, &key, true).await?;
             self.tell(Event::New { protected: true });
             return Ok(());
         }
-        let sealed = Sealed::parse(&disk.sealed).map_err(|why| (unreadable(why), none))?;
-        let sealed = match sealed {
+        let sealed = match Sealed::parse(&disk.sealed).map_err(unreadable)? {
             Sealed::Tpm(sealed) => sealed,
             Sealed::Clear(clear) => {
                 // Made when there was no TPM, or when it was off.
-                self.seal_and_keep(now, &clear.key, false).await.map_err(|No(_, reason)| (reason, none))?;
+                self.seal_and_keep(now, &clear.key, false).await?;
                 self.tell(Event::Resealed);
                 return Ok(());
             }
         };
         let opened = chip::open(link, chip, &mut self.random, &sealed).await;
-        match self.noticing(now, opened).map_err(|No(_, reason)| (reason, none))? {
+        match self.noticing(now, opened)? {
             Unsealed::Key(key) => {
                 self.give(StorageKey(*key), false);
                 self.tell(Event::Opened);
                 Ok(())
             }
-            Unsealed::Foreign => {
-                Err((told("it was not sealed by this TPM, or this TPM was cleared since"), none))
-            }
+            Unsealed::Never(why) => Err(NotOpen::never(why)),
             Unsealed::Changed => {
-                let (link, _) = self.chip().map_err(|No(_, reason)| (reason, none))?;
+                let (link, _) = self.chip()?;
                 let values = chip::read_pcrs(link).await;
-                let values = self.noticing(now, values).map_err(|No(_, reason)| (reason, none))?;
-                let changed = sealed.changed(&values);
+                let changed = sealed.changed(&self.noticing(now, values)?);
                 let mut reason = String::<MAX_REASON>::new();
                 let _ = write!(reason, "other measurements than when it was sealed, in PCR");
                 for pcr in changed.iter() {
                     let _ = write!(reason, " {pcr}");
                 }
-                Err((reason, changed))
+                Err(NotOpen { changed, ..NotOpen::never(reason) })
             }
         }
     }
 
-    fn open_in_the_clear(&mut self) -> Result<(), (String<MAX_REASON>, Selection)> {
-        let none = Selection::from_bits(0);
+    fn open_in_the_clear(&mut self) -> Result<(), NotOpen> {
         let disk = self.disk.as_ref().expect("it is opened when the storage has asked");
         let (clear, fresh) = if disk.sealed.is_empty() {
             (Clear { key: *crate::tpm::random(&mut self.random), note: Vec::new() }, true)
         } else {
-            match Sealed::parse(&disk.sealed).map_err(|why| (unreadable(why), none))? {
+            match Sealed::parse(&disk.sealed).map_err(unreadable)? {
                 Sealed::Clear(clear) => (clear, false),
                 Sealed::Tpm(_) => {
-                    return Err((told("it was sealed by a TPM, and this machine has none"), none));
+                    return Err(NotOpen::never("it was sealed by a TPM, and this machine has none"));
                 }
             }
         };
@@ -771,7 +822,7 @@ impl<T: Tpm, R: Random> Vault<T, R> {
         let keys = if new_keys {
             Keys::generate(&mut self.random)
         } else {
-            Keys::parse(&disk.kept).map_err(|why| (told(format_args!("software's keys: {why}")), none))?
+            Keys::parse(&disk.kept).map_err(|why| NotOpen::never(format_args!("software's keys: {why}")))?
         };
         let key = StorageKey(clear.key);
         if !fresh && !new_keys {
@@ -819,14 +870,14 @@ impl<T: Tpm, R: Random> Vault<T, R> {
         self.give(key, fresh);
     }
 
-    fn not_kept(&mut self) {
+    fn not_kept(&mut self, now: Duration) {
         let Stored::Keeping { key, fresh, .. } = &self.stored else { return };
         let (key, fresh) = (StorageKey(key.0), *fresh);
         self.writing = None;
         self.note_lost = matches!(self.state, State::Absent);
         self.tell(Event::NotKept);
         if fresh {
-            self.lock(told("the storage did not keep the new key"), Selection::from_bits(0));
+            self.lock(now, NotOpen::now("the storage did not keep the new key"));
         } else {
             // The key is the right one all the same; the next start needs help again.
             self.give(key, false);
@@ -836,14 +887,25 @@ impl<T: Tpm, R: Random> Vault<T, R> {
     fn give(&mut self, key: StorageKey, fresh: bool) {
         self.say(sealing::FromVault::Key { key: StorageKey(key.0), fresh });
         self.stored = Stored::Open { key };
+        self.open_wait = OPEN_AGAIN.0;
         self.changed = true;
     }
 
-    fn lock(&mut self, reason: String<MAX_REASON>, changed: Selection) {
-        self.say(sealing::FromVault::Locked { reason: reason.clone() });
-        self.tell(Event::Locked { reason: reason.clone() });
-        self.stored = Stored::Locked { reason, changed };
-        self.changed = true;
+    fn lock(&mut self, now: Duration, why: NotOpen) {
+        let NotOpen { reason, changed, later } = why;
+        let again = later.then(|| now + self.open_wait);
+        self.open_wait = if later { (self.open_wait * 2).min(OPEN_AGAIN.1) } else { OPEN_AGAIN.0 };
+        let before = match &self.stored {
+            Stored::Locked { reason, .. } => Some(reason),
+            Stored::Unknown | Stored::Keeping { .. } | Stored::Open { .. } => None,
+        };
+        // What is tried again and fails for the same reason is told once.
+        if before != Some(&reason) {
+            self.say(sealing::FromVault::Locked { reason: reason.clone() });
+            self.tell(Event::Locked { reason: reason.clone() });
+            self.changed = true;
+        }
+        self.stored = Stored::Locked { reason, changed, again };
     }
 
     fn say(&mut self, message: sealing::FromVault) {
@@ -882,8 +944,8 @@ enum Holder<'a, T> {
     Software(&'a Keys),
 }
 
-fn unreadable(why: record::Unreadable) -> String<MAX_REASON> {
-    told(format_args!("the sealed key: {why}"))
+fn unreadable(why: record::Unreadable) -> NotOpen {
+    NotOpen::never(format_args!("the sealed key: {why}"))
 }
 
 fn sized(area: &[u8]) -> proto_tpm::wire::Bytes<{ vault::MAX_PUBLIC }> {

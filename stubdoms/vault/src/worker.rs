@@ -4,7 +4,7 @@ use core::{fmt, time::Duration};
 
 use alloc::boxed::Box;
 use board_support_rt::{entropy, timer};
-use embassy_futures::select::select;
+use embassy_futures::select::{Either, select};
 use proto_errors::Code;
 use stubdoms_vault_core::{
     tpm::Random,
@@ -52,15 +52,14 @@ pub(crate) async fn run(desk: &'static Desk, chip: Option<Chip>) {
             spread(desk, &mut vault);
             desk.answer(channel, number, answer);
         }
-        if vault.has_more() {
-            if let embassy_futures::select::Either::Second(()) =
-                select(desk.work.wait(), timer::sleep(QUIET)).await
-            {
-                vault.complete(now()).await;
-                spread(desk, &mut vault);
-            }
-        } else {
+        let due = if vault.has_more() { Some(now() + QUIET) } else { vault.deadline() };
+        let Some(due) = due else {
             desk.work.wait().await;
+            continue;
+        };
+        if let Either::Second(()) = select(desk.work.wait(), timer::sleep(due.saturating_sub(now()))).await {
+            vault.complete(now()).await;
+            spread(desk, &mut vault);
         }
     }
 }
