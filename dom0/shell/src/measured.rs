@@ -1,4 +1,5 @@
-//! Channel `measure`: what is about to run is extended into a PCR by vault, and runs then.
+//! Channel `measure`: what is about to run is extended into a PCR by vault, and runs then; and vault is told what the
+//! provisioning allows.
 
 use alloc::rc::Rc;
 use core::{
@@ -91,6 +92,9 @@ pub(crate) async fn serve<S: System>(
     let mut channel = Measure::<S>::open_upper(line, page).await?;
     let (mut sender, mut receiver) = channel.split();
     let budget = Patience::new(ground.runtime.clone(), MESSAGES);
+    let may_start_anew = ground.services.builder().may_clean_vault();
+    sender.send(&ToVault::Provisioned { may_start_anew }).await?;
+    events.was_of_use();
     let mut ask = ground.measured.machine.borrow_mut().as_mut().and_then(Measuring::opened);
     loop {
         if let Some(question) = ask.take() {

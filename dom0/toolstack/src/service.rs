@@ -124,6 +124,12 @@ impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
         }
     }
 
+    /// Whether the provisioning lets a storage whose key nobody has any more begin anew, as EVE's does: by a file of
+    /// this name, whatever is in it.
+    pub fn may_clean_vault(&self) -> bool {
+        Archive::open(self.provisioning).is_ok_and(|files| files.find(measure::ALLOW_VAULT_CLEAN).is_some())
+    }
+
     /// Checks the image of the service with this index, and that its devices are there, and lays out
     /// its memory. Changes nothing outside. The hash is computed for the first time only.
     ///

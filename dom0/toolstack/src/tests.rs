@@ -118,6 +118,26 @@ fn usual() -> (&'static Ground, TestBuilder) {
     stage(table(), &[("images/net", &small()), ("images/control", &small())])
 }
 
+#[test]
+fn the_vault_may_be_cleaned_if_a_provisioning_file_says_so() {
+    let (_, mut builder) = usual();
+    let files = |name: &str| {
+        let mut writer = Writer::new();
+        writer.add("server", b"allow-vault-clean").unwrap();
+        writer.add(name, b"").unwrap();
+        leak(writer.finish()).as_slice()
+    };
+    assert!(!builder.may_clean_vault(), "files that cannot be read allow nothing");
+    for (name, may) in [
+        ("allow-vault-clean", true),
+        ("allow-vault-clean.old", false),
+        ("GlobalConfig/allow-vault-clean", false),
+    ] {
+        builder.provisioning = files(name);
+        assert_eq!(builder.may_clean_vault(), may, "{name}");
+    }
+}
+
 /// Both services, as at boot.
 fn boot(builder: &mut TestBuilder) -> Result<[TestService; 2], BuildError> {
     let plans = [builder.prepare(0)?, builder.prepare(1)?];

@@ -1,5 +1,7 @@
 //! Channel `measure`: dom0 has what it starts extended into a PCR.
 //!
+//! dom0 also tells vault what the provisioning allows, which is not control's to say.
+//!
 //! The page is vault's, the power dom0's: no other domain has this channel. vault answers each request once, in
 //! order. dom0 keeps the log of what it had extended; a vault that is there anew goes on with the same TPM.
 
@@ -13,6 +15,9 @@ pub const SERVICES: u8 = 13;
 pub const PROVISIONING: u8 = 14;
 /// All that are dom0's to extend.
 pub const PCRS: [u8; 2] = [SERVICES, PROVISIONING];
+
+/// The provisioning file that lets a storage whose key nobody has any more begin anew. EVE's name.
+pub const ALLOW_VAULT_CLEAN: &str = "allow-vault-clean";
 
 /// What dom0 asks of vault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +43,11 @@ pub enum ToVault {
         number: u32,
         /// Which PCR.
         pcr: u8,
+    },
+    /// What the provisioning allows; once to each life of vault, before anything is asked. There is no answer.
+    Provisioned {
+        /// A storage whose key nobody has any more may begin anew, which loses what is stored.
+        may_start_anew: bool,
     },
 }
 
@@ -85,12 +95,12 @@ pub enum Refusal {
 
 impl Message for ToVault {
     const CHANNEL: &'static str = "measure";
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
 }
 
 impl Message for FromVault {
     const CHANNEL: &'static str = "measure";
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
 }
 
 #[cfg(test)]
@@ -103,6 +113,7 @@ mod tests {
         let ask = ToVault::Extend { number: u32::MAX, pcr: u8::MAX, digest: [0xff; 32] };
         let answer = FromVault::Refused { number: u32::MAX, refusal: Refusal::Tpm(u32::MAX) };
         round_trip(ask);
+        round_trip(ToVault::Provisioned { may_start_anew: true });
         round_trip(answer);
     }
 }

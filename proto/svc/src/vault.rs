@@ -95,8 +95,9 @@ pub enum Request {
     },
     /// The note that was kept: [`Answer::Kept`].
     Kept,
-    /// Makes a new key for a storage whose key nobody has any more, which loses what is stored; only if the
-    /// device's provisioning allows it: [`Answer::Done`].
+    /// Makes a new key for a storage whose key nobody has any more, which loses what is stored: [`Answer::Done`]. Only
+    /// if the provisioning allows it, as dom0 tells vault by the channel `measure`, and the key does not open for
+    /// good; while it may open yet that is [`Refusal::Busy`].
     StartAnew,
 }
 

@@ -82,6 +82,8 @@ pub(crate) struct Vault {
     flight: Option<(Request, Instant)>,
     /// When its status is asked for again.
     again: Option<Instant>,
+    /// What is then asked again, for the storage is still locked.
+    unlocking: Option<Request>,
     quoting: Option<Quoting>,
     /// The note that is to be kept.
     keeping: Option<Keeping>,
@@ -199,6 +201,9 @@ impl Vault {
         if self.again.is_some_and(|again| again <= now) {
             self.again = None;
             self.look();
+            if let Some(request) = self.unlocking.take() {
+                self.want(request);
+            }
         }
         let keeping = self.keeping.as_ref().and_then(|keeping| keeping.again);
         if keeping.is_some_and(|again| again <= now) {
@@ -462,6 +467,10 @@ impl Vault {
             }
             Request::Recover(_) | Request::StartAnew => {
                 log::warn!("vault: the storage stays locked: {reason} [{}]", code::VAULT_LOCKED);
+                if matches!(refusal, Some(Refusal::Busy | Refusal::Tpm)) {
+                    self.again = Some(now.after(AGAIN));
+                    self.unlocking = Some(request.clone());
+                }
                 Told::Nothing
             }
             // Without a TPM keys and note come with the storage, of which it tells by a change.

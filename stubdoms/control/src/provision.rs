@@ -4,6 +4,7 @@ use alloc::{borrow::ToOwned, string::String, vec::Vec};
 
 use board_support_rt::Boot;
 use proto_manifest::archive::Archive;
+use proto_svc::measure::ALLOW_VAULT_CLEAN;
 use stubdoms_agent::Provisioning;
 
 /// What the files say.
@@ -37,7 +38,7 @@ pub(crate) fn read(boot: &Boot) -> Files {
             key_exchange_cert: file("ecdh.cert.pem"),
             serial: needed("serial"),
             soft_serial: needed("soft_serial"),
-            allow_vault_clean: file("allow-vault-clean").is_some(),
+            allow_vault_clean: file(ALLOW_VAULT_CLEAN).is_some(),
         },
         hosts: String::from_utf8_lossy(&needed("hosts")).into_owned(),
     }

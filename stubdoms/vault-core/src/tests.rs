@@ -31,7 +31,7 @@ use tests_swtpm::Swtpm;
 
 use crate::{
     tpm::{NoAnswer, Random, Tpm},
-    vault::{Event, Replace, Vault},
+    vault::{Event, Vault},
 };
 
 /// What the TPM, or the life of the vault, does instead of what it should.
@@ -193,7 +193,7 @@ impl Bench {
 
     fn life(&mut self) -> Life {
         self.lives += 1;
-        Vault::new(Some(Wire(self.machine.clone())), Counting(self.lives << 32), Replace::Forbidden)
+        Vault::new(Some(Wire(self.machine.clone())), Counting(self.lives << 32))
     }
 
     /// A life that was started.
@@ -375,7 +375,7 @@ fn other_measurements_lock_and_an_escrow_opens_and_is_sealed_anew() {
     assert_eq!((status.sealing, status.changed), (Sealing::Locked, 1 << 9 | 1 << 13));
     assert!(status.reason.ends_with("in PCR 9 13"), "{}", status.reason);
     assert_eq!(refusal(ask(&mut life, Request::Escrow)), Refusal::Locked);
-    assert_eq!(refusal(ask(&mut life, Request::StartAnew)), Refusal::Forbidden);
+    assert_eq!(refusal(ask(&mut life, Request::StartAnew)), Refusal::Busy);
 
     // What was changed is not taken.
     for at in [0, 31, 32, 63] {
@@ -751,13 +751,33 @@ fn a_key_is_replaced_when_the_provisioning_allows_it_and_it_is_lost() {
     let mut life = bench.started();
     let (lost, _) = bench.open(&mut life).unwrap();
     bench.extend(4);
-    let mut life = Vault::new(Some(Wire(bench.machine.clone())), Counting(9), Replace::Allowed);
+    let mut life = bench.started();
+    let provisioned = |life: &mut Life, may_start_anew| {
+        assert_eq!(run(life.measure(NOW, measure::ToVault::Provisioned { may_start_anew })), Some(None));
+    };
+    // Nobody but dom0 can say that it is allowed, and before it does nothing is decided.
+    assert_eq!(bench.open(&mut life), None);
     assert_eq!(refusal(ask(&mut life, Request::StartAnew)), Refusal::Busy);
+    provisioned(&mut life, false);
+    assert_eq!(refusal(ask(&mut life, Request::StartAnew)), Refusal::Forbidden);
+
+    let mut life = bench.started();
+    provisioned(&mut life, true);
+    assert_eq!(refusal(ask(&mut life, Request::StartAnew)), Refusal::Busy, "the storage did not ask yet");
+    // A lock-out is no loss.
+    bench.set(Fault::Code(Code::Load, 0x921));
+    assert_eq!(bench.open(&mut life), None);
+    assert_eq!(refusal(ask(&mut life, Request::StartAnew)), Refusal::Busy);
+    bench.set(Fault::None);
     assert_eq!(bench.open(&mut life), None);
     assert_eq!(ask(&mut life, Request::StartAnew), Answer::Done);
     let (key, fresh) = bench.hear(&mut life).unwrap();
     assert!(fresh && key != lost);
-    assert_eq!(refusal(ask(&mut life, Request::StartAnew)), Refusal::Forbidden);
+    assert_eq!(refusal(ask(&mut life, Request::StartAnew)), Refusal::Forbidden, "it has one");
+    let mut life = bench.started();
+    assert_eq!(bench.open(&mut life), Some((key, false)));
+    provisioned(&mut life, true);
+    assert_eq!(refusal(ask(&mut life, Request::StartAnew)), Refusal::Forbidden, "it opens");
 }
 
 /// Each life ends at another command, with the TPM ahead of it and behind it. The next one finds its way, with the

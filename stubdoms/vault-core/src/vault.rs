@@ -54,15 +54,6 @@ const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// The same for a key of the storage that a TPM which works does not give now, as in a lock-out.
 const OPEN_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 
-/// Whether a key that nobody has any more may be replaced, which loses what is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Replace {
-    /// The provisioning allows it.
-    Allowed,
-    /// It does not.
-    Forbidden,
-}
-
 /// Something that a person may want to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -213,7 +204,8 @@ impl Drop for Stored {
 pub struct Vault<T, R> {
     link: Option<Link<T>>,
     random: R,
-    replace: Replace,
+    /// Whether the provisioning allows that a key which nobody has any more is replaced; none before dom0 has told.
+    may_start_anew: Option<bool>,
     state: State,
     stored: Stored,
     /// What the storage has said; none before it did.
@@ -268,11 +260,11 @@ fn told(text: impl fmt::Display) -> String<MAX_REASON> {
 
 impl<T: Tpm, R: Random> Vault<T, R> {
     /// A vault that was not started yet; without a TPM if the wiring has none.
-    pub fn new(tpm: Option<T>, random: R, replace: Replace) -> Self {
+    pub fn new(tpm: Option<T>, random: R) -> Self {
         Self {
             link: tpm.map(Link::new),
             random,
-            replace,
+            may_start_anew: None,
             state: State::New,
             stored: Stored::Unknown,
             disk: None,
@@ -415,18 +407,24 @@ impl<T: Tpm, R: Random> Vault<T, R> {
         Status { tpm, about, sealing, reason, changed, writes_refused: self.writes.refused() }
     }
 
-    /// Answers dom0. Nothing for its greeting.
+    /// Answers dom0. Nothing for its greeting, and for what it only tells.
     pub async fn measure(&mut self, now: Duration, asked: measure::ToVault) -> Option<measure::FromVault> {
         use measure::{FromVault as F, Refusal, ToVault};
         self.start(now).await;
         let (number, pcr) = match asked {
             ToVault::Hello { .. } => return None,
+            ToVault::Provisioned { may_start_anew } => {
+                self.may_start_anew = Some(may_start_anew);
+                return None;
+            }
             ToVault::Extend { number, pcr, .. } | ToVault::Read { number, pcr } => (number, pcr),
         };
         let refused = |refusal| Some(F::Refused { number, refusal });
         let allowed = match asked {
             ToVault::Extend { .. } => measure::PCRS.contains(&pcr),
-            ToVault::Hello { .. } | ToVault::Read { .. } => Selection::ALL.contains(pcr.into()),
+            ToVault::Hello { .. } | ToVault::Provisioned { .. } | ToVault::Read { .. } => {
+                Selection::ALL.contains(pcr.into())
+            }
         };
         if !allowed {
             return refused(Refusal::Pcr);
@@ -441,7 +439,7 @@ impl<T: Tpm, R: Random> Vault<T, R> {
             ToVault::Extend { digest, .. } => {
                 chip::extend(link, pcr, &digest).await.map(|()| F::Extended { number })
             }
-            ToVault::Hello { .. } | ToVault::Read { .. } => {
+            ToVault::Hello { .. } | ToVault::Provisioned { .. } | ToVault::Read { .. } => {
                 chip::read_pcr(link, pcr).await.map(|value| F::Value { number, value })
             }
         };
@@ -661,8 +659,12 @@ impl<T: Tpm, R: Random> Vault<T, R> {
     }
 
     async fn start_anew(&mut self, now: Duration) -> Result<Answer, No> {
-        if self.replace == Replace::Forbidden {
-            return Err(No::because(Refusal::Forbidden, "the provisioning does not allow it"));
+        match self.may_start_anew {
+            Some(true) => {}
+            Some(false) => return Err(No::because(Refusal::Forbidden, "the provisioning does not allow it")),
+            None => {
+                return Err(No::because(Refusal::Busy, "dom0 has not told what the provisioning allows"));
+            }
         }
         match &self.stored {
             Stored::Unknown => return Err(No::because(Refusal::Busy, "the storage did not ask yet")),

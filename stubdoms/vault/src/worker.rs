@@ -8,7 +8,7 @@ use embassy_futures::select::{Either, select};
 use proto_errors::Code;
 use stubdoms_vault_core::{
     tpm::Random,
-    vault::{Event, Replace, Vault},
+    vault::{Event, Vault},
 };
 
 use crate::{
@@ -30,8 +30,7 @@ impl Random for Entropy {
 
 /// Serves all channels for ever.
 pub(crate) async fn run(desk: &'static Desk, chip: Option<Chip>) {
-    // Nothing of the provisioning reaches this domain that would allow to lose what is stored.
-    let mut vault = Box::new(Vault::new(chip, Entropy, Replace::Forbidden));
+    let mut vault = Box::new(Vault::new(chip, Entropy));
     vault.start(now()).await;
     tell(&mut vault);
     stubdoms_service::ready();

@@ -320,3 +320,19 @@ fn a_note_that_the_storage_is_writing_is_asked_for_again_when_it_has() {
     assert_eq!(answer(&mut vault, Answer::Done), (keep, Told::Keys));
     assert_eq!((vault.is_keeping(), vault.deadline()), (false, None));
 }
+
+#[test]
+fn what_would_unlock_the_storage_is_asked_again_while_the_vault_is_busy() {
+    let mut vault = known(Tpm::Ready);
+    answer(&mut vault, refused(Refusal::Locked));
+    vault.start_anew();
+    for turn in 1..4 {
+        assert_eq!(answer(&mut vault, refused(Refusal::Busy)).0, Request::StartAnew);
+        assert_eq!((vault.next_request(at(0)), vault.deadline()), (None, Some(at(15))), "{turn}");
+        vault.step(at(15));
+        answer(&mut vault, status(Tpm::Ready, Sealing::Locked));
+        answer(&mut vault, refused(Refusal::Locked));
+    }
+    assert_eq!(answer(&mut vault, refused(Refusal::Forbidden)).0, Request::StartAnew);
+    assert_eq!((vault.next_request(at(0)), vault.deadline()), (None, None), "that is final");
+}
