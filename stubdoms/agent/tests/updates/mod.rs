@@ -304,6 +304,7 @@ fn lock(world: &mut World) {
         about: Default::default(),
         reason: "another selector".try_into().unwrap(),
         changed: 1 << 4,
+        writes_refused: 0,
     };
     world.agent.on_vault(world.now(), VaultEvent::Answer(vault::Answer::Status(status)));
 }
