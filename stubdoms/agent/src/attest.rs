@@ -179,7 +179,12 @@ impl Attest {
         self.publication.tried = !has_certs;
         self.publication.ever_accepted = !has_certs;
         self.has_tpm = has_tpm;
-        self.escrow = if has_tpm { Escrow::Pending } else { Escrow::None };
+        // The vault may have given the storage's key before there were certificates.
+        match (&self.escrow, has_tpm) {
+            (Escrow::None, true) => self.escrow = Escrow::Pending,
+            (Escrow::Pending | Escrow::Ready(_), true) => {}
+            (_, false) => self.escrow = Escrow::None,
+        }
     }
 
     pub(crate) fn state(&self) -> AttestState {

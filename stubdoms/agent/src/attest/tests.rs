@@ -307,3 +307,16 @@ fn answers_of_another_state_change_nothing() {
         }
     }
 }
+
+#[test]
+fn a_key_that_the_vault_gave_before_there_were_certificates_is_not_forgotten() {
+    let mut attest = Attest::new();
+    attest.on_escrow(at(0), Escrow::Ready(key(1)));
+    attest.equip(true, true);
+    assert!(attest.key().is_some());
+    attest.equip(true, false);
+    assert!(attest.key().is_none(), "without a TPM there is none");
+    let mut attest = Attest::new();
+    attest.equip(true, true);
+    assert_eq!(attest.escrow, Escrow::Pending);
+}
