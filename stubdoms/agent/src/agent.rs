@@ -363,6 +363,7 @@ impl Agent {
             self.logs.recall(&mut counters);
             self.session.verify_failures = counters.next().unwrap_or(0);
             self.traffic.recall(&mut counters);
+            self.secrets.ciphers.recall(&mut counters);
         }
     }
 
@@ -371,8 +372,8 @@ impl Agent {
     fn leave_note(&mut self, commands: Commands) {
         self.noted = Some(commands);
         let counters = self.link.counters().chain(self.metrics.counters()).chain(self.logs.counters());
-        let counters =
-            counters.chain([self.session.verify_failures]).chain(self.traffic.counters()).collect();
+        let counters = counters.chain([self.session.verify_failures]).chain(self.traffic.counters());
+        let counters = counters.chain(self.secrets.ciphers.counters()).collect();
         let note = DeviceNote { commands, counters }.encode();
         self.device_commands.push_back(DeviceCommand::Note(note));
     }
@@ -796,6 +797,7 @@ impl Agent {
             logs: &self.logs,
             traffic: &self.traffic,
             verify_failures: self.session.verify_failures,
+            ciphers: &self.secrets.ciphers,
             received: self.store.received(),
             processed: self.store.processed(),
         }

@@ -1,5 +1,6 @@
 //! What the controller is told: states of objects, counters, log lines.
 
+pub(crate) mod ciphers;
 pub(crate) mod console;
 pub(crate) mod info;
 pub(crate) mod logs;

@@ -16,6 +16,11 @@ use proto_eve::{
     },
 };
 
+use crate::{
+    clock::WallTime,
+    report::ciphers::{Ciphers, Clear, Outcome, Owner},
+};
+
 /// Points that are remembered; a configuration names one or two certificates.
 const MAX_POINTS: usize = 8;
 
@@ -28,6 +33,8 @@ pub(crate) struct Secrets {
     /// By the controller's point.
     points: BTreeMap<Vec<u8>, Point>,
     waiting: Option<Box<EdgeDevConfig>>,
+    /// How often secrets could be opened.
+    pub(crate) ciphers: Ciphers,
 }
 
 /// Who can open secrets.
@@ -67,17 +74,24 @@ impl Secrets {
         self.waiting.take()
     }
 
-    /// Puts what is encrypted in place of what is in the clear. A secret that cannot be opened stays encrypted.
-    pub(crate) fn open(&mut self, config: &mut EdgeDevConfig, by: Openers<'_>) {
+    /// Puts what is encrypted in place of what is in the clear. A secret that cannot be opened stays encrypted. Counts
+    /// what became of each.
+    pub(crate) fn open(&mut self, config: &mut EdgeDevConfig, by: Openers<'_>, at: Option<WallTime>) {
         let contexts = core::mem::take(&mut config.cipher_contexts);
         for store in &mut config.datastores {
-            let Some(opened) = self.block(&contexts, &mut store.cipher_data, by, &store.id) else { continue };
+            let clear = Clear::of(&[&store.api_key, &store.password]);
+            let opened = self.block(&contexts, &mut store.cipher_data, by, &store.id);
+            self.ciphers.count(Owner::Datastore, outcome(&opened, clear), at);
+            let Some(Ok(opened)) = opened else { continue };
             store.api_key = opened.ds_api_key;
             store.password = opened.ds_password;
         }
         for app in &mut config.apps {
             let id = app.uuidandversion.as_ref().map_or("", |id| id.uuid.as_str());
-            let Some(opened) = self.block(&contexts, &mut app.cipher_data, by, id) else { continue };
+            let clear = Clear::of(&[&app.user_data]);
+            let opened = self.block(&contexts, &mut app.cipher_data, by, id);
+            self.ciphers.count(Owner::App, outcome(&opened, clear), at);
+            let Some(Ok(opened)) = opened else { continue };
             app.user_data = opened.protected_user_data;
         }
         config.cipher_contexts = contexts;
@@ -85,29 +99,35 @@ impl Secrets {
         self.points.retain(|_, point| point.is_some());
     }
 
+    /// What is in a block; none if there is no block.
     fn block(
         &self,
         contexts: &[CipherContext],
         block: &mut Option<CipherBlock>,
         by: Openers<'_>,
         owner: &str,
-    ) -> Option<EncryptionBlock> {
+    ) -> Option<Result<EncryptionBlock, CipherError>> {
         let encrypted = block.as_ref()?;
         let opened = point_of(contexts, encrypted, by).and_then(|point| {
             let (x, y) = self.points.get(point).copied().flatten().ok_or(CipherError::NoKey)?;
             cipher::open(encrypted, &x, &y)
         });
-        match opened {
-            Ok(opened) => {
-                *block = None;
-                Some(opened)
-            }
+        match &opened {
+            Ok(_) => *block = None,
             Err(error) => {
                 let owner: String = owner.chars().filter(|c| !c.is_control()).take(64).collect();
                 log::warn!("configuration: a secret of {owner}: {error} [{}]", code::SECRET);
-                None
             }
         }
+        Some(opened)
+    }
+}
+
+fn outcome(opened: &Option<Result<EncryptionBlock, CipherError>>, clear: Clear) -> Outcome {
+    match opened {
+        Some(Ok(_)) => Outcome::Opened,
+        Some(Err(error)) => Outcome::Closed(*error, clear),
+        None => Outcome::NoCipher(clear),
     }
 }
 

@@ -238,7 +238,7 @@ impl Agent {
                     );
                     // Of what is encrypted, as much as can be opened now.
                     let by = Openers { controller: self.session.certs(), device: self.ecdh_pem.as_deref() };
-                    self.secrets.open(&mut config, by);
+                    self.secrets.open(&mut config, by, self.now.wall);
                     return self.apply(&config, super::Origin::Saved);
                 }
                 Err(why) => {

@@ -228,7 +228,7 @@ impl Agent {
             self.secrets.hold(config);
             return;
         }
-        self.secrets.open(&mut config, by);
+        self.secrets.open(&mut config, by, self.now.wall);
         self.configured_at.get_or_insert(self.now.at());
         self.apply(&config, super::Origin::Controller);
         // A shorter interval counts from now on.

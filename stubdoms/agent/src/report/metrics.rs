@@ -18,7 +18,7 @@ use proto_eve::{
     },
 };
 
-use super::logs::Logs;
+use super::{ciphers::Ciphers, logs::Logs};
 use crate::{
     clock::{Instant, Now, Random, WallTime},
     provision::DeviceFacts,
@@ -215,6 +215,7 @@ pub(crate) struct View<'a> {
     pub(crate) logs: &'a Logs,
     pub(crate) traffic: &'a Traffic,
     pub(crate) verify_failures: u64,
+    pub(crate) ciphers: &'a Ciphers,
     pub(crate) received: Option<Timestamp>,
     pub(crate) processed: Option<Timestamp>,
 }
@@ -336,6 +337,7 @@ impl Metrics {
             network: vec![network(view)],
             zedcloud: vec![cloud(view)],
             cpu_metric: Some(cpu(now, self.cpu.total)),
+            cipher: view.ciphers.message(),
             newlog: Some(newlog(view.logs)),
             device_memory: Some(DeviceMemoryMetric {
                 memory_mb: mib(total),
