@@ -36,7 +36,8 @@ pub enum ToVault {
         /// Version of this protocol.
         version: u16,
     },
-    /// What lies on the disk; once after the first message.
+    /// What lies on the disk: after the first message, and once more when the disk gave it only later, or did not take
+    /// a new key: then vault begins anew with it.
     Open {
         /// The sealed key; empty on a disk that has none yet.
         sealed: Vec<u8, MAX_SEALED>,
@@ -58,7 +59,7 @@ pub enum FromVault {
         /// Version of this protocol.
         version: u16,
     },
-    /// Write this in place of what there was. A key that comes after it is used only when it was
+    /// Write this in place of what there was. A fresh key that comes after it is used only when it was
     /// [`ToVault::Kept`].
     Keep {
         /// The sealed key.

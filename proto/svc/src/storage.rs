@@ -159,6 +159,9 @@ pub struct SlotReport {
 pub struct Status {
     /// Whether the store is open; otherwise [`Status::reason`].
     pub open: bool,
+    /// The kind of reason for which it is closed: [`Refusal::Locked`] until its key comes, [`Refusal::Disk`] for one
+    /// that is not to be had, which storage tries again where that may help, or [`Refusal::NoDisk`].
+    pub closed: Option<Refusal>,
     /// Why not, or what is wrong although it is open.
     pub reason: String<MAX_REASON>,
     /// Model and serial number of the disk.
@@ -268,12 +271,12 @@ pub enum Refusal {
 
 impl Message for ToStorage {
     const CHANNEL: &'static str = "storage";
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
 }
 
 impl Message for FromStorage {
     const CHANNEL: &'static str = "storage";
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
 }
 
 #[cfg(test)]
@@ -294,6 +297,7 @@ mod tests {
         round_trip(answer(Answer::Slots { running: Some(SlotName::B), slots }));
         round_trip(answer(Answer::Status(Status {
             open: true,
+            closed: Some(Refusal::NoDisk),
             reason: long(),
             disk: long(),
             bytes: u64::MAX,

@@ -33,8 +33,7 @@ use crate::{
 /// Share of the heap's limit that contents may take.
 const CONTENT_SHARE: usize = 2;
 
-/// The domain's story. A file that cannot be used ends it with a line that names the file; dom0 then
-/// never hears that we are ready, and ends us for that when the time for it is over.
+/// The domain's story. A file that cannot be used ends it with a line that names the file.
 pub(crate) async fn main(boot: Boot, spawner: Spawner) {
     let wiring = read_wiring(&boot);
     let peers = peers(&wiring);
@@ -103,9 +102,10 @@ fn show_provisioned(web: &Web, (certificate, key): &(Vec<u8>, Vec<u8>)) -> Resul
     web.show(Identity::from_pem(certificate, key)?)
 }
 
-/// Says what is wrong with the files, and stays: another start would find the same.
+/// Says what is wrong with the files, and stays, ready: another start would find the same, and be ended for the same.
 async fn useless(error: impl Display) {
-    log::error!("provisioning: {error} [{}]", ctl::PROVISIONING);
+    log::error!("provisioning: {error}; nothing can be done without it [{}]", ctl::PROVISIONING);
+    ready();
     pending().await
 }
 

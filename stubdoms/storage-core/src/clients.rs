@@ -11,23 +11,26 @@
 //! most 16 pages' worth, and twice while it is written).
 
 use alloc::collections::BTreeMap;
-use core::fmt;
+use core::{fmt, time::Duration};
 
 use board_support_drv::block::BlockDevice;
 use proto_errors::{Code, Coded, storage as code};
+use proto_gpt::copy::CopyError;
 use proto_gpt::slots::Slot;
 use proto_gpt::table::{Condition, NoTable};
 use proto_svc::storage::MAX_REASON;
 use proto_svc::text::clipped;
 
 use crate::disk::{Disk, DiskError};
-use crate::partitions::{Partitions, persist};
+use crate::partitions::{Doubt, Partitions, persist};
 use crate::slots::{Slots, Trust};
 use crate::store::{Client, Found, Quota, Store, StoreError};
 use crate::turns::Turns;
 
 pub mod control;
 pub mod sealing;
+
+pub use sealing::Sealed;
 
 /// Control's values.
 pub const CONTROL: Client = Client(1);
@@ -56,6 +59,19 @@ impl fmt::Display for Missing {
 }
 
 impl core::error::Error for Missing {}
+
+impl Missing {
+    /// Whether another try may find one: the disk did not give what lies there.
+    const fn may_pass(&self) -> bool {
+        match self {
+            Self::Table(NoTable { primary, backup }) => {
+                matches!(primary, CopyError::Unreadable) || matches!(backup, CopyError::Unreadable)
+            }
+            Self::Store(StoreError::Disk(_)) => true,
+            Self::Partition | Self::Store(_) => false,
+        }
+    }
+}
 
 impl Coded for Missing {
     fn code(&self) -> Code {
@@ -158,22 +174,38 @@ impl<D: BlockDevice> Storage<D> {
     ) -> (Self, Started) {
         let disk = Disk::new(device);
         let mut doubt = None;
-        let partitions = Partitions::read(&disk, &mut doubt).await;
-        let table = partitions.as_ref().map(Partitions::found).map_err(|why| *why);
-        let window = match &partitions {
-            Ok(partitions) => persist(partitions).ok_or(Missing::Partition),
-            Err(why) => Err(Missing::Table(*why)),
-        };
-        let store = match window {
-            Ok(window) => Store::find(&disk, window, QUOTAS, random).await.map_err(Missing::Store),
-            Err(why) => Err(why),
-        };
-        let (store, found) = match store {
-            Ok((store, found)) => (Ok(store), Ok(found)),
-            Err(why) => (Err(why), Err(why)),
-        };
+        let (store, started) = find(&disk, &mut doubt, random).await;
         let slots = Turns::new(Slots::new(running, trust, doubt));
-        (Self { disk, store: Turns::new(store), slots }, Started { table, store: found })
+        (Self { disk, store: Turns::new(store), slots }, started)
+    }
+
+    /// Whether the disk has failed at finding the store or at opening it, and [`Storage::try_again`] may help.
+    pub async fn is_failing(&self) -> bool {
+        match &*self.store.turn().await {
+            Ok(store) => store.waits_for_disk(),
+            Err(why) => why.may_pass(),
+        }
+    }
+
+    /// Tries once more what the disk has failed at.
+    pub async fn try_again(&self, random: impl FnMut(&mut [u8])) -> Tried {
+        let mut turn = self.store.turn().await;
+        match &mut *turn {
+            Ok(store) => {
+                let was = store.closed();
+                let sealed = store.open_again(&self.disk).await.map(Sealed::of);
+                Tried { found: None, changed: was != store.closed(), sealed }
+            }
+            Err(why) if why.may_pass() => {
+                let was = *why;
+                let mut slots = self.slots.turn().await;
+                let (store, started) = find(&self.disk, slots.doubt_mut(), random).await;
+                *turn = store;
+                let changed = turn.as_ref().err() != Some(&was);
+                Tried { found: Some(started), sealed: None, changed }
+            }
+            Err(_) => Tried::default(),
+        }
     }
 
     /// Notes why nobody gives the store a key, where there is no vault that could say so.
@@ -186,6 +218,67 @@ impl<D: BlockDevice> Storage<D> {
     /// The disk.
     pub const fn disk(&self) -> &Disk<D> {
         &self.disk
+    }
+}
+
+/// Reads the partition table, and finds or makes the store.
+async fn find<D: BlockDevice>(
+    disk: &Disk<D>,
+    doubt: &mut Doubt,
+    random: impl FnMut(&mut [u8]),
+) -> (Result<Store, Missing>, Started) {
+    let partitions = Partitions::read(disk, doubt).await;
+    let table = partitions.as_ref().map(Partitions::found).map_err(|why| *why);
+    let window = match &partitions {
+        Ok(partitions) => persist(partitions).ok_or(Missing::Partition),
+        Err(why) => Err(Missing::Table(*why)),
+    };
+    let store = match window {
+        Ok(window) => Store::find(disk, window, QUOTAS, random).await.map_err(Missing::Store),
+        Err(why) => Err(why),
+    };
+    let (store, found) = match store {
+        Ok((store, found)) => (Ok(store), Ok(found)),
+        Err(why) => (Err(why), Err(why)),
+    };
+    (store, Started { table, store: found })
+}
+
+/// What has become of what the disk had failed at.
+#[derive(Debug, Default)]
+pub struct Tried {
+    /// What was found, if the store was looked for.
+    pub found: Option<Started>,
+    /// What has become of the store, if it was opened.
+    pub sealed: Option<Sealed>,
+    /// Control is to be told: the store has become open, or is closed for another reason.
+    pub changed: bool,
+}
+
+/// How long to wait ahead of each further try of something that fails.
+#[derive(Debug)]
+pub struct Backoff(Duration);
+
+impl Backoff {
+    const FIRST: Duration = Duration::from_secs(1);
+    const LONGEST: Duration = Duration::from_secs(60);
+
+    /// For something that has failed once.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(Self::FIRST)
+    }
+
+    /// The next pause: twice the one before, up to a minute.
+    pub fn pause(&mut self) -> Duration {
+        let next = Self::LONGEST.min(self.0 * 2);
+        core::mem::replace(&mut self.0, next)
+    }
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -247,6 +340,13 @@ mod tests {
         let told = (0..1000).filter(|_| burst.is_news(code::REQUEST)).count();
         assert_eq!(told, 10);
         assert!(burst.is_news(code::STORE_FULL));
+    }
+
+    #[test]
+    fn pauses_double_up_to_a_minute() {
+        let mut backoff = Backoff::new();
+        let seconds: std::vec::Vec<u64> = (0..9).map(|_| backoff.pause().as_secs()).collect();
+        assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
     }
 
     #[test]

@@ -237,6 +237,11 @@ impl Slots {
         Self { running, trust, board: None, fill: None, verified: None, doubt }
     }
 
+    /// The copy of the table that is in doubt, for who reads the table as well.
+    pub(crate) const fn doubt_mut(&mut self) -> &mut Doubt {
+        &mut self.doubt
+    }
+
     /// The slot that runs.
     #[must_use]
     pub const fn running(&self) -> Option<Slot> {

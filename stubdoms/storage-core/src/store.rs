@@ -301,6 +301,8 @@ pub struct Store {
     salt: [u8; 12],
     nonces: Option<Nonces>,
     contents: Result<Open, StoreError>,
+    /// The key, while the disk keeps the store from being opened with it.
+    key: Option<Zeroizing<[u8; 32]>>,
     /// Why vault gives no key, as it says.
     locked: heapless::String<MAX_REASON>,
     /// Pages that the disk did not write in this life.
@@ -377,6 +379,7 @@ impl Store {
             salt,
             nonces: None,
             contents: Err(StoreError::Locked),
+            key: None,
             locked: heapless::String::new(),
             bad: Vec::new(),
             damaged: 0,
@@ -522,6 +525,7 @@ impl Store {
         head.kept = heapless::Vec::from_slice(kept).map_err(too_long)?;
         if fresh {
             head.root = None;
+            self.key = None;
             self.contents = Err(StoreError::Locked);
         }
         self.put_head(disk, head).await?;
@@ -531,7 +535,8 @@ impl Store {
     /// Takes the key, reads the directory, and looks whether all values are whole.
     ///
     /// # Errors
-    /// When it is not the key of what is stored, or the directory is not to be had. It stays closed then.
+    /// When it is not the key of what is stored, or the directory is not to be had. It stays closed then; with an
+    /// error of the disk until [`Store::open_again`] succeeds.
     pub(crate) async fn unlock<D: BlockDevice>(
         &mut self,
         disk: &Disk<D>,
@@ -549,7 +554,22 @@ impl Store {
         if let Err(why) = opened {
             self.contents = Err(why);
         }
+        self.key = matches!(opened, Err(StoreError::Disk(_))).then(|| Zeroizing::new(*key));
         opened
+    }
+
+    /// Whether only the disk keeps it from being opened.
+    pub(crate) const fn waits_for_disk(&self) -> bool {
+        self.key.is_some()
+    }
+
+    /// Opens it with the key that the disk had failed at; nothing where it had not.
+    pub(crate) async fn open_again<D: BlockDevice>(
+        &mut self,
+        disk: &Disk<D>,
+    ) -> Option<Result<Opened, StoreError>> {
+        let key = self.key.clone()?;
+        Some(self.unlock(disk, &key).await)
     }
 
     async fn open<D: BlockDevice>(&mut self, disk: &Disk<D>, cipher: Cipher) -> Result<Opened, StoreError> {

@@ -10,14 +10,13 @@ use proto_gpt::slots::Slot;
 use proto_manifest::wiring::{RunningSlot, Wiring};
 use proto_svc::{Message, sealing::ToVault};
 use stubdoms_service::disk::{Disk, FoundDisk, NoDisk};
-use stubdoms_storage_core::clients::Storage;
+use stubdoms_storage_core::clients::sealing::Sealed;
+use stubdoms_storage_core::clients::{Backoff, Burst, Started, Storage};
 
-use crate::trust::trust;
+use crate::{sealing, trust::trust};
 
 /// How long a disk has to come up: a rotating one takes its time.
 const BRING_UP: Duration = Duration::from_secs(10);
-/// How soon a disk that did not come up is tried again, at first and at the longest.
-const AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
 
 /// What this domain has.
 pub(crate) struct Holding {
@@ -27,6 +26,10 @@ pub(crate) struct Holding {
     pub(crate) has_vault: bool,
     /// The store has become open, or closed.
     pub(crate) changed: Signal<NoopRawMutex, ()>,
+    /// The store was found later than the disk.
+    pub(crate) store_found: Signal<NoopRawMutex, ()>,
+    /// The disk has failed at something that is to be tried again.
+    pub(crate) failed: Signal<NoopRawMutex, ()>,
     found: Signal<NoopRawMutex, ()>,
 }
 
@@ -38,8 +41,15 @@ impl Holding {
             RunningSlot::B => Slot::B,
         });
         let has_vault = wiring.channel(ToVault::CHANNEL).is_some();
-        let (changed, found) = (Signal::new(), Signal::new());
-        Box::leak(Box::new(Self { storage: OnceCell::new(), running, has_vault, changed, found }))
+        Box::leak(Box::new(Self {
+            storage: OnceCell::new(),
+            running,
+            has_vault,
+            changed: Signal::new(),
+            store_found: Signal::new(),
+            failed: Signal::new(),
+            found: Signal::new(),
+        }))
     }
 
     /// The disk and what is on it; none if there is no disk, or it did not come up yet.
@@ -75,10 +85,9 @@ impl Holding {
 
     /// Tries again, ever more rarely, until it comes up.
     pub(crate) async fn try_again(&self, mut disk: FoundDisk) {
-        let [mut pause, longest] = AGAIN;
+        let mut backoff = Backoff::new();
         loop {
-            timer::sleep(pause).await;
-            pause = longest.min(pause * 2);
+            timer::sleep(backoff.pause()).await;
             match self.bring_up(disk).await {
                 Some(still) => disk = still,
                 None => return,
@@ -97,17 +106,56 @@ impl Holding {
         let (storage, started) = Storage::start(disk, self.running, trust(), entropy::fill).await;
         let (identity, mib) = (storage.disk().identity(), storage.disk().geometry().bytes() >> 20);
         log::info!("disk: {} {}, {mib} MiB", identity.model, identity.serial);
-        for complaint in started.complaints() {
-            log::error!("disk: {}", complaint.told());
-        }
-        if let Ok(found) = started.store {
-            log::info!("store: {found}");
+        tell(&started);
+        if storage.is_failing().await {
+            self.failed.signal(());
         }
         // It was empty: only this sets it, and only until it has.
         let _ = self.storage.set(storage);
         self.found.signal(());
         self.changed.signal(());
         None
+    }
+
+    /// Tries again what the disk has failed at, for ever: ever more rarely as long as it fails.
+    pub(crate) async fn mend(&self) {
+        let storage = self.wait().await;
+        let mut burst = Burst::default();
+        loop {
+            self.failed.wait().await;
+            let mut backoff = Backoff::new();
+            while storage.is_failing().await {
+                timer::sleep(backoff.pause()).await;
+                let tried = storage.try_again(entropy::fill).await;
+                if let Some(started) = &tried.found {
+                    // As often as it fails it is told ever more rarely.
+                    if started.store.as_ref().err().is_none_or(|why| burst.is_news(why.code())) {
+                        tell(started);
+                    }
+                    if started.store.is_ok() {
+                        self.store_found.signal(());
+                    }
+                }
+                match &tried.sealed {
+                    Some(Sealed::Closed(why)) if !burst.is_news(why.code()) => {}
+                    Some(sealed) => sealing::tell(sealed),
+                    None => {}
+                }
+                if tried.changed {
+                    self.changed.signal(());
+                }
+            }
+        }
+    }
+}
+
+/// What was found on the disk.
+fn tell(started: &Started) {
+    for complaint in started.complaints() {
+        log::error!("disk: {}", complaint.told());
+    }
+    if let Ok(found) = started.store {
+        log::info!("store: {found}");
     }
 }
 

@@ -1,12 +1,15 @@
 //! The domain that holds the disk.
 //!
-//! Three tasks around one [`Storage`] of `storage-core`:
+//! Four tasks around one [`Storage`] of `storage-core`:
 //!
 //! | task | sleeps until |
 //! |---|---|
 //! | supervision | dom0 asks something, or a line is logged |
 //! | [`control`] | control asks something, or the store has become open or closed |
-//! | [`sealing`] | vault says something |
+//! | [`sealing`] | vault says something, or the disk is asked again for what it did not keep |
+//! | [`mend`](holding::Holding::mend) | the disk has failed at finding or opening the store |
+//!
+//! Without a disk that works it does its work all the same: it says so, and to whoever asks.
 //!
 //! [`Storage`]: stubdoms_storage_core::clients::Storage
 
@@ -37,13 +40,11 @@ async fn main(boot: board_support_rt::Boot, spawner: board_support_rt::Spawner) 
     let missing = holding.find(&wiring).await;
     spawner.spawn(control::run(holding, peers));
     spawner.spawn(sealing::run(holding, peers));
-    // Without a disk there is nothing to keep, and whoever asks is told so. We are not ready then: dom0 ends us after
-    // a while, and another life tries with a device that was reset.
+    spawner.spawn(holding.mend());
+    // Also without a disk, which another life of ours would not find either: whoever asks is told so.
+    stubdoms_service::ready();
     if let Some(disk) = missing {
         holding.try_again(disk).await;
-    }
-    if holding.storage().is_some() {
-        stubdoms_service::ready();
     }
 }
 

@@ -1,11 +1,14 @@
 //! The channel to vault.
 
+use core::future::pending;
+
 use board_support_pv::channel::ChannelError;
-use embassy_futures::select::{Either, select};
+use board_support_rt::timer;
+use embassy_futures::select::{Either, Either3, select, select3};
 use proto_errors::{Coded, storage as code};
 use proto_svc::sealing::{FromVault, ToVault};
 use stubdoms_service::{Offered, Peers};
-use stubdoms_storage_core::clients::sealing::{Sealed, Sealing};
+use stubdoms_storage_core::clients::sealing::{Heard, Sealed, Sealing};
 
 use crate::holding::Holding;
 
@@ -33,22 +36,34 @@ async fn serve(holding: &Holding, channel: &mut Offered<ToVault, FromVault>) -> 
     let storage = holding.wait().await;
     let (mut sender, mut receiver) = channel.split();
     let mut sealing = Sealing::default();
+    holding.store_found.reset();
     if let Some(open) = sealing.open(storage).await
         && let Err(error) = sender.send(&open).await
     {
         return error;
     }
     loop {
-        let said = match receiver.receive().await {
-            Ok(said) => said,
-            Err(error) => return error,
+        let pause = sealing.pause();
+        let again = async {
+            match pause {
+                Some(pause) => timer::sleep(pause).await,
+                None => pending().await,
+            }
         };
-        let heard = sealing.hear(storage, said).await;
+        let heard = match select3(receiver.receive(), holding.store_found.wait(), again).await {
+            Either3::First(Ok(said)) => sealing.hear(storage, said).await,
+            Either3::First(Err(error)) => return error,
+            Either3::Second(()) => Heard { reply: sealing.open(storage).await, ..Heard::default() },
+            Either3::Third(()) => sealing.try_again(storage).await,
+        };
         if let Some(sealed) = &heard.sealed {
             tell(sealed);
         }
         if heard.changed {
             holding.changed.signal(());
+        }
+        if storage.is_failing().await {
+            holding.failed.signal(());
         }
         if let Some(reply) = heard.reply
             && let Err(error) = sender.send(&reply).await
@@ -58,7 +73,8 @@ async fn serve(holding: &Holding, channel: &mut Offered<ToVault, FromVault>) -> 
     }
 }
 
-fn tell(sealed: &Sealed) {
+/// What has become of the store.
+pub(crate) fn tell(sealed: &Sealed) {
     match sealed.complaint() {
         None => log::info!("store: {sealed}"),
         Some(complaint) => log::error!("store: {}", complaint.told()),

@@ -171,6 +171,7 @@ impl Storage {
         Some(match request {
             Request::Status => Answer::Status(Status {
                 open: self.is_open(),
+                closed: (!self.is_open()).then_some(Refusal::Locked),
                 reason: Default::default(),
                 disk: "a disk".try_into().unwrap(),
                 bytes: 1 << 30,
@@ -229,7 +230,15 @@ impl Storage {
                 Ok(()) => self.told(),
                 Err(refusal) => Self::refused(refusal),
             },
-            Request::Delete { .. } | Request::Next { .. } => panic!("nobody asks for that"),
+            Request::Delete { .. } | Request::Next { .. } if !self.is_open() => Self::refused(Refusal::Locked),
+            Request::Delete { key } => {
+                self.values.remove(key.as_str());
+                Answer::Done
+            }
+            Request::Next { after } => {
+                let next = self.values.keys().find(|name| name.as_str() > after.as_str());
+                Answer::Name(next.map(|name| name.as_str().try_into().unwrap()))
+            }
         })
     }
 

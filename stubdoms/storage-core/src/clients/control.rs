@@ -145,6 +145,7 @@ pub fn answer_without_disk(request: &Request) -> Answer {
     match request {
         Request::Status => Answer::Status(Status {
             open: false,
+            closed: Some(Refusal::NoDisk),
             reason: reason(&Refused::NoDisk),
             disk: heapless::String::new(),
             bytes: 0,
@@ -232,12 +233,17 @@ impl<D: BlockDevice> Storage<D> {
         let store = self.store.turn().await;
         let (quota, used) = store.as_ref().map_or((0, 0), |store| store.space(CONTROL));
         let closed = match &*store {
-            Ok(store) => store.closed().map(|why| store.why_closed(&why)),
-            Err(why) => Some(reason(why)),
+            Ok(store) => store.closed().map(|why| {
+                let refused = Refused::Value(ValueError::Store(why));
+                (refused.kind(), store.why_closed(&why))
+            }),
+            Err(why) => Some((Refused::Missing(*why).kind(), reason(why))),
         };
+        let (closed, reason) = closed.unzip();
         Status {
             open: closed.is_none(),
-            reason: closed.unwrap_or_default(),
+            closed,
+            reason: reason.unwrap_or_default(),
             disk,
             bytes: self.disk.geometry().bytes(),
             quota,

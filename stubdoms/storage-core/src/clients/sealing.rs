@@ -9,15 +9,21 @@
 //! 1. What lies on the disk is told once in each life of the channel.
 //! 2. The first key, or one that was sealed anew: a key is used only when what was to be kept is on the disk.
 //! 3. Until the key was recovered.
+//!
+//! What the disk fails at is tried again ([`Sealing::try_again`], [`Storage::try_again`]): a key that was sealed anew is
+//! written later, and the store is open meanwhile, for the key is the right one; a new key vault is asked for anew, by
+//! saying once more what lies on the disk.
 
+use alloc::vec::Vec;
 use core::fmt;
+use core::time::Duration;
 
 use board_support_drv::block::BlockDevice;
 use proto_errors::{Code, Coded, storage as code};
 use proto_svc::sealing::{FromVault, MAX_REASON, ToVault};
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
-use super::Storage;
+use super::{Backoff, Storage};
 use crate::store::{Opened, StoreError};
 
 /// What has become of the store, for the log.
@@ -64,6 +70,14 @@ impl fmt::Display for Sealed {
 }
 
 impl Sealed {
+    /// What an attempt to open it has made of it.
+    pub(super) fn of(opened: Result<Opened, StoreError>) -> Self {
+        match opened {
+            Ok(opened) => Self::Open(opened),
+            Err(why) => Self::Closed(why),
+        }
+    }
+
     /// The same as a complaint, if it is something that should not be.
     #[must_use]
     pub fn complaint(&self) -> Option<Complaint<'_>> {
@@ -113,19 +127,54 @@ pub struct Heard {
     pub sealed: Option<Sealed>,
 }
 
+/// What the disk did not take.
+#[derive(Debug)]
+enum Unkept {
+    /// A new key. It is not used: what it would encrypt nobody could open again.
+    Fresh,
+    /// The key of what is stored, sealed anew, and what was to be kept with it.
+    Resealed { sealed: Vec<u8>, kept: Zeroizing<Vec<u8>> },
+}
+
 /// One life of the channel to vault.
 #[derive(Debug, Default)]
 pub struct Sealing {
-    /// The disk did not take what a key depends on that may come: it is not used.
-    not_kept: bool,
+    unkept: Option<(Unkept, Backoff)>,
 }
 
 impl Sealing {
-    /// The first message after the greeting; none where there is no store.
+    /// What lies on the disk: the first message after the greeting, and once more when the store was found only later;
+    /// none where there is no store.
     pub async fn open<D: BlockDevice>(&self, storage: &Storage<D>) -> Option<ToVault> {
         let store = storage.store.turn().await;
         let (sealed, kept) = store.as_ref().ok()?.kept();
         Some(ToVault::Open { sealed: sealed.clone(), kept: kept.clone() })
+    }
+
+    /// How long to wait ahead of [`Sealing::try_again`]; nothing when all is on the disk. Longer with each question.
+    pub fn pause(&mut self) -> Option<Duration> {
+        self.unkept.as_mut().map(|(_, backoff)| backoff.pause())
+    }
+
+    /// Tries once more what the disk did not take.
+    pub async fn try_again<D: BlockDevice>(&mut self, storage: &Storage<D>) -> Heard {
+        match &self.unkept {
+            None => Heard::default(),
+            Some((Unkept::Fresh, _)) => {
+                // Vault decides anew. Should the disk refuse again, so does this begin again.
+                Heard { reply: self.open(storage).await, ..Heard::default() }
+            }
+            Some((Unkept::Resealed { sealed, kept }, _)) => {
+                let mut store = storage.store.turn().await;
+                let Ok(store) = store.as_mut() else { return Heard::default() };
+                let sealed = match store.keep(&storage.disk, sealed, kept, false).await {
+                    Ok(()) => Sealed::Kept { fresh: false },
+                    Err(why) => return Heard { sealed: Some(Sealed::NotKept(why)), ..Heard::default() },
+                };
+                self.unkept = None;
+                Heard { sealed: Some(sealed), ..Heard::default() }
+            }
+        }
     }
 
     /// Does what vault says.
@@ -136,25 +185,35 @@ impl Sealing {
         let was = store.closed();
         let (reply, sealed) = match said {
             FromVault::Hello { .. } => (None, None),
-            FromVault::Keep { sealed, mut kept, fresh } => {
-                let written = store.keep(disk, &sealed, &kept, fresh).await;
+            FromVault::Keep { sealed, kept: mut came, fresh } => {
                 // Software's keys are among it.
-                kept.zeroize();
-                self.not_kept = written.is_err();
-                match written {
-                    Ok(()) => (Some(ToVault::Kept), Some(Sealed::Kept { fresh })),
-                    Err(why) => (Some(ToVault::NotKept), Some(Sealed::NotKept(why))),
+                let kept = Zeroizing::new(came.to_vec());
+                came.zeroize();
+                match store.keep(disk, &sealed, &kept, fresh).await {
+                    Ok(()) => {
+                        self.unkept = None;
+                        (Some(ToVault::Kept), Some(Sealed::Kept { fresh }))
+                    }
+                    Err(why) => {
+                        let unkept = if fresh {
+                            Unkept::Fresh
+                        } else {
+                            Unkept::Resealed { sealed: sealed.to_vec(), kept }
+                        };
+                        let (_, backoff) = self.unkept.take().unwrap_or((Unkept::Fresh, Backoff::new()));
+                        self.unkept = Some((unkept, backoff));
+                        (Some(ToVault::NotKept), Some(Sealed::NotKept(why)))
+                    }
                 }
             }
-            // What it is sealed by is not on the disk: what it would encrypt nobody could open again.
-            FromVault::Key { .. } if self.not_kept => (None, None),
+            FromVault::Key { mut key, .. } if matches!(self.unkept, Some((Unkept::Fresh, _))) => {
+                key.0.zeroize();
+                (None, None)
+            }
             FromVault::Key { mut key, .. } => {
                 let opened = store.unlock(disk, &key.0).await;
                 key.0.zeroize();
-                match opened {
-                    Ok(opened) => (None, Some(Sealed::Open(opened))),
-                    Err(why) => (None, Some(Sealed::Closed(why))),
-                }
+                (None, Some(Sealed::of(opened)))
             }
             FromVault::Locked { reason } => {
                 store.lock(&reason);

@@ -4,7 +4,9 @@ use board_support_drv::block::fake::{Done, Event, Failure, FakeDisk, Image};
 use board_support_drv::block::{Cause, Error, Fault, Refusal as Refused, Status};
 use core::time::Duration;
 use proto_gpt::slots::Slot;
+use proto_svc::sealing::{FromVault, ToVault};
 use proto_svc::storage::{Answer, Refusal, Request};
+use stubdoms_storage_core::clients::Sealed;
 
 use crate::world::{Life, STORE, STORE_END, Values, boot, disk, flashed, puts, system, updates};
 
@@ -289,6 +291,70 @@ fn a_value_that_was_begun_begins_anew_when_the_disk_failed_at_another() {
         }
     }
     assert!(refused > 10, "{refused}");
+}
+
+/// A disk that fails at any call of a start: the store is found and opened later, with the key that came meanwhile or
+/// comes then, and says why it is closed until it is.
+#[test]
+fn a_start_over_a_disk_that_fails_is_made_up_for() {
+    let before = disk(flashed());
+    Life::open(&before).put("a", b"1");
+    for image in [flashed(), before.image()] {
+        let good = disk(image.clone());
+        let expected = Life::open(&good).values();
+        let mut closed = 0;
+        for call in 0..good.calls() {
+            for error in ERRORS {
+                let disk = crate::world::disk(image.clone());
+                // A read is tried twice at once.
+                (0..3).for_each(|more| disk.fail(call + more, Failure { error, done: Done::Nothing }));
+                let mut life = Life::open(&disk);
+                let Answer::Status(status) = life.ask(&Request::Status) else { panic!() };
+                if !status.open {
+                    closed += 1;
+                    assert_eq!(status.closed, Some(Refusal::Disk), "{call} {error}");
+                    assert!(status.reason.ends_with(']'), "{}", status.reason);
+                    assert!(life.mend().0 > 0, "{call} {error}");
+                    if life.started.store.is_ok() {
+                        // Vault is told of a store that was found late, and gives its key then.
+                        life.hear_key();
+                        life.mend();
+                    }
+                }
+                // What is left of the failures.
+                (0..3).for_each(|_| drop(life.try_get("a")));
+                assert_eq!(life.values(), expected, "{call} {error}");
+            }
+        }
+        assert!(closed > 5, "{closed}");
+    }
+}
+
+#[test]
+fn a_key_that_was_sealed_anew_is_written_when_the_disk_takes_it() {
+    let keep =
+        |fresh| FromVault::Keep { sealed: [7; 300].into_iter().collect(), kept: heapless::Vec::new(), fresh };
+    let disk = disk(flashed());
+    Life::open(&disk).put("a", b"1");
+    for fresh in [false, true] {
+        let mut life = Life::start(&disk);
+        disk.fail(disk.calls(), Failure { error: ERRORS[1], done: Done::Nothing });
+        assert_eq!(life.hear(keep(fresh)).reply, Some(ToVault::NotKept));
+        life.hear_key();
+        if fresh {
+            // A new key is not used; vault is asked for it anew.
+            assert_eq!(life.try_get("a"), Err(Refusal::Locked));
+            assert!(matches!(life.seal_again().reply, Some(ToVault::Open { .. })));
+            assert_eq!(life.hear(keep(true)).reply, Some(ToVault::Kept));
+            life.hear_key();
+            assert_eq!(life.values(), Values::new());
+        } else {
+            assert_eq!(life.try_get("a"), Ok(b"1".to_vec()));
+            assert!(life.seal_again().sealed.is_some_and(|sealed| sealed == Sealed::Kept { fresh }));
+        }
+        let left = Life::start(&crate::world::disk(powerless(&disk)));
+        assert!(matches!(left.sealed(), Some(ToVault::Open { sealed, .. }) if sealed == [7; 300]));
+    }
 }
 
 #[test]

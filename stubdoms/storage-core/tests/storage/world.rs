@@ -17,7 +17,7 @@ use proto_handoff::record::Version;
 use proto_svc::sealing::{FromVault, StorageKey};
 use proto_svc::storage::{Answer, Change, Key, MAX_PIECE, Refusal, Request};
 use proto_update::manifest::{ALIGN, Draft, HEADER_BYTES, Kind, Machine};
-use stubdoms_storage_core::clients::sealing::{Heard, Sealing};
+use stubdoms_storage_core::clients::sealing::{Heard, Sealed, Sealing};
 use stubdoms_storage_core::clients::{Started, Storage};
 use stubdoms_storage_core::slots::Trust;
 use uuid::Uuid;
@@ -115,6 +115,12 @@ pub(crate) fn disk(image: Image) -> FakeDisk {
     FakeDisk::of(image, BLOCKS)
 }
 
+fn random(out: &mut [u8]) {
+    static DRAWN: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+    let drawn = DRAWN.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    out.iter_mut().zip(drawn.to_le_bytes()).for_each(|(to, from)| *to = from);
+}
+
 /// The domain in one of its lives.
 pub(crate) struct Life {
     pub(crate) storage: Storage<FakeDisk>,
@@ -130,13 +136,30 @@ impl Life {
     }
 
     pub(crate) fn start_from(disk: &FakeDisk, running: Option<Slot>) -> Self {
-        static DRAWN: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
-        let random = |out: &mut [u8]| {
-            let drawn = DRAWN.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            out.iter_mut().zip(drawn.to_le_bytes()).for_each(|(to, from)| *to = from);
-        };
         let (storage, started) = block_on(Storage::start(disk.clone(), running, trust(), random));
         Self { storage, disk: disk.clone(), started, sealing: Sealing::default() }
+    }
+
+    /// Tries again what the disk has failed at, until it does not: how often. And what has become of the store.
+    pub(crate) fn mend(&mut self) -> (u32, Option<Sealed>) {
+        let mut tries = 0;
+        let mut last = None;
+        while block_on(self.storage.is_failing()) {
+            let tried = block_on(self.storage.try_again(random));
+            tries += 1;
+            last = tried.sealed.or(last);
+            if let Some(started) = tried.found {
+                self.started = started;
+            }
+            assert!(tries < 100, "it never ends");
+        }
+        (tries, last)
+    }
+
+    /// What was not kept is written again.
+    pub(crate) fn seal_again(&mut self) -> Heard {
+        assert!(self.sealing.pause().is_some(), "nothing waits");
+        block_on(self.sealing.try_again(&self.storage))
     }
 
     /// The same, with the key from vault.
