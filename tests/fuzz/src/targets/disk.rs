@@ -11,7 +11,7 @@ use proto_gpt::slots::{Reason, Slot, Slots, State};
 use proto_gpt::table::{Condition, Joined, NoTable, Step, Table};
 use proto_gpt::{HEADER_BYTES, MAX_ENTRIES_BYTES};
 use proto_handoff::acpi;
-use proto_handoff::record::{EventLog, Handoff, Place, Refused, TableState, Version, Watchdog};
+use proto_handoff::record::{EventLog, Files, Handoff, Place, Refused, TableState, Version, Watchdog};
 use proto_update::manifest::{ALIGN, Draft, Header as SlotHeader, Kind, Machine};
 use proto_update::payload::{Decoder, pack};
 use uuid::Uuid;
@@ -248,6 +248,7 @@ pub(super) fn handoffs() -> Vec<Vec<u8>> {
         version: Version::new("0.1.0").expect("a name"),
         sha256: [3; 32],
         log: Some(EventLog { at: 0x7f00_0000, bytes: 4000, final_events_at: 0 }),
+        files: Some(Files { at: 0x7f10_0000, bytes: 9000 }),
     };
     vec![record.emit().to_vec(), acpi::table(&record).to_vec()]
 }
