@@ -89,6 +89,7 @@ targets! {
     tpm_answer: tpm::answer, tpm::answers, "vault: what a TPM answers";
     tpm_session: tpm::session, tpm::sessions, "vault: what a TPM answers in a session";
     vault_record: tpm::record, tpm::records, "vault: what the storage had kept for it";
+    vault_kept: tpm::kept, tpm::kepts, "vault: all that the storage had kept for it, over two lives";
     event_log: tpm::event_log, tpm::event_logs, "control, the controller: the firmware's event log";
     store_image: storage::store_image, storage::store_images, "storage: what lies on its disk";
     storage_requests: storage::storage_requests, storage::storage_request_lists, "storage: what control asks for";
@@ -126,6 +127,7 @@ targets! {
     agent_config: agent::config, eve::configs, "control: the configuration, applied";
     agent_answers: agent::answers, agent::answer_lists, "control: whatever a server answers";
     agent_notes: agent::notes, agent::notes_left, "control: what an earlier life left with dom0";
+    identity_note: agent::identity_note, agent::identity_notes, "control: the note of its certificates that the vault had kept";
     provisioning: agent::provisioning, agent::files, "control: provisioning files";
     controller_request: controller::request, controller::requests, "the small controller: a device's request";
     controller_config: controller::config, controller::configs, "the small controller: its configuration file";

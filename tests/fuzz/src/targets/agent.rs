@@ -1,5 +1,11 @@
 //! The device agent, against whatever servers answer.
 
+use std::rc::Rc;
+
+use proto_eve::{
+    key::{PublicKey, SoftwareKey},
+    pem,
+};
 use stubdoms_agent::{
     Agent, DeviceCommand, DeviceFacts, DomainUsage, FailureKind, HttpFailure, LinkCounters, LogRecord,
     Machine, Now, Provisioning, Response, Severity, Uplink, Uuid, WallTime, fuzz,
@@ -54,6 +60,32 @@ fn agent(files: Provisioning) -> Option<Agent> {
     let uplink = Uplink { up: true, interface: "net0".into(), mac: [2, 0, 0, 0, 0, 1], ..Uplink::default() };
     agent.on_uplink(at(0), uplink);
     Some(agent)
+}
+
+fn device_key() -> (Rc<SoftwareKey>, Vec<u8>) {
+    let pem = text!("device.pem");
+    let key = SoftwareKey::from_pem(&text!("device.key.pem"), &pem).expect("a key of ours");
+    let der = pem::certificates(&pem).expect("a certificate of ours").remove(0);
+    match PublicKey::of_certificate(&der).expect("it has a key") {
+        PublicKey::P256(public) => (Rc::new(key), public.to_sec1_point(false).as_bytes().to_vec()),
+        PublicKey::P384(_) | PublicKey::Rsa(_) => panic!("our keys are of P-256"),
+    }
+}
+
+/// The note that makes the certificates what they are, as the vault gives it back.
+pub(super) fn identity_note(bytes: &[u8]) {
+    thread_local!(static KEY: (Rc<SoftwareKey>, Vec<u8>) = device_key());
+    KEY.with(|(key, point)| {
+        let kept = fuzz::identity_note(key, point, bytes);
+        assert_eq!(fuzz::identity_note(key, point, &kept), kept, "it is written once");
+    });
+}
+
+pub(super) fn identity_notes() -> Vec<Vec<u8>> {
+    let (key, point) = device_key();
+    let note = fuzz::identity_note(&key, &point, b"");
+    // Of a device without a TPM there are two entries.
+    vec![note[..note.len() / 2 + 1].to_vec(), note]
 }
 
 /// A configuration whose sender was verified, applied to a device that knows who it is.

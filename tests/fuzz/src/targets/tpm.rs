@@ -1,5 +1,10 @@
 //! What a TPM answers, and the firmware's event log.
 
+use std::time::Duration;
+
+use embassy_futures::block_on;
+use proto_svc::sealing::{FromVault, ToVault};
+use proto_svc::vault::{Answer, MAX_NOTE, Request};
 use proto_tpm::command::{self, SessionKind};
 use proto_tpm::eventlog::{self, Event, Log};
 use proto_tpm::ids::{Code, Handle};
@@ -8,7 +13,10 @@ use proto_tpm::pcr::{self, Selection};
 use proto_tpm::quote::Quoted;
 use proto_tpm::response;
 use proto_tpm::session::{self, Encrypted, Seeds};
+use proto_tpm::wire::MAX_RESPONSE;
 use stubdoms_vault_core::record::{Clear, Kept, Sealed, SealedByTpm};
+use stubdoms_vault_core::tpm::{NoAnswer, Random, Tpm};
+use stubdoms_vault_core::vault::Vault;
 
 /// The first byte chooses the command, the rest is its answer.
 pub(super) fn answer(bytes: &[u8]) {
@@ -137,6 +145,11 @@ pub(super) fn record(bytes: &[u8]) {
         assert_eq!(again.emit(), sealed.emit());
         if let Sealed::Tpm(sealed) = sealed {
             let _ = sealed.changed(&eventlog::reset_values());
+            assert_ne!(
+                sealed.measured_start(&[0xee; 32]),
+                Some(false),
+                "nobody makes a check up without the key"
+            );
         }
     }
     if let Ok(kept) = Kept::parse(bytes) {
@@ -154,6 +167,85 @@ pub(super) fn records() -> Vec<Vec<u8>> {
         Sealed::Clear(Clear { key: [4; 32], note }).emit().to_vec(),
         kept.emit().to_vec(),
     ]
+}
+
+/// No TPM is asked for anything.
+enum NoTpm {}
+
+impl Tpm for NoTpm {
+    async fn transact(
+        &mut self,
+        _command: &[u8],
+        _patience: Duration,
+        _answer: &mut [u8; MAX_RESPONSE],
+    ) -> Result<usize, NoAnswer> {
+        match *self {}
+    }
+
+    async fn pause(&mut self, _time: Duration) {
+        match *self {}
+    }
+}
+
+struct Fixed;
+
+impl Random for Fixed {
+    fn fill(&mut self, bytes: &mut [u8]) {
+        bytes.fill(0x17);
+    }
+}
+
+/// All that the storage had kept, the sealed key first (as far as the first two bytes say), to a vault without a TPM:
+/// what it did not read it does not replace, and what it has kept it reads.
+pub(super) fn kept(bytes: &[u8]) {
+    let Some((length, bytes)) = bytes.split_first_chunk() else { return };
+    let (sealed, kept) = bytes.split_at(bytes.len().min(u16::from_le_bytes(*length).into()));
+    let (Ok(mut sealed), Ok(mut kept)) = (heapless::Vec::from_slice(sealed), heapless::Vec::from_slice(kept))
+    else {
+        return;
+    };
+    let was_empty = sealed.is_empty();
+    let now = Duration::from_secs(1);
+    let note: heapless::Vec<u8, MAX_NOTE> = heapless::Vec::from_slice(b"a note").expect("it is short");
+    let mut opened = None;
+    for life in 0..2 {
+        let mut vault = Vault::<NoTpm, _>::new(None, Fixed);
+        block_on(vault.storage(now, ToVault::Open { sealed: sealed.clone(), kept: kept.clone() }));
+        block_on(vault.control(now, Request::Keep { note: note.clone() }));
+        let mut key = None;
+        for _ in 0..8 {
+            match vault.take_for_storage() {
+                Some(FromVault::Keep { sealed: new, kept: also, fresh }) => {
+                    assert!(!fresh || was_empty, "a key that was there is not replaced");
+                    (sealed, kept) = (new, also);
+                    block_on(vault.storage(now, ToVault::Kept));
+                    block_on(vault.control(now, Request::Keep { note: note.clone() }));
+                }
+                Some(FromVault::Key { key: given, .. }) => key = Some(given.0),
+                Some(FromVault::Locked { .. } | FromVault::Hello { .. }) => key = None,
+                None => break,
+            }
+        }
+        assert!(life == 0 || key == opened, "the next life finds the same");
+        let answer = block_on(vault.control(now, Request::Kept));
+        match key {
+            Some(_) => assert_eq!(answer, Answer::Kept { note: note.clone() }),
+            None => assert!(matches!(answer, Answer::Refused { .. })),
+        }
+        opened = key;
+    }
+}
+
+pub(super) fn kepts() -> Vec<Vec<u8>> {
+    let seed = |sealed: &[u8], kept: &[u8]| {
+        let length = u16::try_from(sealed.len()).expect("short").to_le_bytes();
+        [&length[..], sealed, kept].concat()
+    };
+    let keys = Kept { device: [5; 32], ecdh: [6; 32] }.emit();
+    let mut seeds = vec![seed(b"", b""), seed(b"", &keys)];
+    seeds.extend(records().iter().map(|record| seed(record, &keys)));
+    seeds.push(seed(&records()[1], b""));
+    seeds
 }
 
 /// Events end, and what is read is replayed, written and read again the same.
