@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use elf::ElfBytes;
 use elf::abi::PT_LOAD;
 use elf::endian::LittleEndian;
-use proto_manifest::archive::{Archive, TABLE, Writer};
+use proto_manifest::archive::TABLE;
 use proto_manifest::table::{DeviceKind, MAX_BYTES, Table};
 use proto_update::manifest::{Kind, Machine};
 use proto_update::payload;
@@ -109,6 +109,7 @@ pub fn payload(
             .with_context(|| format!("nothing can be broken as {}", broken.name()))?;
         version = broken.version(&version);
     }
+    pieces.release(&version)?;
     let (mut machine, mut parts) = pieces.parts(stock, step)?;
     match (broken, parts.first_mut()) {
         (Some(Broken::OtherMachine), _) => machine = other(machine),
@@ -209,27 +210,22 @@ fn without_way(pieces: &mut Pieces) -> Result<()> {
 
 /// Replaces the table in the archive by a changed one.
 fn change_table(pieces: &mut Pieces, change: impl FnOnce(&mut Table) -> Result<()>) -> Result<()> {
-    let piece = pieces.piece("archive")?;
-    let bytes = std::mem::take(piece);
-    let archive = Archive::open(&bytes).map_err(|error| anyhow!("the archive: {error}"))?;
-    let table = archive.find(TABLE).context("the archive has no table")?;
-    let mut table = Table::decode(table).map_err(|error| anyhow!("the table: {error}"))?;
-    change(&mut table)?;
-    let mut buffer = [0; MAX_BYTES];
-    let table = table.encode(&mut buffer).map_err(|error| anyhow!("the table: {error}"))?;
-    let mut writer = Writer::new();
-    for entry in archive.entries() {
-        let data = if entry.name == TABLE { &*table } else { entry.data };
-        writer.add(entry.name, data).map_err(|error| anyhow!("archive entry `{}`: {error}", entry.name))?;
-    }
-    *piece = writer.finish();
-    Ok(())
+    pieces.change_archive(|entries| {
+        let table = entries.get_mut(TABLE).context("the archive has no table")?;
+        let mut changed = Table::decode(table).map_err(|error| anyhow!("the table: {error}"))?;
+        change(&mut changed)?;
+        let mut buffer = [0; MAX_BYTES];
+        let bytes = changed.encode(&mut buffer).map_err(|error| anyhow!("the table: {error}"))?;
+        bytes.clone_into(table);
+        Ok(())
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use std::cmp::Ordering;
 
+    use proto_manifest::archive::{Archive, Writer};
     use proto_manifest::board::Board;
     use proto_update::manifest::{ALIGN, Header, SlotError};
     use proto_update::payload::{Decoder, PayloadError};

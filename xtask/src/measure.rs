@@ -3,6 +3,7 @@
 //! | PCR | what | where from |
 //! |---|---|---|
 //! | 4 | the selector and the program of the slot, by their Authenticode hashes | computed |
+//! | 9 | aarch64: all that is in the slot | computed |
 //! | 13 | the compiled table and each service image, in the table's order | computed |
 //! | 14 | the files of the config partition | computed |
 //! | the others below 16 | firmware and its settings | learned from the log of a first boot (`--learn`) |
@@ -15,27 +16,32 @@
 //! GRUB image: GRUB 2.12, `include/grub/kernel.h`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use proto_attest::{Expected, Origin, Prediction};
+use proto_handoff::measurement::{CONTENTS, CONTENTS_PCR, SLOT_PCR};
 use proto_handoff::provisioning;
 use proto_manifest::archive::{Archive, IMAGES, TABLE};
 use proto_manifest::table::Table;
 use proto_tpm::eventlog::{Event, Log, kind};
 use proto_tpm::pcr::extended;
 use proto_update::manifest::{ALIGN, Header, Kind, Machine};
+use proto_update::payload::Decoder;
 use sha2::{Digest, Sha256};
 
 use crate::build::Arch;
 use crate::slot::Key;
-use crate::{disk, paths, selector};
+use crate::{disk, paths, selector, slot};
 
 /// Options of `measure`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
     /// The disk image, as `image` wrote it
     pub image: PathBuf,
+    /// What will be in the slot after an update: its payload, as `image --update` wrote it
+    #[arg(long, value_name = "FILE")]
+    pub update: Option<PathBuf>,
     /// The private key that signed the slots [default: the test key]
     #[arg(long, value_name = "FILE")]
     pub slot_key: Option<PathBuf>,
@@ -53,7 +59,7 @@ const PROGRAMS: u32 = 4;
 /// The PCR of what dom0 starts; its texts are those of `dom0/toolstack`.
 const SERVICES: u32 = 13;
 /// PCRs that change from boot to boot.
-const CHANGING: [u32; 2] = [5, 15];
+const CHANGING: [u32; 2] = [5, SLOT_PCR];
 
 /// Runs the subcommand.
 ///
@@ -64,11 +70,10 @@ pub fn measure(options: &Options) -> Result<()> {
         Some(file) => Key::read(file)?,
         None => Key::test()?,
     };
-    let image = Image::read(options, &key)?;
-    let prediction = match &options.learn {
-        Some(file) => learned(&image, &paths::read(file)?)?,
-        None => computed(&image),
-    };
+    let payload = options.update.as_deref().map(paths::read).transpose()?;
+    let log = options.learn.as_deref().map(paths::read).transpose()?;
+    let image = Image::read(&options.image, payload.as_deref(), &key)?;
+    let prediction = image.prediction(log.as_deref())?;
     if options.json {
         println!("{}", serde_json::to_string_pretty(&prediction)?);
         return Ok(());
@@ -94,11 +99,23 @@ pub fn measure(options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// What a machine with this disk image measures, or with an update's payload in place of what the image has in its slot. What
+/// the firmware measures is taken from `log`, an event log of such a machine.
+///
+/// # Errors
+/// As [`measure`].
+pub fn predict(image: &Path, payload: Option<&[u8]>, log: Option<&[u8]>, key: &Key) -> Result<Prediction> {
+    Image::read(image, payload, key)?.prediction(log)
+}
+
 /// What is in a disk image.
+#[derive(Clone)]
 struct Image {
     about: String,
     /// The selector, and what it starts.
     programs: Vec<Expected>,
+    /// All that is in the slot, where the selector measures that.
+    contents: Option<Expected>,
     /// What dom0 measures.
     services: Vec<Expected>,
     /// What the selector measures of the config partition.
@@ -106,16 +123,18 @@ struct Image {
 }
 
 impl Image {
-    fn read(options: &Options, key: &Key) -> Result<Self> {
-        let partitions = disk::read(&options.image)?;
-        let slot = partitions.slot.as_slice();
+    fn read(image: &Path, payload: Option<&[u8]>, key: &Key) -> Result<Self> {
+        let partitions = disk::read(image)?;
+        let unpacked = payload.map(unpacked).transpose()?;
+        let slot = unpacked.as_deref().unwrap_or(&partitions.slot);
         let header = Header::parse(slot, slot.len() as u64).map_err(|error| anyhow!("slot A: {error}"))?;
         let (arch, trusted) = [(Arch::X86_64, Machine::X86_64), (Arch::Aarch64, Machine::Aarch64)]
             .into_iter()
             .find_map(|(arch, machine)| Some((arch, header.clone().verify(&[key.public()], machine).ok()?)))
             .context("slot A is signed by another key, or not at all")?;
         let contents = slot.get(ALIGN..).context("slot A is empty")?;
-        let contents = trusted.contents(contents).map_err(|error| anyhow!("slot A: {error}"))?;
+        let whole = contents.get(..usize::try_from(trusted.length())?).context("slot A is cut")?;
+        let contents = trusted.contents(whole).map_err(|error| anyhow!("slot A: {error}"))?;
         let (program, archive) = match arch {
             Arch::X86_64 => {
                 let program = contents.part(Kind::Program).context("slot A has no program")?;
@@ -133,10 +152,7 @@ impl Image {
         Ok(Self {
             about: format!(
                 "{}, version {}, {}",
-                options
-                    .image
-                    .file_name()
-                    .map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
+                image.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
                 trusted.version().as_str(),
                 arch.name()
             ),
@@ -144,9 +160,29 @@ impl Image {
                 .into_iter()
                 .map(|(text, pe)| Ok(ours(text, authenticode(&pe).with_context(|| text)?)))
                 .collect::<Result<_>>()?,
+            contents: match arch {
+                Arch::X86_64 => None,
+                Arch::Aarch64 => Some(ours(CONTENTS, Sha256::digest(whole).into())),
+            },
             services: services(archive)?,
             files: files(&partitions.config)?,
         })
+    }
+}
+
+/// The slot in a payload.
+fn unpacked(payload: &[u8]) -> Result<Vec<u8>> {
+    let mut decoder = Decoder::new(slot::ROOM_BYTES as u64);
+    let (mut input, mut slot) = (payload, Vec::new());
+    let wrong = |error| anyhow!("the update: {error}");
+    loop {
+        let before = input.len();
+        let piece = decoder.step(&mut input).map_err(wrong)?.bytes;
+        slot.extend_from_slice(piece);
+        if piece.is_empty() && input.len() == before {
+            decoder.finish().map_err(wrong)?;
+            return Ok(slot);
+        }
     }
 }
 
@@ -178,29 +214,44 @@ fn files(volume: &[u8]) -> Result<Vec<Expected>> {
     Ok(provisioning::events(&hashes).into_iter().map(of).collect())
 }
 
-/// What is ours alone.
-fn computed(image: &Image) -> Prediction {
-    let pcrs = BTreeMap::from([(SERVICES, image.services.clone()), (provisioning::PCR, image.files.clone())]);
-    Prediction { about: image.about.clone(), pcrs }
+impl Image {
+    /// What is ours alone, or with the firmware's from a log and ours in the places where the log has it.
+    fn prediction(&self, log: Option<&[u8]>) -> Result<Prediction> {
+        let pcrs =
+            BTreeMap::from([(SERVICES, self.services.clone()), (provisioning::PCR, self.files.clone())]);
+        let mut prediction = Prediction { about: self.about.clone(), pcrs };
+        let Some(log) = log else { return Ok(prediction) };
+        let wrong = |error| anyhow!("the event log: {error}");
+        let log = Log::parse(log).map_err(wrong)?;
+        let events: Vec<Event<'_>> = log.events().collect::<Result<_, _>>().map_err(wrong)?;
+        prediction.learn(events.iter().copied(), &CHANGING);
+        let mut programs = self.programs.iter();
+        let is_program = |event: &Event<'_>| event.kind == kind::EFI_BOOT_SERVICES_APPLICATION;
+        for place in places(&mut prediction, &events, PROGRAMS, is_program) {
+            *place = programs.next().context("the log has more programs than a start has")?.clone();
+        }
+        ensure!(programs.next().is_none(), "the log lacks programs: it is of another kind of start");
+        let is_contents = |event: &Event<'_>| event.data == CONTENTS.as_bytes();
+        let mut contents = self.contents.iter();
+        for place in places(&mut prediction, &events, CONTENTS_PCR, is_contents) {
+            *place = contents.next().context("the log has more slots than a start has")?.clone();
+        }
+        ensure!(contents.next().is_none(), "the log lacks the slot: it is of another kind of start");
+        Ok(prediction)
+    }
 }
 
-/// The firmware's from a log, with what is ours in the place where the log has it.
-fn learned(image: &Image, log: &[u8]) -> Result<Prediction> {
-    let parsed = Log::parse(log).map_err(|error| anyhow!("the event log: {error}"))?;
-    let events: Vec<Event<'_>> =
-        parsed.events().collect::<Result<_, _>>().map_err(|error| anyhow!("the event log: {error}"))?;
-    let mut prediction = computed(image);
-    prediction.learn(events.iter().copied(), &CHANGING);
-    let of_programs = events.iter().filter(|event| event.pcr == PROGRAMS && event.kind != kind::NO_ACTION);
-    let mut programs = image.programs.iter();
-    let known = prediction.pcrs.entry(PROGRAMS).or_default();
-    for (expected, event) in known.iter_mut().zip(of_programs) {
-        if event.kind == kind::EFI_BOOT_SERVICES_APPLICATION {
-            *expected = programs.next().context("the log has more programs than a start has")?.clone();
-        }
-    }
-    ensure!(programs.next().is_none(), "the log lacks programs: it is of another kind of start");
-    Ok(prediction)
+/// What is predicted of a PCR in the places of those events that are `wanted`.
+fn places<'p>(
+    prediction: &'p mut Prediction,
+    events: &[Event<'_>],
+    pcr: u32,
+    wanted: impl Fn(&Event<'_>) -> bool,
+) -> impl Iterator<Item = &'p mut Expected> {
+    let of_pcr = events.iter().filter(move |event| event.pcr == pcr && event.kind != kind::NO_ACTION);
+    let known = prediction.pcrs.entry(pcr).or_default();
+    let wanted: Vec<bool> = of_pcr.map(wanted).collect();
+    known.iter_mut().zip(wanted).filter_map(|(expected, wanted)| wanted.then_some(expected))
 }
 
 /// The value that the events make of a PCR.
@@ -364,6 +415,8 @@ mod tests {
             (5, 8, "partitions"),
             (4, kind::EFI_BOOT_SERVICES_APPLICATION, "\u{1}"),
             (4, kind::EFI_BOOT_SERVICES_APPLICATION, "\u{2}"),
+            (9, kind::IPL, "somebody's"),
+            (9, kind::IPL, CONTENTS),
             (13, kind::IPL, "sarsen table"),
         ] {
             let sha256 = Some(Sha256::digest(text.as_bytes()).into());
@@ -379,11 +432,12 @@ mod tests {
         let image = Image {
             about: "image".into(),
             programs: vec![ours("selector", [1; 32]), ours("program of the slot", [2; 32])],
+            contents: Some(ours(CONTENTS, [5; 32])),
             services: vec![ours("sarsen table", [3; 32])],
             files: vec![ours("file:/config/server exist:true", [4; 32])],
         };
-        let prediction = learned(&image, &log()).unwrap();
-        assert_eq!(prediction.pcrs.keys().copied().collect::<Vec<_>>(), [0, 4, 13, 14]);
+        let prediction = image.prediction(Some(&log())).unwrap();
+        assert_eq!(prediction.pcrs.keys().copied().collect::<Vec<_>>(), [0, 4, 9, 13, 14]);
         let programs: Vec<_> =
             prediction.pcrs[&4].iter().map(|event| (event.text.as_str(), event.origin)).collect();
         let ours = Origin::Computed;
@@ -394,7 +448,10 @@ mod tests {
         assert_eq!(prediction.pcrs[&13], image.services);
         let value = value(&image.services).unwrap();
         assert_eq!(value, hex::encode(extended(&[0; 32], &[3; 32])));
+        assert_eq!(prediction.pcrs[&9][1].digests, [hex::encode([5; 32])]);
+        assert!(Image { contents: None, ..image.clone() }.prediction(Some(&log())).is_err());
         let few = Image { programs: Vec::new(), ..image };
-        assert!(learned(&few, &log()).is_err());
+        assert!(few.prediction(Some(&log())).is_err());
+        assert_eq!(few.prediction(None).unwrap().pcrs.keys().copied().collect::<Vec<_>>(), [13, 14]);
     }
 }

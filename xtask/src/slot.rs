@@ -1,12 +1,13 @@
 //! A slot: what starts the system, signed; see `proto/update`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use ed25519_dalek::pkcs8::DecodePrivateKey;
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 use proto_handoff::record::Version;
-use proto_manifest::archive::Writer;
+use proto_manifest::archive::{Archive, RELEASE, Writer};
 use proto_manifest::table::VirtioMmio;
 use proto_update::manifest::{Draft, Kind, Machine};
 
@@ -89,7 +90,9 @@ pub enum Pieces {
 /// # Errors
 /// When something of it cannot be read, or GRUB cannot be made.
 pub fn make(built: &Built, stock: &Stock, key: &Key, version: &str, step: &Step) -> Result<Vec<u8>> {
-    Pieces::of(built, stock)?.sign_as(version, stock, key, step)
+    let mut pieces = Pieces::of(built, stock)?;
+    pieces.release(version)?;
+    pieces.sign_as(version, stock, key, step)
 }
 
 /// The parts of a slot, in their order.
@@ -126,6 +129,38 @@ impl Pieces {
                 Ok(Self::Parts(parts))
             }
         }
+    }
+
+    /// Names the version in the archive.
+    ///
+    /// # Errors
+    /// When the archive is none.
+    pub fn release(&mut self, version: &str) -> Result<()> {
+        self.change_archive(|entries| {
+            entries.insert(RELEASE.to_owned(), version.as_bytes().to_vec());
+            Ok(())
+        })
+    }
+
+    /// Changes the entries of the archive, which are by their names.
+    ///
+    /// # Errors
+    /// When the archive is none, or an entry gets a name that is not allowed; and those of `change`.
+    pub(crate) fn change_archive(
+        &mut self,
+        change: impl FnOnce(&mut BTreeMap<String, Vec<u8>>) -> Result<()>,
+    ) -> Result<()> {
+        let piece = self.piece("archive")?;
+        let archive = Archive::open(piece).map_err(|error| anyhow!("the archive: {error}"))?;
+        let mut entries =
+            archive.entries().map(|entry| (entry.name.to_owned(), entry.data.to_vec())).collect();
+        change(&mut entries)?;
+        let mut writer = Writer::new();
+        for (name, data) in &entries {
+            writer.add(name, data).map_err(|error| anyhow!("archive entry `{name}`: {error}"))?;
+        }
+        *piece = writer.finish();
+        Ok(())
     }
 
     /// The slot, under the workspace's version.

@@ -1,6 +1,6 @@
 //! The archive that is dom0's ramdisk: cpio, format "newc".
 //!
-//! Entries: `table`, `images/NAME`, `config/FILE`. A domain that gets provisioning files gets them
+//! Entries: `table`, `release`, `images/NAME`, `config/FILE`. A domain that gets provisioning files gets them
 //! as an archive of its own, with the names behind `config/`.
 //!
 //! The reader is strict, because the archive comes from a disk: every header is checked before the
@@ -26,6 +26,10 @@ pub const MAX_NAME: usize = 64;
 
 /// Name of the table's entry.
 pub const TABLE: &str = "table";
+
+/// Name of the entry that names the version of the system, in a slot. It makes two versions two programs, which
+/// the firmware measures as different ones, whatever else they have in common.
+pub const RELEASE: &str = "release";
 
 /// Prefix of the images' names.
 pub const IMAGES: &str = "images/";

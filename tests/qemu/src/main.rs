@@ -26,6 +26,7 @@ mod selector;
 mod stage;
 mod storage;
 mod template;
+mod update;
 mod vault;
 
 use std::process::ExitCode;
@@ -68,6 +69,7 @@ const STORIES: &[&[Story]] = &[
     bad_controller::STORIES,
     template::STORIES,
     vault::STORIES,
+    update::STORIES,
     restart::STORIES,
     reboot::STORIES,
     kills::STORIES,

@@ -16,6 +16,9 @@ use xtask::setup::{self, Stock};
 use xtask::site::Site;
 use xtask::{image, paths};
 
+/// The disk image of a story, in its folder.
+pub(crate) const IMAGE: &str = "disk.img";
+
 /// What all stories of one architecture share.
 pub(crate) struct Shared {
     stock: Stock,
@@ -115,7 +118,7 @@ impl<'a> Stage<'a> {
     /// if there is one.
     pub(crate) fn disk(&self, site: Option<&Site>) -> Result<Options> {
         let config = site.map(Site::config);
-        let image = self.folder()?.join("disk.img");
+        let image = self.folder()?.join(IMAGE);
         image::make(self.built(), &self.shared.stock, config.as_deref(), &image)?;
         Ok(Options::disk(image, self.built(), &self.shared.stock))
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use proto_attest::Prediction;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -290,6 +291,20 @@ impl Handle {
     /// Faults to switch on and off.
     pub fn faults(&self) -> &Faults {
         &self.core.faults
+    }
+
+    /// From now on devices are expected to measure one of these, in place of what was expected before.
+    pub fn expect(&self, predictions: Vec<Prediction>) {
+        self.core.with(|state| state.expected = predictions);
+    }
+
+    /// The event log of the last quote of `device` that was accepted.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn event_log(&self, device: Uuid) -> Result<Vec<u8>> {
+        let file = self.core.with(|state| state.event_log(device));
+        fs::read(&file).with_context(|| format!("there is no event log {}", file.display()))
     }
 
     /// Refuses connections and cuts the open ones until [`Handle::come_back`].

@@ -69,6 +69,7 @@ pub use observed::{
 };
 pub use options::{EventSink, Options, TlsVersions};
 pub use outcome::{ConfigRefused, TimedOut, Urls};
+pub use proto_attest::Prediction;
 pub use provision::Bundle;
 pub use route::Endpoint;
 pub use uuid::Uuid;

@@ -11,6 +11,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use flate2::read::GzDecoder;
 use proto_attest::{Prediction, differences};
+use proto_handoff::measurement::SLOT_PCR;
 use proto_tpm::eventlog::{Event, Log, kind, reset_values};
 
 use crate::key::sha256;
@@ -20,7 +21,7 @@ const LOG_LIMIT: u64 = 2 * 63_488;
 /// PCRs that a quote has to be of. Source: EVE, `pkg/pillar/evetpm`, which quotes these of the SHA-256 bank.
 pub(crate) const QUOTED: Range<u32> = 0..16;
 /// PCRs that are not learned: the partition table and the choice of the slot change with every try of an update.
-pub(crate) const LEFT_OUT: [u32; 2] = [5, 11];
+pub(crate) const LEFT_OUT: [u32; 2] = [5, SLOT_PCR];
 
 /// What the log is worth.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -122,6 +122,11 @@ impl State {
         })
     }
 
+    /// The file of the event log of the last quote of a device that was accepted.
+    pub(crate) fn event_log(&self, device: Uuid) -> PathBuf {
+        self.event_logs.join(format!("{device}.log"))
+    }
+
     /// Takes a new reading of the configuration file. Errors leave the old one in force.
     pub(crate) fn take_config(&mut self, reading: Result<Desired, Vec<ConfigError>>) -> Result<()> {
         match reading {

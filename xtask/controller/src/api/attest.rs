@@ -249,8 +249,8 @@ fn note_quote(state: &mut State, device: Uuid, quote: &ZAttestQuote, verdict: &V
     });
     if let (Verdict::Trusted, Some(log)) = (verdict, log) {
         // For people; the verdict does not depend on it.
-        let kept = fs::create_dir_all(&state.event_logs)
-            .and_then(|()| fs::write(state.event_logs.join(format!("{device}.log")), log));
+        let kept =
+            fs::create_dir_all(&state.event_logs).and_then(|()| fs::write(state.event_log(device), log));
         if let Err(fault) = kept {
             state.device_event(device, format!("its event log cannot be kept: {fault}"));
         }

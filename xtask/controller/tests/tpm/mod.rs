@@ -131,6 +131,7 @@ impl Tpm {
                 sealing: self.sealing,
                 reason: clipped("the measurements differ"),
                 changed: 1 << 13,
+                writes_refused: 0,
             }),
             Request::Public(name) => self.public(name),
             Request::Kept => Answer::Kept { note: Bounded::from_slice(&self.note).expect("fits") },
