@@ -131,6 +131,53 @@ pub trait Transport {
     fn poll(&mut self, now: Duration, answer: &mut [u8]) -> Poll<Result<usize, Fault>>;
 }
 
+/// A command on its way, and where its interface stands.
+struct Work<S>(Option<(Pending, S)>);
+
+/// How far a step came.
+enum Progress<S> {
+    /// Go on at once.
+    Next(S),
+    /// Look again later.
+    Later(S),
+    /// The answer has so many bytes.
+    Done(usize),
+}
+
+impl<S: Copy> Work<S> {
+    const fn none() -> Self {
+        Self(None)
+    }
+
+    /// See [`Transport::begin`]; `first` is where an interface stands of which nothing was asked.
+    fn begin(&mut self, command: &[u8], patience: Duration, first: S) {
+        self.0 = Some((Pending::new(command, patience), first));
+    }
+
+    /// See [`Transport::poll`]: steps until one of them has to wait.
+    fn poll(
+        &mut self,
+        answer: &mut [u8],
+        mut step: impl FnMut(&Pending, S, &mut [u8]) -> Result<Progress<S>, Fault>,
+    ) -> Poll<Result<usize, Fault>> {
+        assert!(answer.len() >= MAX_BYTES, "there is room for every answer");
+        let (pending, state) = self.0.as_mut().expect("a command was begun");
+        let outcome = loop {
+            match step(pending, *state, answer) {
+                Err(fault) => break Err(fault),
+                Ok(Progress::Next(next)) => *state = next,
+                Ok(Progress::Later(next)) => {
+                    *state = next;
+                    return Poll::Pending;
+                }
+                Ok(Progress::Done(length)) => break Ok(length),
+            }
+        };
+        self.0 = None;
+        Poll::Ready(outcome)
+    }
+}
+
 /// A command on its way.
 struct Pending {
     bytes: [u8; MAX_BYTES],

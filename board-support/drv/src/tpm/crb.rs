@@ -16,7 +16,9 @@ use safe_mmio::{
     fields::{ReadPure, ReadPureWrite, WriteOnly},
 };
 
-use super::{CHANGE, Fault, HEADER, MAX_BYTES, PREDECESSOR, Pending, Step, Transport, told_length};
+use super::{
+    CHANGE, Fault, HEADER, MAX_BYTES, PREDECESSOR, Pending, Progress, Step, Transport, Work, told_length,
+};
 use crate::mmio::{DeviceWords, RegisterBlock, Window};
 
 /// Bytes of the buffer behind the registers.
@@ -204,7 +206,7 @@ impl<M: DeviceWords> Bus for Window<M, Registers> {
 /// A TPM behind this interface.
 pub struct Crb<B> {
     bus: B,
-    work: Option<(Pending, State)>,
+    work: Work<State>,
 }
 
 #[derive(Clone, Copy)]
@@ -231,7 +233,7 @@ enum State {
 impl<B: Bus> Crb<B> {
     /// Takes the registers; touches nothing.
     pub const fn new(bus: B) -> Self {
-        Self { bus, work: None }
+        Self { bus, work: Work::none() }
     }
 
     /// The registers, for a test to look at.
@@ -243,32 +245,13 @@ impl<B: Bus> Crb<B> {
 
 impl<B: Bus> Transport for Crb<B> {
     fn begin(&mut self, _now: Duration, command: &[u8], patience: Duration) {
-        self.work = Some((Pending::new(command, patience), State::New));
+        self.work.begin(command, patience, State::New);
     }
 
     fn poll(&mut self, now: Duration, answer: &mut [u8]) -> Poll<Result<usize, Fault>> {
-        assert!(answer.len() >= MAX_BYTES, "there is room for every answer");
-        let (pending, state) = self.work.as_mut().expect("a command was begun");
-        let outcome = loop {
-            match step(&mut self.bus, pending, *state, now, answer) {
-                Err(fault) => break Err(fault),
-                Ok(Progress::Next(next)) => *state = next,
-                Ok(Progress::Later) => return Poll::Pending,
-                Ok(Progress::Done(length)) => break Ok(length),
-            }
-        };
-        self.work = None;
-        Poll::Ready(outcome)
+        let bus = &mut self.bus;
+        self.work.poll(answer, |pending, state, answer| step(bus, pending, state, now, answer))
     }
-}
-
-enum Progress {
-    /// Go on at once.
-    Next(State),
-    /// Look again later.
-    Later,
-    /// The answer has so many bytes.
-    Done(usize),
 }
 
 fn step(
@@ -277,7 +260,7 @@ fn step(
     state: State,
     now: Duration,
     answer: &mut [u8],
-) -> Result<Progress, Fault> {
+) -> Result<Progress<State>, Fault> {
     match state {
         State::New => {
             check(bus)?;
@@ -289,7 +272,7 @@ fn step(
                 bus.write(Writable::LocalityControl, LocalityControl::REQUEST.bits());
                 return Ok(Progress::Next(State::Locality { until: now + CHANGE }));
             }
-            wait(bus, now, until, Step::Predecessor)
+            wait(bus, state, now, until, Step::Predecessor)
         }
         State::Locality { until } => {
             let status = LocalityStatus::from_bits_retain(bus.read(Readable::LocalityStatus));
@@ -297,21 +280,21 @@ fn step(
                 bus.write(Writable::Request, ControlRequest::GO_IDLE.bits());
                 return Ok(Progress::Next(State::Idle { until: now + CHANGE }));
             }
-            wait(bus, now, until, Step::Locality)
+            wait(bus, state, now, until, Step::Locality)
         }
         State::Idle { until } => {
             if bus.read(Readable::Request) & ControlRequest::GO_IDLE.bits() == 0 {
                 bus.write(Writable::Request, ControlRequest::COMMAND_READY.bits());
                 return Ok(Progress::Next(State::Ready { until: now + CHANGE }));
             }
-            wait(bus, now, until, Step::Idle)
+            wait(bus, state, now, until, Step::Idle)
         }
         State::Ready { until } => {
             let status = ControlStatus::from_bits_retain(bus.read(Readable::Status));
             let request = bus.read(Readable::Request);
             let ready = request & ControlRequest::COMMAND_READY.bits() == 0;
             if !ready || status.contains(ControlStatus::IDLE) {
-                return wait(bus, now, until, Step::Ready);
+                return wait(bus, state, now, until, Step::Ready);
             }
             if status.contains(ControlStatus::ERROR) {
                 return Err(Fault::Broken { status: status.bits() });
@@ -333,16 +316,22 @@ fn step(
             if now >= until {
                 return Err(Fault::Silent { waited: pending.patience });
             }
-            Ok(Progress::Later)
+            Ok(Progress::Later(state))
         }
     }
 }
 
-fn wait(bus: &mut impl Bus, now: Duration, until: Duration, step: Step) -> Result<Progress, Fault> {
+fn wait(
+    bus: &mut impl Bus,
+    state: State,
+    now: Duration,
+    until: Duration,
+    step: Step,
+) -> Result<Progress<State>, Fault> {
     if now >= until {
         return Err(Fault::Stuck { step, status: bus.read(Readable::Status) });
     }
-    Ok(Progress::Later)
+    Ok(Progress::Later(state))
 }
 
 /// Whether this is the interface, with both buffers where the registers are. They are told by machine addresses,

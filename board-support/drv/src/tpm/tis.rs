@@ -13,7 +13,7 @@ use safe_mmio::{
     fields::{ReadPure, ReadPureWrite, ReadWrite},
 };
 
-use super::{CHANGE, Fault, HEADER, MAX_BYTES, Pending, Step, Transport, told_length};
+use super::{CHANGE, Fault, HEADER, MAX_BYTES, Pending, Progress, Step, Transport, Work, told_length};
 use crate::mmio::{DeviceWords, RegisterBlock, Window};
 
 bitflags! {
@@ -133,7 +133,7 @@ impl<M: DeviceWords> Bus for Window<M, Registers> {
 /// A TPM behind this interface.
 pub struct Tis<B> {
     bus: B,
-    work: Option<(Pending, State)>,
+    work: Work<State>,
 }
 
 #[derive(Clone, Copy)]
@@ -165,7 +165,7 @@ enum State {
 impl<B: Bus> Tis<B> {
     /// Takes the registers; touches nothing.
     pub const fn new(bus: B) -> Self {
-        Self { bus, work: None }
+        Self { bus, work: Work::none() }
     }
 
     /// The registers, for a test to look at.
@@ -177,35 +177,13 @@ impl<B: Bus> Tis<B> {
 
 impl<B: Bus> Transport for Tis<B> {
     fn begin(&mut self, _now: Duration, command: &[u8], patience: Duration) {
-        self.work = Some((Pending::new(command, patience), State::New));
+        self.work.begin(command, patience, State::New);
     }
 
     fn poll(&mut self, now: Duration, answer: &mut [u8]) -> Poll<Result<usize, Fault>> {
-        assert!(answer.len() >= MAX_BYTES, "there is room for every answer");
-        let (pending, state) = self.work.as_mut().expect("a command was begun");
-        let outcome = loop {
-            match step(&mut self.bus, pending, *state, now, answer) {
-                Err(fault) => break Err(fault),
-                Ok(Progress::Next(next)) => *state = next,
-                Ok(Progress::Later(next)) => {
-                    *state = next;
-                    return Poll::Pending;
-                }
-                Ok(Progress::Done(length)) => break Ok(length),
-            }
-        };
-        self.work = None;
-        Poll::Ready(outcome)
+        let bus = &mut self.bus;
+        self.work.poll(answer, |pending, state, answer| step(bus, pending, state, now, answer))
     }
-}
-
-enum Progress {
-    /// Go on at once.
-    Next(State),
-    /// Look again later.
-    Later(State),
-    /// The answer has so many bytes.
-    Done(usize),
 }
 
 fn step(
@@ -214,7 +192,7 @@ fn step(
     state: State,
     now: Duration,
     answer: &mut [u8],
-) -> Result<Progress, Fault> {
+) -> Result<Progress<State>, Fault> {
     match state {
         State::New => {
             let id = bus.read_id();
@@ -261,7 +239,13 @@ fn step(
     }
 }
 
-fn wait(state: State, now: Duration, until: Duration, step: Step, status: u32) -> Result<Progress, Fault> {
+fn wait(
+    state: State,
+    now: Duration,
+    until: Duration,
+    step: Step,
+    status: u32,
+) -> Result<Progress<State>, Fault> {
     if now >= until { Err(Fault::Stuck { step, status }) } else { Ok(Progress::Later(state)) }
 }
 
@@ -272,7 +256,7 @@ fn send(
     at: usize,
     until: Duration,
     now: Duration,
-) -> Result<Progress, Fault> {
+) -> Result<Progress<State>, Fault> {
     let status = bus.read_status();
     let flags = Status::from_bits_retain(status);
     if at == command.len() {
@@ -308,7 +292,7 @@ fn receive(
     until: Duration,
     now: Duration,
     answer: &mut [u8],
-) -> Result<Progress, Fault> {
+) -> Result<Progress<State>, Fault> {
     let status = bus.read_status();
     let flags = Status::from_bits_retain(status);
     if !flags.contains(Status::VALID) {
