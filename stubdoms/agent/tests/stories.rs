@@ -5,6 +5,7 @@ mod hostile;
 mod reports;
 mod timers;
 mod updates;
+mod vault;
 mod world;
 
 use proto_eve::wire::{

@@ -44,7 +44,7 @@ fn order_bytes(world: &mut World, version: &str, payload: Vec<u8>, sha256: [u8; 
     });
 }
 
-fn order(world: &mut World, version: &str) {
+pub(crate) fn order(world: &mut World, version: &str) {
     let payload = payload(version);
     let sha256 = Sha256::digest(&payload).into();
     order_bytes(world, version, payload, sha256);

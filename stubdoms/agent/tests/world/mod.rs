@@ -5,6 +5,7 @@
 
 pub mod memory;
 pub mod storage;
+pub mod vault;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -15,7 +16,8 @@ use proto_eve::{
     pem,
     wire::{
         attest::{
-            ZAttestNonceResp, ZAttestQuoteResp, ZAttestReq, ZAttestReqType, ZAttestRespType, ZAttestResponse,
+            AttestStorageKeysResp, AttestStorageKeysResponseCode, AttestVolumeKey, ZAttestNonceResp,
+            ZAttestQuote, ZAttestQuoteResp, ZAttestReq, ZAttestReqType, ZAttestRespType, ZAttestResponse,
             ZAttestResponseCode,
         },
         auth::AuthContainer,
@@ -88,6 +90,13 @@ pub struct Controller {
     pub certs_status: u16,
     pub flip_bit: bool,
     pub published: Vec<ZCert>,
+    /// The device's certificate, PEM, if it has made one itself: then it has a TPM.
+    pub device: Option<Vec<u8>>,
+    pub has_tpm: bool,
+    /// The storage's key, as it was given for keeping.
+    pub escrow: Vec<AttestVolumeKey>,
+    /// What is given for keeping is not kept.
+    pub forgets_keys: bool,
     /// A status for every request to the action, instead of its own.
     pub force: BTreeMap<String, u16>,
     signing: Signing,
@@ -118,6 +127,10 @@ impl Controller {
             certs_status: 200,
             flip_bit: false,
             published: Vec::new(),
+            device: None,
+            has_tpm: false,
+            escrow: Vec::new(),
+            forgets_keys: false,
             force: BTreeMap::new(),
             signing: Signing::new("signing"),
             served_certs: "signing".into(),
@@ -187,37 +200,71 @@ impl Controller {
         match action {
             "certs" => (self.certs_status, (self.certs_status == 200).then(|| self.certs())),
             "register" => {
-                let payload = open(&request.body, "onboard", true);
+                let payload = open(&request.body, &file("onboard.pem"), true);
                 let message = ZRegisterMsg::decode(&payload[..]).unwrap();
                 assert_eq!(message.serial, "SN-1");
                 assert!(message.pem_cert.len() >= 100);
+                if self.has_tpm {
+                    let text = String::from_utf8(message.pem_cert).unwrap();
+                    let device = <base64ct::Base64 as base64ct::Encoding>::decode_vec(&text).unwrap();
+                    let same = self.device.get_or_insert_with(|| device.clone());
+                    assert_eq!(*same, device, "it is one device");
+                }
                 self.known |= self.register_status < 300;
                 (self.register_status, None)
             }
             "uuid" => {
-                assert_eq!(open(&request.body, "device", false), b"");
+                assert_eq!(self.open(&request.body), b"");
                 let response = UuidResponse { uuid: self.uuid.clone(), ..UuidResponse::default() };
                 if self.known { (200, Some(response.encode_to_vec())) } else { (401, None) }
             }
             _ if !self.known => (401, None),
-            "attest" => self.attest(&open(&request.body, "device", false)),
-            "config" => self.config(&open(&request.body, "device", false)),
+            "attest" => self.attest(&self.open(&request.body)),
+            "config" => self.config(&self.open(&request.body)),
             "info" => {
-                self.info(ZInfoMsg::decode(&open(&request.body, "device", false)[..]).unwrap());
+                self.info(ZInfoMsg::decode(&self.open(&request.body)[..]).unwrap());
                 (201, None)
             }
             "metrics" => {
-                let message = ZMetricMsg::decode(&open(&request.body, "device", false)[..]).unwrap();
+                let message = ZMetricMsg::decode(&self.open(&request.body)[..]).unwrap();
                 assert_eq!(message.dev_id, self.uuid);
                 self.metrics.push(message);
                 (201, None)
             }
             action if action.ends_with("newlogs") => {
-                self.log_file(action, &open(&request.body, "device", false));
+                self.log_file(action, &self.open(&request.body));
                 (201, None)
             }
             _ => (404, None),
         }
+    }
+
+    /// Opens an envelope of the device.
+    fn open(&self, body: &[u8]) -> Vec<u8> {
+        open(body, &self.device.clone().unwrap_or_else(|| file("device.pem")), false)
+    }
+
+    /// Looks at a quote as strictly as a controller does. What is measured is not looked at.
+    fn quoted(&self, quote: &ZAttestQuote) {
+        if !self.has_tpm {
+            let nothing =
+                quote.attest_data.is_empty() && quote.signature.is_empty() && quote.pcr_values.is_empty();
+            return assert!(nothing);
+        }
+        let kind = ZCertType::CertTypeDeviceRestrictedSigning as i32;
+        let cert =
+            self.published.iter().find(|cert| cert.r#type == kind).expect("the quote key's is published");
+        let der = pem::certificates(&cert.cert).unwrap().remove(0);
+        let PublicKey::P256(key) = PublicKey::of_certificate(&der).unwrap() else { panic!("P-256") };
+        let signature = p256::ecdsa::Signature::from_der(&quote.signature).unwrap();
+        p256::ecdsa::signature::Verifier::verify(&key, &quote.attest_data, &signature).unwrap();
+        let quoted = proto_tpm::quote::Quoted::parse(&quote.attest_data).unwrap();
+        assert_eq!((quoted.nonce, quoted.selection.bits()), (&b"0123456789ab"[..], 0xffff));
+        let mut values = [[0; 32]; 24];
+        for (value, told) in values.iter_mut().zip(&quote.pcr_values) {
+            value.copy_from_slice(&told.value);
+        }
+        assert_eq!(quoted.digest, proto_tpm::pcr::composite(quoted.selection, &values));
     }
 
     fn certs(&self) -> Vec<u8> {
@@ -248,10 +295,7 @@ impl Controller {
             }
             ZAttestReqType::AttestReqQuote => {
                 assert!(self.nonce_pending, "a quote without a nonce");
-                let quote = request.quote.unwrap();
-                assert!(
-                    quote.attest_data.is_empty() && quote.signature.is_empty() && quote.pcr_values.is_empty()
-                );
+                self.quoted(&request.quote.unwrap());
                 response.resp_type = ZAttestRespType::AttestRespQuoteResp as i32;
                 let accepted = self.quote_answer == ZAttestResponseCode::Success as i32;
                 let token = b"token-of-this-boot".to_vec();
@@ -259,8 +303,18 @@ impl Controller {
                 response.quote_resp = Some(ZAttestQuoteResp {
                     response: self.quote_answer,
                     integrity_token: if accepted { token } else { Vec::new() },
-                    keys: Vec::new(),
+                    keys: if accepted { self.escrow.clone() } else { Vec::new() },
                 });
+            }
+            ZAttestReqType::StoreKeys if self.has_tpm => {
+                let keys = request.storage_keys.unwrap();
+                assert_eq!(Some(&keys.integrity_token), self.token.as_ref());
+                if !self.forgets_keys {
+                    self.escrow = keys.keys;
+                }
+                response.resp_type = ZAttestRespType::StoreKeys as i32;
+                let stored = AttestStorageKeysResponseCode::Success as i32;
+                response.storage_keys_resp = Some(AttestStorageKeysResp { response: stored });
             }
             other => panic!("{other:?} from a device without a TPM"),
         }
@@ -308,11 +362,11 @@ impl Controller {
 }
 
 /// Verifies an envelope of the device as strictly as a controller may.
-fn open(body: &[u8], signer: &str, with_certificate: bool) -> Vec<u8> {
+fn open(body: &[u8], certificate: &[u8], with_certificate: bool) -> Vec<u8> {
     let container = AuthContainer::decode(body).unwrap();
     assert_eq!(container.algo, 2);
     assert_eq!(container.sender_cert.is_empty(), !with_certificate);
-    let der = pem::certificates(&file(&format!("{signer}.pem"))).unwrap().remove(0);
+    let der = pem::certificates(certificate).unwrap().remove(0);
     assert_eq!(container.sender_cert_hash, Sha256::digest(&der).to_vec());
     let payload = container.protected_payload.unwrap().payload;
     PublicKey::of_certificate(&der).unwrap().verify(&payload, &container.signature_hash).unwrap();
@@ -351,6 +405,11 @@ pub struct World {
     pub store_is_mute: bool,
     /// The storage domain, if there is one.
     pub storage: Option<storage::Storage>,
+    /// The vault domain, if there is one.
+    pub vault: Option<vault::Vault>,
+    /// What the machine measures before the slot.
+    pub firmware: String,
+    files: Provisioning,
     /// What comes for the slot, and how.
     pub payload: Payload,
     slot_download: Option<(Download, usize, bool)>,
@@ -449,13 +508,16 @@ impl World {
     pub fn of(files: Provisioning, facts: DeviceFacts) -> Self {
         let now = Now { monotonic_ns: 0, wall: Some(WallTime { seconds: START, nanos: 0 }) };
         let mut world = Self {
-            agent: Agent::new(files, facts, 42, now).unwrap(),
+            agent: Agent::new(files.clone(), facts, 42, now).unwrap(),
             now_ns: 0,
             controller: Controller::new(),
             dom0: Dom0 { next_domid: 5, ..Dom0::default() },
             store: Ok(IMAGE.to_vec()),
             store_is_mute: false,
             storage: None,
+            vault: None,
+            firmware: String::new(),
+            files,
             payload: Payload::default(),
             slot_download: None,
             resets: 0,
@@ -493,6 +555,60 @@ impl World {
         world
     }
 
+    /// A world with a storage domain and a vault on a TPM, whose device is onboarded and configured.
+    pub fn with_vault(may_start_anew: bool) -> Self {
+        let mut world = Self::with_vault_that(may_start_anew, |_| {});
+        world.run(30);
+        assert!(world.agent.has_config(), "{:#?}", world.controller.trace);
+        world
+    }
+
+    /// The same, before the first start, and with a vault that the test has done something to.
+    pub fn with_vault_that(may_start_anew: bool, what: impl FnOnce(&mut vault::Vault)) -> Self {
+        let mut world = Self::new();
+        world.files = Provisioning {
+            device_cert: Vec::new(),
+            device_key: Vec::new(),
+            allow_vault_clean: may_start_anew,
+            ..provisioning()
+        };
+        world.controller.has_tpm = true;
+        let mut config = config();
+        config.config_items =
+            vec![item("timer.config.interval", "60"), item("timer.metric.interval", "3600")];
+        world.controller.set_config(config);
+        world.storage = Some(storage::Storage::new());
+        let mut vault = vault::Vault::new();
+        vault.may_start_anew = may_start_anew;
+        what(&mut vault);
+        world.vault = Some(vault);
+        world.start(facts(), 42);
+        world
+    }
+
+    /// Starts the agent of this start of the machine.
+    fn start(&mut self, facts: DeviceFacts, seed: u64) {
+        let files = self.files.clone();
+        self.agent = match &mut self.vault {
+            Some(vault) => {
+                let storage = self.storage.as_mut().expect("a vault has a storage");
+                storage.open = false;
+                vault.boot(&format!("{}{}", self.firmware, storage.running_version()));
+                let signer = vault.signer();
+                Agent::with_vault(files, facts, signer, seed, self.now()).unwrap()
+            }
+            None => Agent::new(files, facts, seed, self.now()).unwrap(),
+        };
+        if self.storage.is_some() {
+            self.agent.expect_storage();
+            self.agent.on_storage(self.now(), true);
+        }
+        if self.vault.is_some() {
+            self.agent.on_vault(self.now(), VaultEvent::There);
+        }
+        self.uplink(true);
+    }
+
     /// The machine is reset, and starts anew: dom0, applications and all notes are gone, storage is not.
     pub fn reset(&mut self, boot_cause: BootCause) {
         self.resets += 1;
@@ -507,12 +623,7 @@ impl World {
             storage.select();
         }
         let facts = DeviceFacts { boot_cause, slot: self.slot(), ..facts() };
-        self.agent = Agent::new(provisioning(), facts, 44 + u64::from(self.resets), self.now()).unwrap();
-        if self.storage.is_some() {
-            self.agent.expect_storage();
-            self.agent.on_storage(self.now(), true);
-        }
-        self.uplink(true);
+        self.start(facts, 44 + u64::from(self.resets));
     }
 
     /// The storage domain ends and is there again.
@@ -674,6 +785,9 @@ impl World {
                         Machine { memory_kib: 524_288, free_kib: 262_144, cpus: 4, app_memory_kib: 0 };
                     self.agent.on_machine(self.now(), machine);
                 }
+                if command == DeviceCommand::QueryEventLog {
+                    self.agent.on_event_log(self.now(), Vec::new());
+                }
                 if let DeviceCommand::Note(note) = &command {
                     self.dom0.device_note.clone_from(note);
                 }
@@ -683,12 +797,20 @@ impl World {
                     self.reset(self.after_order);
                 }
             }
-            idle &= !self.serve_storage() & !self.serve_payload();
+            idle &= !self.serve_vault() & !self.serve_storage() & !self.serve_payload();
             if idle {
-                return deadline;
+                let vault = self.vault.as_ref().and_then(vault::Vault::deadline);
+                return deadline.into_iter().chain(vault).min();
             }
         }
         panic!("the agent never comes to rest; trace {:#?}", self.controller.trace.iter().rev().take(20));
+    }
+
+    /// Answers what is asked of the vault. Tells whether there was anything.
+    fn serve_vault(&mut self) -> bool {
+        let now = self.now();
+        let (Some(vault), Some(storage)) = (&mut self.vault, &mut self.storage) else { return false };
+        vault.serve(&mut self.agent, now, storage)
     }
 
     /// Answers what is asked of storage. Tells whether there was anything.
