@@ -3,6 +3,7 @@
 //! other, and each fault that the controller makes on purpose has to be survived.
 
 mod device;
+mod shell;
 mod tpm;
 
 use std::collections::BTreeMap;
@@ -10,14 +11,14 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use device::Device;
 use ring::digest::{SHA256, digest};
+use shell::{exchange, provisioning, wall};
 use stubdoms_agent::{
     Agent, AppCommand, AppEvent, AppFailure, ContentCommand, DeviceCommand, DeviceFacts, DomainUsage,
-    Download, DownloadError, FailureKind, HttpFailure, LogRecord, Machine, Method, Now, Provisioning,
-    Request, Response, Severity, StopReason, Uplink, Uuid, VaultEvent, WallTime,
+    Download, DownloadError, LogRecord, Machine, Now, Severity, StopReason, Uplink, Uuid, VaultEvent,
 };
 use xtask_controller::{Controller, DeviceMetrics, DeviceView, Endpoint, Fault, Handle, Options, Target};
 
@@ -51,19 +52,10 @@ impl Bench {
     /// A device with this TPM, whose key is the device's.
     fn boot(controller: &Handle, tpm: Option<tpm::Shared>) -> Self {
         let wire = Device::new(controller, "agent");
-        let file = |name: &str| wire.bundle.files[name].clone();
-        let files = Provisioning {
-            server: file("server"),
-            root_certificate: file("root-certificate.pem"),
-            onboard_cert: Some(file("onboard.cert.pem")),
-            onboard_key: Some(file("onboard.key.pem")),
-            device_cert: if tpm.is_some() { Vec::new() } else { file("device.cert.pem") },
-            device_key: if tpm.is_some() { Vec::new() } else { file("device.key.pem") },
-            key_exchange_cert: Some(file("ecdh.cert.pem")),
-            serial: file("serial"),
-            soft_serial: file("soft_serial"),
-            allow_vault_clean: false,
-        };
+        let mut files = provisioning(&wire);
+        if tpm.is_some() {
+            (files.device_cert, files.device_key) = (Vec::new(), Vec::new());
+        }
         let facts = DeviceFacts {
             architecture: "x86_64".into(),
             cpus: 1,
@@ -139,7 +131,7 @@ impl Bench {
             }
         }
         while let Some(request) = self.agent.next_request() {
-            let result = self.exchange(&request);
+            let result = exchange(&self.wire, &request);
             self.agent.on_response(self.now(), request.id, result);
         }
         while let Some(command) = self.agent.next_content_command() {
@@ -220,37 +212,6 @@ impl Bench {
         };
         self.agent.log(now, &record, 0);
     }
-
-    fn exchange(&self, request: &Request) -> Result<Response, HttpFailure> {
-        let host = format!("https://{}:{}", self.wire.name, self.wire.port);
-        let path = request.url.strip_prefix(&host).expect("the provisioned server");
-        let mut headers: String =
-            request.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        let method = match request.method {
-            Method::Get => "GET",
-            Method::Post => {
-                headers += &format!("Content-Length: {}\r\n", request.body.len());
-                "POST"
-            }
-        };
-        let failure = |kind, text: String| HttpFailure { kind, text };
-        let reply = self.wire.send_with(method, path, &headers, &request.body).map_err(|fault| {
-            let kind = match fault.kind() {
-                std::io::ErrorKind::ConnectionRefused => FailureKind::Refused,
-                std::io::ErrorKind::InvalidData => FailureKind::Tls,
-                _ => FailureKind::Connect,
-            };
-            failure(kind, fault.to_string())
-        })?;
-        if reply.short {
-            return Err(failure(FailureKind::Malformed, "it ended early".into()));
-        }
-        if reply.body.len() > stubdoms_agent::MAX_BODY {
-            return Err(failure(FailureKind::TooLarge, "it is too long".into()));
-        }
-        let content_type = reply.header("content-type").map(str::to_owned);
-        Ok(Response { status: reply.status, content_type, body: reply.body })
-    }
 }
 
 fn fetch(download: &Download) -> Result<u64, DownloadError> {
@@ -268,11 +229,6 @@ fn fetch(download: &Download) -> Result<u64, DownloadError> {
         true => Ok(body.len() as u64),
         false => Err(DownloadError::WrongHash { found }),
     }
-}
-
-fn wall() -> WallTime {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-    WallTime { seconds: since.as_secs(), nanos: since.subsec_nanos() }
 }
 
 fn start(config: &str) -> (tempfile::TempDir, Handle, Bench) {
