@@ -1,24 +1,28 @@
-//! `demo`: the whole story. A controller here, the disk image in QEMU, and the sample application running
-//! in a domain of the device because the controller's configuration says so.
+//! `demo`: the whole story. A controller here, the disk image in QEMU with a TPM, and the sample application running
+//! in a domain of the device because the controller's configuration says so; then an update, and one that fails. What
+//! has to happen is in [`story`].
 //!
 //! Everything is made anew under `target/sarsen/demo`: `controller` (its state, with `config.toml`, which
-//! may be edited meanwhile), `config` (the device's provisioning files), `disk.img`, `console.log`.
+//! may be edited meanwhile), `config` (the device's provisioning files), `disk.img`, `tpm` (its state), `console.log`.
+
+mod story;
 
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use proto_errors::host as code;
-use xtask_controller::Observed;
 
+use self::story::{Releases, Story};
+use crate::build::Built;
 use crate::coded::OrCode;
 use crate::console::Line;
 use crate::interrupt::Interrupt;
 use crate::qemu::{Listener, Machine, Options as MachineOptions};
-use crate::setup::{self, Stock};
+use crate::setup;
 use crate::site::{self, Site};
 use crate::swtpm::{Interface, Tpm};
 use crate::symbolize::Symbolizer;
@@ -30,13 +34,13 @@ pub struct Options {
     /// Architecture of the device
     #[arg(long, value_enum, default_value_t = build::Arch::X86_64)]
     pub arch: build::Arch,
-    /// End with status 0 as soon as the application was seen RUNNING with its lines, else with 1
+    /// End with status 0 as soon as all of it was seen, else with 1
     #[arg(long)]
     pub check: bool,
     /// Boot through firmware and GRUB: the default, here for those who want to say it
     #[arg(long, conflicts_with = "direct")]
     pub uefi: bool,
-    /// Let QEMU load Xen, without firmware, boot loader and disk
+    /// Let QEMU load Xen, without firmware, boot loader and slots: the story ends with the application's lines
     #[arg(long)]
     pub direct: bool,
     /// Show the device's console
@@ -48,30 +52,13 @@ pub struct Options {
     /// Virtual processors
     #[arg(long, default_value_t = 1)]
     pub smp: u32,
-    /// Seconds from power-on within which everything must have happened
-    #[arg(long, default_value_t = 180, value_name = "SECONDS")]
+    /// Seconds within which each step must have happened
+    #[arg(long, default_value_t = 240, value_name = "SECONDS")]
     pub timeout: u64,
     /// Take the domains that the last build made
     #[arg(long)]
     pub no_build: bool,
 }
-
-/// What has to happen, in this order, and how the controller sees it.
-type Milestone = (&'static str, fn(&Observed, &str) -> bool);
-
-const MILESTONES: [Milestone; 5] = [
-    ("the device registers", |observed, serial| {
-        observed.devices.values().any(|device| device.soft_serial == serial)
-    }),
-    ("the device attests", |observed, _| observed.devices.values().any(|device| device.attested)),
-    ("the device takes its configuration", |observed, _| {
-        observed.devices.values().any(|device| device.config_sent.is_some())
-    }),
-    ("the application is RUNNING", |observed, _| {
-        observed.app(site::APP).is_some_and(|app| app.state == "RUNNING" && !app.deleted)
-    }),
-    ("the application's lines arrive", |observed, _| observed.app_lines(site::APP).next().is_some()),
-];
 
 /// Runs the subcommand.
 ///
@@ -86,15 +73,26 @@ pub fn demo(options: &Options) -> Result<()> {
     let step = ui::step("start the controller");
     let site = Site::open(&folder, Some(Arc::new(|line| eprintln!("     {line}"))))?;
     step.done(&site.controller.urls().web);
-    let mut machine = prepare(options, &stock, &site, &folder)?;
+    let built = make(options, &site)?;
+    site.offer_sample(&built, site::CONFIG)?;
+    let image = folder.join("disk.img");
+    let mut machine = if options.direct {
+        MachineOptions::direct(&built, &stock)
+    } else {
+        image::make(&built, &stock, Some(&site.config()), &image).or_code(code::IMAGE)?;
+        MachineOptions::disk(image.clone(), &built, &stock)
+    };
     machine.smp = options.smp;
+    machine.reboot = !options.direct;
     let tpm = Tpm::new(options.arch);
     let interface = options.tpm.unwrap_or(tpm.interface);
     machine.tpm = Some(Tpm { interface, state: Some(folder.join("tpm")) });
 
     let interrupt = Interrupt::listen()?;
+    let releases = (!options.direct).then(|| Releases::make(&built, &stock, &image)).transpose()?;
     let mut machine = Machine::start(&machine, Some(listener(options, &folder)?))?;
-    reach_all(&mut machine, &site, &interrupt, Duration::from_secs(options.timeout))?;
+    let patience = Duration::from_secs(options.timeout);
+    Story { machine: &mut machine, site: &site, interrupt: &interrupt, patience }.tell(releases)?;
     report(&site, &folder);
     if !options.check {
         stay(&mut machine, &interrupt)?;
@@ -113,21 +111,13 @@ fn fresh_folder() -> Result<PathBuf> {
     paths::create(folder)
 }
 
-fn prepare(options: &Options, stock: &Stock, site: &Site, folder: &Path) -> Result<MachineOptions> {
-    let build = build::Options {
+fn make(options: &Options, site: &Site) -> Result<Built> {
+    build::build(&build::Options {
         arch: options.arch,
         config: options.direct.then(|| site.config()),
         no_build: options.no_build,
         ..build::Options::default()
-    };
-    let built = build::build(&build)?;
-    site.offer_sample(&built, site::CONFIG)?;
-    if options.direct {
-        return Ok(MachineOptions::direct(&built, stock));
-    }
-    let image = folder.join("disk.img");
-    image::make(&built, stock, Some(&site.config()), &image).or_code(code::IMAGE)?;
-    Ok(MachineOptions::disk(image, &built, stock))
+    })
 }
 
 /// Keeps the console in `console.log`, and shows it if asked to.
@@ -145,47 +135,6 @@ fn listener(options: &Options, folder: &Path) -> Result<Listener> {
             let _ = writeln!(std::io::stdout(), "{line}{note}");
         }
     }))
-}
-
-fn reach_all(machine: &mut Machine, site: &Site, interrupt: &Interrupt, limit: Duration) -> Result<()> {
-    let end = Instant::now() + limit;
-    let serial = site.soft_serial();
-    for (name, reached) in MILESTONES {
-        let step = ui::step(name);
-        loop {
-            if site.controller.observe(|observed| reached(observed, &serial)) {
-                break;
-            }
-            let reason = if interrupt.pressed() {
-                Some("interrupted".to_owned())
-            } else if let Some(reason) = machine.trouble() {
-                Some(reason)
-            } else if Instant::now() >= end {
-                Some(format!("not seen within {} s from power-on", limit.as_secs()))
-            } else {
-                None
-            };
-            if let Some(reason) = reason {
-                drop(step);
-                bail!(
-                    "{name}: {reason} [{}]\n  the controller's last events:\n{}  the device's console:\n{}",
-                    code::DEMO,
-                    events(site),
-                    machine.tail()
-                );
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        step.done("");
-    }
-    Ok(())
-}
-
-fn events(site: &Site) -> String {
-    site.controller.observe(|observed| {
-        let skip = observed.events.len().saturating_sub(10);
-        observed.events.iter().skip(skip).map(|event| format!("    {}\n", event.text)).collect()
-    })
 }
 
 fn report(site: &Site, folder: &Path) {

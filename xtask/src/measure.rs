@@ -72,7 +72,7 @@ pub fn measure(options: &Options) -> Result<()> {
     };
     let payload = options.update.as_deref().map(paths::read).transpose()?;
     let log = options.learn.as_deref().map(paths::read).transpose()?;
-    let image = Image::read(&options.image, payload.as_deref(), &key)?;
+    let image = Image::of(&Made::read(&options.image, key)?, payload.as_deref())?;
     let prediction = image.prediction(log.as_deref())?;
     if options.json {
         println!("{}", serde_json::to_string_pretty(&prediction)?);
@@ -99,13 +99,31 @@ pub fn measure(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// What a machine with this disk image measures, or with an update's payload in place of what the image has in its slot. What
-/// the firmware measures is taken from `log`, an event log of such a machine.
-///
-/// # Errors
-/// As [`measure`].
-pub fn predict(image: &Path, payload: Option<&[u8]>, log: Option<&[u8]>, key: &Key) -> Result<Prediction> {
-    Image::read(image, payload, key)?.prediction(log)
+/// A disk as `image` wrote it. What is predicted of it stays true when a machine has changed the image.
+pub struct Made {
+    name: String,
+    held: disk::Held,
+    key: Key,
+}
+
+impl Made {
+    /// Reads an image whose slots `key` has signed.
+    ///
+    /// # Errors
+    /// When it is no disk image of ours.
+    pub fn read(image: &Path, key: Key) -> Result<Self> {
+        let name = image.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        Ok(Self { name, held: disk::read(image)?, key })
+    }
+
+    /// What a machine with it measures, or with an update's payload in place of what the disk has in its slot. What the
+    /// firmware measures is taken from `log`, an event log of such a machine.
+    ///
+    /// # Errors
+    /// As [`measure`].
+    pub fn predict(&self, payload: Option<&[u8]>, log: Option<&[u8]>) -> Result<Prediction> {
+        Image::of(self, payload)?.prediction(log)
+    }
 }
 
 /// What is in a disk image.
@@ -123,8 +141,8 @@ struct Image {
 }
 
 impl Image {
-    fn read(image: &Path, payload: Option<&[u8]>, key: &Key) -> Result<Self> {
-        let partitions = disk::read(image)?;
+    fn of(made: &Made, payload: Option<&[u8]>) -> Result<Self> {
+        let Made { name, held: partitions, key } = made;
         let unpacked = payload.map(unpacked).transpose()?;
         let slot = unpacked.as_deref().unwrap_or(&partitions.slot);
         let header = Header::parse(slot, slot.len() as u64).map_err(|error| anyhow!("slot A: {error}"))?;
@@ -150,12 +168,7 @@ impl Image {
             ("program of the slot", program.to_vec()),
         ];
         Ok(Self {
-            about: format!(
-                "{}, version {}, {}",
-                image.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
-                trusted.version().as_str(),
-                arch.name()
-            ),
+            about: format!("{name}, version {}, {}", trusted.version().as_str(), arch.name()),
             programs: programs
                 .into_iter()
                 .map(|(text, pe)| Ok(ours(text, authenticode(&pe).with_context(|| text)?)))

@@ -123,6 +123,8 @@ pub struct Machine {
     qmp: Option<Qmp>,
     log: Arc<Log>,
     started: Instant,
+    /// It goes on after a reset.
+    resets: bool,
     /// First line that [`Machine::wait_for`] has not looked at.
     next: usize,
     /// Ends after QEMU.
@@ -203,6 +205,7 @@ impl Machine {
             qmp: None,
             log,
             started: Instant::now(),
+            resets: options.reboot,
             next: 0,
             _tpm: tpm,
             _folder: folder,
@@ -371,9 +374,11 @@ impl Machine {
         self.started.elapsed()
     }
 
-    /// Says why nothing good can come any more: QEMU ended, or Xen or dom0 died.
+    /// Says why nothing good can come any more: QEMU ended, or Xen or dom0 died and the machine is not reset for it.
     pub fn trouble(&mut self) -> Option<String> {
-        let found = {
+        let found = if self.resets {
+            None
+        } else {
             let state = self.log.lock();
             state.lines.iter().find_map(|line| fatal(line).map(|reason| format!("{reason}: {}", line.text)))
         };

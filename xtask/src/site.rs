@@ -32,6 +32,9 @@ name = "demo"
 "timer.config.interval" = 5
 "timer.metric.interval" = 10
 "newlog.allow.fastupload" = true
+"timer.test.baseimage.update" = 30
+"timer.update.fallback.no.network" = 60
+"timer.vault.ready.cutoff" = 60
 
 [[app]]
 name = "hello"

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use xtask::broken::{self, Broken};
-use xtask::measure;
+use xtask::measure::Made;
 use xtask::qemu::{Machine, Options};
 use xtask::site::{self, Site};
 use xtask::slot::{self, Key};
@@ -17,11 +17,14 @@ use crate::Story;
 use crate::application::{PATIENCE, app, no_violations};
 use crate::stage::{IMAGE, Stage};
 
-pub(crate) const STORIES: &[Story] = &[Story {
-    name: "update",
-    about: "another version is fetched, tried, attested and committed, and the application is back; one that panics falls back, is told of, and is not tried again",
-    tell: update,
-}];
+pub(crate) const STORIES: &[Story] = &[
+    Story {
+        name: "update",
+        about: "another version is fetched, tried, attested and committed, and the application is back; one that panics falls back, is told of, and is not tried again",
+        tell: update,
+    },
+    Story { name: "update-aarch64", about: "the same on aarch64", tell: update },
+];
 
 /// From a configuration with another version to that version, proven; and from the start of a bad one to the end of the
 /// way back.
@@ -50,7 +53,7 @@ struct Device<'s> {
     site: Site,
     machine: Machine,
     uuid: Uuid,
-    image: PathBuf,
+    made: Made,
     /// Payloads of what may run; none for what the disk was made with.
     versions: Vec<Option<Vec<u8>>>,
 }
@@ -60,20 +63,18 @@ impl<'s> Device<'s> {
         let site = stage.site()?;
         site.offer_sample(stage.built(), &config(None, "", "first"))?;
         let disk = stage.disk(Some(&site))?;
-        // Updates change the other one.
-        let image = stage.folder()?.join("as-made.img");
-        std::fs::copy(stage.folder()?.join(IMAGE), &image).context("cannot copy the disk image")?;
+        let made = Made::read(&stage.folder()?.join(IMAGE), Key::test()?)?;
         let machine = stage.start(&Options {
             reboot: true,
             tpm: Some(Tpm { state: Some(fresh(stage)?), ..Tpm::new(disk.arch) }),
             ..disk
         })?;
         let controller = &site.controller;
-        controller.expect(vec![measure::predict(&image, None, None, &Key::test()?)?]);
+        controller.expect(vec![made.predict(None, None)?]);
         let uuid = controller.wait_registered(&site.soft_serial(), PATIENCE)?.uuid;
         controller.wait_app_line(site::APP, "first", PATIENCE)?;
         controller.wait_version(uuid, slot::VERSION, PATIENCE)?;
-        Ok(Self { stage, site, machine, uuid, image, versions: vec![None] })
+        Ok(Self { stage, site, machine, uuid, made, versions: vec![None] })
     }
 
     /// Puts a payload, right or broken, where the controller serves it, and asks for it.
@@ -94,9 +95,7 @@ impl<'s> Device<'s> {
     /// From now on the firmware is to be the one that was seen, and all else what the versions make of it.
     fn expect_what_was_seen(&self) -> Result<()> {
         let log = self.site.controller.event_log(self.uuid)?;
-        let key = Key::test()?;
-        let predict =
-            |version: &Option<Vec<u8>>| measure::predict(&self.image, version.as_deref(), Some(&log), &key);
+        let predict = |version: &Option<Vec<u8>>| self.made.predict(version.as_deref(), Some(&log));
         self.site.controller.expect(self.versions.iter().map(predict).collect::<Result<_>>()?);
         Ok(())
     }

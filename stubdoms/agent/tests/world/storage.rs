@@ -230,7 +230,9 @@ impl Storage {
                 Ok(()) => self.told(),
                 Err(refusal) => Self::refused(refusal),
             },
-            Request::Delete { .. } | Request::Next { .. } if !self.is_open() => Self::refused(Refusal::Locked),
+            Request::Delete { .. } | Request::Next { .. } if !self.is_open() => {
+                Self::refused(Refusal::Locked)
+            }
             Request::Delete { key } => {
                 self.values.remove(key.as_str());
                 Answer::Done

@@ -1,0 +1,218 @@
+//! What has to happen in the demo, step by step, as the controller sees it.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use proto_errors::host as code;
+use xtask_controller::{DeviceView, Observed};
+
+use crate::broken::{self, Broken};
+use crate::build::Built;
+use crate::interrupt::Interrupt;
+use crate::measure::Made;
+use crate::qemu::Machine;
+use crate::setup::Stock;
+use crate::site::{self, Site};
+use crate::slot::{self, Key};
+use crate::ui;
+
+/// The version that the device is updated to.
+const SECOND: &str = "0.2.0";
+/// The one that panics when it is tried.
+const THIRD: &str = "0.3.0";
+
+/// What the controller has to offer, beside what the disk was made with.
+pub(super) struct Releases {
+    made: Made,
+    second: Vec<u8>,
+    third: Vec<u8>,
+}
+
+impl Releases {
+    /// Makes the payloads of the other versions, and reads the disk image as it was made.
+    pub(super) fn make(built: &Built, stock: &Stock, image: &Path) -> Result<Self> {
+        let step = ui::step("make a second version, and a third that panics");
+        let key = Key::test()?;
+        let payload = |broken, version| broken::payload(broken, built, stock, &key, version, &step);
+        let (second, third) = (payload(None, SECOND)?, payload(Some(Broken::Panic), THIRD)?);
+        step.done(format!("{} KiB and {} KiB", second.len().div_ceil(1024), third.len().div_ceil(1024)));
+        Ok(Self { made: Made::read(image, key)?, second, third })
+    }
+}
+
+/// The story, while it is told.
+pub(super) struct Story<'s> {
+    pub(super) machine: &'s mut Machine,
+    pub(super) site: &'s Site,
+    pub(super) interrupt: &'s Interrupt,
+    /// For each step.
+    pub(super) patience: Duration,
+}
+
+impl Story<'_> {
+    /// Tells all of it; without releases only how the device comes to run its application.
+    pub(super) fn tell(&mut self, releases: Option<Releases>) -> Result<()> {
+        if let Some(releases) = &releases {
+            self.site.controller.expect(vec![releases.made.predict(None, None)?]);
+        }
+        self.begin()?;
+        let Some(releases) = releases else { return Ok(()) };
+        self.reach("the first version is the proven one", |device, _| runs(device, slot::VERSION))?;
+        self.update(&releases)?;
+        self.fall_back(&releases)
+    }
+
+    /// From power-on to an application with lines.
+    fn begin(&mut self) -> Result<()> {
+        let serial = self.site.soft_serial();
+        self.reach("the device registers", |device, _| {
+            (device.soft_serial == serial).then(|| format!("as {}", device.uuid))
+        })?;
+        self.attested("the device is attested")?;
+        self.reach("the device takes its configuration", |device, _| {
+            device.config_sent.map(|version| format!("version {version}"))
+        })?;
+        self.application(0)
+    }
+
+    /// To the second version, with the first one left behind.
+    fn update(&mut self, releases: &Releases) -> Result<()> {
+        // By now it is known what this firmware measures, so that every register can be held to a value.
+        let device = self.only(|device| Some(device.uuid)).context("there is a device")?;
+        let log = self.site.controller.event_log(device)?;
+        let predict = |payload| releases.made.predict(payload, Some(&log));
+        self.site.controller.expect(vec![predict(None)?, predict(Some(&releases.second))?]);
+        let (boots, lines) = (self.boots(), self.lines());
+        self.offer(SECOND, &releases.second)?;
+        self.reach(&format!("version {SECOND} is fetched, verified and armed"), |device, _| {
+            let slots = &device.info.as_ref()?.slots;
+            let there = slots.iter().any(|slot| slot.version == SECOND && slot.partition == "updating");
+            // It may have gone on.
+            (there || device.boots.last()?.number > boots).then(String::new)
+        })?;
+        self.reach(&format!("version {SECOND} is started on trial"), |device, _| {
+            let boot = device.boots.last().filter(|boot| boot.number > boots && boot.version == SECOND)?;
+            Some(format!("from {}", boot.label))
+        })?;
+        self.attested("it is attested, and has its storage back")?;
+        self.application(lines)?;
+        self.reach(&format!("version {SECOND} is committed"), |device, _| runs(device, SECOND))
+    }
+
+    /// To a third version that fails, and back.
+    fn fall_back(&mut self, releases: &Releases) -> Result<()> {
+        let (boots, lines) = (self.boots(), self.lines());
+        self.offer(THIRD, &releases.third)?;
+        self.reach(&format!("version {THIRD} is tried in vain, and the device falls back"), |device, _| {
+            let boot = device.boots.last().filter(|boot| boot.number > boots && boot.version == SECOND)?;
+            Some(format!("to {}: {}", boot.label, boot.text))
+        })?;
+        self.reach("it tells why", |device, _| {
+            let slots = &device.info.as_ref()?.slots;
+            let failed = slots.iter().find(|slot| slot.version == THIRD && !slot.error.is_empty())?;
+            Some(failed.error.clone())
+        })?;
+        self.attested("it is attested, and has its storage")?;
+        self.application(lines)?;
+        self.reach(&format!("version {SECOND} is the proven one"), |device, _| runs(device, SECOND))
+    }
+
+    /// The device has an accepted quote of what runs, and its storage is open.
+    fn attested(&mut self, name: &str) -> Result<()> {
+        self.reach(name, |device, _| {
+            let info = device.info.as_ref()?;
+            let quote = device.quote.as_ref().filter(|quote| quote.trusted && device.attested)?;
+            let open = info.vaults.iter().any(|vault| vault.status == "ENABLED");
+            (open && quote.at_ms >= info.boot_ms).then(|| quote.verdict.clone())
+        })
+    }
+
+    /// The application runs, and more lines of it than `seen` are there.
+    fn application(&mut self, seen: usize) -> Result<()> {
+        self.reach("the application is RUNNING", |_, observed| {
+            observed
+                .app(site::APP)
+                .filter(|app| app.state == "RUNNING" && !app.deleted)
+                .map(|_| String::new())
+        })?;
+        self.reach("the application's lines arrive", |_, observed| {
+            observed.app_lines(site::APP).nth(seen).map(|line| line.content.clone())
+        })
+    }
+
+    /// Puts a payload where the controller serves it, and names its version in the configuration.
+    fn offer(&self, version: &str, payload: &[u8]) -> Result<()> {
+        let content = format!("{version}.update");
+        self.site.controller.put_content(&content, payload)?;
+        let base = format!("\n[base]\nversion = \"{version}\"\ncontent = \"{content}\"\n");
+        self.site.controller.set_config(&format!("{}{base}", site::CONFIG))?;
+        Ok(())
+    }
+
+    /// The number of the last start that the controller was told of.
+    fn boots(&self) -> u64 {
+        self.only(|device| device.boots.last().map(|boot| boot.number)).unwrap_or(0)
+    }
+
+    /// How many lines of the application the controller has.
+    fn lines(&self) -> usize {
+        self.site.controller.observe(|observed| observed.app_lines(site::APP).count())
+    }
+
+    /// Of the one device that there is.
+    fn only<T>(&self, look: impl FnOnce(&DeviceView) -> Option<T>) -> Option<T> {
+        self.site.controller.observe(|observed| observed.devices.values().next().and_then(look))
+    }
+
+    /// Waits for a step, which `reached` sees and describes.
+    fn reach(
+        &mut self,
+        name: &str,
+        reached: impl Fn(&DeviceView, &Observed) -> Option<String>,
+    ) -> Result<()> {
+        let end = Instant::now() + self.patience;
+        let step = ui::step(name);
+        loop {
+            let seen = self.site.controller.observe(|observed| {
+                observed.devices.values().next().and_then(|device| reached(device, observed))
+            });
+            if let Some(note) = seen {
+                step.done(note);
+                return Ok(());
+            }
+            let reason = if self.interrupt.pressed() {
+                Some("interrupted".to_owned())
+            } else if let Some(reason) = self.machine.trouble() {
+                Some(reason)
+            } else if Instant::now() >= end {
+                Some(format!("not seen within {} s", self.patience.as_secs()))
+            } else {
+                None
+            };
+            if let Some(reason) = reason {
+                drop(step);
+                bail!(
+                    "{name}: {reason} [{}]\n  the controller's last events:\n{}  the device's console:\n{}",
+                    code::DEMO,
+                    self.events(),
+                    self.machine.tail()
+                );
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn events(&self) -> String {
+        self.site.controller.observe(|observed| {
+            let skip = observed.events.len().saturating_sub(10);
+            observed.events.iter().skip(skip).map(|event| format!("    {}\n", event.text)).collect()
+        })
+    }
+}
+
+/// Whether the version is the one that has proven itself, and runs.
+fn runs(device: &DeviceView, version: &str) -> Option<String> {
+    let slots = &device.info.as_ref()?.slots;
+    slots.iter().find(|slot| slot.runs(version)).map(|slot| format!("in {}", slot.label))
+}
