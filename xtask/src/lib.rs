@@ -9,6 +9,7 @@
 pub mod apt;
 pub mod bench;
 pub mod broken;
+pub mod browser;
 pub mod build;
 pub mod coded;
 pub mod console;

@@ -1,6 +1,7 @@
 //! `setup`: gives this machine what the other subcommands need, and says what it does.
 //!
-//! Two kinds of things. *Host tools* (QEMU 10, swtpm, grub-mkimage, openssl) are installed by apt, which needs root.
+//! Two kinds of things. *Host tools* (QEMU 10, swtpm, grub-mkimage, openssl; Chromium when it is asked for) are installed
+//! by apt, which needs root.
 //! *Stock* (Xen, OVMF, GRUB's modules, U-Boot) is fetched as pinned packages into the cache folder and
 //! unpacked there, which does not. What is there already is left alone, so that every subcommand calls
 //! [`host_tools`] and [`stock`] first.
@@ -13,6 +14,7 @@ use proto_errors::host as code;
 use crate::apt::fetch::{Archive, Offer};
 use crate::apt::pins::{Pin, Pins};
 use crate::apt::successor;
+use crate::browser;
 use crate::build::Arch;
 use crate::host;
 use crate::paths;
@@ -25,6 +27,9 @@ pub struct Options {
     /// Write the versions that the archive offers today into boot/packages.toml, in front of the others
     #[arg(long)]
     pub update_pins: bool,
+    /// Install Chromium, too (some 200 MB): for screenshots of the controller's page, and its test in a browser
+    #[arg(long)]
+    pub chromium: bool,
 }
 
 /// The oldest QEMU whose emulation of nested paging and IOMMU carries the system.
@@ -45,6 +50,9 @@ const OTHER_XEN: &str = "xen-hypervisor-4.17-amd64";
 /// When something could not be installed or fetched.
 pub fn setup(options: &Options) -> Result<()> {
     host_tools(&Host::ALL)?;
+    if options.chromium {
+        host_tools(&[Host::Chromium])?;
+    }
     if options.update_pins {
         update_pins()?;
     }
@@ -78,6 +86,8 @@ pub enum Host {
     Swtpm,
     /// A C++ compiler.
     Cxx,
+    /// A browser that needs no screen: any name of [`browser::PROGRAMS`].
+    Chromium,
 }
 
 impl Host {
@@ -103,6 +113,8 @@ impl Host {
             // It brings swtpm.
             Self::Swtpm => "swtpm-tools",
             Self::Cxx => "g++",
+            // Chromium without windows: a third of the whole.
+            Self::Chromium => "chromium-headless-shell",
         }
     }
 
@@ -114,6 +126,7 @@ impl Host {
             Self::Openssl => "the tests hold our TLS and signatures against OpenSSL's",
             Self::Swtpm => "swtpm is the TPM of emulated machines, and of tests",
             Self::Cxx => "libFuzzer is C++",
+            Self::Chromium => "a browser shows the controller's page",
         }
     }
 
@@ -125,6 +138,7 @@ impl Host {
             Self::Openssl => tool::exists("openssl"),
             Self::Swtpm => tool::exists("swtpm") && tool::exists("swtpm_setup"),
             Self::Cxx => tool::exists("c++"),
+            Self::Chromium => browser::program().is_some(),
         }
     }
 }

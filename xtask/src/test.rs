@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{build, fuzz, lint, miri, paths, setup, ui};
+use crate::{browser, build, fuzz, lint, miri, paths, setup, ui};
 
 /// Options of `test`.
 #[derive(Debug, Clone, clap::Args)]
@@ -69,6 +69,7 @@ pub fn test(options: &Options) -> Result<()> {
         total.add(loom_models(options.filter.as_deref())?);
         if options.filter.is_none() {
             total.add(under_miri()?);
+            total.add(in_a_browser()?);
         }
     }
     if options.nightly {
@@ -155,6 +156,20 @@ fn under_miri() -> Result<Count> {
         total.add(ran.count);
     }
     Ok(total)
+}
+
+/// The controller's page in a browser, where there is one: Chromium is too big to be installed unasked.
+fn in_a_browser() -> Result<Count> {
+    if browser::program().is_none() {
+        eprintln!(
+            "     the controller's page is not tested: `cargo xtask setup --chromium` installs a browser"
+        );
+        return Ok(Count::default());
+    }
+    let words = ["test", "--package", "xtask", "--test", "page", "--", "--ignored"];
+    let ran = counted("the page in a browser", Command::new("cargo").args(words), &words)?;
+    ran.demand("the page in a browser", &["the_page_"])?;
+    Ok(ran.count)
 }
 
 /// What a `cargo test` did.

@@ -66,11 +66,11 @@ pub(crate) fn story(events: &[Event<'_>], value: impl Fn(u32) -> Option<[u8; 32]
     }
 }
 
-/// Where the events differ from the prediction that they are closest to; nothing if they fit one.
-pub(crate) fn compare(predictions: &[Prediction], events: &[Event<'_>]) -> Vec<String> {
-    let of = |prediction| -> Vec<String> {
+/// Where the events differ from the prediction that they are closest to, by PCR; nothing if they fit one.
+pub(crate) fn compare(predictions: &[Prediction], events: &[Event<'_>]) -> Vec<(u32, String)> {
+    let of = |prediction| -> Vec<(u32, String)> {
         let found = differences(prediction, events.iter().copied());
-        found.iter().map(ToString::to_string).collect()
+        found.iter().map(|difference| (difference.pcr, difference.to_string())).collect()
     };
     predictions.iter().map(of).min_by_key(Vec::len).unwrap_or_default()
 }

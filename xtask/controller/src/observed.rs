@@ -76,6 +76,8 @@ pub struct QuoteView {
     pub trusted: bool,
     /// The verdict; where something differs from what is expected, with the event.
     pub verdict: String,
+    /// What differs from what is expected: the PCR, and its first event that does.
+    pub differences: Vec<(u32, String)>,
     /// What its event log is worth.
     pub log: String,
     /// The quoted values, in hexadecimal, by PCR.

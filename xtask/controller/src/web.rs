@@ -3,6 +3,7 @@
 //! Everything here only reads. The page takes nothing from other hosts, and its policy forbids it to.
 
 mod content;
+mod device;
 mod html;
 mod live;
 mod page;

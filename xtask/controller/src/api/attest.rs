@@ -145,7 +145,7 @@ fn judge_quote(
         Verdict::NoCertificate => ZAttestResponseCode::NoCertFound,
         Verdict::WrongNonce => ZAttestResponseCode::NonceMismatch,
         Verdict::Malformed(_) => ZAttestResponseCode::Invalid,
-        Verdict::Refuted(_) => ZAttestResponseCode::QuoteFailed,
+        Verdict::Refuted(_) | Verdict::Differs(_) => ZAttestResponseCode::QuoteFailed,
     };
     if code != ZAttestResponseCode::Success {
         if !matches!(verdict, Verdict::NoCertificate) {
@@ -216,10 +216,11 @@ fn judged(state: &State, known: &Device, quote: &ZAttestQuote) -> (Verdict, Opti
         prediction.learn(events, &LEFT_OUT);
         return (verdict, Some(prediction));
     }
-    match measured::compare(expected, &events).as_slice() {
-        [] => (verdict, None),
-        differences => refuted(differences.join("; ")),
+    let differences = measured::compare(expected, &events);
+    if differences.is_empty() {
+        return (verdict, None);
     }
+    (Verdict::Differs(differences), None)
 }
 
 /// What the page shows of a quote, and the log for `measure --learn`.
@@ -239,6 +240,10 @@ fn note_quote(state: &mut State, device: Uuid, quote: &ZAttestQuote, verdict: &V
         at_ms: clock::now_ms(),
         trusted: *verdict == Verdict::Trusted,
         verdict: verdict.to_string(),
+        differences: match verdict {
+            Verdict::Differs(differences) => differences.clone(),
+            _ => Vec::new(),
+        },
         log: match story {
             Story::Told(count) => format!("{count} events, which lead to the quoted values"),
             Story::None => "none".into(),

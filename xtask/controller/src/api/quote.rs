@@ -24,6 +24,8 @@ pub(super) enum Verdict {
     Malformed(&'static str),
     /// It is genuine and does not fit the PCR values beside it.
     Refuted(String),
+    /// It is genuine, and something else was measured than is expected: by PCR.
+    Differs(Vec<(u32, String)>),
 }
 
 impl fmt::Display for Verdict {
@@ -36,6 +38,10 @@ impl fmt::Display for Verdict {
             Self::WrongNonce => f.write_str("the quote answers another nonce"),
             Self::Malformed(why) => f.write_str(why),
             Self::Refuted(why) => f.write_str(why),
+            Self::Differs(differences) => {
+                let texts: Vec<&str> = differences.iter().map(|(_, text)| text.as_str()).collect();
+                f.write_str(&texts.join("; "))
+            }
         }
     }
 }

@@ -3,8 +3,9 @@
 use crate::clock::rfc3339;
 use crate::compile::app_uuid;
 use crate::desired::App;
-use crate::observed::{DeviceView, LogLine, ObjectKind, ObjectView, QuoteView};
+use crate::observed::{DeviceView, LogLine, ObjectKind, ObjectView};
 use crate::state::State;
+use crate::web::device;
 use crate::web::html::Html;
 
 /// How many log lines and events the page shows before its script takes over.
@@ -32,6 +33,8 @@ pub(super) fn summary(html: &mut Html, state: &State) {
     let running = apps.filter(|object| object.kind == ObjectKind::App && object.state == "RUNNING").count();
     let configured = state.desired.as_ref().map_or(0, |desired| desired.apps.len());
     tile(html, observed.devices.len(), "device", "devices", "");
+    let attested = observed.devices.values().filter(|device| device.attested).count();
+    tile(html, attested, "device attested", "devices attested", "");
     tile(html, running, "app running", "apps running", "");
     tile(html, configured, "app configured", "apps configured", "");
     let mistakes = state.config_errors.len();
@@ -54,136 +57,8 @@ pub(super) fn devices(html: &mut Html, state: &State) {
         html.text(&state.api_url).raw("</code>.</p>");
     }
     for device in state.observed.devices.values() {
-        device_card(html, device, state.versions.version);
+        device::card(html, device, state.versions.version);
     }
-}
-
-fn device_card(html: &mut Html, device: &DeviceView, version: u64) {
-    let title = if device.serial.is_empty() { &device.soft_serial } else { &device.serial };
-    html.raw("<article class=\"card\"><header><h3>").text(title).raw("</h3>");
-    match &device.info {
-        Some(info) => badge(html, &info.state),
-        None => badge(html, "NOT REPORTED"),
-    }
-    html.raw(if device.attested {
-        "<span class=\"badge good\">attested</span>"
-    } else {
-        "<span class=\"badge busy\">not attested</span>"
-    });
-    html.raw("</header><p class=\"id\">").text(&device.uuid.to_string()).raw("</p><dl>");
-    row(html, "Last seen", |html| moment(html, device.last_seen_ms));
-    row(html, "Configuration", |html| match (device.config_sent, device.config_confirmed) {
-        (_, Some(confirmed)) if confirmed == version => {
-            html.raw("version ").number(confirmed).raw(", current");
-        }
-        (Some(sent), _) => {
-            html.raw("version ").number(sent).raw(" sent, ").number(version).raw(" is current");
-        }
-        (None, Some(confirmed)) => {
-            html.raw("version ").number(confirmed).raw(", ").number(version).raw(" is current");
-        }
-        (None, None) => {
-            html.raw("none sent since the controller started");
-        }
-    });
-    if let Some(info) = &device.info {
-        row(html, "Machine", |html| {
-            html.text(&info.arch)
-                .raw(", ")
-                .number(info.cpus)
-                .raw(" vCPU, ")
-                .number(info.memory_mib)
-                .raw(" MiB");
-        });
-        if !info.version.is_empty() {
-            row(html, "System", |html| {
-                html.text(&info.version);
-            });
-        }
-        row(html, "Booted", |html| {
-            moment(html, info.boot_ms);
-            html.raw(", reason ").text(&friendly(or_none(&info.boot_reason)));
-            html.raw(if info.watchdog { ", watchdog armed" } else { ", no watchdog" });
-        });
-        row(html, "Attestation", |html| {
-            html.text(or_none(&info.attestation));
-        });
-        row(html, "TPM", |html| {
-            html.text(or_none(&info.tpm));
-        });
-        row(html, "Storage", |html| {
-            html.text(or_none(&info.storage));
-        });
-        row(html, "Addresses", |html| {
-            html.text(or_none(&info.addresses.join(", ")));
-        });
-        for port in &info.ports {
-            row(html, "Port", |html| {
-                html.text(&port.name).raw(if port.up { ", up" } else { ", down" });
-                html.raw(", reached ");
-                moment(html, port.succeeded_ms);
-                html.raw(", failed ");
-                moment(html, port.failed_ms);
-                if !port.error.is_empty() {
-                    html.raw("<p class=\"error\">").text(&port.error).raw("</p>");
-                }
-            });
-        }
-        if !info.maintenance.is_empty() {
-            row(html, "Maintenance", |html| {
-                html.text(&info.maintenance.join(", "));
-            });
-        }
-        for (key, reason) in &info.item_errors {
-            row(html, "Item refused", |html| {
-                html.raw("<code>").text(key).raw("</code>: ").text(reason);
-            });
-        }
-    }
-    if let Some(quote) = &device.quote {
-        row(html, "Quote", |html| quoted(html, device, quote));
-    }
-    if device.escrowed > 0 {
-        row(html, "Escrow", |html| {
-            html.raw("the storage's key is kept here");
-        });
-    }
-    if let Some(metrics) = &device.metrics {
-        row(html, "Memory", |html| {
-            html.number(metrics.used_mib).raw(" MiB used, ").number(metrics.available_mib).raw(" MiB free");
-        });
-        row(html, "Traffic", |html| {
-            html.text(&bytes(metrics.sent_bytes)).raw(" sent, ").text(&bytes(metrics.received_bytes));
-            html.raw(" received");
-        });
-        for app in &metrics.apps {
-            row(html, "Application", |html| {
-                html.text(&app.name).raw(", ").number(app.used_mib).raw(" of ").number(app.allocated_mib);
-                html.raw(" MiB, ").number(app.cpu_ns / 1_000_000).raw(" ms of CPU");
-            });
-        }
-    }
-    html.raw("</dl></article>");
-}
-
-/// The verdict on a quote, and its values folded away.
-fn quoted(html: &mut Html, device: &DeviceView, quote: &QuoteView) {
-    html.raw(if quote.trusted {
-        "<span class=\"badge good\">trusted</span> "
-    } else {
-        "<span class=\"badge bad\">refused</span> "
-    });
-    moment(html, quote.at_ms);
-    if !quote.trusted {
-        html.raw("<p class=\"error\">").text(&quote.verdict).raw("</p>");
-    }
-    html.raw("<p>Event log: ").text(&quote.log).raw("</p><details data-key=\"pcrs-");
-    html.text(&device.uuid.to_string()).raw("\"><summary>PCR values</summary><table><tbody>");
-    for (pcr, value) in &quote.pcrs {
-        html.raw("<tr><th scope=\"row\">").number(*pcr).raw("</th><td class=\"id\">").text(value);
-        html.raw("</td></tr>");
-    }
-    html.raw("</tbody></table></details>");
 }
 
 /// The table of applications: those configured, and those that a device reports beside them.
@@ -317,6 +192,11 @@ pub(super) fn violations(html: &mut Html, state: &State) {
 pub(super) fn config(html: &mut Html, state: &State) {
     html.raw("<p>Version <strong>").number(state.versions.version).raw("</strong>, from <code>");
     html.text(&state.config_name).raw("</code></p>");
+    if let Some(base) = state.desired.as_ref().and_then(|desired| desired.base.as_ref()) {
+        html.raw("<p>System: version <strong>").text(&base.version).raw("</strong> from <code>");
+        html.text(&base.content).raw("</code>, ").text(&bytes(base.size_bytes));
+        html.raw(if base.activate { "</p>" } else { ", not to be started</p>" });
+    }
     if !state.config_errors.is_empty() {
         html.raw("<ul class=\"errors\">");
         for error in &state.config_errors {
@@ -361,14 +241,8 @@ fn severity_class(severity: &str) -> &'static str {
     }
 }
 
-fn row(html: &mut Html, name: &'static str, value: impl FnOnce(&mut Html)) {
-    html.raw("<div><dt>").raw(name).raw("</dt><dd>");
-    value(html);
-    html.raw("</dd></div>");
-}
-
 /// A moment, which the script turns into "5 s ago".
-fn moment(html: &mut Html, ms: i64) {
+pub(super) fn moment(html: &mut Html, ms: i64) {
     if ms == 0 {
         html.raw("–");
         return;
@@ -379,26 +253,27 @@ fn moment(html: &mut Html, ms: i64) {
 }
 
 /// A state as a label whose colour repeats what its text says.
-fn badge(html: &mut Html, state: &str) {
+pub(super) fn badge(html: &mut Html, state: &str) {
     html.raw("<span class=\"badge ").raw(match state {
-        "RUNNING" | "ONLINE" | "DELIVERED" | "LOADED" | "VERIFIED" | "CREATED_VOLUME" | "ACTIVATED" => "good",
+        "RUNNING" | "ONLINE" | "DELIVERED" | "LOADED" | "VERIFIED" | "CREATED_VOLUME" | "ACTIVATED"
+        | "active" | "ENABLED" => "good",
         "ERROR" | "MAINTENANCE_MODE" => "bad",
-        "HALTED" | "GONE" | "NOT REPORTED" | "–" | "INSTALLED" => "off",
+        "HALTED" | "GONE" | "NOT REPORTED" | "–" | "INSTALLED" | "unused" => "off",
         _ => "busy",
     });
     html.raw("\">").text(&friendly(state)).raw("</span>");
 }
 
 /// `DOWNLOAD_STARTED` as people write it.
-fn friendly(state: &str) -> String {
+pub(super) fn friendly(state: &str) -> String {
     state.replace('_', " ").to_lowercase()
 }
 
-fn or_none(text: &str) -> &str {
+pub(super) fn or_none(text: &str) -> &str {
     if text.is_empty() { "–" } else { text }
 }
 
-fn bytes(count: u64) -> String {
+pub(super) fn bytes(count: u64) -> String {
     match count {
         0..1024 => format!("{count} B"),
         1024..1_048_576 => format!("{} KiB", count >> 10),
