@@ -17,6 +17,7 @@ pub mod controller;
 pub mod demo;
 pub mod disk;
 pub mod explain;
+pub mod flash;
 pub mod fuzz;
 pub mod graph;
 pub mod grub;

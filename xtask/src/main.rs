@@ -6,7 +6,8 @@ use clap::{Parser, Subcommand};
 use proto_errors::host as code;
 use xtask::coded::OrCode;
 use xtask::{
-    bench, build, controller, demo, explain, fuzz, graph, image, lint, measure, run, setup, symbolize, test,
+    bench, build, controller, demo, explain, flash, fuzz, graph, image, lint, measure, run, setup, symbolize,
+    test,
 };
 
 /// Builds, runs and tests Sarsen. Each subcommand sets up what it needs by itself.
@@ -25,6 +26,8 @@ enum Command {
     Build(build::Options),
     /// Write the disk image
     Image(image::Options),
+    /// Write a disk image onto a disk, and read it back
+    Flash(flash::Options),
     /// Tell what a machine that starts a disk image measures into its TPM
     Measure(measure::Options),
     /// Tell what an error's code stands for, and what to do
@@ -56,6 +59,7 @@ fn main() -> std::process::ExitCode {
         Command::Setup(options) => setup::setup(&options),
         Command::Build(options) => build::subcommand(&options).or_code(code::BUILD),
         Command::Image(options) => image::image(&options).or_code(code::IMAGE),
+        Command::Flash(options) => flash::flash(&options).or_code(code::FLASH),
         Command::Measure(options) => measure::measure(&options).or_code(code::IMAGE),
         Command::Explain(options) => explain::explain(&options).or_code(code::NOT_THERE),
         Command::Graph(options) => graph::graph(&options).or_code(code::NOT_THERE),

@@ -13,6 +13,8 @@ pub struct Step {
     bar: Option<ProgressBar>,
     started: Instant,
     finished: bool,
+    /// The last quarter that was told of.
+    quarter: std::cell::Cell<u64>,
 }
 
 /// Starts a step and shows it.
@@ -22,7 +24,7 @@ pub fn step(name: impl Into<String>) -> Step {
     if bar.is_none() {
         eprintln!("...  {name}");
     }
-    Step { name, bar, started: Instant::now(), finished: false }
+    Step { name, bar, started: Instant::now(), finished: false, quarter: std::cell::Cell::new(0) }
 }
 
 fn spinner(name: &str) -> ProgressBar {
@@ -42,6 +44,15 @@ impl Step {
         match &self.bar {
             Some(bar) => bar.suspend(|| eprintln!("     {}", line.as_ref())),
             None => eprintln!("     {}", line.as_ref()),
+        }
+    }
+
+    /// Shows how far it is, of a hundred: in the moving line, or a line at each quarter where there is none.
+    pub fn percent(&self, percent: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(format!("{} {percent} %", self.name));
+        } else if self.quarter.replace(percent / 25) != percent / 25 {
+            self.say(format!("{percent} %"));
         }
     }
 

@@ -86,4 +86,7 @@ area! {
     NOT_PINNED = "E-HOST-028",
         cause: "Debian's archive has replaced a pinned package by a fix of the same series, and that was taken: signed by Debian, but not tried with the system.",
         next: "Nothing, if all works. Otherwise tell the project; `cargo xtask test`, then `cargo xtask setup --update-pins`, make the fix a pinned version.";
+    FLASH = "E-HOST-029",
+        cause: "A disk was not written, or does not hold what was written to it.",
+        next: "See which one the message names. Choose another disk, unmount this one, or throw it away if it does not keep what is written.";
 }

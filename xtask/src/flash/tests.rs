@@ -1,0 +1,188 @@
+use std::io::Cursor;
+
+use super::*;
+use crate::disk::{Contents, Kind, Partition};
+
+const IMAGE_MIB: u64 = 12;
+
+/// An image whose second partition is the last one.
+fn image(folder: &Path) -> PathBuf {
+    let partition =
+        |name, kind, size_mib, contents| Partition { name, kind, size_mib, contents, attributes: 0 };
+    let slot = Contents::Bytes((0..3 << 20).map(|at: u32| (at.wrapping_mul(at) >> 9) as u8).collect());
+    let files = || Contents::Files(BTreeMap::from([("server".to_owned(), b"a".to_vec())]));
+    let partitions = [
+        partition("esp", Kind::Esp, 2, files()),
+        partition("slot-a", Kind::Slot, 4, slot),
+        partition("config", Kind::Config, 2, files()),
+        partition("P3", Kind::Persist, 2, Contents::Empty),
+    ];
+    let file = folder.join("disk.img");
+    disk::write(&file, &partitions).unwrap();
+    assert_eq!(fs::metadata(&file).unwrap().len(), IMAGE_MIB * MIB);
+    file
+}
+
+/// A disk full of what was there before.
+fn used(size: u64) -> Cursor<Vec<u8>> {
+    Cursor::new(vec![0xaa; size as usize])
+}
+
+#[test]
+fn a_larger_disk_is_used_to_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = image(folder.path());
+    // Some MiB more, and some blocks.
+    for size in [IMAGE_MIB * MIB, IMAGE_MIB * MIB + SECTOR, 20 * MIB, 41 * MIB + 7 * SECTOR] {
+        let mut content = Content::of(&file, size).unwrap();
+        let mut target = used(size);
+        write(&mut content, &mut target, &|_| {}).unwrap();
+        verify(&mut content, &mut target, &|_| {}).unwrap();
+
+        let bytes = target.into_inner();
+        let device = Cursor::new(bytes.clone());
+        let table = gpt::GptConfig::new().only_valid_headers(true).open_from_device(device).unwrap();
+        assert_eq!(table.primary_header().unwrap().backup_lba, size / SECTOR - 1, "{size}");
+        assert_eq!(table.backup_header().unwrap().current_lba, size / SECTOR - 1);
+        let partitions: Vec<_> = table.partitions().values().collect();
+        let last = partitions.last().unwrap();
+        let room = size
+            - (last.first_lba + last.bytes_len(gpt::disk::LogicalBlockSize::Lb512).unwrap() / SECTOR)
+                * SECTOR;
+        assert!((33 * SECTOR..2 * MIB + SECTOR).contains(&room), "{size}: {room} bytes behind the last one");
+
+        // The rest is as in the image, and what lies between is not touched.
+        let old = fs::read(&file).unwrap();
+        let data = MIB as usize..(IMAGE_MIB - 1) as usize * MIB as usize;
+        assert!(bytes[data.clone()] == old[data]);
+        let between = (IMAGE_MIB * MIB) as usize..(size - TAIL.min(size)) as usize;
+        assert!(bytes.get(between).unwrap_or_default().iter().all(|&byte| byte == 0xaa));
+        // Nothing of an earlier table is left at the end: only the new copy.
+        let tail = bytes.get((size - TAIL) as usize..(size - 33 * SECTOR) as usize).unwrap();
+        assert!(tail.iter().all(|&byte| byte == 0), "{size}");
+    }
+    assert!(Content::of(&file, IMAGE_MIB * MIB - SECTOR).is_err(), "too small");
+    fs::write(&file, vec![0; 1 << 20]).unwrap();
+    assert!(Content::of(&file, IMAGE_MIB * MIB).is_err(), "no image");
+}
+
+#[test]
+fn whatever_is_read_back_otherwise_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = image(folder.path());
+    let size = 20 * MIB;
+    let mut content = Content::of(&file, size).unwrap();
+    let mut target = used(size);
+    write(&mut content, &mut target, &|_| {}).unwrap();
+    for at in [0, 512, 3 * MIB + 5, IMAGE_MIB * MIB - 1, size - TAIL, size - 1] {
+        target.get_mut()[at as usize] ^= 1;
+        let error = verify(&mut content, &mut target, &|_| {}).unwrap_err().to_string();
+        assert_eq!(error, format!("it does not hold what was written, from byte {at} on"));
+        target.get_mut()[at as usize] ^= 1;
+    }
+    // Between image and tail nothing was written.
+    target.get_mut()[15 << 20] ^= 1;
+    verify(&mut content, &mut target, &|_| {}).unwrap();
+    target.get_mut().truncate(10 << 20);
+    assert!(verify(&mut content, &mut target, &|_| {}).unwrap_err().to_string().contains("cannot be read"));
+}
+
+#[test]
+fn progress_rises_to_a_hundred() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut content = Content::of(&image(folder.path()), 20 * MIB).unwrap();
+    let told = std::cell::RefCell::new(Vec::new());
+    write(&mut content, &mut used(20 * MIB), &|percent| told.borrow_mut().push(percent)).unwrap();
+    let told = told.into_inner();
+    assert!(told.is_sorted() && told.len() > 3 && told.last() == Some(&100), "{told:?}");
+}
+
+/// `/sys/class/block` with one disk and two partitions, as Linux 6.1 has it for a USB stick.
+fn class(folder: &Path) -> PathBuf {
+    let put = |path: &str, text: &str| {
+        let file = folder.join(path);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, text).unwrap();
+    };
+    put("sdb/dev", "8:16\n");
+    put("sdb/size", "60062500\n");
+    put("sdb/removable", "1\n");
+    put("sdb/ro", "0\n");
+    put("sdb/queue/logical_block_size", "512\n");
+    put("sdb/device/model", "Ultra Fit       \n");
+    put("sdb/device/serial", "4C530001\n");
+    for (part, number, dev) in [("sdb1", "1", "8:17"), ("sdb2", "2", "8:18")] {
+        for place in [part.to_owned(), format!("sdb/{part}")] {
+            put(&format!("{place}/partition"), number);
+            put(&format!("{place}/dev"), dev);
+            put(&format!("{place}/size"), "2048\n");
+        }
+    }
+    folder.to_owned()
+}
+
+const MOUNTS: &str = "\
+22 27 0:21 / /proc rw,relatime - proc proc rw
+27 1 8:1 / / rw,relatime - ext4 /dev/root rw
+30 27 0:40 /@home /home rw,relatime shared:1 - btrfs /dev/sdc2 rw
+";
+const SWAPS: &str = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n/dev/sdd1 partition\t1\t0\t-2\n";
+
+fn system() -> System {
+    System { mounts: MOUNTS.into(), swaps: SWAPS.into() }
+}
+
+#[test]
+fn a_disk_is_described_and_may_be_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Disk::read(&class(folder.path()), "sdb").unwrap();
+    assert_eq!(disk.size_bytes, 60_062_500 * 512);
+    let names: Vec<&str> = disk.parts.iter().map(|part| part.name.as_str()).collect();
+    assert_eq!((names, disk.removable, disk.number.as_str()), (vec!["sdb", "sdb1", "sdb2"], true, "8:16"));
+    let told = disk.to_string();
+    for part in ["/dev/sdb: 28.6 GiB (30752000000 bytes)", "Ultra Fit\n", "4C530001", "yes", "sdb1, sdb2"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    assert_eq!(refusals(&disk, &system(), 1 << 30), Vec::<String>::new());
+    assert!(Disk::read(folder.path(), "sdz").is_err());
+}
+
+#[test]
+fn a_wrong_disk_is_refused_for_its_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let class = class(folder.path());
+    let right = Disk::read(&class, "sdb").unwrap();
+    let with = |change: &dyn Fn(&mut Disk)| {
+        let mut disk = right.clone();
+        change(&mut disk);
+        refusals(&disk, &system(), 1 << 30)
+    };
+    let one = |reasons: Vec<String>, part: &str| {
+        assert!(matches!(&reasons[..], [reason] if reason.contains(part)), "{part}: {reasons:?}");
+    };
+    one(refusals(&Disk::read(&class, "sdb1").unwrap(), &system(), 1000), "sdb1 is a partition");
+    one(refusals(&right, &system(), right.size_bytes + 1), "it has 29327 MiB, and the image 29327 MiB");
+    one(with(&|disk| disk.size_bytes = 0), "no medium");
+    one(with(&|disk| disk.read_only = true), "read-only");
+    one(with(&|disk| disk.block_bytes = 4096), "blocks have 4096 bytes");
+    one(with(&|disk| disk.slaves = vec!["sda".into()]), "made of sda");
+    one(with(&|disk| disk.parts[2].holders = vec!["dm-0".into()]), "sdb2 is used by dm-0");
+    // The root file system is told by number, for its source may be called /dev/root.
+    one(with(&|disk| disk.parts[1].number = "8:1".into()), "this system runs from sdb1");
+    // Btrfs has numbers of its own, and is told by its source.
+    one(with(&|disk| disk.parts[2].name = "sdc2".into()), "sdc2 is mounted on /home");
+    one(with(&|disk| disk.parts[1].name = "sdd1".into()), "swaps to sdd1");
+    // The disk itself may be mounted without partitions.
+    one(with(&|disk| disk.parts[0].number = "8:1".into()), "this system runs from sdb");
+    // Numbers and names are compared whole.
+    assert!(with(&|disk| disk.parts[1].number = "8:10".into()).is_empty());
+    assert!(with(&|disk| disk.parts[1].name = "sdc22".into()).is_empty());
+}
+
+#[test]
+fn the_name_has_to_be_typed() {
+    assert!(ask("sdb", &mut Cursor::new("sdb\n")).is_ok());
+    for answer in ["y\n", "", "sdb1\n", "/dev/sdb\n"] {
+        assert!(ask("sdb", &mut Cursor::new(answer)).is_err(), "{answer}");
+    }
+}
