@@ -743,6 +743,8 @@ fn a_new_key_that_was_not_kept_is_not_used() {
     run(life.storage(NOW, ToVault::Kept)).unwrap();
     assert!(life.take_for_storage().is_none());
     assert_eq!(life.status().sealing, Sealing::Locked);
+    // It is the storage that asks again; two that do would cross.
+    assert_eq!(life.deadline(), None);
 }
 
 #[test]

@@ -879,7 +879,8 @@ impl<T: Tpm, R: Random> Vault<T, R> {
         self.note_lost = matches!(self.state, State::Absent);
         self.tell(Event::NotKept);
         if fresh {
-            self.lock(now, NotOpen::now("the storage did not keep the new key"));
+            // The storage asks anew when its disk may take it.
+            self.lock(now, NotOpen::never("the storage did not keep the new key"));
         } else {
             // The key is the right one all the same; the next start needs help again.
             self.give(key, false);
