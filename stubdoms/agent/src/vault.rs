@@ -199,11 +199,7 @@ impl Vault {
             self.wanted.push_front(request);
         }
         if self.again.is_some_and(|again| again <= now) {
-            self.again = None;
             self.look();
-            if let Some(request) = self.unlocking.take() {
-                self.want(request);
-            }
         }
         let keeping = self.keeping.as_ref().and_then(|keeping| keeping.again);
         if keeping.is_some_and(|again| again <= now) {
@@ -236,12 +232,16 @@ impl Vault {
 
     /// Its state has changed.
     pub(crate) fn look(&mut self) {
+        self.again = None;
         self.want(Request::Status);
         if self.keeping.as_ref().is_some_and(|keeping| keeping.reason.is_none()) {
             self.want_keeping();
         }
         if self.complete && self.has_tpm() {
             self.want(Request::Escrow);
+        }
+        if let Some(request) = self.unlocking.take() {
+            self.want(request);
         }
     }
 
@@ -394,9 +394,14 @@ impl Vault {
         }
     }
 
-    /// Whether keys and note have become complete: the note is asked for last.
+    /// Whether keys and note have become complete: the note is asked for last. What the vault could not tell now is
+    /// asked again before: without a key, or without the note, the certificates would be others.
     fn completed(&mut self) -> Told {
-        if self.complete || self.note.is_none() || self.wanted.contains(&Request::Kept) {
+        if self.complete
+            || self.note.is_none()
+            || self.wanted.contains(&Request::Kept)
+            || self.again.is_some()
+        {
             return Told::Nothing;
         }
         if self.keys.device.is_none() {
@@ -478,14 +483,19 @@ impl Vault {
                 self.again = Some(now.after(AGAIN));
                 Told::Nothing
             }
-            Request::Public(KeyName::Quote | KeyName::Endorsement) => {
+            Request::Public(KeyName::Quote | KeyName::Endorsement) if refusal == Some(Refusal::NoTpm) => {
                 log::warn!("vault: {request:?}: {reason} [{}]", code::VAULT);
                 Told::Nothing
             }
+            // A note that cannot be read now is no empty note: with other certificates this would be another device.
             Request::Kept => {
-                log::warn!("vault: it has no note of the certificates: {reason} [{}]", code::VAULT);
-                self.note = Some(Vec::new());
-                self.completed()
+                log::warn!(
+                    "vault: it does not give the note of the certificates: {reason} [{}]",
+                    code::VAULT
+                );
+                self.note = None;
+                self.again = Some(now.after(AGAIN));
+                Told::Nothing
             }
             Request::Keep { .. } => {
                 self.not_kept(now, refusal, reason);

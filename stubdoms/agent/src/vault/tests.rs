@@ -93,11 +93,39 @@ fn a_vault_without_the_rarer_keys_is_known_all_the_same() {
     answer(&mut vault, status(Tpm::Ready, Sealing::Open));
     for name in [KeyName::Device, KeyName::Ecdh, KeyName::Quote, KeyName::Endorsement] {
         let given = matches!(name, KeyName::Device | KeyName::Ecdh);
-        let (request, told) = answer(&mut vault, if given { public() } else { refused(Refusal::Tpm) });
+        let (request, told) = answer(&mut vault, if given { public() } else { refused(Refusal::NoTpm) });
         assert_eq!((request, told), (Request::Public(name), Told::Nothing));
     }
-    assert_eq!(answer(&mut vault, refused(Refusal::Tpm)), (Request::Kept, Told::Keys));
+    assert_eq!(answer(&mut vault, kept(b"")), (Request::Kept, Told::Keys));
     assert_eq!(vault.identity().unwrap().1, b"");
+}
+
+/// 1. The TPM fails for a moment, when the device is already known by certificates.
+/// 2. A key or the note is not told.
+/// 3. Certificates without it would be others, and their note would take the place of the right one.
+#[test]
+fn what_the_vault_does_not_tell_now_is_not_taken_for_missing() {
+    let keys = [KeyName::Device, KeyName::Ecdh, KeyName::Quote, KeyName::Endorsement].map(Request::Public);
+    let all: Vec<Request> = keys.into_iter().chain([Request::Kept]).collect();
+    for failing in &all {
+        let mut vault = Vault::expected();
+        vault.on_there(at(0));
+        answer(&mut vault, status(Tpm::Ready, Sealing::Open));
+        let given = |request: &Request| if *request == Request::Kept { kept(b"note") } else { public() };
+        for request in &all {
+            let answered = if request == failing { refused(Refusal::Tpm) } else { given(request) };
+            assert_eq!(answer(&mut vault, answered), (request.clone(), Told::Nothing), "without {failing:?}");
+        }
+        assert!(vault.identity().is_none());
+        assert_eq!((vault.next_request(at(0)), vault.deadline()), (None, Some(at(15))));
+        vault.step(at(15));
+        answer(&mut vault, status(Tpm::Ready, Sealing::Open));
+        for request in &all {
+            let told = answer(&mut vault, given(request)).1;
+            assert_eq!(told == Told::Keys, *request == Request::Kept);
+        }
+        assert_eq!(vault.identity().unwrap().1, b"note");
+    }
 }
 
 #[test]
