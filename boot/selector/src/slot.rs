@@ -79,15 +79,5 @@ fn unreadable(why: DiskError) -> Failure {
 }
 
 fn refused(why: SlotError) -> Failure {
-    let refused = match why {
-        SlotError::Empty => Refused::Empty,
-        SlotError::Signature => Refused::Signature,
-        SlotError::Hash | SlotError::Length { .. } => Refused::Hash,
-        SlotError::Truncated { .. }
-        | SlotError::Format { .. }
-        | SlotError::Field { .. }
-        | SlotError::TooLong { .. }
-        | SlotError::Machine => Refused::Malformed,
-    };
-    Failure { refused, why: format!("{why}") }
+    Failure { refused: why.into(), why: format!("{why}") }
 }

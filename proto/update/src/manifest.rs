@@ -19,7 +19,7 @@
 use core::fmt;
 
 use ed25519_dalek::{Signature, VerifyingKey};
-use proto_handoff::record::{VERSION_BYTES, Version};
+use proto_handoff::record::{Refused, VERSION_BYTES, Version};
 use sha2::{Digest, Sha256};
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -183,6 +183,22 @@ impl fmt::Display for SlotError {
 }
 
 impl core::error::Error for SlotError {}
+
+/// What the selector hands to dom0 of it.
+impl From<SlotError> for Refused {
+    fn from(why: SlotError) -> Self {
+        match why {
+            SlotError::Empty => Self::Empty,
+            SlotError::Signature => Self::Signature,
+            SlotError::Hash | SlotError::Length { .. } => Self::Hash,
+            SlotError::Truncated { .. }
+            | SlotError::Format { .. }
+            | SlotError::Field { .. }
+            | SlotError::TooLong { .. }
+            | SlotError::Machine => Self::Malformed,
+        }
+    }
+}
 
 /// A header whose form is right; nobody knows yet who made it.
 #[derive(Clone)]

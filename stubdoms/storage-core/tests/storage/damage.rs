@@ -1,19 +1,23 @@
 //! Bits that flip, pages that somebody set back, partitions of others: refused or mended by name, never believed.
 
-use std::collections::BTreeSet;
+use core::ops::Range;
+use std::collections::{BTreeMap, BTreeSet};
 
 use board_support_drv::block::fake::Image;
+use ed25519_dalek::Signer;
 use proto_gpt::copy::Which;
 use proto_gpt::slots::{Slot, State};
 use proto_gpt::table::Condition;
+use proto_handoff::record::{Refused, Version};
 use proto_svc::storage::{Refusal, Request};
-use proto_update::manifest::{ALIGN, HEADER_BYTES, Header};
+use proto_update::manifest::{ALIGN, Draft, HEADER_BYTES, Header, Kind, Machine, SIGNED_BYTES};
 use stubdoms_storage_core::clients::Missing;
 use stubdoms_storage_core::clients::sealing::Sealed;
 use stubdoms_storage_core::store::{Found, StoreError, SuperblockError};
 
 use crate::world::{
-    BLOCK, BLOCKS, Life, ROOM, SLOT_B, STORE, STORE_END, Values, boot, disk, fills, flashed, system, table,
+    BLOCK, BLOCKS, Life, MACHINE, ROOM, SLOT_A, SLOT_B, STORE, STORE_END, Selected, Values, boot, disk,
+    fills, flashed, put, select, signer, system, table,
 };
 
 fn flip(image: &mut Image, block: u64, bit: usize) {
@@ -323,4 +327,96 @@ fn a_damaged_slot_does_not_keep_the_other_from_being_filled() {
     life.done(&Request::Verify);
     life.done(&Request::Change(proto_svc::storage::Change::Arm));
     assert_eq!(boot(&mut disk.image()), Some((Slot::B, "1.1.0".to_owned())));
+}
+
+/// A slot as each architecture has it, and where which part lies in it.
+fn whole(machine: Machine) -> (Vec<u8>, Vec<(Range<usize>, &'static str)>) {
+    let noise = |seed: u8, length: usize| -> Vec<u8> {
+        (0..length).map(|at| (at as u8).wrapping_mul(31) ^ (at >> 8) as u8 ^ seed).collect()
+    };
+    let parts: Vec<(Kind, &str, Vec<u8>)> = match machine {
+        // GRUB, which brings Xen, dom0 and archive along.
+        Machine::X86_64 => vec![(Kind::Program, "program", noise(1, 20_000))],
+        Machine::Aarch64 => vec![
+            (Kind::Xen, "Xen", noise(2, 7000)),
+            (Kind::Dom0, "dom0", noise(3, 6000)),
+            (Kind::Archive, "archive", noise(4, 5000)),
+            (Kind::XenLine, "line", b"console=dtuart".to_vec()),
+        ],
+    };
+    let drafted: Vec<(Kind, &[u8])> = parts.iter().map(|(kind, _, bytes)| (*kind, &bytes[..])).collect();
+    let draft = Draft::new(machine, Version::new("1.1.0").unwrap(), &drafted).unwrap();
+    let slot = draft.sign(|bytes| signer().sign(bytes).to_bytes());
+    let mut places = vec![(0..SIGNED_BYTES, "manifest"), (SIGNED_BYTES..HEADER_BYTES, "signature")];
+    let mut at = ALIGN;
+    for (_, name, bytes) in &parts {
+        places.push((at..at + bytes.len(), *name));
+        at = (at + bytes.len()).next_multiple_of(ALIGN);
+    }
+    (slot, places)
+}
+
+/// One bit of what is started, wherever it is: the slot is not started and dom0 is told which and why; the other one
+/// is, at once.
+#[test]
+fn one_bit_of_the_active_slot_flipped_anywhere_starts_the_other_one() {
+    let mut positions = BTreeMap::<&str, usize>::new();
+    for machine in [Machine::X86_64, Machine::Aarch64] {
+        let (slot, places) = whole(machine);
+        let mut good = table(State::ACTIVE, State::SPARE);
+        put(&mut good, SLOT_A, &slot);
+        put(&mut good, SLOT_B, &slot);
+        let nothing = |_: Option<(u64, &[u8])>| {};
+        assert_eq!(select(&good, machine, nothing).started, Some((Slot::A, "1.1.0".to_owned())));
+        for (place, name) in places {
+            let bits = place.len() * 8;
+            // All of the signature and the line, and as many of the rest.
+            for bit in (place.start * 8..place.end * 8).step_by((bits / 499).max(1)) {
+                let mut image = good.clone();
+                flip(&mut image, SLOT_A + (bit / 8 / BLOCK) as u64, bit % (BLOCK * 8));
+                let Selected { started, refused, table } = select(&image, machine, nothing);
+                assert_eq!(started, Some((Slot::B, "1.1.0".to_owned())), "{name} {bit}");
+                assert_eq!(table, Condition::Sound);
+                let [(Slot::A, why)] = refused[..] else { panic!("{name} {bit}: {refused:?}") };
+                let expected: &[Refused] = match name {
+                    "manifest" => &[Refused::Empty, Refused::Malformed, Refused::Signature],
+                    "signature" => &[Refused::Signature],
+                    _ => &[Refused::Hash],
+                };
+                assert!(expected.contains(&why), "{name} {bit}: {why:?}");
+                *positions.entry(name).or_default() += 1;
+            }
+        }
+    }
+    println!("{positions:?}");
+    assert!(positions.values().sum::<usize>() >= 3000 && positions.len() == 7, "{positions:?}");
+}
+
+/// One bit of either copy of the table, as the selector finds it: the same slot is started, the copy is named, and
+/// is what it was afterwards.
+#[test]
+fn one_bit_of_the_table_flipped_anywhere_starts_the_same_slot() {
+    let backup = BLOCKS - 33;
+    let blocks = [1, 2, backup, BLOCKS - 1];
+    let good = flashed();
+    let mut positions = 0;
+    for block in blocks {
+        for bit in (3..BLOCK * 8).step_by(11) {
+            let mut image = good.clone();
+            flip(&mut image, block, bit);
+            let selected = select(&image, MACHINE, |_| {});
+            let which = if block < backup { Which::Primary } else { Which::Backup };
+            assert!(
+                matches!(selected.table, Condition::Damaged { which: damaged, .. } if damaged == which),
+                "{block} {bit}: {selected:?}"
+            );
+            assert_eq!(selected.started, Some((Slot::A, "1.0.0".to_owned())), "{block} {bit}");
+            assert_eq!(boot(&mut image), Some((Slot::A, "1.0.0".to_owned())));
+            for block in blocks {
+                assert!(image.block(block) == good.block(block), "{block} {bit}: mended");
+            }
+            positions += 1;
+        }
+    }
+    assert!(positions > 1000, "{positions}");
 }

@@ -6,21 +6,26 @@
 //! combinations are tried where they are few; where they are many, each block alone, all but each, and seeded
 //! random ones.
 
+use core::time::Duration;
 use std::collections::BTreeSet;
 
+use board_support_drv::block::BlockDevice as _;
 use board_support_drv::block::fake::{Cut, Image, Log};
+use embassy_futures::block_on;
 use proto_gpt::slots::{Slot, State};
 use proto_svc::sealing::{FromVault, StorageKey, ToVault};
 use proto_svc::storage::{Change, Request};
 
 use crate::world::{
-    KEY, Life, Random, Values, boot, disk, fills, flashed, key, puts, states, system, updates,
+    BLOCKS, KEY, Life, MACHINE, Random, Running, Values, boot, disk, fills, flashed, key, puts, select,
+    states, system, updates,
 };
 
 /// How many disks each test has to open in a run; together they are the 100,000 that a run of CI owes.
 const STORE_STATES: usize = 45_000;
 const CHAIN_STATES: usize = 5_000;
 const SLOT_STATES: usize = 50_000;
+const SELECTOR_STATES: usize = 15_000;
 const _: () = assert!(STORE_STATES + CHAIN_STATES + SLOT_STATES >= 100_000);
 
 /// What becomes of a block that was not made durable.
@@ -249,9 +254,6 @@ fn cuts_in_the_midst_of_mending_lose_nothing() {
     println!("{states} states");
 }
 
-/// The slot that a selector starts on a disk, and its version.
-type Started = (Slot, String);
-
 /// Cuts all that a list of requests writes. `allowed(at)` says what may be started after a cut at an event, by
 /// how many requests were answered until then.
 fn cut_requests(
@@ -259,7 +261,7 @@ fn cut_requests(
     running: Slot,
     requests: &[Request],
     more: usize,
-    allowed: impl Fn(usize) -> Vec<Started>,
+    allowed: impl Fn(usize) -> Vec<Running>,
 ) -> usize {
     let disk = disk(image.clone());
     let life = Life::start_from(&disk, Some(running));
@@ -336,7 +338,7 @@ fn one_of_two_versions_starts_after_every_cut() {
 
     // Abandoned, tried again, and back to what was there before.
     // The disk, what runs, the change; what may be started meanwhile, and what after it.
-    type Case = (Image, Slot, Change, Vec<Started>, Vec<Started>);
+    type Case = (Image, Slot, Change, Vec<Running>, Vec<Running>);
     let changes: [Case; 3] = [
         (updated.image(), Slot::A, Change::Abandon, vec![a(), b()], vec![a()]),
         (
@@ -371,6 +373,68 @@ fn one_of_two_versions_starts_after_every_cut() {
     }
     println!("{seen} states");
     assert!(seen >= SLOT_STATES, "only {seen}");
+}
+
+/// What a selector writes to this disk, and what it starts.
+fn selected(image: &Image) -> (Log, Running) {
+    let disk = disk(image.clone());
+    let write = |write: Option<(u64, &[u8])>| {
+        let mut disk = disk.clone();
+        let done = match write {
+            Some((block, bytes)) => block_on(disk.write(block, bytes, Duration::ZERO)),
+            None => block_on(disk.flush(Duration::ZERO)),
+        };
+        done.expect("the disk is well");
+    };
+    let started = select(image, MACHINE, write).started.expect("one of two versions starts");
+    (disk.log().clone(), started)
+}
+
+/// The selector's own writes: it takes off a try, on a table that is sound or that it mends first.
+#[test]
+fn one_of_two_versions_starts_after_every_cut_of_a_selector() {
+    let updated = disk(flashed());
+    let life = Life::start(&updated);
+    updates(&system("1.1.0")).iter().for_each(|request| life.done(request));
+    let sound = updated.image();
+    // Each copy damaged, and each out of date.
+    let before = flashed();
+    let copies = [(1, 33), (BLOCKS - 33, BLOCKS - 1)];
+    let mut images = vec![sound.clone()];
+    for (first, last) in copies {
+        let (mut damaged, mut stale) = (sound.clone(), sound.clone());
+        let mut bytes = sound.block(first);
+        bytes[50] ^= 1;
+        damaged.put(first, &bytes);
+        (first..=last).for_each(|block| stale.put(block, &before.block(block)));
+        images.extend([damaged, stale]);
+    }
+    let (a, b) = ((Slot::A, "1.0.0".to_owned()), (Slot::B, "1.1.0".to_owned()));
+    let mut random = Random(4);
+    let mut seen = 0;
+    for (number, image) in images.iter().enumerate() {
+        let (log, started) = selected(image);
+        let armed = started == b;
+        for at in 0..=log.events().len() {
+            let cut = log.cut(at);
+            for fates in fates(cut.in_doubt(), &mut random, 8) {
+                let (next, started) = selected(&left(&cut, &fates));
+                assert!(started == a || started == b && armed, "{started:?}: disk {number}, event {at}");
+                if at == log.events().len() {
+                    assert_eq!(started, a, "the try was taken off: disk {number}");
+                }
+                if started == b {
+                    // Once: whatever was cut, the start after that is of the old version.
+                    let end = next.cut(next.events().len());
+                    let after = left(&end, &vec![Fate::New; end.in_doubt()]);
+                    assert_eq!(selected(&after).1, a, "disk {number}, event {at}");
+                }
+                seen += 1;
+            }
+        }
+    }
+    println!("{seen} states");
+    assert!(seen >= SELECTOR_STATES, "only {seen}");
 }
 
 /// Values and a slot at the same time, as when the agent notes how far its download is.

@@ -10,13 +10,13 @@ use ed25519_dalek::{Signer, SigningKey};
 use embassy_futures::block_on;
 use gpt::partition::Partition as Entry;
 use gpt::partition_types::{OperatingSystem, Type};
-use proto_gpt::copy::{CopyError, Geometry, Header, PRIMARY_BLOCK, TableCopy, Which, backup_block};
+use proto_gpt::copy::{self, CopyError, Geometry, PRIMARY_BLOCK, TableCopy, Which, backup_block};
 use proto_gpt::slots::{Slot, Slots, State};
-use proto_gpt::table::{Bytes, Joined, NoTable, Step, Table};
-use proto_handoff::record::Version;
+use proto_gpt::table::{Bytes, Condition, Joined, NoTable, Step, Table};
+use proto_handoff::record::{Refused, Version};
 use proto_svc::sealing::{FromVault, StorageKey};
 use proto_svc::storage::{Answer, Change, Key, MAX_PIECE, Refusal, Request};
-use proto_update::manifest::{ALIGN, Draft, HEADER_BYTES, Kind, Machine};
+use proto_update::manifest::{ALIGN, Draft, HEADER_BYTES, Header, Kind, Machine, SlotError};
 use stubdoms_storage_core::clients::sealing::{Heard, Sealed, Sealing};
 use stubdoms_storage_core::clients::{Started, Storage};
 use stubdoms_storage_core::slots::Trust;
@@ -37,7 +37,7 @@ pub(crate) const BLOCKS: u64 = STORE_END + 40;
 pub(crate) const ROOM: u64 = SLOT_BLOCKS * BLOCK as u64;
 
 pub(crate) const KEY: [u8; 32] = [0x42; 32];
-const MACHINE: Machine = Machine::X86_64;
+pub(crate) const MACHINE: Machine = Machine::X86_64;
 
 pub(crate) fn signer() -> SigningKey {
     SigningKey::from_bytes(&[7; 32])
@@ -61,7 +61,7 @@ pub(crate) fn system_of(version: &str, machine: Machine, key: &SigningKey) -> Ve
 }
 
 /// Puts the blocks of `bytes` that are not zero.
-fn put(image: &mut Image, first: u64, bytes: &[u8]) {
+pub(crate) fn put(image: &mut Image, first: u64, bytes: &[u8]) {
     let mut bytes = bytes.to_vec();
     bytes.resize(bytes.len().next_multiple_of(BLOCK), 0);
     for (block, some) in (first..).zip(bytes.chunks(BLOCK)) {
@@ -310,8 +310,8 @@ fn bytes(image: &Image, block: u64, length: usize) -> Vec<u8> {
     into
 }
 
-fn copy(image: &Image, which: Which, block: u64) -> Result<(Header, Vec<u8>), CopyError> {
-    let header = Header::parse(which, &bytes(image, block, BLOCK), block, geometry())?;
+fn copy(image: &Image, which: Which, block: u64) -> Result<(copy::Header, Vec<u8>), CopyError> {
+    let header = copy::Header::parse(which, &bytes(image, block, BLOCK), block, geometry())?;
     Ok((header, bytes(image, header.entries_block(), header.entries_bytes())))
 }
 
@@ -322,7 +322,7 @@ fn joined(image: &Image) -> Result<Joined, NoTable> {
     Table::join(geometry(), whole(&primary), whole(&backup))
 }
 
-fn whole(copy: &Result<(Header, Vec<u8>), CopyError>) -> Result<TableCopy<'_>, CopyError> {
+fn whole(copy: &Result<(copy::Header, Vec<u8>), CopyError>) -> Result<TableCopy<'_>, CopyError> {
     let (header, entries) = copy.as_ref().map_err(|why| *why)?;
     TableCopy::parse(*header, entries)
 }
@@ -333,48 +333,77 @@ pub(crate) fn states(image: &Image) -> [State; 2] {
     Slot::ALL.map(|slot| slots.state(slot))
 }
 
-fn carry_out<'a>(image: &mut Image, steps: impl Iterator<Item = Step<'a>>) {
-    for step in steps {
-        if let Step::Write { block, bytes } = step {
+/// A slot, and the version in it.
+pub(crate) type Running = (Slot, String);
+
+/// What a selector made of a disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Selected {
+    /// What both copies of the table were like.
+    pub(crate) table: Condition,
+    pub(crate) started: Option<Running>,
+    /// What it did not start, and what it tells dom0 of that.
+    pub(crate) refused: Vec<(Slot, Refused)>,
+}
+
+/// What a selector does with a disk. It writes by `write`, a flush as `None`.
+pub(crate) fn select(
+    image: &Image,
+    machine: Machine,
+    mut write: impl FnMut(Option<(u64, &[u8])>),
+) -> Selected {
+    let mut carry_out = |step: Step<'_>| match step {
+        Step::Flush => write(None),
+        Step::Write { block, bytes } => {
             let mut whole = match &bytes {
                 Bytes::Entries(bytes) => bytes.to_vec(),
                 Bytes::Header(bytes) => bytes.to_vec(),
             };
             whole.resize(whole.len().next_multiple_of(BLOCK), 0);
-            image.put(block, &whole);
+            write(Some((block, &whole)));
         }
-    }
-}
-
-/// What a selector does with this disk: the slot that it starts and its version. Tries are taken off on the disk.
-pub(crate) fn boot(image: &mut Image) -> Option<(Slot, String)> {
+    };
     let found = joined(image).expect("one copy of the table is always right");
-    carry_out(image, found.repair());
+    found.repair().for_each(&mut carry_out);
+    let condition = found.condition();
     let mut table = found.repaired();
     let mut slots = Slots::find(&table).unwrap();
-    let mut refused = Vec::new();
-    while let Some(choice) = slots.choose(&refused) {
+    let mut selected = Selected { table: condition, started: None, refused: Vec::new() };
+    loop {
+        let refused: Vec<Slot> = selected.refused.iter().map(|(slot, _)| *slot).collect();
+        let Some(choice) = slots.choose(&refused) else { return selected };
         slots.take_try(choice.slot);
         if slots.put(&mut table) {
-            carry_out(image, table.store());
+            table.store().for_each(&mut carry_out);
         }
-        if let Some(version) = starts(image, choice.slot) {
-            return Some((choice.slot, version));
+        match version_in(image, choice.slot, machine) {
+            Ok(version) => {
+                selected.started = Some((choice.slot, version));
+                return selected;
+            }
+            Err(why) => selected.refused.push((choice.slot, why.into())),
         }
-        refused.push(choice.slot);
     }
-    None
 }
 
-/// The version of a slot that would be started.
-fn starts(image: &Image, slot: Slot) -> Option<String> {
+/// The same on a disk in memory: what is started. Tries are taken off on the disk.
+pub(crate) fn boot(image: &mut Image) -> Option<Running> {
+    let before = image.clone();
+    let write = |write: Option<(u64, &[u8])>| {
+        if let Some((block, bytes)) = write {
+            image.put(block, bytes);
+        }
+    };
+    select(&before, MACHINE, write).started
+}
+
+/// The version of a slot that is right.
+fn version_in(image: &Image, slot: Slot, machine: Machine) -> Result<String, SlotError> {
     let first = if slot == Slot::A { SLOT_A } else { SLOT_B };
     let bytes = bytes(image, first, ROOM as usize);
-    let header = proto_update::manifest::Header::parse(&bytes[..HEADER_BYTES], ROOM).ok()?;
-    let trusted = header.verify(trust().key.as_slice(), MACHINE).ok()?;
-    let contents = &bytes[ALIGN..ALIGN + trusted.length() as usize];
-    trusted.contents(contents).ok()?;
-    Some(trusted.version().to_string())
+    let header = Header::parse(&bytes[..HEADER_BYTES], ROOM)?.verify(trust().key.as_slice(), machine)?;
+    header.contents(&bytes[ALIGN..ALIGN + header.length() as usize])?;
+    Ok(header.version().to_string())
 }
 
 /// SplitMix64.
