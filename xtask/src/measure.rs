@@ -9,7 +9,7 @@
 //! | the others below 16 | firmware and its settings | learned from the log of a first boot (`--learn`) |
 //!
 //! What is left out may have any value: PCR 5 has the partition table and PCR 15 the choice of the slot, which change
-//! with each try of an update. PCR 4 begins with what the firmware says of itself; without a log to learn from it is
+//! with each try of an update; the values that PCR 15 may have are told. PCR 4 begins with what the firmware says of itself; without a log to learn from it is
 //! left out too, but for the two programs that are told.
 //!
 //! Source: PE Authenticode hash: Microsoft, "Windows Authenticode Portable Executable Signature Format"; modules of a
@@ -20,7 +20,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use proto_attest::{Expected, Origin, Prediction};
-use proto_handoff::measurement::{CONTENTS, CONTENTS_PCR, SLOT_PCR};
+use proto_gpt::slots::{Reason, Slot};
+use proto_handoff::measurement::{CONTENTS, CONTENTS_PCR, SLOT_PCR, slot as choice};
 use proto_handoff::provisioning;
 use proto_manifest::archive::{Archive, IMAGES, TABLE};
 use proto_manifest::table::Table;
@@ -33,6 +34,8 @@ use sha2::{Digest, Sha256};
 use crate::build::Arch;
 use crate::slot::Key;
 use crate::{disk, paths, selector, slot};
+
+mod log;
 
 /// Options of `measure`.
 #[derive(Debug, Clone, clap::Args)]
@@ -52,6 +55,10 @@ pub struct Options {
     /// Print JSON, for `controller --expect`
     #[arg(long)]
     pub json: bool,
+    /// Write the event log that such a machine will have, for programs such as `tpm2_eventlog`; what changes from boot to boot
+    /// is in it as in the log of --learn
+    #[arg(long, value_name = "FILE", requires = "learn")]
+    pub binary_log: Option<PathBuf>,
 }
 
 /// The PCR of programs that the firmware starts.
@@ -74,6 +81,9 @@ pub fn measure(options: &Options) -> Result<()> {
     let log = options.learn.as_deref().map(paths::read).transpose()?;
     let image = Image::of(&Made::read(&options.image, key)?, payload.as_deref())?;
     let prediction = image.prediction(log.as_deref())?;
+    if let (Some(file), Some(log)) = (&options.binary_log, &log) {
+        paths::write(file, log::predicted(&prediction, log)?)?;
+    }
     if options.json {
         println!("{}", serde_json::to_string_pretty(&prediction)?);
         return Ok(());
@@ -96,7 +106,18 @@ pub fn measure(options: &Options) -> Result<()> {
         }
         println!("PCRs 0 to 3, 6 and 7: the firmware's; learn them from a log with --learn");
     }
+    println!("PCR {SLOT_PCR}: one of these, by the slot that is chosen and why");
+    for (text, value) in choices() {
+        println!("  {value} {text}");
+    }
     Ok(())
+}
+
+/// The values of the PCR of the choice, if the slot that is chosen first is also started: a refused one leaves its event.
+fn choices() -> Vec<(&'static str, String)> {
+    let reasons = [Reason::Proven, Reason::Trial, Reason::Exhausted, Reason::Refused];
+    let texts = Slot::ALL.into_iter().flat_map(|slot| reasons.map(|reason| choice(slot, reason)));
+    texts.map(|text| (text, hex::encode(extended(&[0; 32], &Sha256::digest(text).into())))).collect()
 }
 
 /// A disk as `image` wrote it. What is predicted of it stays true when a machine has changed the image.
@@ -349,6 +370,7 @@ fn authenticode(pe: &[u8]) -> Result<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
+    use proto_attest::differences;
     use proto_manifest::archive::Writer;
 
     use super::*;
@@ -441,6 +463,15 @@ mod tests {
     }
 
     #[test]
+    fn each_choice_has_its_value() {
+        let choices = choices();
+        assert_eq!((choices.len(), choices[1].0), (8, "sarsen slot A: trial"));
+        let event = Sha256::digest("sarsen slot A: trial");
+        let value = Sha256::new().chain_update([0; 32]).chain_update(event).finalize();
+        assert_eq!(choices[1].1, hex::encode(value));
+    }
+
+    #[test]
     fn programs_take_the_place_of_those_in_the_log() {
         let image = Image {
             about: "image".into(),
@@ -462,6 +493,22 @@ mod tests {
         let value = value(&image.services).unwrap();
         assert_eq!(value, hex::encode(extended(&[0; 32], &[3; 32])));
         assert_eq!(prediction.pcrs[&9][1].digests, [hex::encode([5; 32])]);
+
+        let predicted = log::predicted(&prediction, &log()).unwrap();
+        let events: Vec<_> = Log::parse(&predicted).unwrap().events().map(Result::unwrap).collect();
+        assert!(differences(&prediction, events.iter().copied()).is_empty());
+        let texts: Vec<&str> = events.iter().map(|event| std::str::from_utf8(event.data).unwrap()).collect();
+        assert_eq!(texts[..4], ["firmware", "calling", "partitions", "\u{1}"]);
+        assert_eq!(texts[5..], ["somebody's", CONTENTS, "sarsen table", "file:/config/server exist:true"]);
+        assert_eq!(events[2].sha256, Some(Sha256::digest("partitions").into()), "as it was");
+        assert_eq!(events[4].sha256, Some([2; 32]));
+        assert!(log::predicted(&image.prediction(None).unwrap(), &log()[..60]).is_err(), "cut");
+        let mut more = prediction.clone();
+        more.pcrs.get_mut(&0).unwrap().push(image.services[0].clone());
+        assert!(log::predicted(&more, &log()).unwrap_err().to_string().contains("fewer"));
+        more.pcrs.get_mut(&0).unwrap().clear();
+        assert!(log::predicted(&more, &log()).unwrap_err().to_string().contains("more"));
+
         assert!(Image { contents: None, ..image.clone() }.prediction(Some(&log())).is_err());
         let few = Image { programs: Vec::new(), ..image };
         assert!(few.prediction(Some(&log())).is_err());
