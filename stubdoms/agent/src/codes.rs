@@ -122,6 +122,7 @@ impl Coded for Problem {
             Self::FellBack { .. } => update::FELL_BACK,
             Self::FailedBefore => update::FAILED_BEFORE,
             Self::NotStarted => update::NOT_STARTED,
+            Self::Refused { .. } => update::REFUSED,
             Self::BaseContent { .. } => update::CONTENT,
         }
     }

@@ -32,4 +32,7 @@ area! {
     CONTENT = "E-UPDATE-010",
         cause: "The content of the base OS is not there.",
         next: "See the error of the content tree.";
+    REFUSED = "E-UPDATE-011",
+        cause: "The version that should run is damaged on the disk; the one before it was started in its place.",
+        next: "See the reason. A version that the configuration names is written anew; if it comes again, the disk is failing, or somebody writes to it.";
 }

@@ -83,6 +83,8 @@ pub(crate) enum Problem {
     FailedBefore,
     /// It was armed, and another one was started.
     NotStarted,
+    /// Who starts slots has refused it in this start.
+    Refused { why: String },
     /// The content tree of the base OS has a problem of its own.
     BaseContent { id: String, reason: String },
 }
@@ -220,6 +222,7 @@ impl fmt::Display for Problem {
             }
             Self::FailedBefore => write!(f, "it was tried before and is not tried again by itself"),
             Self::NotStarted => write!(f, "it was to be tried, and another version was started"),
+            Self::Refused { why } => write!(f, "it could not be started: {why}"),
             Self::BaseContent { id, reason } => write!(f, "content tree {id}: {reason}"),
         }
     }

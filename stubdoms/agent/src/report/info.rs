@@ -6,6 +6,7 @@
 
 use alloc::{
     collections::BTreeMap,
+    format,
     string::{String, ToString},
     vec,
     vec::Vec,
@@ -35,7 +36,7 @@ use crate::{
     onboard::Stage,
     operations::{Maintenance, Operation, Operations},
     properties::Properties,
-    provision::{Credentials, DeviceFacts},
+    provision::{Credentials, DeviceFacts, StartedSlot},
     reach::Reach,
     reconcile::{
         base_os::{BaseOs, report},
@@ -340,7 +341,7 @@ fn device(view: &View<'_>) -> ZInfoDevice {
         host_name: view.device.to_string(),
         assignable_adapters: vec![uplink_bundle(view)],
         last_boot_reason: view.boots.map_or(facts.boot_cause.reason(), |boots| boots.began.reason) as i32,
-        last_reboot_reason: cause(view).into(),
+        last_reboot_reason: cause(view),
         last_reboot_time: ended(view),
         restart_counter: view.boots.map_or(0, |boots| boots.earlier),
         hardware_watchdog_present: facts.hardware_watchdog,
@@ -457,8 +458,12 @@ fn device_state(view: &View<'_>) -> ZDeviceState {
 }
 
 /// Why the machine was started.
-fn cause<'a>(view: &'a View<'_>) -> &'a str {
-    view.boots.map_or(view.facts.boot_cause.text(), |boots| &boots.began.text)
+fn cause(view: &View<'_>) -> String {
+    let cause = view.boots.map_or(view.facts.boot_cause.text(), |boots| &boots.began.text);
+    match view.facts.slot.as_ref().filter(|slot| slot.other_refused) {
+        Some(StartedSlot { reason, .. }) => format!("{cause}; {reason}"),
+        None => cause.into(),
+    }
 }
 
 /// When it ended before that. If nobody has noted it, at some time before it started.
@@ -475,7 +480,7 @@ fn software(view: &View<'_>) -> Vec<ZInfoDevSw> {
         facts: view.facts,
         properties: view.properties,
         contents: view.contents,
-        cause: cause(view),
+        cause: &cause(view),
     })
 }
 

@@ -292,6 +292,36 @@ fn what_the_selector_refuses_is_reported_in_its_words() {
     assert!(error(&world).contains("as the selector says"), "{}", error(&world));
 }
 
+#[test]
+fn a_version_that_is_damaged_on_the_disk_is_reported_and_written_anew_when_it_is_named() {
+    let mut world = World::with_storage();
+    order(&mut world, "0.2.0");
+    world.run(900);
+    assert_eq!(storage(&world).states(), [SlotState::Spare, SlotState::Active]);
+    let (resets, starts) = (world.resets, world.payload.starts.len());
+    // The selector refuses it, and starts what was there before.
+    world.storage.as_mut().unwrap().damaged = Some(1);
+    world.other_refused = true;
+    world.controller.edit(|config| config.baseos = None);
+    world.reset(BootCause::Unknown);
+    assert_eq!(storage(&world).running_version(), "0.1.0");
+    world.run_until("the report", |world| error(world).contains("E-UPDATE-011"));
+    assert!(error(&world).contains("as the selector says"), "{}", error(&world));
+    assert_eq!(
+        (current(&world).partition_label.as_str(), current(&world).partition_state.as_str()),
+        ("IMGA", "active")
+    );
+    let reason = &world.device_info().last_reboot_reason;
+    assert!(reason.contains("not known; as the selector says"), "{reason}");
+    world.other_refused = false;
+    order(&mut world, "0.2.0");
+    world.run_until("the reset", |world| world.resets == resets + 2);
+    assert_eq!(
+        (storage(&world).running_version().as_str(), world.payload.starts.len()),
+        ("0.2.0", starts + 1)
+    );
+}
+
 /// The vault says that it does not give the storage's key, and storage says that it has none.
 fn lock(world: &mut World) {
     world.storage.as_mut().unwrap().open = false;

@@ -58,6 +58,8 @@ pub struct Storage {
     begun: Vec<u8>,
     slots: [Slot; 2],
     pub running: usize,
+    /// A slot that the selector does not start.
+    pub damaged: Option<usize>,
     /// Requests, other than those for values and pieces.
     pub asked: Vec<String>,
     /// Pieces that were written.
@@ -80,6 +82,7 @@ impl Storage {
             begun: Vec::new(),
             slots: [slot(SlotState::Active), slot(SlotState::Unused)],
             running: 0,
+            damaged: None,
             asked: Vec::new(),
             writes: 0,
             refusals: VecDeque::new(),
@@ -123,8 +126,10 @@ impl Storage {
         if let Some(slot) = updating {
             self.slots[slot].state = SlotState::InProgress;
         }
-        let active = (0..2).find(|slot| self.slots[*slot].state == SlotState::Active);
-        self.running = updating.or(active).expect("one can be started");
+        let is = |slot: &usize, state| self.slots[*slot].state == state && self.damaged != Some(*slot);
+        let active = (0..2).find(|slot| is(slot, SlotState::Active));
+        let spare = (0..2).find(|slot| is(slot, SlotState::Spare));
+        self.running = updating.or(active).or(spare).expect("one can be started");
     }
 
     fn told(&self) -> Answer {
@@ -202,8 +207,9 @@ impl Storage {
                 Answer::Done
             }
             Request::Begin { length } => {
-                assert_eq!(self.slots[self.running].state, SlotState::Active, "not under test");
+                assert_ne!(self.slots[self.running].state, SlotState::InProgress, "not under test");
                 assert!(length <= ROOM);
+                self.damaged = None;
                 self.slots[1 - self.running] =
                     Slot { state: SlotState::Unused, bytes: Vec::new(), length, verified: false };
                 Answer::Done
@@ -265,10 +271,11 @@ impl Storage {
 
     fn change(&mut self, change: Change) -> Result<(), Refusal> {
         let other = 1 - self.running;
-        let proven = self.slots[self.running].state == SlotState::Active;
+        let proven = matches!(self.slots[self.running].state, SlotState::Active | SlotState::Spare);
         match change {
             Change::Arm if proven && self.slots[other].verified => {
                 self.slots[other].state = SlotState::Updating;
+                self.slots[self.running].state = SlotState::Active;
             }
             Change::TryOther if proven && self.slots[other].state != SlotState::Unused => {
                 self.slots[other].state = SlotState::Updating;

@@ -158,9 +158,17 @@ impl BaseOs {
         let version = slot.version.map_or_else(String::new, |version| version.to_string());
         let installed = if slot.version.is_some() { ZSwState::Installed } else { ZSwState::Initial };
         let mut software = ZInfoDevSw { status: installed as i32, ..entry(slot, version) };
+        let refused = view.facts.slot.as_ref().filter(|slot| slot.other_refused);
+        let refused = refused.map(|slot| slot.reason.as_str());
         match slot.state {
             SlotState::Unused | SlotState::Spare => {}
-            SlotState::Active => software.user_status = BaseOsStatus::Fallback as i32,
+            SlotState::Active => {
+                software.user_status = BaseOsStatus::Fallback as i32;
+                if let Some(why) = refused {
+                    let problem = Problem::Refused { why: why.into() };
+                    return failed(software, view, problem);
+                }
+            }
             SlotState::Updating => {
                 software.activated = true;
                 software.user_status = BaseOsStatus::Updating as i32;
@@ -168,16 +176,9 @@ impl BaseOs {
                 software.sub_status_str = "started with the next reset".into();
             }
             SlotState::InProgress => {
-                let mut why = Troubles::default();
                 // What was refused by who starts slots never ran.
-                let refused = view.facts.slot.as_ref().filter(|slot| slot.other_refused);
-                let cause = refused.map_or(view.cause, |slot| &slot.reason);
-                let problem = Problem::FellBack { why: cause.into() };
-                why.set_quietly(view.facts.boot_time, problem);
-                let name = &software.short_version;
-                software.sw_err = why.first().map(|trouble| trouble.info(Entity::BaseOs, name, name));
-                software.user_status = BaseOsStatus::Failed as i32;
-                return software;
+                let problem = Problem::FellBack { why: refused.unwrap_or(view.cause).into() };
+                return failed(software, view, problem);
             }
         }
         let wanted = self.spec.as_ref().filter(|_| !self.troubles.is_empty());
@@ -214,6 +215,16 @@ impl BaseOs {
             ..ZInfoDevSw::default()
         })
     }
+}
+
+/// With what is wrong with it since the machine was started.
+fn failed(mut software: ZInfoDevSw, view: &View<'_>, problem: Problem) -> ZInfoDevSw {
+    let mut why = Troubles::default();
+    why.set_quietly(view.facts.boot_time, problem);
+    let name = &software.short_version;
+    software.sw_err = why.first().map(|trouble| trouble.info(Entity::BaseOs, name, name));
+    software.user_status = BaseOsStatus::Failed as i32;
+    software
 }
 
 fn entry(slot: &SlotView, version: String) -> ZInfoDevSw {
