@@ -132,5 +132,10 @@ pub(super) fn configs() -> Vec<Vec<u8>> {
                [[datastore]]\nname = 'store'\nurl = 'http://10.0.2.2:8080/files'\n\n\
                [[app]]\nname = 'hello'\ncontent = 'hello'\nmemory_kib = 8192\nargs = 'greeting=hi'\n\n\
                [onboarding]\nserials = ['*']\n";
-    vec![one.into(), b"[[app]]\nname = 'one'\ncontent = 'hello.elf'\nmemory_kib = 8192\n".to_vec()]
+    let update = "[device]\nforce_fallback = 2\n\n[base]\nversion = '0.2.0'\ncontent = '2.update'\nretry = 1\n\
+                  datastore = 'controller-https'\n\n\
+                  [[fault]]\ntarget = 'content'\nkind = 'cut-at'\nnumber = 1000\ntimes = 1\n\n\
+                  [[fault]]\ntarget = 'config'\nkind = 'range-total'\n";
+    let missing = b"[[app]]\nname = 'one'\ncontent = 'hello.elf'\nmemory_kib = 8192\n".to_vec();
+    vec![one.into(), update.into(), missing]
 }
