@@ -10,9 +10,11 @@
 //!        flush                   flush                 flush                             flush
 //! ```
 //!
-//! A file system whose first block is zero is none for any firmware, and a block is written or not. So whenever the
-//! power goes, at least one partition is whole, and none is half written and looks whole: what could be started at
-//! all is a selector that was known, the old or the new one. The second partition is replaced first. The first, by
+//! A file system whose first block is zero is none for any firmware. Of a block that is torn one end is old and the
+//! other one new, and one of both is zero; what makes a file system stands at both ends (the geometry from byte 11 on,
+//! the signature in the last two), so it is none either, or lacks nothing but the jump and the name ahead of byte 11,
+//! at which UEFI does not look. So whenever the power goes, at least one partition is whole, and none is half written and
+//! looks whole: what could be started at all is a selector that was known, the old or the new one. The second partition is replaced first. The first, by
 //! which the machine starts, follows when the system that came with it has proven itself, and the second is then the
 //! way back for who stands beside the machine.
 //!

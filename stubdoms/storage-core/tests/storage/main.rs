@@ -5,5 +5,6 @@ mod fairness;
 mod faults;
 mod hostile;
 mod power_cut;
+mod selector;
 mod values;
 mod world;

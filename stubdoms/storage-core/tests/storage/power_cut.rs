@@ -30,7 +30,7 @@ const _: () = assert!(STORE_STATES + CHAIN_STATES + SLOT_STATES >= 100_000);
 
 /// What becomes of a block that was not made durable.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Fate {
+pub(crate) enum Fate {
     Old,
     New,
     /// So many bytes of the last write ahead of the one before.
@@ -39,7 +39,7 @@ enum Fate {
     Any(usize),
 }
 
-fn left(cut: &Cut, fates: &[Fate]) -> Image {
+pub(crate) fn left(cut: &Cut, fates: &[Fate]) -> Image {
     let mut fates = fates.iter();
     let mut tear: Option<usize> = None;
     cut.left(|of: usize| {
@@ -60,7 +60,7 @@ fn left(cut: &Cut, fates: &[Fate]) -> Image {
 }
 
 /// The fates that are tried for so many blocks.
-fn fates(blocks: usize, random: &mut Random, more: usize) -> BTreeSet<Vec<Fate>> {
+pub(crate) fn fates(blocks: usize, random: &mut Random, more: usize) -> BTreeSet<Vec<Fate>> {
     let mut all = BTreeSet::new();
     if blocks <= 6 {
         for subset in 0..1_u32 << blocks {
