@@ -618,6 +618,7 @@ fn device_tree(
         handoff: None,
         event_log: None,
         provisioning: None,
+        seed: None,
     };
     Ok(tree::extend(&paths::read(&file)?, &start)?)
 }

@@ -8,9 +8,9 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use dtoolkit::ToPropertyValue;
 use dtoolkit::fdt::Fdt;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
+use dtoolkit::{Node, ToPropertyValue};
 
 /// The property of `/chosen` that carries the record.
 pub const HANDOFF: &str = "sarsen,handoff";
@@ -20,6 +20,9 @@ pub const EVENT_LOG: &str = "sarsen,event-log";
 
 /// The property of `/chosen` that carries the provisioning files, as an archive.
 pub const PROVISIONING: &str = "sarsen,provisioning";
+
+/// The property of `/chosen` with random bytes. U-Boot takes it away where it has another source for who asks it.
+pub const SEED: &str = "rng-seed";
 
 /// What Xen is told.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +43,8 @@ pub struct Start<'a> {
     pub event_log: Option<&'a [u8]>,
     /// The provisioning files for dom0, if the disk has some.
     pub provisioning: Option<&'a [u8]>,
+    /// Random bytes for dom0, if the machine's tree has none.
+    pub seed: Option<&'a [u8]>,
 }
 
 /// A file in memory.
@@ -94,6 +99,9 @@ pub fn extend(machine: &[u8], start: &Start<'_>) -> Result<Vec<u8>, TreeError> {
             put(chosen, name, value)?;
         }
     }
+    if let (Some(seed), None) = (start.seed, chosen.property(SEED)) {
+        put(chosen, SEED, seed)?;
+    }
     let mut kernel = module("multiboot,kernel", start.kernel)?;
     put(&mut kernel, "bootargs", start.dom0)?;
     chosen.add_child(kernel);
@@ -109,7 +117,7 @@ pub fn extend(machine: &[u8], start: &Start<'_>) -> Result<Vec<u8>, TreeError> {
 /// Where the machine's tree says that configuration space of PCI is mapped, from bus 0 on.
 #[must_use]
 pub fn ecam(machine: &[u8]) -> Option<u64> {
-    use dtoolkit::{Node, Property};
+    use dtoolkit::Property;
     let tree = Fdt::new(machine).ok()?;
     let tree = DeviceTree::from_fdt(&tree);
     let is_host = |node: &&DeviceTreeNode| {
@@ -147,7 +155,7 @@ fn broken(why: impl ToString) -> TreeError {
 
 #[cfg(test)]
 mod tests {
-    use dtoolkit::{Node, Property};
+    use dtoolkit::Property;
 
     use super::*;
 
@@ -173,6 +181,7 @@ mod tests {
         handoff: Some(b"record"),
         event_log: Some(b"log"),
         provisioning: Some(b"files"),
+        seed: Some(b"random"),
     };
 
     fn bytes(tree: &DeviceTree, node: &str, name: &str) -> Vec<u8> {
@@ -200,6 +209,7 @@ mod tests {
         assert_eq!(bytes(&tree, "/chosen", "#size-cells"), [0, 0, 0, 2]);
         assert_eq!(bytes(&tree, "/chosen", "sarsen,handoff"), b"record");
         assert_eq!(bytes(&tree, "/chosen", "sarsen,provisioning"), b"files");
+        assert_eq!(bytes(&tree, "/chosen", "rng-seed"), b"random");
         let kernel = "/chosen/module@4c000000";
         assert_eq!(bytes(&tree, kernel, "compatible"), b"multiboot,kernel\0multiboot,module\0");
         assert_eq!(bytes(&tree, kernel, "bootargs"), b"drill=net:1:2\0");

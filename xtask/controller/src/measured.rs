@@ -49,8 +49,13 @@ pub(crate) fn events(log: &[u8]) -> Result<Vec<Event<'_>>, String> {
     parsed.events().collect::<Result<_, _>>().map_err(|fault| fault.to_string())
 }
 
-/// Whether the events lead to the quoted values: `value(pcr)` is none for what was not quoted, to which no log leads.
-pub(crate) fn story(events: &[Event<'_>], value: impl Fn(u32) -> Option<[u8; 32]>) -> Story {
+/// Whether the events lead to the quoted values of those PCRs that are `asked` for: `value(pcr)` is none for what was not
+/// quoted, to which no log leads.
+pub(crate) fn story(
+    events: &[Event<'_>],
+    asked: impl Fn(u32) -> bool,
+    value: impl Fn(u32) -> Option<[u8; 32]>,
+) -> Story {
     let mut values = reset_values();
     for event in events.iter().filter(|event| event.kind != kind::NO_ACTION) {
         let place = usize::try_from(event.pcr).ok().and_then(|pcr| values.get_mut(pcr));
@@ -60,7 +65,8 @@ pub(crate) fn story(events: &[Event<'_>], value: impl Fn(u32) -> Option<[u8; 32]
             (_, None) => return Story::Unreadable("an event without a SHA-256 digest".into()),
         }
     }
-    match QUOTED.zip(values).find(|(pcr, expected)| value(*pcr).as_ref() != Some(expected)) {
+    let mut told = QUOTED.zip(values).filter(|(pcr, _)| asked(*pcr));
+    match told.find(|(pcr, expected)| value(*pcr).as_ref() != Some(expected)) {
         Some((pcr, _)) => Story::Other(pcr),
         None => Story::Told(events.len()),
     }
@@ -110,12 +116,17 @@ mod tests {
     fn a_log_tells_the_story_of_its_values_and_of_no_others() {
         let log = log();
         let events = events(&log).expect("a log");
-        assert_eq!(story(&events, |pcr| value(pcr).filter(|_| pcr < 16)), Story::Told(3));
-        assert_eq!(story(&events[..2], |pcr| value(pcr).filter(|_| pcr < 16)), Story::Other(13));
-        assert_eq!(story(&events, |pcr| (pcr == 0).then_some([0; 32])), Story::Other(0));
+        assert_eq!(story(&events, |_| true, |pcr| value(pcr).filter(|_| pcr < 16)), Story::Told(3));
+        assert_eq!(story(&events[..2], |_| true, |pcr| value(pcr).filter(|_| pcr < 16)), Story::Other(13));
+        assert_eq!(story(&events, |_| true, |pcr| (pcr == 0).then_some([0; 32])), Story::Other(0));
+        // Of a PCR that nobody asks for the log need not tell.
+        assert_eq!(
+            story(&events[..2], |pcr| pcr != 13, |pcr| value(pcr).filter(|_| pcr < 16)),
+            Story::Told(2)
+        );
         // A log beside values that were not quoted tells nothing.
-        assert_eq!(story(&events, |_| None), Story::Other(0));
-        assert_eq!(story(&events, |pcr| value(pcr).filter(|_| pcr < 15)), Story::Other(15));
+        assert_eq!(story(&events, |_| true, |_| None), Story::Other(0));
+        assert_eq!(story(&events, |_| true, |pcr| value(pcr).filter(|_| pcr < 15)), Story::Other(15));
     }
 
     #[test]
@@ -125,8 +136,9 @@ mod tests {
         for at in 0..whole.len() * 8 {
             let mut log = whole.clone();
             log[at / 8] ^= 1 << (at % 8);
-            let told = events(&log)
-                .is_ok_and(|events| story(&events, |pcr| value(pcr).filter(|_| pcr < 16)) == Story::Told(3));
+            let told = events(&log).is_ok_and(|events| {
+                story(&events, |_| true, |pcr| value(pcr).filter(|_| pcr < 16)) == Story::Told(3)
+            });
             unnoticed += usize::from(told);
         }
         // Texts, kinds and parts of the header are no part of what is hashed; every digest and PCR number is.
@@ -140,9 +152,9 @@ mod tests {
         assert!((1..log.len()).all(|length| events(&log[..length]).map_or(true, |events| events.len() < 3)));
         assert!(unpack(b"no gzip").is_none());
         let alien = Event { pcr: 99, kind: kind::IPL, sha256: Some([0; 32]), data: b"" };
-        assert!(matches!(story(&[alien], |_| None), Story::Unreadable(_)));
+        assert!(matches!(story(&[alien], |_| true, |_| None), Story::Unreadable(_)));
         let bare = Event { pcr: 1, sha256: None, ..alien };
-        assert!(matches!(story(&[bare], |_| None), Story::Unreadable(_)));
+        assert!(matches!(story(&[bare], |_| true, |_| None), Story::Unreadable(_)));
     }
 
     #[test]

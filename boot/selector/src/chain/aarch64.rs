@@ -9,8 +9,10 @@ use proto_handoff::record::{Handoff, Refused};
 use proto_handoff::tree::{self, Module, Start};
 use proto_update::manifest::{Contents, Kind};
 use uefi::boot::{self, LoadImageSource, MemoryType};
+use uefi::proto::rng::Rng;
 use uefi::{Guid, guid, system};
 
+use crate::disk::open;
 use crate::measure::Chip;
 use crate::pages::Pages;
 use crate::path;
@@ -19,6 +21,8 @@ use crate::slot::Loaded;
 
 /// The configuration table that is the device tree. Source: Devicetree, EFI_DTB_TABLE_GUID.
 static DEVICE_TREE: Guid = guid!("b1b621d5-f19c-41a5-830b-d9152c69aae0");
+/// Random bytes that dom0 begins with.
+const SEED_BYTES: usize = 64;
 /// The longest tree that is read.
 const MAX_TREE: usize = 2 << 20;
 
@@ -59,6 +63,7 @@ fn attempt(
     let image = boot::load_image(boot::image_handle(), source).map_err(not_loaded)?;
     // With the firmware's own measurement of Xen.
     let log = chip.and_then(|chip| chip.log(MemoryType::LOADER_DATA));
+    let seed = seed();
     let record = record.emit();
     let start = Start {
         xen: text(&contents, Kind::XenLine)?,
@@ -70,6 +75,7 @@ fn attempt(
         handoff: Some(&record),
         event_log: log.as_deref(),
         provisioning: files,
+        seed: seed.as_ref().map(<[u8; SEED_BYTES]>::as_slice),
     };
     let machine = MachineTree::find().ok_or_else(|| malformed("the firmware gives no device tree"))?;
     let tree = tree::extend(machine.bytes(), &start).map_err(|why| malformed(&format!("{why}")))?;
@@ -80,6 +86,14 @@ fn attempt(
     // The other slot finds the machine's own, and not one that is being given back.
     let _ = install(machine.at);
     result
+}
+
+/// Random bytes, from whatever the firmware has: a TPM, for one.
+fn seed() -> Option<[u8; SEED_BYTES]> {
+    let mut rng = open::<Rng>(boot::get_handle_for_protocol::<Rng>().ok()?).ok()?;
+    let mut seed = [0; SEED_BYTES];
+    rng.get_rng(None, &mut seed).ok()?;
+    Some(seed)
 }
 
 fn part<'a>(contents: &Contents<'a>, kind: Kind) -> Result<&'a [u8], Failure> {
