@@ -13,6 +13,7 @@
 //! | [`stage`] | a machine with all that on it |
 //! | [`wire`] | the card of net, and the network behind it: a DHCP server, an echo |
 //! | [`control`] | control: its vif, and the life of an application over and over |
+//! | [`vault`] | vault, as far as a measured start needs it, and its TPM |
 //! | [`controller`] | the controller, as far as it gets what control is told: is anything missing? |
 //! | [`hostile`] | that application, which tries what it must not |
 //! | [`image`] | ELF files for all of them |
@@ -26,4 +27,5 @@ pub mod hostile;
 pub mod image;
 pub mod programs;
 pub mod stage;
+pub mod vault;
 pub mod wire;

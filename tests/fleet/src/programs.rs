@@ -34,6 +34,7 @@ use tests_fakexen::{Domain, Rng, World, executor::Spawner};
 use crate::{
     control, hostile, image,
     stage::Seen,
+    vault::{self, Chip},
     wire::{Card, Down},
 };
 
@@ -60,6 +61,8 @@ pub struct Programs {
     pub spawner: Spawner<'static>,
     /// The card of net.
     pub card: Rc<Card>,
+    /// The TPM of vault.
+    pub chip: Rc<Chip>,
     /// What the story looks at.
     pub seen: Rc<Seen>,
     /// Chooses what is random in them.
@@ -79,6 +82,8 @@ impl Programs {
             return;
         }
         *self.seen.lives.borrow_mut() += 1;
+        let begun = (text.to_vec(), self.chip.log().len());
+        self.seen.begun.borrow_mut().push(begun);
         let base = Base::new(domain, self.spawner.clone(), self.seen.clone());
         if text.starts_with(b"net") {
             let mut seed = [0; 32];
@@ -86,6 +91,9 @@ impl Programs {
             base.tasks.spawn(net(base.clone(), self.card.clone(), seed));
         } else if text.starts_with(b"control") {
             base.tasks.spawn(control::main(base.clone()));
+        } else if text.starts_with(b"vault") {
+            let rng = Rng::new(self.rng.next_u64());
+            base.tasks.spawn(vault::main(base.clone(), self.chip.clone(), rng));
         } else if text.starts_with(b"quiet") {
             base.supervise();
             base.ready.signal(());

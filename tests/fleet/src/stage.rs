@@ -14,19 +14,23 @@ use dom0_shell::{
 use dom0_supervisor::{Boot, Input, ServiceId, Supervisor};
 use dom0_toolstack::{
     build::Platform,
+    eventlog,
     image::sha256,
     outbox::Outbox,
     pci::Held,
+    registers::HeldPage,
     server::{Server, stop_reason},
     service::Builder,
 };
 use embassy_futures::select::select;
 use proto_manifest::{
     archive::{Archive, Writer},
-    table::{Applications, Bus, Channel, Device, DeviceKind, Domain, Party, Pci, PciSelect, Table},
+    table::{
+        Applications, Bus, Channel, Device, DeviceKind, Domain, Party, Pci, PciSelect, Registers, Table,
+    },
 };
 use proto_svc::{
-    device::{Boot as Started, BootCause, Measured},
+    device::{Boot as Started, BootCause, Measured, ToControl},
     supervision::{Break, ToService},
 };
 use proto_xen::{DomId, sched::ShutdownReason};
@@ -37,6 +41,7 @@ use crate::{
     host::{Config, Food, Host, PATIENCE as DOG},
     image,
     programs::{Bell, Programs},
+    vault::Chip,
     wire::Card,
 };
 
@@ -49,6 +54,11 @@ pub const NET: ServiceId = ServiceId(0);
 pub const CONTROL: ServiceId = ServiceId(1);
 /// The place of a service that does nothing, where there is one.
 pub const QUIET: ServiceId = ServiceId(2);
+/// The place of vault, where there is one.
+pub const VAULT: ServiceId = ServiceId(2);
+
+/// The hash that stands for the table in a measured start.
+pub const TABLE_SHA256: [u8; 32] = [0x7a; 32];
 
 const PLATFORM: Platform = Platform::X86 { signature: 0 };
 
@@ -69,6 +79,8 @@ pub struct Seen {
     pub refused: RefCell<u32>,
     /// Services whose code began.
     pub lives: RefCell<u32>,
+    /// What the services whose code began are called at first, and how much the TPM had been extended with then.
+    pub begun: RefCell<Vec<(Vec<u8>, usize)>>,
     /// control starts no application, for a story in which much time passes.
     pub calm: Cell<bool>,
     /// Last words of services that no story has looked at yet.
@@ -101,6 +113,8 @@ pub struct Fleet {
     pub world: World,
     /// The card of net.
     pub card: Rc<Card>,
+    /// The TPM of vault.
+    pub chip: Rc<Chip>,
     /// What the story looks at.
     pub seen: Rc<Seen>,
 }
@@ -116,6 +130,16 @@ impl Fleet {
     /// A person's order to end a service.
     pub fn order(&self, service: ServiceId) {
         self.ground.services.tell(Input::Order(service));
+    }
+
+    /// How the measured start stands, as control is told.
+    ///
+    /// # Panics
+    /// If dom0 reports something else than its machine.
+    #[must_use]
+    pub fn measured(&self) -> Measured {
+        let ToControl::Machine(report) = self.ground.machine_report() else { panic!("no machine") };
+        report.boot.measured
     }
 
     /// Has dom0 go by another table.
@@ -152,7 +176,7 @@ pub struct Stage {
     stopped: Rc<Cell<bool>>,
 }
 
-fn table(images: [&[u8]; 3], more: More) -> Table {
+fn table(images: [&[u8]; 4], more: More) -> Table {
     let domain = |text: &str, image, provisioning, devices: &[u8]| Domain {
         name: text.try_into().expect("it is short"),
         image: text.try_into().expect("it is short"),
@@ -176,11 +200,20 @@ fn table(images: [&[u8]; 3], more: More) -> Table {
         kind: DeviceKind::E1000e,
         bus: Bus::Pci(Pci { select, bars: [0].into_iter().collect(), vectors: 3 }),
     };
-    let [net, control, quiet] = images;
+    let [net, control, quiet, vault] = images;
     let mut domains = vec![domain("net", net, false, &[0]), domain("control", control, true, &[])];
     let mut channels = vec![channel("network", Party::Domain(NET.0)), channel("device", Party::Dom0)];
-    if more != More::Nothing {
-        domains.push(domain("quiet", quiet, false, &[]));
+    let mut devices = vec![card];
+    match more {
+        More::Nothing => {}
+        More::Quiet | More::Channels => domains.push(domain("quiet", quiet, false, &[])),
+        More::Vault => {
+            domains.push(domain("vault", vault, false, &[1]));
+            channels.push(Channel { offers: VAULT.0, ..channel("measure", Party::Dom0) });
+            let bus = Bus::Registers(Registers { address: 0xfed4_0000, optional: false });
+            let name = "tpm".try_into().expect("it is short");
+            devices.push(Device { name, kind: DeviceKind::TpmCrb, bus });
+        }
     }
     if more == More::Channels {
         for (offers, name) in [(CONTROL, "control"), (QUIET, "quiet")] {
@@ -195,7 +228,7 @@ fn table(images: [&[u8]; 3], more: More) -> Table {
         board: "fleet".try_into().expect("it is short"),
         domains: domains.into_iter().collect(),
         channels: channels.into_iter().collect(),
-        devices: [card].into_iter().collect(),
+        devices: devices.into_iter().collect(),
         applications: Applications { memory_mib: 16, count: 2, vcpus: 1, cpus: 0, image_kib: 64 },
     }
 }
@@ -209,19 +242,23 @@ pub enum More {
     Quiet,
     /// As `Quiet`, and so many channels to net that it cannot be told of all of them.
     Channels,
+    /// A vault with a TPM: the start is measured.
+    Vault,
 }
 
 /// The services' images.
-const IMAGES: [&str; 3] = ["net", "control", "quiet"];
+const IMAGES: [&str; 4] = ["net", "control", "quiet", "vault"];
 
-fn image_of(name: &str) -> Vec<u8> {
+/// The image of a service.
+#[must_use]
+pub fn image_of(name: &str) -> Vec<u8> {
     image::elf(&name.as_bytes().repeat(10))
 }
 
 /// The table, for the images that the archive has.
 fn table_with(more: More) -> &'static Table {
     let images = IMAGES.map(image_of);
-    leak(table([&images[0], &images[1], &images[2]], more))
+    leak(table(images.each_ref().map(Vec::as_slice), more))
 }
 
 fn leak<T>(value: T) -> &'static T {
@@ -240,7 +277,13 @@ fn dom0(world: &World, executor: &Executor<'static>, more: More) -> (Rc<Ground<H
     let device = &table.devices[0];
     let Bus::Pci(pci) = &device.bus else { panic!("the card is on PCI") };
     let held = Held::take(hyp, leak(Config(world.clone())), device, pci).expect("the card is there");
-    let builder = Builder::new(hyp, table, archive, leak([held]), PLATFORM, b"files");
+    let mut builder = Builder::new(hyp, table, archive, leak([held]), PLATFORM, b"files");
+    let page = |device: &Device| match device.bus {
+        Bus::Registers(registers) => Some(HeldPage::take(hyp, device, registers, device.kind)),
+        Bus::Pci(_) | Bus::VirtioMmio(_) => None,
+    };
+    builder.pages = table.devices.iter().filter_map(page).collect::<Vec<_>>().leak();
+    let measured = MeasuredStart::new(builder.can_measure().then_some(TABLE_SHA256));
     let ground = Ground {
         hyp,
         runtime: hyp.clone(),
@@ -264,8 +307,8 @@ fn dom0(world: &World, executor: &Executor<'static>, more: More) -> (Rc<Ground<H
             slot: None,
             measured: Measured::No,
         },
-        measured: MeasuredStart::new(None),
-        event_log: RefCell::default(),
+        measured,
+        event_log: RefCell::new(eventlog::begin(None, &[]).0),
         confined: true,
     };
     (Rc::new(ground), Supervisor::of(table, Boot::Fresh))
@@ -291,10 +334,11 @@ impl Stage {
         let before = world.census();
         let mut executor = Executor::new(&world, seed);
         let (ground, supervisor) = dom0(&world, &executor, more);
-        let fleet = Fleet { ground: ground.clone(), world, card: Rc::default(), seen: Rc::default() };
-        let (spawner, card, seen) = (executor.spawner(), fleet.card.clone(), fleet.seen.clone());
-        let rng = tests_fakexen::Rng::new(seed);
-        let mut programs = Programs { spawner, card, seen, rng };
+        let (card, seen, chip) = (Rc::default(), Rc::default(), Chip::new());
+        let fleet = Fleet { ground: ground.clone(), world, card, chip, seen };
+        let (spawner, rng) = (executor.spawner(), tests_fakexen::Rng::new(seed));
+        let (card, chip, seen) = (fleet.card.clone(), fleet.chip.clone(), fleet.seen.clone());
+        let mut programs = Programs { spawner, card, chip, seen, rng };
         executor.on_start(move |domain| programs.begin(domain));
         let (stop, stopped) = (Rc::new(Bell::new()), Rc::new(Cell::new(false)));
         executor.spawn(DomId::DOM0, watch::deaths(ground.clone()));
