@@ -96,8 +96,10 @@ pub(crate) async fn serve<S: System>(
     sender.send(&ToVault::Provisioned { may_start_anew }).await?;
     events.was_of_use();
     let mut ask = ground.measured.machine.borrow_mut().as_mut().and_then(Measuring::opened);
+    let mut pause = Duration::ZERO;
     loop {
         if let Some(question) = ask.take() {
+            ground.runtime.sleep(core::mem::take(&mut pause)).await;
             sender.send(&question).await?;
             events.was_of_use();
         }
@@ -108,7 +110,7 @@ pub(crate) async fn serve<S: System>(
         let taken = ground.measured.machine.borrow_mut().as_mut().map(|machine| machine.take(&answer));
         if let Some(taken) = taken {
             ground.event_log.borrow_mut().extend(taken.logged);
-            ask = taken.ask;
+            (ask, pause) = (taken.ask, taken.pause);
             go_on(ground);
         }
     }

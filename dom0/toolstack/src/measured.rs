@@ -3,8 +3,9 @@
 //! ```text
 //!            opened            value fits            extended, next one
 //!   Waiting -------> Reading ------------> Extending ------------------> … -> Done
-//!      ^  closed        |                      |
-//!      +----------------+----------------------+      refused, or a value that is not ours -> Over
+//!      ^  closed        |   ^   refused, again |
+//!      |                |   +------------------+
+//!      +----------------+----------------------+      no TPM, or a value that is not ours -> Over
 //! ```
 //!
 //! vault extends, and dom0 says what, in the order of the table: the table first, then the images that have the
@@ -16,11 +17,16 @@
 //! of the PCR, which says what was done; a value that is neither is somebody else's work, and nothing is called
 //! measured then. A service that is built anew has the image that was measured, so the PCR is left alone.
 //!
-//! Nobody waits for ever: [`Measuring::late`] lets all run without. What was not extended by then never is. A mark is
-//! extended in its place, so that the value that stands for a measured start does not come about any more.
+//! A TPM that refuses may have extended all the same, as when its answer was lost, so its PCR is read then, after a
+//! [`PAUSE`], and what is left goes on from there. It may refuse [`REFUSALS`] times between two steps.
+//!
+//! Nobody waits for ever: that, and [`Measuring::late`], let all run without. What was not extended by then never is. A
+//! mark is extended in its place, as soon as the TPM takes it in this or a later life of vault, so that the value that
+//! stands for a measured start does not come about any more. There is none without a TPM, and none in a PCR that
+//! somebody else has extended, which has another value anyway.
 
 use alloc::{format, string::String, vec, vec::Vec};
-use core::fmt;
+use core::{fmt, time::Duration};
 
 use proto_errors::{Code, Coded, svc};
 use proto_manifest::name::Name;
@@ -44,6 +50,11 @@ pub const TABLE: &str = "sarsen table";
 pub const IMAGE: &str = "sarsen image ";
 /// What is extended when the start went on without.
 pub const MARK: &str = "sarsen start without measuring";
+
+/// How long a TPM that has refused is left alone: vault looks at one that cannot be used a second after its failure.
+pub const PAUSE: Duration = Duration::from_millis(400);
+/// How often a TPM may refuse before nobody waits for it any more.
+pub const REFUSALS: u8 = 5;
 
 /// Something to extend.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,6 +128,8 @@ pub struct Measuring {
     value: Option<Value>,
     state: State,
     number: u32,
+    /// Refusals since the last step.
+    refusals: u8,
     unmeasured: Option<Unmeasured>,
 }
 
@@ -125,6 +138,8 @@ pub struct Measuring {
 pub struct Taken {
     /// What to ask next.
     pub ask: Option<ToVault>,
+    /// How long to wait ahead of that.
+    pub pause: Duration,
     /// What the log has more.
     pub logged: Vec<u8>,
 }
@@ -139,17 +154,30 @@ impl Measuring {
             digest,
             service: Some(name.clone()),
         }));
-        Self { items, done: 0, open: false, value: None, state: State::Waiting, number: 0, unmeasured: None }
+        Self {
+            items,
+            done: 0,
+            open: false,
+            value: None,
+            state: State::Waiting,
+            number: 0,
+            refusals: 0,
+            unmeasured: None,
+        }
     }
 
     /// A vault is there, perhaps anew. What to ask it, if there is anything left to ask.
     pub fn opened(&mut self) -> Option<ToVault> {
         self.closed();
-        (self.state == State::Waiting).then(|| {
-            let number = self.next_number();
-            self.state = State::Reading { number };
-            ToVault::Read { number, pcr: PCR }
-        })
+        self.refusals = 0;
+        (self.state == State::Waiting).then(|| self.look())
+    }
+
+    /// Asks for the value.
+    fn look(&mut self) -> ToVault {
+        let number = self.next_number();
+        self.state = State::Reading { number };
+        ToVault::Read { number, pcr: PCR }
     }
 
     /// vault is gone.
@@ -172,14 +200,31 @@ impl Measuring {
             }
             (State::Extending { number }, &FromVault::Extended { number: of }) if of == number => {
                 let logged = self.confirm();
-                Taken { ask: self.ask(), logged }
+                Taken { ask: self.ask(), logged, ..Taken::default() }
             }
             (
                 State::Reading { number } | State::Extending { number },
                 &FromVault::Refused { number: of, refusal },
-            ) if of == number => self.give_up(Unmeasured::Refused(refusal)),
+            ) if of == number => self.refused(refusal),
             _ => Taken::default(),
         }
+    }
+
+    /// vault did not do what it was asked last.
+    fn refused(&mut self, refusal: Refusal) -> Taken {
+        match refusal {
+            Refusal::NoTpm | Refusal::Pcr => return self.give_up(Unmeasured::Refused(refusal)),
+            Refusal::Tpm(_) | Refusal::Silent => {}
+        }
+        // Whether it was extended is known when the value was read.
+        self.closed();
+        self.refusals = self.refusals.saturating_add(1);
+        if self.refusals < REFUSALS {
+            return Taken { ask: Some(self.look()), pause: PAUSE, ..Taken::default() };
+        }
+        // Until another vault is there.
+        self.go_without(Unmeasured::Refused(refusal));
+        Taken::default()
     }
 
     /// The PCR was read: what was asked last was done, or was not, or the value is none of ours.
@@ -193,7 +238,7 @@ impl Measuring {
             (false, false) => return self.give_up(Unmeasured::Foreign { expected, found }),
         };
         self.open = false;
-        Taken { ask: self.ask(), logged }
+        Taken { ask: self.ask(), logged, ..Taken::default() }
     }
 
     /// Asks for the next item.
@@ -211,6 +256,7 @@ impl Measuring {
     /// The next item is extended: what the log has more by that.
     fn confirm(&mut self) -> Vec<u8> {
         let Some(item) = self.items.get(self.done) else { return Vec::new() };
+        self.refusals = 0;
         self.value = self.value.map(|value| pcr::extended(&value, &item.digest));
         self.done += 1;
         let data = item.text.as_bytes();
@@ -235,10 +281,15 @@ impl Measuring {
 
     /// It took too long: all may run, and nothing is called measured.
     pub fn late(&mut self) {
+        self.go_without(Unmeasured::Late);
+    }
+
+    /// All may run, and a mark takes the place of what is left.
+    fn go_without(&mut self, why: Unmeasured) {
         if self.is_over() {
             return;
         }
-        self.unmeasured = Some(Unmeasured::Late);
+        self.unmeasured = Some(why);
         // The one that vault has before it stays, for it may be extended yet.
         let asked = matches!(self.state, State::Extending { .. }) || self.open;
         self.items.truncate(self.done + usize::from(asked));

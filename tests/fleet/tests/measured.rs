@@ -131,6 +131,21 @@ fn what_the_tpm_refuses_is_told_and_all_run() {
 }
 
 #[test]
+fn a_tpm_that_comes_to_its_senses_is_asked_again() {
+    seeds(10, |seed| {
+        let mut stage = Stage::with(seed, More::Vault);
+        let steps = stage.executor.rng().below(300);
+        pass(&mut stage, steps);
+        stage.fleet.chip.refuse(Some(Refusal::Silent));
+        let end = stage.fleet.world.now_ns() + 1_200_000_000;
+        stage.until("a second passes", |fleet| fleet.world.now_ns() >= end);
+        stage.fleet.chip.refuse(None);
+        is_measured(&mut stage);
+        stage.end();
+    });
+}
+
+#[test]
 fn a_tpm_that_takes_long_holds_nobody_up_for_ever_and_its_value_shows_it() {
     seeds(10, |seed| {
         let mut stage = Stage::with(seed, More::Vault);

@@ -126,6 +126,50 @@ fn without_a_tpm_nobody_waits_and_nothing_failed() {
 }
 
 #[test]
+fn a_tpm_that_refuses_for_a_while_makes_the_same_value() {
+    // Each step is refused as often as may be; what was asked was done, or was not.
+    for done in [false, true] {
+        let (mut measuring, mut vault) = (measuring(), Vault::default());
+        let mut ask = measuring.opened();
+        let mut refusals = 0;
+        while let Some(question) = ask {
+            let (ToVault::Read { number, .. } | ToVault::Extend { number, .. }) = question else { panic!() };
+            let refuses = refusals < REFUSALS - 1 && matches!(question, ToVault::Extend { .. });
+            let end = if refuses && !done { End::BeforeItIsDone } else { End::No };
+            let answer = vault.answer(&question, end);
+            let refused = FromVault::Refused { number, refusal: Refusal::Silent };
+            let taken = measuring.take(if refuses { &refused } else { answer.as_ref().unwrap() });
+            assert_eq!(taken.pause, if refuses { PAUSE } else { Duration::ZERO });
+            let is_step = !taken.logged.is_empty();
+            refusals = if is_step { 0 } else { refusals + u8::from(refuses) };
+            ask = taken.ask;
+        }
+        assert_eq!((vault.pcr, measuring.outcome()), (predicted(), Measured::Yes));
+    }
+}
+
+#[test]
+fn a_tpm_that_refuses_for_good_holds_nobody_up_and_is_marked_when_it_takes_something() {
+    let (mut measuring, mut vault) = (measuring(), Vault::default());
+    let mut ask = measuring.opened();
+    let mut refusals = 0;
+    while let Some(question) = ask {
+        assert!(!measuring.may_run(&name("net")));
+        let (ToVault::Read { number, .. } | ToVault::Extend { number, .. }) = question else { panic!() };
+        ask = measuring.take(&FromVault::Refused { number, refusal: Refusal::Tpm(0x101) }).ask;
+        refusals += 1;
+    }
+    assert_eq!(refusals, REFUSALS);
+    assert!(measuring.may_run(&name("net")));
+    assert_eq!(measuring.outcome(), Measured::Failed);
+    assert_eq!(measuring.unmeasured(), Some(Unmeasured::Refused(Refusal::Tpm(0x101))));
+    // The next life of vault.
+    run(&mut measuring, &mut vault, core::iter::empty());
+    assert_eq!(vault.pcr, pcr::extended(&[0; 32], &sha256(MARK.as_bytes())));
+    assert_eq!(measuring.outcome(), Measured::Failed);
+}
+
+#[test]
 fn a_value_of_somebody_else_is_told() {
     let (mut measuring, mut vault) = (measuring(), Vault { pcr: [9; 32] });
     run(&mut measuring, &mut vault, core::iter::empty());
