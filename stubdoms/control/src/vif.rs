@@ -10,19 +10,15 @@ use core::{
 use board_support_hyp::Xen;
 use board_support_pv::{
     grant::Park,
-    net::{
-        device::Device,
-        front::{BufferCounts, Front},
-    },
-    port::BoundPort,
+    net::{device::Device, front::BufferCounts},
 };
 use board_support_rt::{Domain, entropy, pool::Page};
 use embassy_futures::select::{Either, select};
 use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
 use proto_errors::{Coded, ctl};
-use proto_svc::network::{FromControl, ToControl, Uplink};
+use proto_svc::network::Uplink;
 use proto_xen::DomId;
-use stubdoms_service::{Offered, Port};
+use stubdoms_service::vif::{self, Wanted, connect};
 use stubdoms_web::{
     net::{Address, Stack},
     time::Timer,
@@ -31,9 +27,9 @@ use stubdoms_web::{
 use crate::clock::Alarm;
 
 /// The vif as a network device, unplugged while net is not there.
-pub(crate) type Vif = Device<Option<Front<'static, Port, Xen, Page>>>;
+pub(crate) type Vif = Device<Option<vif::Vif<Xen, Domain>>>;
 /// The channel by which net is asked for it.
-pub(crate) type Network = Offered<FromControl, ToControl>;
+pub(crate) type Network = vif::Network<Xen, Domain>;
 
 /// Our hardware address on the vif: locally administered, seen by net alone.
 const MAC: [u8; 6] = [0x02, 0x53, 0x52, 0x53, 0x4e, 0x02];
@@ -61,67 +57,34 @@ pub(crate) fn unplug(stack: &Stack<Vif>) {
     stack.reset_connections();
 }
 
-/// Has net connect a vif, and plugs it in. `None` after a line in the log if net refuses, closes the
-/// channel or gives an address that cannot be ours.
+/// Has net connect a vif, and plugs it in. `None` after a line in the log if net closes the channel or gives an address
+/// that cannot be ours.
 pub(crate) async fn plug(
     stack: &Stack<Vif>,
     park: &'static Park<Page>,
     net: DomId,
     channel: &mut Network,
 ) -> Option<Connected> {
-    let mut said = None;
-    let line = match BoundPort::allocate(Xen, Domain, net) {
-        Ok(line) => line,
-        Err(errno) => {
-            log::error!("vif: no event channel for net: {errno} [{}]", ctl::NO_VIF);
-            return None;
-        }
-    };
-    let port = line.port();
-    let front = match Front::new(line, Xen, &Domain, park, net, BufferCounts::default()) {
-        Ok(front) => front,
+    let wanted = Wanted { net, mac: MAC, buffers: BufferCounts::default() };
+    let connected = match connect(&Xen, &Domain, park, channel, wanted).await {
+        Ok(connected) => connected,
         Err(error) => {
-            log::error!("vif: {error} [{}]", ctl::NO_VIF);
+            log::error!("channel network: {}", error.told());
             return None;
         }
     };
-    let (tx, rx) = front.rings();
-    let request = FromControl::VifConnect { tx_gref: tx.0, rx_gref: rx.0, port: port.0, mac: MAC };
-    if let Err(error) = channel.send(&request).await {
-        log::error!("channel network: {}", error.told());
+    let address = Address {
+        mac: MAC,
+        address: Ipv4Addr::from(connected.address),
+        prefix: connected.prefix,
+        gateway: Some(Ipv4Addr::from(connected.gateway)),
+    };
+    if let Err(error) = stack.set_address(address) {
+        log::error!("vif: net gave an address that cannot be ours: {error} [{}]", ctl::BAD_ADDRESS);
         return None;
     }
-    loop {
-        match channel.receive().await {
-            Ok(ToControl::VifConnected { address, prefix, gateway, mtu }) => {
-                let address = Address {
-                    mac: MAC,
-                    address: Ipv4Addr::from(address),
-                    prefix,
-                    gateway: Some(Ipv4Addr::from(gateway)),
-                };
-                if let Err(error) = stack.set_address(address) {
-                    log::error!(
-                        "vif: net gave an address that cannot be ours: {error} [{}]",
-                        ctl::BAD_ADDRESS
-                    );
-                    return None;
-                }
-                stack.with_device(|device| *device = Device::new(Some(front)));
-                return Some(Connected { mtu, uplink: said });
-            }
-            Ok(ToControl::VifRefused(refusal)) => {
-                log::error!("vif: net refuses to connect it: {refusal:?} [{}]", ctl::NO_VIF);
-                return None;
-            }
-            Ok(ToControl::Uplink(uplink)) => said = Some(uplink),
-            Ok(ToControl::Hello { .. } | ToControl::Counters(_)) => {}
-            Err(error) => {
-                log::error!("channel network: {}", error.told());
-                return None;
-            }
-        }
-    }
+    stack.with_device(|device| *device = Device::new(Some(connected.front)));
+    Some(Connected { mtu: connected.mtu, uplink: connected.uplink })
 }
 
 /// Runs the stack until net breaks the protocol of the vif, of which it leaves a line in the log.

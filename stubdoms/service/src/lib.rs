@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`channels`] | the wiring record, and the channels that it names |
 //! | [`supervision`] | the channel that every service has to dom0 |
+//! | [`vif`] | having net connect a vif |
 //! | `registers`, `disk` | the registers of a device of the domain's own; the disk, whatever its kind |
 //! | `domain` | both, on the real Xen and runtime: what a binary calls |
 //!
@@ -24,6 +25,7 @@ mod domain;
 #[cfg(target_os = "none")]
 pub mod registers;
 pub mod supervision;
+pub mod vif;
 
 pub use board_support_pv::channel::peers::{Peers, Tie};
 pub use channels::{park, peers};

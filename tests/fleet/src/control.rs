@@ -6,10 +6,7 @@ use std::{net::Ipv4Addr, rc::Rc, time::Duration};
 use board_support_hyp::{Clock, Instant, Spawn, Timer};
 use board_support_pv::{
     grant::Park,
-    net::{
-        Frames,
-        front::{BufferCounts, Front},
-    },
+    net::{Frames, front::BufferCounts},
 };
 use dom0_toolstack::image::sha256;
 use embassy_futures::select::select;
@@ -20,13 +17,16 @@ use proto_svc::{
 };
 use proto_xen::DomId;
 use stubdoms_net_core::{Mac, vif::GATEWAY_MAC};
-use stubdoms_service::channels::{offer, open_dom0};
+use stubdoms_service::{
+    channels::{offer, open_dom0},
+    vif::{self, Connected, Wanted, connect},
+};
 use tests_fakexen::{Domain, page::PoolPage};
 
 use crate::{
     controller::Hearing,
     hostile,
-    programs::{Base, Line, ToDom0, ToService, channel_park},
+    programs::{Base, ToDom0, ToService, channel_park},
     wire::{ECHO, ROUTER, echoed, udp},
 };
 
@@ -39,7 +39,7 @@ const APP_MEMORY_KIB: u32 = 4096;
 const PIECE: usize = 400;
 
 type Channel = ToService<FromControl, ToControl>;
-type Vif = Front<'static, Line, Domain, PoolPage>;
+type Vif = vif::Vif<Domain, Domain>;
 
 /// The domain's story.
 pub async fn main(base: Base) {
@@ -61,22 +61,12 @@ pub async fn main(base: Base) {
 /// Has net connect a vif, and uses it.
 async fn network(base: &Base, net: DomId, channel: &mut Channel, park: &'static Park<PoolPage>) {
     let domain = &base.domain;
-    let Ok(line) = Line::allocate(domain.clone(), domain.clone(), net) else { return };
-    let port = line.port();
-    let counts = BufferCounts { tx: 8, rx: 8 };
-    let Ok(mut front) = Front::new(line, domain.clone(), domain, park, net, counts) else { return };
-    let (tx, rx) = front.rings();
-    let request = FromControl::VifConnect { tx_gref: tx.0, rx_gref: rx.0, port: port.0, mac: MAC.0 };
-    if channel.send(&request).await.is_err() {
+    let wanted = Wanted { net, mac: MAC.0, buffers: BufferCounts { tx: 8, rx: 8 } };
+    let Ok(Connected { mut front, address, .. }) = connect(domain, domain, park, channel, wanted).await
+    else {
         return;
-    }
-    let address = loop {
-        match channel.receive().await {
-            Ok(ToControl::VifConnected { address, .. }) => break Ipv4Addr::from(address),
-            Ok(ToControl::VifRefused(_)) | Err(_) => return,
-            Ok(_) => {}
-        }
     };
+    let address = Ipv4Addr::from(address);
     let closed = async { while channel.receive().await.is_ok() {} };
     select(closed, echo(base, net, &mut front, address)).await;
 }

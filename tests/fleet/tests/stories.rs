@@ -199,6 +199,33 @@ fn a_call_that_fails_while_a_channel_opens_is_made_again() {
     }
 }
 
+/// A call of one end fails while net connects control's vif: it is connected all the same, in the same lives.
+#[test]
+fn a_call_that_fails_while_a_vif_is_connected_is_made_again() {
+    // The channel between the two has the first port and the first page.
+    let cases = [
+        (CONTROL, Call::AllocUnbound, 0),
+        (NET, Call::BindInterdomain, 1),
+        (NET, Call::MapGrant, 1),
+        (NET, Call::MapGrant, 2),
+    ];
+    for (failing, call, number) in cases {
+        seeds(6, |seed| {
+            let mut stage = Stage::new(seed);
+            works(&mut stage);
+            let old = stage.fleet.id(CONTROL);
+            stage.fleet.order(CONTROL);
+            stage.until("it is built anew", |fleet| fleet.id(CONTROL).is_some_and(|id| Some(id) != old));
+            let caller = stage.fleet.id(failing).expect("it works");
+            stage.fleet.world.fail(Fault::nth(number).of(call).by(caller));
+            works(&mut stage);
+            assert!(stage.fleet.world.failed_call().is_some(), "{call:?} {number}");
+            assert_eq!(*stage.fleet.seen.lives.borrow(), 3);
+            stage.end();
+        });
+    }
+}
+
 #[test]
 fn a_service_that_cannot_be_told_of_its_peers_is_told_later() {
     seeds(6, |seed| {
@@ -275,8 +302,7 @@ fn calls_of_services_fail_and_their_next_lives_work() {
         works(&mut stage);
         let caller = [|fleet: &Fleet| fleet.id(NET), |fleet: &Fleet| fleet.id(CONTROL)][seed as usize % 2];
         failed += fail_calls(&mut stage, caller).len();
-        // A vif that was refused, or whose port control could not have, waits for net's next life; so does a channel
-        // whose tries were used up.
+        // A channel whose tries were used up waits for net's next life.
         stage.fleet.order(NET);
         works(&mut stage);
         stage.end();
