@@ -64,7 +64,8 @@ pub fn screenshot(url: &str, output: &Path, theme: Theme) -> Result<()> {
     setup::host_tools(&[Host::Chromium])?;
     let step = ui::step("take a picture of the controller's page");
     let mut browser = Browser::open(url, theme)?;
-    browser.wait("document.getElementById('link').classList.contains('live')", "the page is alive")?;
+    // The log comes with the first news, and so does what has changed since the page was sent.
+    browser.wait("session !== null && fetching.size === 0", "the page's news")?;
     paths::write(output, browser.picture()?)?;
     step.done(output.display().to_string());
     Ok(())
