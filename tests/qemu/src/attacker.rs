@@ -158,6 +158,7 @@ fn intruder(stage: &Stage<'_>) -> Result<()> {
     let images = BTreeMap::from([
         ("net".to_owned(), image("net")?),
         ("storage".to_owned(), image("storage")?),
+        ("vault".to_owned(), image("vault")?),
         ("attacker".to_owned(), attacker),
     ]);
     let neighbour = image(build::SAMPLE)?;

@@ -47,3 +47,25 @@ pub(crate) fn entries(
     entries.extend(config.iter().map(|(name, bytes)| (format!("{CONFIG}{name}"), bytes.to_vec())));
     Ok(entries)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_board_of_a_story_compiles() {
+        let folder = paths::repository().join("tests/guest/boards");
+        let mut boards = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let file = entry.unwrap().path().join("board.toml");
+            if file.exists() {
+                let board = Board::load(&file).unwrap_or_else(|error| panic!("{}:\n{error}", file.display()));
+                board
+                    .compile(|_| Some([0; 32]))
+                    .unwrap_or_else(|error| panic!("{}:\n{error}", file.display()));
+                boards += 1;
+            }
+        }
+        assert!(boards >= 8, "{boards} boards");
+    }
+}
