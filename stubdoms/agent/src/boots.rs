@@ -66,16 +66,17 @@ impl Boots {
         }
     }
 
-    /// The machine is about to be reset.
-    pub(crate) fn end(&mut self, cause: Cause, version: &str, at: Option<WallTime>) {
+    /// The machine is about to be reset. `missing` is what does not do its work then, if anything.
+    pub(crate) fn end(&mut self, cause: Cause, version: &str, missing: Option<&str>, at: Option<WallTime>) {
         let (reason, why) = match cause {
             Cause::Command => (BootReason::RebootCmd, String::from("the controller ordered it")),
             Cause::Update => (BootReason::Update, String::from("another version was to be started")),
             Cause::Fallback => (
                 BootReason::Fallback,
-                format!(
-                    "version {version} did not reach the controller, or a service was not well, under test"
-                ),
+                match missing {
+                    Some(missing) => format!("version {version}: {missing} was not well under test"),
+                    None => format!("version {version} did not reach the controller under test"),
+                },
             ),
             Cause::VaultFailed => {
                 (BootReason::VaultFailed, format!("version {version} could not open the vault under test"))
@@ -191,7 +192,7 @@ mod tests {
             (Cause::Disconnect, BootReason::Disconnect, false),
         ] {
             let mut ending = second.clone();
-            ending.end(cause, "0.2.0", Some(WallTime { seconds: 99, nanos: 5 }));
+            ending.end(cause, "0.2.0", None, Some(WallTime { seconds: 99, nanos: 5 }));
             // The watchdog may have helped: it was ordered all the same, and once.
             let kept = ending.encode();
             let third = Boots::new(Some(&kept), &facts(BootCause::Watchdog), true);
@@ -206,7 +207,7 @@ mod tests {
     #[test]
     fn a_version_that_could_keep_nothing_is_not_taken_for_the_one_before_it() {
         let mut before = Boots::new(None, &facts(BootCause::Unknown), true);
-        before.end(Cause::Update, "0.1.0", None);
+        before.end(Cause::Update, "0.1.0", None, None);
         let kept = before.encode();
         let after = |cause, trial, other_refused| {
             let slot = Some(StartedSlot { trial, other_refused, reason: String::new() });
@@ -222,7 +223,7 @@ mod tests {
         assert_eq!(after(BootCause::Unknown, false, false), (BootReason::Unknown, true));
         // Another order than for an update is what it says.
         let mut before = Boots::new(None, &facts(BootCause::Unknown), true);
-        before.end(Cause::Command, "0.1.0", None);
+        before.end(Cause::Command, "0.1.0", None, None);
         let slot = Some(StartedSlot { trial: false, other_refused: false, reason: String::new() });
         let facts = DeviceFacts { slot, ..facts(BootCause::Ordered) };
         let boots = Boots::new(Some(&before.encode()), &facts, true);

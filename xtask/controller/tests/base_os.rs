@@ -507,7 +507,7 @@ fn a_version_is_installed_tested_and_committed() {
 fn a_version_that_is_bad_falls_back_is_reported_and_not_tried_again() {
     for (bad, reason, text) in [
         (Bad::Alone, "FALLBACK", "did not reach the controller"),
-        (Bad::Ill, "FALLBACK", "a service was not well"),
+        (Bad::Ill, "FALLBACK", "net was not well"),
         (Bad::Panics, "KERNEL", "dom0 or Xen crashed"),
         (Bad::Hangs, "WATCHDOG_HUNG", "watchdog"),
         (Bad::Locked, "VAULT_FAILED", "its vault was not open"),

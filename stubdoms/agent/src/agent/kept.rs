@@ -263,10 +263,11 @@ impl Agent {
     /// Ahead of a reset: puts its reason away, once. Tells whether that is done, or cannot be.
     pub(super) fn keep_ending(&mut self) -> bool {
         let Some(cause) = self.operations.cause() else { return true };
+        let missing = self.missing();
         if !core::mem::replace(&mut self.kept.ending, true)
             && let Some(boots) = &mut self.kept.boots
         {
-            boots.end(cause, &self.facts.version, self.now.wall);
+            boots.end(cause, &self.facts.version, missing.as_deref(), self.now.wall);
             self.keep.put(Name::Boots, boots.encode());
         }
         !self.keep.is_open() || self.keep.is_kept(Name::Boots) && self.keep.is_kept(Name::Update)

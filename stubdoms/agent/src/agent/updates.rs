@@ -1,6 +1,6 @@
 //! Storage, and what the agent does with it: the base OS, and what outlives a start.
 
-use alloc::vec::Vec;
+use alloc::{string::String, vec::Vec};
 
 use proto_svc::storage::{Answer, Request};
 use proto_update::machine::{Class, Ending, Event, Inputs};
@@ -22,7 +22,8 @@ use crate::{
 macro_rules! around {
     ($agent:ident) => {
         Around {
-            // Looked at before the desk is lent.
+            // Both looked at before the desk is lent.
+            well: $agent.missing().is_none(),
             expected: !$agent.keep.is_absent() || $agent.desk.is_up(),
             now: $agent.now,
             properties: &$agent.properties,
@@ -30,7 +31,6 @@ macro_rules! around {
             desk: &mut $agent.desk,
             configured: $agent.store.is_live(),
             free: $agent.operations.pending().is_none() && !$agent.maintenance.holds_base_os(),
-            well: $agent.unwell.is_none() && (!$agent.vault.expected || $agent.vault.is_there()),
             locked: $agent.vault.is_locked(),
             running: &$agent.facts.version,
         }
@@ -103,11 +103,26 @@ impl Agent {
     /// under test is not committed meanwhile, and falls back if it lasts.
     pub fn on_services(&mut self, now: Now, missing: Option<&str>) {
         self.now = now;
-        let missing = missing.map(alloc::string::String::from);
+        let missing = missing.map(String::from);
         if self.unwell != missing {
+            if self.base_os.is_testing() {
+                match &missing {
+                    Some(missing) => {
+                        log::info!("base OS: {missing} is not well; the version under test waits for it");
+                    }
+                    None => log::info!("base OS: all services are well"),
+                }
+            }
             self.unwell = missing;
             self.dirty = true;
         }
+    }
+
+    /// What does not do its work, of all that the device cannot do without as far as the agent knows.
+    pub(super) fn missing(&self) -> Option<String> {
+        let vault = (self.vault.expected && !self.vault.is_there()).then(|| "vault".into());
+        let storage = (!self.keep.is_absent() && !self.desk.is_up()).then(|| "storage".into());
+        self.unwell.clone().or(storage).or(vault)
     }
 
     /// A download for the slot begins at this byte of the content. `false` if it cannot go on there.
@@ -187,7 +202,7 @@ impl Agent {
 
     /// Says anew what is wrong, after contents have moved.
     pub(super) fn refresh_update(&mut self) {
-        BaseOs::refresh(&mut self.base_os, &around!(self));
+        self.base_os.refresh(&around!(self));
     }
 
     fn grant(&mut self, wishes: Vec<Wish>) {

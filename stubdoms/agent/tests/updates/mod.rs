@@ -228,6 +228,8 @@ fn a_service_that_stays_away_or_a_vault_that_stays_locked_falls_back() {
     world.run_until("the fallback", |world| world.resets == 2);
     world.run(60);
     assert_eq!(world.device_info().last_boot_reason, BootReason::Fallback as i32);
+    let reason = &world.device_info().last_reboot_reason;
+    assert!(reason.contains("0.2.0: vault was not well"), "{reason}");
 
     let mut world = World::with_storage();
     order(&mut world, "0.2.0");
