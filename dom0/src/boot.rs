@@ -182,7 +182,8 @@ fn event_log(boot: &Boot, told: Option<&Handoff>) -> Vec<u8> {
     };
     let last = log.filter(|log| log.final_events_at != 0);
     let last = last.map(|log| read_all(log.final_events_at, eventlog::MAX_FINAL)).unwrap_or_default();
-    let (bytes, read) = eventlog::begin(firmware.as_deref(), &last);
+    let seen = log.map_or(0, |log| log.final_events_seen);
+    let (bytes, read) = eventlog::begin(firmware.as_deref(), &last, seen);
     match (firmware, read) {
         (_, Err(why)) => {
             log::warn!(target: "dom0", "the firmware's log of measurements is of no use: {why} [{}]", code::BAD_EVENT_LOG)

@@ -82,7 +82,8 @@ impl Chip {
         }
     }
 
-    /// A copy of the log, in memory of this kind. What is measured from here on is in the table of final events.
+    /// A copy of the log, in memory of this kind. What is measured from here on is in the table of final events, behind
+    /// those that are in it [already](final_events).
     pub(crate) fn log(&mut self, kind: MemoryType) -> Option<Pages> {
         match self.copy(kind) {
             Ok(pages) => Some(pages),
@@ -128,11 +129,19 @@ impl Chip {
     }
 }
 
-/// Where the table of final events is, or 0.
+/// Where the table of final events is, and how many it has by now; zeroes if there is none. The firmware begins it when it
+/// is asked for its log first, and goes on with the log as well: so what is in the table when a copy is made is in the
+/// copy, too.
 #[cfg_attr(target_arch = "aarch64", expect(dead_code, reason = "dom0 does not reach it there"))]
-pub(crate) fn final_events() -> u64 {
+pub(crate) fn final_events() -> (u64, u32) {
     let at = system::with_config_table(|tables| {
-        tables.iter().find(|table| table.guid == FINAL_EVENTS).map(|table| table.address.expose_provenance())
+        tables.iter().find(|table| table.guid == FINAL_EVENTS).map(|table| table.address.cast::<[u64; 2]>())
     });
-    at.map_or(0, |at| at as u64)
+    let Some(at) = at.filter(|at| !at.is_null()) else { return (0, 0) };
+    // SAFETY:
+    // 1. The firmware says that the table is here, which begins with two words: version and number of events.
+    // 2. Nothing is measured while this program looks at it, so nobody writes there.
+    let [version, count] = unsafe { at.read_unaligned() };
+    let seen = if version == 1 { u32::try_from(count).unwrap_or(u32::MAX) } else { 0 };
+    (at.expose_provenance() as u64, seen)
 }

@@ -21,9 +21,9 @@ pub const MAX_FINAL: usize = 64 << 10;
 const FINAL_HEADER: usize = 16;
 
 /// A log that begins as the firmware's does, or with a header of ours. `after` is the table of final events, with
-/// whatever lies behind it. Of a firmware's log that is malformed anywhere nothing is taken, for its replay would give no value of a quote; of the
+/// whatever lies behind it; its first `seen` events are in the firmware's log already. Of a firmware's log that is malformed anywhere nothing is taken, for its replay would give no value of a quote; of the
 /// final events those ahead of a malformed one are. The error says what it was.
-pub fn begin(firmware: Option<&[u8]>, after: &[u8]) -> (Vec<u8>, Result<(), Malformed>) {
+pub fn begin(firmware: Option<&[u8]>, after: &[u8], seen: u32) -> (Vec<u8>, Result<(), Malformed>) {
     let Some(firmware) = firmware else { return (empty(), Ok(())) };
     let log = match Log::parse(firmware) {
         Ok(log) => log,
@@ -37,13 +37,15 @@ pub fn begin(firmware: Option<&[u8]>, after: &[u8]) -> (Vec<u8>, Result<(), Malf
     let word =
         |at: usize| header.get(at..at + 8).and_then(|word| word.try_into().ok()).map(u64::from_le_bytes);
     let count = if word(0) == Some(1) { word(8).unwrap_or(0) } else { 0 };
-    for _ in 0..count {
+    for number in 0..count {
         let (event, behind) = match log.length_of(rest).map(|length| rest.split_at_checked(length)) {
             Ok(Some(split)) => split,
             Ok(None) => break,
             Err(why) => return (all, Err(why)),
         };
-        all.extend_from_slice(event);
+        if number >= seen.into() {
+            all.extend_from_slice(event);
+        }
         rest = behind;
     }
     (all, Ok(()))
@@ -91,25 +93,36 @@ mod tests {
     #[test]
     fn final_events_follow_those_of_the_firmware() {
         let late = [event(b"Exit Boot Services Invocation"), event(b"done")].concat();
-        let (log, read) = begin(Some(&firmware()), &after(2, &late));
+        let (log, read) = begin(Some(&firmware()), &after(2, &late), 0);
         assert_eq!((log, read), ([firmware(), late].concat(), Ok(())));
-        assert_eq!(begin(Some(&firmware()), &[]), (firmware(), Ok(())));
-        assert_eq!(begin(None, &[]), (empty(), Ok(())));
+        assert_eq!(begin(Some(&firmware()), &[], 0), (firmware(), Ok(())));
+        assert_eq!(begin(None, &[], 0), (empty(), Ok(())));
         let newer = [2u64.to_le_bytes(), 1u64.to_le_bytes()].concat();
-        assert_eq!(begin(Some(&firmware()), &newer), (firmware(), Ok(())), "a table that is not known");
+        assert_eq!(begin(Some(&firmware()), &newer, 0), (firmware(), Ok(())), "a table that is not known");
+    }
+
+    #[test]
+    fn final_events_that_the_copy_has_are_not_there_twice() {
+        // A slot that came back was measured after the log was asked for first.
+        let late = [event(b"slot A"), event(b"slot B"), event(b"Exit Boot Services Invocation")];
+        let copy = [firmware(), late[..2].concat()].concat();
+        let whole = [copy.clone(), late[2].clone()].concat();
+        assert_eq!(begin(Some(&copy), &after(3, &late.concat()), 2), (whole, Ok(())));
+        assert_eq!(begin(Some(&copy), &after(2, &late[..2].concat()), 2), (copy.clone(), Ok(())));
+        assert_eq!(begin(Some(&copy), &after(3, &late.concat()), u32::MAX), (copy, Ok(())));
     }
 
     #[test]
     fn what_is_malformed_is_left_out_and_told() {
         let cut = firmware();
-        let (log, read) = begin(Some(&cut[..cut.len() - 1]), &[]);
+        let (log, read) = begin(Some(&cut[..cut.len() - 1]), &[], 0);
         assert_eq!(log, empty());
         assert!(read.is_err());
-        let (log, read) = begin(Some(b"no log"), &[]);
+        let (log, read) = begin(Some(b"no log"), &[], 0);
         assert_eq!(log, empty());
         assert!(read.is_err());
         // A count that leads astray: what is read as events after the last is none.
-        let (log, read) = begin(Some(&firmware()), &after(u64::MAX, &event(b"late")));
+        let (log, read) = begin(Some(&firmware()), &after(u64::MAX, &event(b"late")), 0);
         assert_eq!(log, [firmware(), event(b"late")].concat());
         assert!(read.is_err());
     }

@@ -48,7 +48,7 @@ struct Raw {
     sha256: [u8; 32],
     log_at: U64,
     log_bytes: U32,
-    reserved2: U32,
+    final_events_seen: U32,
     final_events_at: U64,
     files_at: U64,
     files_bytes: U32,
@@ -109,8 +109,10 @@ pub struct EventLog {
     pub at: u64,
     /// Bytes of it.
     pub bytes: u32,
-    /// Address of the table with what was measured after that; 0 if there is none.
+    /// Address of the table with what was measured after the firmware was asked for its log first; 0 if there is none.
     pub final_events_at: u64,
+    /// Events of that table that the copy has, too: those from before it was made. It is made anew for each slot.
+    pub final_events_seen: u32,
 }
 
 /// Where the archive of provisioning files is.
@@ -322,7 +324,7 @@ impl Handoff {
         }
         let wrong = |at| HandoffError::Field { at };
         let spare = [raw.reserved0, raw.reserved3.iter().fold(0, |all, byte| all | byte)];
-        if spare != [0, 0] || raw.reserved1.get() != 0 || raw.reserved2.get() != 0 {
+        if spare != [0, 0] || raw.reserved1.get() != 0 {
             return Err(wrong(23));
         }
         let flag = |value: u8, at| match value {
@@ -339,10 +341,11 @@ impl Handoff {
             number => Some(Refused::of(number).ok_or(wrong(18))?),
         };
         let seconds = raw.watchdog_seconds.get();
-        let log = match (raw.log_at.get(), raw.log_bytes.get(), raw.final_events_at.get()) {
-            (0, 0, 0) => None,
-            (0, ..) | (_, 0, _) => return Err(wrong(144)),
-            (at, bytes, final_events_at) => Some(EventLog { at, bytes, final_events_at }),
+        let (final_events_at, final_events_seen) = (raw.final_events_at.get(), raw.final_events_seen.get());
+        let log = match (raw.log_at.get(), raw.log_bytes.get(), final_events_at, final_events_seen) {
+            (0, 0, 0, 0) => None,
+            (0, ..) | (_, 0, ..) => return Err(wrong(144)),
+            (at, bytes, ..) => Some(EventLog { at, bytes, final_events_at, final_events_seen }),
         };
         let files = match (raw.files_at.get(), raw.files_bytes.get()) {
             (0, 0) => None,
@@ -384,7 +387,7 @@ impl Handoff {
             Watchdog::Itco { seconds } => (1, seconds),
             Watchdog::I6300esb { seconds } => (2, seconds),
         };
-        let log = self.log.unwrap_or(EventLog { at: 0, bytes: 0, final_events_at: 0 });
+        let log = self.log.unwrap_or(EventLog { at: 0, bytes: 0, final_events_at: 0, final_events_seen: 0 });
         let files = self.files.unwrap_or(Files { at: 0, bytes: 0 });
         let mut raw = Raw {
             magic: MAGIC,
@@ -411,7 +414,7 @@ impl Handoff {
             sha256: self.sha256,
             log_at: log.at.into(),
             log_bytes: log.bytes.into(),
-            reserved2: 0.into(),
+            final_events_seen: log.final_events_seen.into(),
             final_events_at: log.final_events_at.into(),
             files_at: files.at.into(),
             files_bytes: files.bytes.into(),
@@ -492,7 +495,12 @@ pub(crate) mod tests {
             },
             version: Version::new("0.1.0").unwrap(),
             sha256: [3; 32],
-            log: Some(EventLog { at: 0x7f00_0000, bytes: 4000, final_events_at: 0x7e00_0000 }),
+            log: Some(EventLog {
+                at: 0x7f00_0000,
+                bytes: 4000,
+                final_events_at: 0x7e00_0000,
+                final_events_seen: 3,
+            }),
             files: Some(Files { at: 0x7d00_0000, bytes: 5000 }),
         }
     }
@@ -529,6 +537,7 @@ pub(crate) mod tests {
         assert_eq!((bytes[48], bytes[64], bytes[112]), (1, 2, 3));
         assert_eq!(bytes[80..86], *b"0.1.0\0");
         assert_eq!(bytes[144..152], 0x7f00_0000u64.to_le_bytes());
+        assert_eq!(bytes[156..160], 3u32.to_le_bytes());
         assert_eq!(bytes[168..180], *b"\0\0\0\x7d\0\0\0\0\x88\x13\0\0");
     }
 
@@ -563,7 +572,6 @@ pub(crate) mod tests {
             bytes[80..112].copy_from_slice(sample().version.bytes());
             bytes[180..252].fill(0);
             bytes[28..32].fill(0);
-            bytes[156..160].fill(0);
             let sum = checksum(&bytes);
             bytes[252..].copy_from_slice(&sum.to_le_bytes());
             if let Ok(record) = Handoff::parse(&bytes) {

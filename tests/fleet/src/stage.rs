@@ -308,7 +308,7 @@ fn dom0(world: &World, executor: &Executor<'static>, more: More) -> (Rc<Ground<H
             measured: Measured::No,
         },
         measured,
-        event_log: RefCell::new(eventlog::begin(None, &[]).0),
+        event_log: RefCell::new(eventlog::begin(None, &[], 0).0),
         confined: true,
     };
     (Rc::new(ground), Supervisor::of(table, Boot::Fresh))

@@ -56,11 +56,13 @@ fn attempt(
     drop(loaded);
     // With the firmware's own measurement of the program, in memory that Xen leaves alone.
     let log = chip.and_then(|chip| chip.log(MemoryType::ACPI_RECLAIM));
+    let (final_events_at, final_events_seen) = measure::final_events();
     let log_for_dom0 = log.as_ref().map(|log| EventLog {
         at: log.as_ptr().expose_provenance() as u64,
         // At most `MAX_LOG`.
         bytes: log.len() as u32,
-        final_events_at: measure::final_events(),
+        final_events_at,
+        final_events_seen,
     });
     let files = files.map(|files| lasting(files)).transpose().map_err(not_loaded)?;
     let files_for_dom0 = files.as_ref().map(|files| Files {

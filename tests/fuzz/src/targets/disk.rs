@@ -247,7 +247,7 @@ pub(super) fn handoffs() -> Vec<Vec<u8>> {
         place: Place { disk: guid, partition: guid, block_bytes: 512, first_block: 2048, blocks: 98304 },
         version: Version::new("0.1.0").expect("a name"),
         sha256: [3; 32],
-        log: Some(EventLog { at: 0x7f00_0000, bytes: 4000, final_events_at: 0 }),
+        log: Some(EventLog { at: 0x7f00_0000, bytes: 4000, final_events_at: 0, final_events_seen: 0 }),
         files: Some(Files { at: 0x7f10_0000, bytes: 9000 }),
     };
     vec![record.emit().to_vec(), acpi::table(&record).to_vec()]
