@@ -5,8 +5,9 @@
 
 use core::fmt;
 
+use proto_errors::slot;
 use proto_gpt::slots::Choice;
-use proto_handoff::measurement::{CONTENTS, CONTENTS_PCR, MAX_LOG, SLOT_PCR, log_length, slot};
+use proto_handoff::measurement::{self, CONTENTS, CONTENTS_PCR, MAX_LOG, SLOT_PCR, log_length};
 use uefi::boot::{self, MemoryType, ScopedProtocol};
 use uefi::proto::tcg::v2::{HashLogExtendEventFlags, PcrEventInputs, Tcg};
 use uefi::proto::tcg::{EventType, PcrIndex};
@@ -55,7 +56,7 @@ impl Chip {
 
     /// Measures which slot is chosen, and why.
     pub(crate) fn choice(&mut self, choice: Choice) {
-        let text = slot(choice.slot, choice.reason);
+        let text = measurement::slot(choice.slot, choice.reason);
         self.extend(SLOT_PCR, text.as_bytes(), text);
     }
 
@@ -78,7 +79,11 @@ impl Chip {
         let flags = HashLogExtendEventFlags::empty();
         let event = PcrEventInputs::new_in_box(PcrIndex(pcr), kind, text.as_bytes());
         if let Err(error) = event.and_then(|event| self.0.hash_log_extend_event(flags, data, &event)) {
-            println!("selector: the TPM does not take `{text}` into PCR {pcr}: {}", error.status());
+            println!(
+                "selector: the TPM does not take `{text}` into PCR {pcr}: {} [{}]",
+                error.status(),
+                slot::NOT_EXTENDED
+            );
         }
     }
 
@@ -88,7 +93,7 @@ impl Chip {
         match self.copy(kind) {
             Ok(pages) => Some(pages),
             Err(why) => {
-                println!("selector: the log of measurements is not handed over: {why}");
+                println!("selector: the log of measurements is not handed over: {why} [{}]", slot::NO_LOG);
                 None
             }
         }

@@ -64,7 +64,7 @@ fn attempt(
         final_events_at,
         final_events_seen,
     });
-    let files = files.map(|files| lasting(files)).transpose().map_err(not_loaded)?;
+    let files = files.map(lasting).transpose().map_err(not_loaded)?;
     let files_for_dom0 = files.as_ref().map(|files| Files {
         at: files.as_ptr().expose_provenance() as u64,
         // At most `MAX_BYTES`.

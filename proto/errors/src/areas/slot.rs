@@ -53,4 +53,10 @@ area! {
     NO_FILES = "E-SLOT-017",
         cause: "The partition with the provisioning files is missing, damaged, or holds what is not allowed: the device starts without them.",
         next: "Write the files into the config partition anew: plain files, of 64 KiB at most each.";
+    NOT_EXTENDED = "E-SLOT-018",
+        cause: "The TPM does not take a measurement of the start: its PCR has another value than a controller expects.",
+        next: "The device starts, but is not attested, and what is sealed to that PCR stays shut. See the reason in the line, and whether the TPM works.";
+    NO_LOG = "E-SLOT-019",
+        cause: "The firmware's log of measurements cannot be handed on, so that a controller cannot tell what was measured.",
+        next: "The device starts, but is not attested. See the reason in the line; report the model and the version of the firmware.";
 }
