@@ -34,6 +34,22 @@ impl Deflated {
         self.deflated.len()
     }
 
+    /// What it is kept as: checksum and length, little-endian, and the stream.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let Self { deflated, crc, length } = self;
+        [&crc.to_le_bytes()[..], &length.to_le_bytes(), deflated].concat()
+    }
+
+    /// Undoes [`Deflated::encode`]; nothing if it is no stream of at most `limit` bytes with this checksum and length.
+    pub(crate) fn decode(bytes: &[u8], limit: usize) -> Option<Self> {
+        let (crc, rest) = bytes.split_first_chunk()?;
+        let (length, deflated) = rest.split_first_chunk()?;
+        let (crc, length) = (u32::from_le_bytes(*crc), u32::from_le_bytes(*length));
+        let inflated = miniz_oxide::inflate::decompress_to_vec_with_limit(deflated, limit).ok()?;
+        let right = inflated.len() as u64 == u64::from(length) && crc32(&inflated) == crc;
+        right.then(|| Self { deflated: deflated.to_vec(), crc, length })
+    }
+
     /// The file. `modified` is in seconds since 1970, the text Latin-1 without NUL.
     pub(crate) fn file(&self, modified: u32, text: Option<(Text, Vec<u8>)>) -> Vec<u8> {
         const BEST: u8 = 2;

@@ -131,6 +131,18 @@ impl Compressed {
         self.0.size()
     }
 
+    /// Bytes to keep it as.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        self.0.encode()
+    }
+
+    /// Undoes [`Compressed::encode`]; nothing if they are not lines of at most `limit` bytes that were compressed.
+    #[must_use]
+    pub fn decode(bytes: &[u8], limit: usize) -> Option<Self> {
+        Deflated::decode(bytes, limit).map(Self)
+    }
+
     /// The gzip file. `modified` is in seconds since 1970.
     #[must_use]
     pub fn file(&self, owner: Owner<'_>, modified: u32) -> Vec<u8> {

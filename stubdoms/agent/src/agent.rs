@@ -287,6 +287,7 @@ impl Agent {
         let credentials = Credentials::read(files, signer.is_some())?;
         let spool = if facts.log_spool_bytes == 0 { DEFAULT_SPOOL } else { facts.log_spool_bytes };
         let at = now.at();
+        let mut random = Random::new(seed);
         log::info!("agent: controller {}, version {}", credentials.server, facts.version);
         Ok(Self {
             onboard: Onboard::new(at, credentials.onboard.is_some()),
@@ -324,7 +325,7 @@ impl Agent {
             queue: Deferred::new(),
             reporter: Reporter::new(at),
             metrics: Metrics::new(),
-            logs: Logs::new(at, spool),
+            logs: Logs::new(at, spool, random.next() as u32),
             logs_closed: false,
             consoles: BTreeMap::new(),
             held: VecDeque::new(),
@@ -342,7 +343,7 @@ impl Agent {
             device_commands: VecDeque::new(),
             dirty: true,
             session: Session::new(credentials),
-            random: Random::new(seed),
+            random,
             facts,
             now,
         })
@@ -391,7 +392,7 @@ impl Agent {
             self.dirty = true;
         }
         let update = self.update_deadline();
-        let keep = earliest(self.keep.deadline(self.desk.is_up()), self.kept_deadline());
+        let keep = earliest(self.keep.deadline(self.now.at(), self.desk.may_open()), self.kept_deadline());
         if self.dirty || fired(update) || fired(keep) {
             self.step_kept();
             self.step_update();
@@ -403,6 +404,7 @@ impl Agent {
         self.operate();
         let apps = &self.apps;
         self.logs.step(now, |app| app_name(apps, app));
+        self.spool();
         let quiet = self.quiet().is_some_and(|until| until > at);
         if !quiet && self.metrics.step(at) {
             self.device_commands.push_back(DeviceCommand::QueryUsage);
@@ -780,6 +782,7 @@ impl Agent {
             apps: &self.apps,
             networks: &self.networks,
             base_os: &self.base_os,
+            not_kept: self.not_kept(),
             boots: self.kept.boots.as_ref(),
             now: self.now,
         };
@@ -889,13 +892,14 @@ impl Agent {
         for machine in [
             self.vault_deadline(),
             update,
-            self.keep.deadline(self.desk.is_up()),
+            self.keep.deadline(self.now.at(), self.desk.may_open()),
             self.kept_deadline(),
             self.contents.deadline(&self.properties),
             self.apps.deadline(),
             self.operations.deadline(),
             self.no_config_deadline(),
             self.logs.closing_deadline(),
+            self.logs.keep_deadline().filter(|_| self.keep.is_open()),
             Some(self.reporter.deadline()).filter(|_| onboarded).max(self.quiet().filter(|_| onboarded)),
         ] {
             first = earliest(first, machine);

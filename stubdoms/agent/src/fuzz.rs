@@ -1,5 +1,5 @@
-//! Entries for fuzzing: a configuration without the controller that would have signed it, and the note of the
-//! certificates without the vault that has kept it.
+//! Entries for fuzzing: a configuration without the controller that would have signed it, the note of the certificates
+//! without the vault that has kept it, and what storage gives back.
 
 use alloc::{rc::Rc, vec::Vec};
 
@@ -8,6 +8,7 @@ use proto_eve::{
     wire::config::EdgeDevConfig,
 };
 
+pub use crate::report::logs::fuzz::{piece, piece_seed};
 use crate::{
     Agent, WallTime,
     agent::Origin,

@@ -12,19 +12,37 @@
 //!
 //! All values are read once, when the store opens, and handed out by [`Keep::take`]. From then on they are only written:
 //! the newest bytes of a name go out whole, and are kept when storage has answered for the last piece. What could not
-//! be written because storage ended is written again. The values are as foreign as any input: whoever reads one
-//! checks it.
+//! be written because storage ended or refused is written again, in the latter case ever more rarely; until then the
+//! reason is told ([`Keep::trouble`]). What cannot be read is tried for a minute, and the device goes on without it.
+//! The values are as foreign as any input: whoever reads one checks it.
+//!
+//! Files of the log are values as well, by number: which ones there are storage is asked when all others were read.
 
-use alloc::{collections::BTreeMap, vec::Vec};
-use core::time::Duration;
+use alloc::{
+    collections::BTreeMap,
+    string::{String, ToString},
+    vec::Vec,
+};
+use core::{
+    fmt::{self, Write as _},
+    time::Duration,
+};
 
 use proto_errors::agent as code;
 use proto_svc::storage::{Answer, Key, MAX_PIECE, MAX_VALUE, Refusal, Request};
 
 use crate::clock::Instant;
 
-/// How long storage is waited for that is not there.
+/// How long storage is waited for that is not there, or has no store that a key would open; and how long is tried to
+/// read a value.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How soon what storage has refused is asked again, at first and at the longest.
+const AGAIN: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(60);
+/// The most files of the log that are read.
+pub(crate) const MAX_LOGS: usize = 128;
+/// Ahead of the names of all files of the log.
+const LOG: &str = "log.";
 
 /// A value's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,10 +61,13 @@ pub(crate) enum Name {
     Config,
     /// One that the device has lived with for a while.
     ConfigBackup,
+    /// A file of the log, by its number: later ones have higher numbers.
+    Log(u32),
 }
 
 impl Name {
-    const ALL: [Self; 7] = [
+    /// All but files of the log.
+    const RECORDS: [Self; 7] = [
         Self::Identity,
         Self::Certs,
         Self::Boots,
@@ -56,8 +77,32 @@ impl Name {
         Self::ConfigBackup,
     ];
 
-    const fn text(self) -> &'static str {
+    fn key(self) -> Key {
+        let mut key = Key::new();
+        // No name is longer than a key.
+        let _ = write!(key, "{self}");
+        key
+    }
+
+    /// The file of the log that this is the name of.
+    fn log(key: &str) -> Option<Self> {
+        let number = key.strip_prefix(LOG).filter(|number| number.len() == 8)?;
+        u32::from_str_radix(number, 16).ok().map(Self::Log)
+    }
+
+    /// Whether what is put while there is no storage is to be there when it comes. The others count on from what
+    /// storage has, which is not known then.
+    const fn outlasts(self) -> bool {
         match self {
+            Self::Identity | Self::Certs | Self::Commands | Self::Config | Self::ConfigBackup => true,
+            Self::Boots | Self::Update | Self::Log(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
             Self::Identity => "identity",
             Self::Certs => "certs",
             Self::Boots => "boots",
@@ -65,11 +110,8 @@ impl Name {
             Self::Update => "update",
             Self::Config => "config",
             Self::ConfigBackup => "config.backup",
-        }
-    }
-
-    fn key(self) -> Key {
-        Key::try_from(self.text()).unwrap_or_default()
+            Self::Log(number) => return write!(f, "{LOG}{number:08x}"),
+        })
     }
 }
 
@@ -79,36 +121,100 @@ enum State {
     Waiting {
         since: Instant,
     },
-    /// The value of this place in the list is being read.
-    Reading {
-        at: usize,
-        bytes: Vec<u8>,
-        asked: bool,
-    },
+    Reading(Reading),
     Open,
     /// There is no storage.
     Absent,
 }
 
-/// A value on its way.
+/// What is being read.
+#[derive(Debug)]
+struct Reading {
+    part: Part,
+    bytes: Vec<u8>,
+    asked: bool,
+    /// Since when this part is refused, and when it is asked for again.
+    refused: Option<(Instant, Again)>,
+}
+
+#[derive(Clone, Debug)]
+enum Part {
+    /// The value of this place in the list.
+    Record(usize),
+    /// Which is the first file of the log behind this name.
+    Next(Key),
+    /// A file of the log.
+    Log(Name),
+}
+
+impl Part {
+    const fn name(&self) -> Option<Name> {
+        match self {
+            Self::Record(at) if *at < Name::RECORDS.len() => Some(Name::RECORDS[*at]),
+            Self::Record(_) | Self::Next(_) => None,
+            Self::Log(name) => Some(*name),
+        }
+    }
+
+    /// What is read when this was.
+    fn then(&self) -> Self {
+        match self {
+            Self::Record(at) if at + 1 < Name::RECORDS.len() => Self::Record(at + 1),
+            Self::Record(_) => Self::Next(Key::try_from(LOG).unwrap_or_default()),
+            Self::Next(after) => Self::Next(after.clone()),
+            Self::Log(name) => Self::Next(name.key()),
+        }
+    }
+}
+
+/// When something is tried again.
+#[derive(Debug)]
+struct Again {
+    at: Instant,
+    pause: Duration,
+    reason: String,
+}
+
+impl Again {
+    fn after(before: Option<&Self>, now: Instant, reason: &str) -> Self {
+        let pause = before.map_or(AGAIN, |before| LONGEST.min(before.pause * 2));
+        Self { at: now.after(pause), pause, reason: reason.to_string() }
+    }
+}
+
+/// A value on its way, or to be dropped.
 #[derive(Debug)]
 struct Writing {
     name: Name,
-    bytes: Vec<u8>,
+    bytes: Option<Vec<u8>>,
     sent: usize,
     answered: usize,
+    /// Why storage has refused a piece.
+    refused: Option<String>,
+}
+
+impl Writing {
+    /// How many requests it takes. An empty value is one empty piece.
+    fn pieces(&self) -> usize {
+        self.bytes.as_ref().map_or(1, |bytes| bytes.len().div_ceil(MAX_PIECE).max(1))
+    }
 }
 
 #[derive(Debug)]
 pub(crate) struct Keep {
     state: State,
+    /// The system has storage.
+    expected: bool,
     /// Whether requests can be made.
     open: bool,
     found: BTreeMap<Name, Vec<u8>>,
-    wanted: BTreeMap<Name, Vec<u8>>,
+    /// Without bytes it is to be dropped.
+    wanted: BTreeMap<Name, Option<Vec<u8>>>,
     writing: Option<Writing>,
-    /// A refusal is told once a burst.
-    told: bool,
+    /// What storage has refused.
+    again: BTreeMap<Name, Again>,
+    /// Files of the log that are on the disk, and that nobody was told of yet.
+    stored: Vec<u32>,
 }
 
 impl Keep {
@@ -116,17 +222,19 @@ impl Keep {
     pub(crate) fn new() -> Self {
         Self {
             state: State::Absent,
+            expected: false,
             open: false,
             found: BTreeMap::new(),
             wanted: BTreeMap::new(),
             writing: None,
-            told: false,
+            again: BTreeMap::new(),
+            stored: Vec::new(),
         }
     }
 
     /// For a system that has storage.
     pub(crate) fn expecting(now: Instant) -> Self {
-        Self { state: State::Waiting { since: now }, ..Self::new() }
+        Self { state: State::Waiting { since: now }, expected: true, ..Self::new() }
     }
 
     /// The store is open, or is not.
@@ -136,7 +244,8 @@ impl Keep {
         }
         self.open = open;
         if open && matches!(self.state, State::Waiting { .. } | State::Absent) {
-            self.state = State::Reading { at: 0, bytes: Vec::new(), asked: false };
+            let part = Part::Record(0);
+            self.state = State::Reading(Reading { part, bytes: Vec::new(), asked: false, refused: None });
         }
     }
 
@@ -145,13 +254,14 @@ impl Keep {
         if let Some(writing) = self.writing.take() {
             self.wanted.entry(writing.name).or_insert(writing.bytes);
         }
-        if let State::Reading { bytes, asked, .. } = &mut self.state {
-            bytes.clear();
-            *asked = false;
+        if let State::Reading(reading) = &mut self.state {
+            reading.bytes.clear();
+            reading.asked = false;
         }
     }
 
-    /// Moves on with time: whether what was kept is known from now on, or that there is nothing.
+    /// Moves on with time: whether what was kept is known from now on, or that there is nothing. `there` tells that
+    /// storage is, and has a store that is open or waits for its key.
     pub(crate) fn step(&mut self, now: Instant, there: bool) -> bool {
         let State::Waiting { since } = self.state else { return false };
         if there || now.since(since) < PATIENCE {
@@ -161,11 +271,18 @@ impl Keep {
         true
     }
 
-    pub(crate) fn deadline(&self, there: bool) -> Option<Instant> {
-        match self.state {
-            State::Waiting { since } if !there => Some(since.after(PATIENCE)),
-            State::Waiting { .. } | State::Reading { .. } | State::Open | State::Absent => None,
-        }
+    pub(crate) fn deadline(&self, now: Instant, there: bool) -> Option<Instant> {
+        let again = match &self.state {
+            State::Waiting { since } if !there => return Some(since.after(PATIENCE)),
+            State::Waiting { .. } | State::Absent => None,
+            State::Reading(reading) => reading.refused.as_ref().map(|(_, again)| again.at),
+            State::Open => {
+                let wanted = self.wanted.keys().filter_map(|name| self.again.get(name));
+                wanted.map(|again| again.at).min()
+            }
+        };
+        // What is due is asked as soon as storage takes it.
+        again.filter(|at| self.open && *at > now)
     }
 
     /// Whether it is known what was kept.
@@ -188,20 +305,31 @@ impl Keep {
         self.found.remove(&name)
     }
 
+    /// The next file of the log that was kept, once, the oldest first.
+    pub(crate) fn take_log(&mut self) -> Option<(u32, Vec<u8>)> {
+        let (name, _) = self.found.range(Name::Log(0)..).next()?;
+        let Name::Log(number) = *name else { return None };
+        self.take(Name::Log(number)).map(|bytes| (number, bytes))
+    }
+
     /// Keeps these bytes in place of what was there. One that is too long is not kept, which is told.
     pub(crate) fn put(&mut self, name: Name, bytes: Vec<u8>) {
         if bytes.len() > MAX_VALUE as usize {
             log::warn!(
-                "storage: {} is not kept: it has {} bytes, and {MAX_VALUE} are the most [{}]",
-                name.text(),
+                "storage: {name} is not kept: it has {} bytes, and {MAX_VALUE} are the most [{}]",
                 bytes.len(),
                 code::NOT_KEPT
             );
             return;
         }
-        if !matches!(self.state, State::Absent) {
-            self.wanted.insert(name, bytes);
+        if !self.is_absent() || self.expected && name.outlasts() {
+            self.wanted.insert(name, Some(bytes));
         }
+    }
+
+    /// Drops what is kept under a name, or was to be.
+    pub(crate) fn drop(&mut self, name: Name) {
+        self.wanted.insert(name, None);
     }
 
     /// Whether nothing waits to be kept under a name.
@@ -209,120 +337,196 @@ impl Keep {
         !self.wanted.contains_key(&name) && self.writing.as_ref().is_none_or(|writing| writing.name != name)
     }
 
+    /// Whether what waits under a name need not be waited for: it is kept, or storage has refused it.
+    pub(crate) fn is_tried(&self, name: Name) -> bool {
+        self.is_kept(name) || self.again.contains_key(&name)
+    }
+
+    /// The next file of the log that is on the disk now.
+    pub(crate) fn next_stored(&mut self) -> Option<u32> {
+        self.stored.pop()
+    }
+
+    /// What storage refuses to keep, and why.
+    pub(crate) fn trouble(&self) -> Option<(Name, &str)> {
+        self.again.iter().next().map(|(name, again)| (*name, again.reason.as_str()))
+    }
+
     /// The next request.
-    pub(crate) fn next(&mut self) -> Option<Request> {
+    pub(crate) fn next(&mut self, now: Instant) -> Option<Request> {
         if !self.open {
             return None;
         }
         match &mut self.state {
-            State::Reading { at, bytes, asked } if !*asked => {
-                *asked = true;
-                let name = Name::ALL.get(*at)?;
-                Some(Request::Get { key: name.key(), offset: u32::try_from(bytes.len()).unwrap_or(u32::MAX) })
+            State::Reading(reading) if !reading.asked => {
+                if reading.refused.as_ref().is_some_and(|(_, again)| again.at > now) {
+                    return None;
+                }
+                reading.asked = true;
+                let offset = u32::try_from(reading.bytes.len()).unwrap_or(u32::MAX);
+                match (&reading.part, reading.part.name()) {
+                    (Part::Next(after), _) => Some(Request::Next { after: after.clone() }),
+                    (_, Some(name)) => Some(Request::Get { key: name.key(), offset }),
+                    (_, None) => None,
+                }
             }
-            State::Open => self.next_piece(),
-            State::Waiting { .. } | State::Reading { .. } | State::Absent => None,
+            State::Open => self.next_piece(now),
+            State::Waiting { .. } | State::Reading(_) | State::Absent => None,
         }
     }
 
-    fn next_piece(&mut self) -> Option<Request> {
+    fn next_piece(&mut self, now: Instant) -> Option<Request> {
         if self.writing.is_none() {
-            let (name, bytes) = self.wanted.pop_first()?;
-            self.writing = Some(Writing { name, bytes, sent: 0, answered: 0 });
+            let is_due = |name: &Name| self.again.get(name).is_none_or(|again| again.at <= now);
+            let name = self.wanted.keys().copied().find(is_due)?;
+            let bytes = self.wanted.remove(&name)?;
+            self.writing = Some(Writing { name, bytes, sent: 0, answered: 0, refused: None });
         }
         let writing = self.writing.as_mut()?;
-        let (total, offset) = (writing.bytes.len(), writing.sent);
-        // An empty value is one empty piece.
-        if offset >= total.max(1) {
+        if writing.sent >= writing.pieces() || writing.refused.is_some() {
             return None;
         }
-        let end = total.min(offset + MAX_PIECE);
-        writing.sent = end.max(1);
+        let at = writing.sent;
+        writing.sent += 1;
+        let key = writing.name.key();
+        let Some(bytes) = &writing.bytes else { return Some(Request::Delete { key }) };
+        let piece = bytes.chunks(MAX_PIECE).nth(at).unwrap_or_default();
         Some(Request::Put {
-            key: writing.name.key(),
-            total: u32::try_from(total).ok()?,
-            offset: u32::try_from(offset).ok()?,
-            bytes: heapless::Vec::from_slice(writing.bytes.get(offset..end)?).ok()?,
+            key,
+            total: u32::try_from(bytes.len()).ok()?,
+            offset: u32::try_from(at * MAX_PIECE).ok()?,
+            bytes: heapless::Vec::from_slice(piece).ok()?,
         })
     }
 
     /// An answer to a request of ours. Tells whether what was kept is known from now on.
-    pub(crate) fn answered(&mut self, answer: Answer) -> bool {
+    pub(crate) fn answered(&mut self, now: Instant, answer: Answer) -> bool {
         match &mut self.state {
-            State::Reading { at, bytes, asked } => {
-                *asked = false;
-                let whole = match answer {
-                    Answer::Value { total, offset, bytes: piece }
-                        if offset as usize == bytes.len() && total <= MAX_VALUE =>
-                    {
-                        bytes.extend_from_slice(&piece);
-                        bytes.len() >= total as usize || piece.is_empty()
-                    }
-                    Answer::Refused { refusal: Refusal::NoValue, .. } => true,
-                    Answer::Refused { refusal: Refusal::Locked, .. } => {
-                        // It closed; it will say when it opens.
-                        self.open = false;
-                        bytes.clear();
-                        return false;
-                    }
-                    other => {
-                        if let Some(name) = Name::ALL.get(*at) {
-                            log::warn!(
-                                "storage: {} cannot be read: {other:?} [{}]",
-                                name.text(),
-                                code::NOT_READ
-                            );
-                        }
-                        bytes.clear();
-                        true
-                    }
-                };
-                if !whole {
-                    return false;
-                }
-                let read = core::mem::take(bytes);
-                if let Some(name) = Name::ALL.get(*at).filter(|_| !read.is_empty()) {
-                    self.found.insert(*name, read);
-                }
-                *at += 1;
-                if *at < Name::ALL.len() {
-                    return false;
-                }
-                self.state = State::Open;
-                true
-            }
+            State::Reading(_) => self.read(now, answer),
             State::Waiting { .. } | State::Open | State::Absent => {
-                self.written(&answer);
+                self.written(now, &answer);
                 false
             }
         }
     }
 
-    fn written(&mut self, answer: &Answer) {
-        let Some(writing) = &mut self.writing else { return };
-        writing.answered += MAX_PIECE;
-        let last = writing.answered >= writing.bytes.len();
+    fn read(&mut self, now: Instant, answer: Answer) -> bool {
+        let State::Reading(reading) = &mut self.state else { return false };
+        reading.asked = false;
+        let mut listed = None;
         match answer {
-            Answer::Done => self.told &= !last,
+            Answer::Name(next) if matches!(reading.part, Part::Next(_)) => {
+                listed = Some(next.and_then(|key| Name::log(&key)));
+            }
+            Answer::Value { total, offset, bytes: piece }
+                if offset as usize == reading.bytes.len()
+                    && total <= MAX_VALUE
+                    && reading.part.name().is_some() =>
+            {
+                reading.bytes.extend_from_slice(&piece);
+                if reading.bytes.len() < total as usize && !piece.is_empty() {
+                    return false;
+                }
+            }
+            Answer::Refused { refusal: Refusal::NoValue, .. } => reading.bytes.clear(),
+            Answer::Refused { refusal: Refusal::Locked, .. } => {
+                // It closed; it will say when it opens.
+                self.open = false;
+                reading.bytes.clear();
+                return false;
+            }
+            Answer::Refused { reason, .. } if reading.is_worth_another_try(now, &reason) => return false,
+            other => {
+                log::warn!(
+                    "storage: {} cannot be read: {} [{}]",
+                    reading.told(),
+                    reason(&other),
+                    code::NOT_READ
+                );
+                reading.bytes.clear();
+                if matches!(reading.part, Part::Next(_)) {
+                    listed = Some(None);
+                }
+            }
+        }
+        reading.refused = None;
+        let read = core::mem::take(&mut reading.bytes);
+        let logs = self.found.range(Name::Log(0)..).count();
+        let (name, then) = match listed {
+            Some(Some(log)) if logs < MAX_LOGS => (None, Some(Part::Log(log))),
+            Some(_) => (None, None),
+            None => (reading.part.name(), Some(reading.part.then())),
+        };
+        if let Some(name) = name.filter(|name| !read.is_empty() && !self.wanted.contains_key(name)) {
+            self.found.insert(name, read);
+        }
+        match then {
+            Some(then) => reading.part = then,
+            None => self.state = State::Open,
+        }
+        self.is_open()
+    }
+
+    fn written(&mut self, now: Instant, answer: &Answer) {
+        let Some(writing) = &mut self.writing else { return };
+        writing.answered += 1;
+        match answer {
+            Answer::Done => {}
             Answer::Refused { refusal: Refusal::Locked, .. } => {
                 self.interrupted();
                 self.open = false;
                 return;
             }
             refused => {
-                if !core::mem::replace(&mut self.told, true) {
-                    log::warn!(
-                        "storage: {} is not kept: {} [{}]",
-                        writing.name.text(),
-                        reason(refused),
-                        code::NOT_KEPT
-                    );
-                }
+                writing.refused.get_or_insert_with(|| reason(refused).to_string());
             }
         }
-        if last {
-            self.writing = None;
+        // What was sent behind the piece that was refused is refused as well.
+        let over = writing.answered >= writing.pieces()
+            || writing.refused.is_some() && writing.answered >= writing.sent;
+        let Some(Writing { name, bytes, refused, .. }) = self.writing.take_if(|_| over) else { return };
+        let Some(reason) = refused else {
+            if self.again.remove(&name).is_some() {
+                log::info!("storage: {name} is kept now");
+            }
+            if let (Name::Log(number), Some(_)) = (name, bytes) {
+                self.stored.push(number);
+            }
+            return;
+        };
+        let before = self.again.get(&name);
+        if before.is_none_or(|before| before.reason != reason) {
+            log::warn!("storage: {name} is not kept yet: {reason}; trying on [{}]", code::NOT_KEPT);
         }
+        self.again.insert(name, Again::after(before, now, &reason));
+        self.wanted.entry(name).or_insert(bytes);
+    }
+}
+
+impl Reading {
+    /// Whether a part that was refused is asked for again; the reason is told once.
+    fn is_worth_another_try(&mut self, now: Instant, reason: &str) -> bool {
+        let (since, before) = match &self.refused {
+            Some((since, again)) => (*since, Some(again)),
+            None => (now, None),
+        };
+        if now.since(since) >= PATIENCE {
+            return false;
+        }
+        if before.is_none_or(|before| before.reason != reason) {
+            log::warn!(
+                "storage: {} cannot be read yet: {reason}; trying on [{}]",
+                self.told(),
+                code::NOT_READ
+            );
+        }
+        self.refused = Some((since, Again::after(before, now, reason)));
+        self.bytes.clear();
+        true
+    }
+
+    fn told(&self) -> String {
+        self.part.name().map_or_else(|| "the list of what is kept".into(), |name| name.to_string())
     }
 }
 

@@ -12,9 +12,9 @@
 use alloc::collections::VecDeque;
 
 use proto_errors::agent as code;
-use proto_svc::storage::{Answer, Request, Status};
+use proto_svc::storage::{Answer, Refusal, Request, Status};
 
-use crate::keep::Keep;
+use crate::{clock::Instant, keep::Keep};
 
 /// Requests that are under way at a time: enough that the way there and back costs little, and no more than a
 /// channel's page holds a few of.
@@ -86,9 +86,17 @@ impl Desk {
         }
     }
 
+    /// Whether it is there and has a store that is open, or that its key would open. One that has not said yet counts
+    /// as well.
+    pub(crate) fn may_open(&self) -> bool {
+        let closed = self.status.as_ref().and_then(|status| status.closed);
+        self.up && closed.is_none_or(|why| why == Refusal::Locked)
+    }
+
     /// The next request to send. `fill` gives the next piece of the slot.
     pub(crate) fn next(
         &mut self,
+        now: Instant,
         keep: &mut Keep,
         fill: impl FnOnce() -> Option<(usize, Request)>,
     ) -> Option<(u32, Request)> {
@@ -98,7 +106,7 @@ impl Desk {
         let (asker, request) = self
             .waiting
             .pop_front()
-            .or_else(|| keep.next().map(|request| (Asker::Keep, request)))
+            .or_else(|| keep.next(now).map(|request| (Asker::Keep, request)))
             .or_else(|| fill().map(|(bytes, request)| (Asker::Fill(bytes), request)))?;
         let number = self.next_number;
         self.next_number = number.wrapping_add(1);

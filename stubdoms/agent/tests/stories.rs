@@ -3,6 +3,7 @@
 mod applications;
 mod hostile;
 mod reports;
+mod spool;
 mod timers;
 mod updates;
 mod vault;

@@ -124,6 +124,7 @@ targets! {
     config_bounds: eve::config_bounds, eve::configs, "control: the memory that a configuration takes";
     attest: eve::attest, eve::attests, "control: answers of attestation and of the identity";
     pem: eve::pem, eve::pems, "control: PEM text, keys and certificates in it";
+    agent_kept: agent::kept, agent::all_kept, "control: what storage has kept of earlier starts";
     agent_config: agent::config, eve::configs, "control: the configuration, applied";
     agent_answers: agent::answers, agent::answer_lists, "control: whatever a server answers";
     agent_notes: agent::notes, agent::notes_left, "control: what an earlier life left with dom0";

@@ -31,6 +31,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long storage has to say who the device is before the controller is asked.
 const IDENTITY: Duration = Duration::from_secs(10);
+/// How long storage has to say what it has of the log before more of it is uploaded.
+const SPOOL: Duration = Duration::from_secs(30);
 const MAX_MODEL: usize = 256;
 
 /// What the agent knows of earlier starts.
@@ -70,6 +72,22 @@ impl Agent {
         let now = self.now.at();
         self.keep = Keep::expecting(now);
         self.kept.unknown_until = Some(now.after(IDENTITY));
+        self.logs.hold(now.after(SPOOL));
+    }
+
+    /// Moves files of the log to storage, and drops there what the controller has.
+    pub(super) fn spool(&mut self) {
+        while let Some(number) = self.keep.next_stored() {
+            self.logs.on_kept(number);
+        }
+        while let Some(number) = self.logs.next_to_drop() {
+            self.keep.drop(Name::Log(number));
+        }
+        if self.keep.is_open()
+            && let Some((number, bytes)) = self.logs.next_to_keep(self.now.at(), self.logs_closed)
+        {
+            self.keep.put(Name::Log(number), bytes);
+        }
     }
 
     /// Until when the device does not ask who it is: storage may know.
@@ -97,6 +115,10 @@ impl Agent {
         self.kept.backup = self.keep.take(Name::ConfigBackup);
         self.kept.has_backup = self.kept.backup.is_some();
         self.kept.since = Some(self.now.at());
+        while let Some((number, bytes)) = self.keep.take_log() {
+            self.logs.restore(self.now.at(), number, &bytes);
+        }
+        self.logs.release();
         self.recall_certs();
         self.dirty = true;
     }
@@ -270,6 +292,6 @@ impl Agent {
             boots.end(cause, &self.facts.version, missing.as_deref(), self.now.wall);
             self.keep.put(Name::Boots, boots.encode());
         }
-        !self.keep.is_open() || self.keep.is_kept(Name::Boots) && self.keep.is_kept(Name::Update)
+        !self.keep.is_open() || self.keep.is_tried(Name::Boots) && self.keep.is_tried(Name::Update)
     }
 }

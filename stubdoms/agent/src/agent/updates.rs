@@ -1,6 +1,6 @@
 //! Storage, and what the agent does with it: the base OS, and what outlives a start.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{format, string::String, vec::Vec};
 
 use proto_svc::storage::{Answer, Request};
 use proto_update::machine::{Class, Ending, Event, Inputs};
@@ -61,7 +61,7 @@ impl Agent {
     /// The next thing to ask of storage, with the number under which it answers. Taken only while it is there.
     pub fn next_storage_request(&mut self) -> Option<(u32, Request)> {
         let base_os = &mut self.base_os;
-        self.desk.next(&mut self.keep, || base_os.next_write())
+        self.desk.next(self.now.at(), &mut self.keep, || base_os.next_write())
     }
 
     /// Storage has answered.
@@ -76,7 +76,9 @@ impl Agent {
                 }
             }
             Some(Asker::Keep) => {
-                let settled = self.keep.answered(answer);
+                let trouble = self.keep.trouble().is_some();
+                let settled = self.keep.answered(now.at(), answer);
+                self.dirty |= trouble != self.keep.trouble().is_some();
                 if settled {
                     self.recall_kept();
                 }
@@ -185,6 +187,15 @@ impl Agent {
         BaseOs::inputs(&self.base_os, &around!(self))
     }
 
+    /// Why storage does not keep what it should, in words.
+    pub(super) fn not_kept(&self) -> Option<String> {
+        if let Some((name, why)) = self.keep.trouble() {
+            return Some(format!("{name} is not kept: {why}"));
+        }
+        let closed = self.desk.status().filter(|_| !self.desk.may_open());
+        closed.map(|status| format!("nothing is kept: {}", status.reason))
+    }
+
     pub(super) fn update_deadline(&mut self) -> Option<Instant> {
         let inputs = self.update_inputs();
         self.base_os.deadline(&inputs)
@@ -192,7 +203,7 @@ impl Agent {
 
     /// Moves the update on.
     pub(super) fn step_update(&mut self) {
-        if self.keep.step(self.now.at(), self.desk.is_up()) {
+        if self.keep.step(self.now.at(), self.desk.may_open()) {
             self.recall_kept();
         }
         let wishes = self.base_os.step(&mut around!(self), Event::Look);

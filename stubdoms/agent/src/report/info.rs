@@ -83,6 +83,8 @@ pub(crate) struct View<'a> {
     pub(crate) apps: &'a Apps,
     pub(crate) networks: &'a Networks,
     pub(crate) base_os: &'a BaseOs,
+    /// Why storage does not keep what it should.
+    pub(crate) not_kept: Option<String>,
     /// This start, once it is known what was kept of earlier ones.
     pub(crate) boots: Option<&'a Boots>,
     pub(crate) now: Now,
@@ -424,11 +426,16 @@ fn at_rest(view: &View<'_>) -> DataSecAtRest {
         (Sealing::Open, Tpm::Ready) => (Is::DatasecAtRestEnabled, "the key is sealed by the TPM"),
         (Sealing::Open, Tpm::None) => (Is::DatasecAtRestDisabled, "there is no TPM: the key is software's"),
     };
+    // That something is not kept says nothing of how the rest is encrypted.
+    let info = match &view.not_kept {
+        Some(why) => format!("{info}; {why}"),
+        None => info.into(),
+    };
     let error = (is == Is::DatasecAtRestError)
-        .then(|| plain_error(info.into(), view.facts.boot_time.map(WallTime::timestamp)));
+        .then(|| plain_error(info.clone(), view.facts.boot_time.map(WallTime::timestamp)));
     DataSecAtRest {
         status: is as i32,
-        info: info.into(),
+        info,
         vault_list: vec![VaultInfo {
             name: VAULT_NAME.into(),
             status: is as i32,

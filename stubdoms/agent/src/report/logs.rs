@@ -9,6 +9,12 @@
 //! *taken* when the controller has the line and all before it, or never will have them: then whoever keeps
 //! lines for us need not do so any more.
 //!
+//! A file that waits for the controller longer than [`KEPT_AFTER`] goes to storage, as all do ahead of a reset: then it
+//! is there in the next start of the machine, and its mark is taken. When the controller has it, it is dropped there. So
+//! a line is with whoever keeps it for us, with storage or with the controller at any time; between the controller's
+//! answer and the drop it is with both, so that a power cut there has one file uploaded twice, the same bytes. A later
+//! life of the agent in the same start knows by the marks what it is given although storage has it.
+//!
 //! Each line has a number within its source, by which the controller sees whether lines are missing. With a mark
 //! that is taken go the numbers up to there, for a later life of the agent, which is given the lines behind the
 //! mark once more: each has the number that it had before.
@@ -31,8 +37,14 @@ use proto_eve::{
 use crate::{
     clock::{Instant, Now, Random, WallTime, earliest},
     http::Outcome,
+    keep::MAX_LOGS,
     note,
 };
+use piece::Piece;
+
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
+mod piece;
 
 /// Bytes of lines in a buffer. With the gzip frame below what a file is aimed at, even when nothing
 /// compresses.
@@ -49,6 +61,8 @@ const LONG_FAILURE: Duration = Duration::from_secs(20 * 60);
 const SLOWED: Duration = Duration::from_secs(3600);
 const SLOWEST: Duration = Duration::from_secs(300);
 const TRIES: u8 = 10;
+/// How long a file waits before storage is to keep it: longer than it takes to upload a few.
+const KEPT_AFTER: Duration = Duration::from_secs(120);
 
 /// How grave a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -118,6 +132,8 @@ struct Buffer {
     files: u64,
     /// How far the stream has come.
     mark: u64,
+    /// While it is not known what storage has: up to which byte lines are, by their marks.
+    ends: Vec<(u64, usize)>,
 }
 
 #[derive(Debug)]
@@ -133,6 +149,11 @@ struct File {
     mark: u64,
     /// The numbers up to there.
     note: Vec<u8>,
+    since: Instant,
+    /// Its number in storage, once it was given there.
+    number: Option<u32>,
+    /// It is in storage, and nobody else need keep it for us.
+    kept: bool,
 }
 
 /// What is under way.
@@ -173,6 +194,16 @@ pub(crate) struct Logs {
     msgids: BTreeMap<(Stream, String), Numbers>,
     /// Marks that were taken and not told yet.
     taken: BTreeMap<Stream, (u64, Vec<u8>)>,
+    /// Tells this start of the machine from others.
+    start: u32,
+    /// Of the next file that storage is given.
+    next_number: u32,
+    /// Files that storage need not keep any more.
+    unwanted: Vec<u32>,
+    /// How far each stream is in storage, from an earlier life of the agent in this start.
+    stored: BTreeMap<Stream, u64>,
+    /// Until when nothing is uploaded, for an earlier life may have given it to storage.
+    held_until: Option<Instant>,
     /// When the next file may be uploaded.
     next: Instant,
     fast: bool,
@@ -186,7 +217,8 @@ pub(crate) struct Logs {
 }
 
 impl Logs {
-    pub(crate) fn new(now: Instant, capacity: usize) -> Self {
+    /// For a spool of so many bytes. `start` tells starts of the machine apart.
+    pub(crate) fn new(now: Instant, capacity: usize, start: u32) -> Self {
         Self {
             buffers: BTreeMap::new(),
             files: VecDeque::new(),
@@ -195,6 +227,11 @@ impl Logs {
             next_id: 1,
             msgids: BTreeMap::new(),
             taken: BTreeMap::new(),
+            start,
+            next_number: 0,
+            unwanted: Vec::new(),
+            stored: BTreeMap::new(),
+            held_until: None,
             next: now,
             fast: false,
             threshold: Some(Severity::Info),
@@ -219,7 +256,20 @@ impl Logs {
     pub(crate) fn device_line(&mut self, now: Now, record: &LogRecord, mark: u64) {
         if self.threshold.is_some_and(|threshold| record.severity <= threshold) {
             let at = record.at.or(now.wall);
-            self.append(now, Stream::Device, "", record.severity, &record.source, "", &record.content, at);
+            if self.is_stored(Stream::Device, mark) {
+                self.count(Stream::Device, &record.source, &record.content);
+            } else {
+                self.append(
+                    now,
+                    Stream::Device,
+                    "",
+                    record.severity,
+                    &record.source,
+                    "",
+                    &record.content,
+                    at,
+                );
+            }
         }
         self.mark(Stream::Device, mark);
     }
@@ -234,6 +284,10 @@ impl Logs {
         mark: u64,
     ) {
         let iid = domid.map_or_else(String::new, |domid| format!("{domid}"));
+        if self.is_stored(Stream::App(app), mark) {
+            self.count(Stream::App(app), name, line);
+            return self.mark(Stream::App(app), mark);
+        }
         self.append(now, Stream::App(app), name, Severity::Info, name, &iid, line, now.wall);
         self.mark(Stream::App(app), mark);
     }
@@ -246,7 +300,7 @@ impl Logs {
     /// What a later life of the agent has to know of the counters.
     pub(crate) fn counters(&self) -> impl Iterator<Item = u64> + use<> {
         let counted = [self.lost_files, self.refused, self.too_many].map(u64::from);
-        core::iter::once(self.uploaded_bytes).chain(counted)
+        [self.uploaded_bytes, self.start.into()].into_iter().chain(counted)
     }
 
     /// Takes what an earlier life left.
@@ -254,7 +308,121 @@ impl Logs {
         let mut next = || counters.next().unwrap_or(0);
         self.uploaded_bytes = next();
         let mut small = || u32::try_from(next()).unwrap_or(u32::MAX);
+        self.start = small();
         (self.lost_files, self.refused, self.too_many) = (small(), small(), small());
+    }
+
+    /// Nothing is uploaded until it is known what storage has, or until this moment.
+    pub(crate) fn hold(&mut self, until: Instant) {
+        self.held_until = Some(until);
+    }
+
+    /// What storage has was given, or nothing comes.
+    pub(crate) fn release(&mut self) {
+        self.held_until = None;
+        self.buffers.values_mut().for_each(|buffer| buffer.ends.clear());
+    }
+
+    fn is_held(&self, now: Instant) -> bool {
+        self.held_until.is_some_and(|until| until > now)
+    }
+
+    /// Takes a file that storage has: the oldest first, once, after the start of this agent.
+    pub(crate) fn restore(&mut self, now: Instant, number: u32, bytes: &[u8]) {
+        self.next_number = self.next_number.max(number.saturating_add(1));
+        let Some(Piece { start, stream, name, made, mark, data }) = Piece::decode(bytes) else {
+            log::warn!("logs: a file of an earlier start is damaged, and is dropped [{}]", agent::LOGS_LOST);
+            self.lost_files = self.lost_files.saturating_add(1);
+            self.unwanted.push(number);
+            return;
+        };
+        if start == self.start {
+            self.drop_through(stream, mark);
+        }
+        let id = self.next_id;
+        self.next_id += 1;
+        self.bytes += data.size();
+        // Behind those that were restored before, ahead of all of this life.
+        let place = self.files.iter().position(|file| !file.kept).unwrap_or(self.files.len());
+        let file = File {
+            stream,
+            name,
+            data,
+            made,
+            refusals: 0,
+            id,
+            mark,
+            note: Vec::new(),
+            since: now,
+            number: Some(number),
+            kept: true,
+        };
+        self.files.insert(place, file);
+        self.make_room();
+    }
+
+    /// Storage has a stream up to this mark: what came of it once more is not to be uploaded.
+    fn drop_through(&mut self, stream: Stream, mark: u64) {
+        let stored = self.stored.entry(stream).or_default();
+        *stored = mark.max(*stored);
+        let Some(buffer) = self.buffers.get_mut(&stream) else { return };
+        let behind = buffer.ends.partition_point(|(of, _)| *of <= mark);
+        let end = buffer.ends.drain(..behind).next_back().map_or(0, |(_, end)| end);
+        buffer.lines.drain(..end.min(buffer.lines.len()));
+        buffer.ends.iter_mut().for_each(|(_, at)| *at = at.saturating_sub(end));
+        self.settle(stream);
+    }
+
+    fn is_stored(&self, stream: Stream, mark: u64) -> bool {
+        self.stored.get(&stream).is_some_and(|stored| mark <= *stored)
+    }
+
+    /// A line that storage has: only its number counts.
+    fn count(&mut self, stream: Stream, source: &str, content: &str) {
+        for _ in newlogs::pieces(content) {
+            self.msgid(stream, source);
+        }
+    }
+
+    /// The next file that storage is to keep, one at a time; with `all` those as well that have not waited yet.
+    pub(crate) fn next_to_keep(&mut self, now: Instant, all: bool) -> Option<(u32, Vec<u8>)> {
+        if self.is_held(now) || self.files.iter().any(|file| file.number.is_some() && !file.kept) {
+            return None;
+        }
+        let start = self.start;
+        let file = self.files.iter_mut().find(|file| file.number.is_none())?;
+        if !all && file.since.after(KEPT_AFTER) > now {
+            return None;
+        }
+        let number = self.next_number;
+        self.next_number = number.wrapping_add(1);
+        file.number = Some(number);
+        let File { stream, made, mark, .. } = *file;
+        let piece = Piece { start, stream, name: file.name.clone(), made, mark, data: file.data.clone() };
+        Some((number, piece.encode()))
+    }
+
+    /// When [`Logs::next_to_keep`] has something.
+    pub(crate) fn keep_deadline(&self) -> Option<Instant> {
+        if self.files.iter().any(|file| file.number.is_some() && !file.kept) {
+            return None;
+        }
+        let first = self.files.iter().find(|file| file.number.is_none())?;
+        Some(first.since.after(KEPT_AFTER)).max(self.held_until)
+    }
+
+    /// Storage has this file.
+    pub(crate) fn on_kept(&mut self, number: u32) {
+        let Some(file) = self.files.iter_mut().find(|file| file.number == Some(number)) else { return };
+        file.kept = true;
+        let (stream, mark, note) = (file.stream, file.mark, file.note.clone());
+        self.take_mark(stream, mark, note);
+        self.settle(stream);
+    }
+
+    /// The next file that storage need not keep any more.
+    pub(crate) fn next_to_drop(&mut self) -> Option<u32> {
+        self.unwanted.pop()
     }
 
     /// The next mark that was taken: of an application's console, or of the device's log.
@@ -289,8 +457,15 @@ impl Logs {
         let first = (stream, String::new());
         let numbers = self.msgids.range_mut(first..).take_while(|((of, _), _)| *of == stream);
         numbers.for_each(|(_, numbers)| numbers.marked = numbers.last);
+        let is_held = self.held_until.is_some();
         match self.buffers.get_mut(&stream) {
-            Some(buffer) => buffer.mark = buffer.mark.max(mark),
+            Some(buffer) => {
+                buffer.mark = buffer.mark.max(mark);
+                let end = buffer.lines.len();
+                if is_held && buffer.ends.last().is_none_or(|(_, last)| *last < end) {
+                    buffer.ends.push((mark, end));
+                }
+            }
             None => self.take_mark(stream, mark, self.note(stream)),
         }
         self.settle(stream);
@@ -298,7 +473,7 @@ impl Logs {
 
     /// If nothing of a stream waits, all of it is taken.
     fn settle(&mut self, stream: Stream) {
-        if self.files.iter().any(|file| file.stream == stream) {
+        if self.files.iter().any(|file| file.stream == stream && !file.kept) {
             return;
         }
         let idle = self.buffers.get(&stream).filter(|buffer| buffer.lines.is_empty());
@@ -369,6 +544,8 @@ impl Logs {
         self.close(now, Stream::App(app), name);
         self.settle(Stream::App(app));
         self.buffers.remove(&Stream::App(app));
+        // Another one of this name begins at zero.
+        self.stored.remove(&Stream::App(app));
         self.msgids.retain(|(stream, _), _| *stream != Stream::App(app));
     }
 
@@ -384,6 +561,9 @@ impl Logs {
 
     /// Makes files of old buffers.
     pub(crate) fn step(&mut self, now: Now, name_of: impl Fn(&Uuid) -> String) {
+        if self.is_held(now.at()) {
+            return;
+        }
         let old: Vec<Stream> = self
             .buffers
             .iter()
@@ -398,12 +578,13 @@ impl Logs {
 
     /// When a buffer has grown old.
     pub(crate) fn closing_deadline(&self) -> Option<Instant> {
-        self.buffers.values().fold(None, |first, buffer| earliest(first, self.closes(buffer)))
+        let first = self.buffers.values().fold(None, |first, buffer| earliest(first, self.closes(buffer)));
+        first.map(|first| self.held_until.map_or(first, |until| until.max(first)))
     }
 
     /// When a file may be uploaded.
     pub(crate) fn upload_deadline(&self) -> Option<Instant> {
-        (!self.files.is_empty()).then_some(self.next)
+        (!self.files.is_empty()).then_some(self.held_until.map_or(self.next, |until| until.max(self.next)))
     }
 
     pub(crate) fn is_drained(&self) -> bool {
@@ -422,7 +603,7 @@ impl Logs {
         partition: &str,
         version: &str,
     ) -> Option<(Upload, Endpoint, Vec<u8>)> {
-        if self.next > now {
+        if self.next > now || self.is_held(now) {
             return None;
         }
         let file = self.files.front()?;
@@ -511,6 +692,7 @@ impl Logs {
     fn close(&mut self, now: Now, stream: Stream, name: &str) {
         let Some(buffer) = self.buffers.get_mut(&stream) else { return };
         buffer.since = None;
+        buffer.ends.clear();
         if buffer.lines.is_empty() {
             return;
         }
@@ -518,12 +700,30 @@ impl Logs {
         let data = Compressed::new(&core::mem::take(&mut buffer.lines));
         let made = now.wall.map_or(0, |wall| u32::try_from(wall.seconds).unwrap_or(u32::MAX));
         let (mark, note) = (buffer.mark, self.note(stream));
-        let file = File { stream, name: name.into(), data, made, refusals: 0, id: self.next_id, mark, note };
+        let (id, since) = (self.next_id, now.at());
+        let file = File {
+            stream,
+            name: name.into(),
+            data,
+            made,
+            refusals: 0,
+            id,
+            mark,
+            note,
+            since,
+            number: None,
+            kept: false,
+        };
         self.next_id += 1;
         self.bytes += file.data.size();
         self.files.push_back(file);
-        while self.bytes > self.capacity
-            && self.files.len() > 1
+        self.make_room();
+    }
+
+    /// The oldest files make room for the newest.
+    fn make_room(&mut self) {
+        while self.files.len() > 1
+            && (self.bytes > self.capacity || self.files.len() > MAX_LOGS)
             && let Some(oldest) = self.files.pop_front()
         {
             self.bytes -= oldest.data.size();
@@ -534,7 +734,10 @@ impl Logs {
 
     /// Nothing more is to be done about a file: the oldest one of its stream.
     fn done(&mut self, file: &File) {
-        self.take_mark(file.stream, file.mark, file.note.clone());
+        self.unwanted.extend(file.number);
+        if !file.kept {
+            self.take_mark(file.stream, file.mark, file.note.clone());
+        }
         self.settle(file.stream);
     }
 
@@ -580,7 +783,7 @@ mod tests {
 
     #[test]
     fn a_start_is_seen_after_ten_seconds_and_then_by_interval() {
-        let mut logs = Logs::new(now(0).at(), 1 << 20);
+        let mut logs = Logs::new(now(0).at(), 1 << 20, 1);
         let mut random = Random::new(1);
         logs.device_line(now(0), &record(Severity::Info, "hello"), 0);
         logs.device_line(now(0), &record(Severity::Debug, "not uploaded"), 0);
@@ -602,7 +805,7 @@ mod tests {
 
     #[test]
     fn application_lines_go_to_their_own_files() {
-        let mut logs = Logs::new(now(0).at(), 1 << 20);
+        let mut logs = Logs::new(now(0).at(), 1 << 20, 1);
         let app = Uuid([9; 16]);
         logs.app_line(now(0), app, "hello", Some(7), "one", 0);
         logs.app_line(now(0), app, "hello", Some(7), "two", 0);
@@ -635,7 +838,7 @@ mod tests {
             logs.next = now(0).at();
             numbers(&gzip)
         };
-        let mut logs = Logs::new(now(0).at(), 1 << 20);
+        let mut logs = Logs::new(now(0).at(), 1 << 20, 1);
         logs.device_line(now(0), &record(Severity::Info, "one"), 2);
         logs.app_line(now(0), app, "hello", None, "one", 4);
         logs.close_all(now(0), |_| String::new());
@@ -647,7 +850,7 @@ mod tests {
         let left: Vec<Taken> = core::iter::from_fn(|| logs.next_taken()).collect();
         assert_eq!(left.iter().map(|taken| taken.before).collect::<Vec<_>>(), [2, 4]);
 
-        let mut logs = Logs::new(now(0).at(), 1 << 20);
+        let mut logs = Logs::new(now(0).at(), 1 << 20, 1);
         left.iter().for_each(|taken| logs.goes_on(taken.app, &taken.note));
         logs.device_line(now(0), &record(Severity::Info, "two"), 3);
         let other = LogRecord { source: "control".into(), ..record(Severity::Info, "first of its source") };
@@ -662,7 +865,7 @@ mod tests {
 
     #[test]
     fn marks_are_taken_when_the_controller_has_the_lines() {
-        let mut logs = Logs::new(now(0).at(), 1 << 20);
+        let mut logs = Logs::new(now(0).at(), 1 << 20, 1);
         let mut random = Random::new(1);
         let app = Uuid([9; 16]);
         // What is not uploaded is taken at once, unless something before it waits.
@@ -694,7 +897,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_dropped_need_not_be_kept_by_others() {
-        let mut logs = Logs::new(now(0).at(), 0);
+        let mut logs = Logs::new(now(0).at(), 0, 1);
         for mark in 1..4 {
             logs.device_line(now(mark), &record(Severity::Info, "hello"), mark);
             logs.close_all(now(mark), |_| String::new());
@@ -704,7 +907,7 @@ mod tests {
 
     #[test]
     fn the_spool_is_bounded_and_losses_are_counted() {
-        let mut logs = Logs::new(now(0).at(), 100_000);
+        let mut logs = Logs::new(now(0).at(), 100_000, 1);
         let mut random = Random::new(7);
         for index in 0..3000 {
             let noise: String = (0..20).map(|_| format!("{:x}", random.next())).collect();
@@ -718,7 +921,7 @@ mod tests {
 
     #[test]
     fn refusals_slow_down_or_drop_and_silence_keeps() {
-        let mut logs = Logs::new(now(0).at(), 1 << 20);
+        let mut logs = Logs::new(now(0).at(), 1 << 20, 1);
         let mut random = Random::new(1);
         logs.device_line(now(0), &record(Severity::Info, "hello"), 0);
         logs.close_all(now(0), |_| String::new());

@@ -821,6 +821,7 @@ impl World {
             let storage = self.storage.as_mut().expect("asked only when it is there");
             match storage.answer(request) {
                 Some(answer) => self.agent.on_storage_answer(self.now(), number, answer),
+                None if storage.stays_away => self.agent.on_storage(self.now(), false),
                 None => self.restart_storage(),
             }
         }

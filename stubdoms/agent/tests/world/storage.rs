@@ -66,8 +66,12 @@ pub struct Storage {
     pub writes: u64,
     /// Answers to give to the next requests of a kind instead of the right ones: the kind, the answer.
     pub refusals: VecDeque<(&'static str, Refusal)>,
+    /// Values are refused for want of room.
+    pub full: bool,
     /// Storage ends after so many requests.
     pub dies_after: Option<u32>,
+    /// And is not started anew.
+    pub stays_away: bool,
 }
 
 impl Storage {
@@ -86,7 +90,9 @@ impl Storage {
             asked: Vec::new(),
             writes: 0,
             refusals: VecDeque::new(),
+            full: false,
             dies_after: None,
+            stays_away: false,
         }
     }
 
@@ -195,6 +201,7 @@ impl Storage {
                     Answer::Value { total: value.len() as u32, offset, bytes }
                 }
             },
+            Request::Put { .. } if self.full => Self::refused(Refusal::TooLarge),
             Request::Put { key, total, offset, bytes } => {
                 if offset == 0 {
                     self.begun.clear();

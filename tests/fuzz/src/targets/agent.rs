@@ -6,6 +6,7 @@ use proto_eve::{
     key::{PublicKey, SoftwareKey},
     pem,
 };
+use proto_svc::storage::{Answer, MAX_PIECE, Refusal, Request, Status};
 use stubdoms_agent::{
     Agent, DeviceCommand, DeviceFacts, DomainUsage, FailureKind, HttpFailure, LinkCounters, LogRecord,
     Machine, Now, Provisioning, Response, Severity, Uplink, Uuid, WallTime, fuzz,
@@ -114,6 +115,82 @@ fn turn(agent: &mut Agent, second: u64) {
         }
     }
     panic!("an agent that never has enough");
+}
+
+/// The names of what is kept, in the order in which it is asked for; and that of a file of the log.
+const KEPT: [&str; 8] =
+    ["identity", "certs", "boots", "commands", "update", "config", "config.backup", "log.00000005"];
+
+/// What storage has kept of earlier starts, a piece for each name: whatever that is, the agent goes on, and asks for a
+/// bounded number of things. A file of the log that is accepted is written as it was read.
+pub(super) fn kept(bytes: &[u8]) {
+    let Some(mut agent) = agent(provisioned()) else { panic!("the files are good") };
+    let mut input = Input::new(bytes);
+    let values = KEPT.map(|name| (name, input.piece()));
+    fuzz::piece(values[7].1);
+    agent.expect_storage();
+    agent.on_storage(at(1), true);
+    for second in [1, 2, 70, 200] {
+        for _ in 0..10_000 {
+            let Some((number, request)) = agent.next_storage_request() else { break };
+            agent.on_storage_answer(at(second), number, stored(&values, &request));
+        }
+        assert!(agent.next_storage_request().is_none(), "an agent that never has enough");
+        turn(&mut agent, second);
+    }
+}
+
+fn stored(values: &[(&str, &[u8])], request: &Request) -> Answer {
+    let refused = |refusal| Answer::Refused { refusal, reason: Default::default() };
+    match request {
+        Request::Status => Answer::Status(Status {
+            open: true,
+            closed: None,
+            reason: Default::default(),
+            disk: Default::default(),
+            bytes: 1,
+            quota: 1,
+            used: 1,
+            disk_errors: 0,
+            damaged: 0,
+        }),
+        Request::Next { after } => {
+            let (last, _) = values[7];
+            Answer::Name((after.as_str() < last).then(|| last.try_into().expect("it is a name")))
+        }
+        Request::Get { key, offset } => {
+            let value = values.iter().find(|(name, value)| *name == key.as_str() && !value.is_empty());
+            let Some((_, value)) = value else { return refused(Refusal::NoValue) };
+            let rest = value.get(*offset as usize..).unwrap_or_default();
+            let piece = &rest[..rest.len().min(MAX_PIECE)];
+            let bytes = heapless::Vec::from_slice(piece).expect("no longer than a piece");
+            Answer::Value { total: value.len() as u32, offset: *offset, bytes }
+        }
+        Request::Put { .. } | Request::Delete { .. } => Answer::Done,
+        _ => refused(Refusal::NoSlot),
+    }
+}
+
+/// Each value alone, as the agent writes it, and all together.
+pub(super) fn all_kept() -> Vec<Vec<u8>> {
+    let values: [&[u8]; 8] = [
+        b"6ba7b810-9dad-11d1-80b4-00c04fd430c8\nmaker\nmodel",
+        b"",
+        b"1 3\n2 1700000000 ordered\n4 - power",
+        b"1 2 3 4",
+        b"1\n",
+        b"",
+        b"",
+        &fuzz::piece_seed(),
+    ];
+    let list = |only: Option<usize>| {
+        let mut bytes = Vec::new();
+        for (at, value) in values.iter().enumerate() {
+            put_piece(&mut bytes, if only.is_none_or(|only| only == at) { value } else { b"" });
+        }
+        bytes
+    };
+    (0..values.len()).map(Some).chain([None]).map(list).collect()
 }
 
 /// What an earlier life left with dom0: about the device, the log and a console. Whatever that is, the agent counts

@@ -1,0 +1,220 @@
+//! Lines of the log over an outage of the controller, and over starts of the machine and lives of the agent in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proto_eve::wire::config::DeviceOpsCmd;
+use stubdoms_agent::{BootCause, LogRecord, Severity};
+
+use crate::world::*;
+
+/// dom0's journal of one start: it keeps a line until that is taken.
+#[derive(Default)]
+struct Journal {
+    lines: BTreeMap<u64, String>,
+    last: u64,
+    note: Vec<u8>,
+    /// Lines of all starts.
+    said: BTreeSet<String>,
+    /// Those that need not be kept here any more.
+    taken: BTreeSet<String>,
+}
+
+impl Journal {
+    fn say(&mut self, world: &mut World) {
+        self.last += 1;
+        let line = format!("line {}.", self.said.len());
+        self.said.insert(line.clone());
+        self.lines.insert(self.last, line);
+        self.tell(world, self.last);
+    }
+
+    fn tell(&self, world: &mut World, mark: u64) {
+        let content = self.lines[&mark].clone();
+        let record = LogRecord { severity: Severity::Info, source: "net".into(), content, at: None };
+        world.agent.log(world.now(), &record, mark);
+    }
+
+    fn take(&mut self, world: &mut World) {
+        while let Some(taken) = world.agent.next_taken() {
+            if taken.app.is_none() {
+                let left = self.lines.split_off(&(taken.before + 1));
+                self.taken.extend(core::mem::replace(&mut self.lines, left).into_values());
+                self.note = taken.note;
+            }
+        }
+    }
+
+    /// The machine starts anew.
+    fn reset(&mut self, world: &mut World) {
+        (self.lines, self.last, self.note) = (BTreeMap::new(), 0, Vec::new());
+        world.reset(BootCause::Unknown);
+    }
+
+    /// Another agent in the same start is given what was not taken.
+    fn reborn(&mut self, world: &mut World) {
+        world.reborn();
+        world.agent.goes_on(None, &self.note);
+        let marks: Vec<u64> = self.lines.keys().copied().collect();
+        marks.iter().for_each(|mark| self.tell(world, *mark));
+    }
+}
+
+/// How often the controller has each line; and files that it has twice.
+fn received(world: &World) -> (BTreeMap<String, usize>, usize) {
+    let mut lines = BTreeMap::new();
+    let mut files = BTreeSet::new();
+    let mut twice = 0;
+    for (_, file) in &world.controller.logs {
+        if !files.insert(file) {
+            twice += 1;
+            continue;
+        }
+        for line in file.lines() {
+            let content = line.split_once("\"content\":\"").and_then(|(_, rest)| rest.split_once('"'));
+            *lines.entry(content.unwrap().0.to_owned()).or_default() += 1;
+        }
+    }
+    (lines, twice)
+}
+
+fn stored(world: &World) -> usize {
+    let values = &world.storage.as_ref().unwrap().values;
+    values.keys().filter(|name| name.starts_with("log.")).count()
+}
+
+fn quiet_world() -> World {
+    let mut world = World::with_storage();
+    world.controller.logs.clear();
+    world
+}
+
+/// All that was taken from dom0 is with the controller in the end, once; files that came twice are as many at most.
+fn check(world: &mut World, journal: &Journal, all: bool, twice: usize, told: &str) {
+    world.controller.up = true;
+    world.run(2500);
+    let (lines, again) = received(world);
+    let expected = if all { &journal.said } else { &journal.taken };
+    let missing: Vec<_> = expected.iter().filter(|line| !lines.contains_key(*line)).collect();
+    assert!(missing.is_empty(), "{told}: {missing:?}");
+    assert!(lines.values().all(|count| *count == 1), "{told}: {lines:?}");
+    assert!(again <= twice, "{told}: {again} files twice");
+    assert_eq!(stored(world), 0, "{told}");
+}
+
+#[test]
+fn what_the_controller_does_not_have_survives_a_start() {
+    let mut world = quiet_world();
+    let mut journal = Journal::default();
+    world.controller.up = false;
+    for _ in 0..40 {
+        journal.say(&mut world);
+        world.run(30);
+        journal.take(&mut world);
+    }
+    // A file each five minutes, and only what waits is written.
+    assert!((2..=5).contains(&stored(&world)), "{}", stored(&world));
+    let unkept = journal.lines.len();
+    assert!(unkept <= 15, "{unkept} lines are not kept after {} s", 15 * 30);
+    journal.reset(&mut world);
+    world.run(200);
+    // And over a second one, without a controller in between.
+    journal.reset(&mut world);
+    journal.say(&mut world);
+    check(&mut world, &journal, false, 0, "two starts");
+    let (lines, _) = received(&world);
+    assert!(lines.len() >= 40 - unkept);
+}
+
+#[test]
+fn a_controller_that_answers_costs_no_writes() {
+    let mut world = quiet_world();
+    let mut journal = Journal::default();
+    for _ in 0..100 {
+        journal.say(&mut world);
+        world.run(30);
+        journal.take(&mut world);
+        assert_eq!(stored(&world), 0);
+    }
+    check(&mut world, &journal, true, 0, "an hour");
+}
+
+#[test]
+fn ahead_of_a_reset_that_was_ordered_all_is_kept() {
+    let mut world = quiet_world();
+    let mut journal = Journal::default();
+    journal.say(&mut world);
+    let counter = |counter| Some(DeviceOpsCmd { counter, desired_state: true, ops_time: String::new() });
+    world.controller.edit(|config| config.reboot = counter(1));
+    world.run(100);
+    world.controller.edit(|config| config.reboot = counter(2));
+    let known = world.controller.trace.len();
+    world.run_until("the command", |world| {
+        world.controller.trace[known..].iter().any(|line| line == "config 200")
+    });
+    world.controller.up = false;
+    journal.say(&mut world);
+    world.run_until("the reset", |world| world.resets == 1);
+    journal.take(&mut world);
+    check(&mut world, &journal, true, 0, "reboot");
+}
+
+/// The disk is full, or fails: nothing is taken that is not kept, and it is kept when it can be.
+#[test]
+fn what_storage_refuses_stays_with_dom0() {
+    let mut world = quiet_world();
+    let mut journal = Journal::default();
+    world.controller.up = false;
+    world.storage.as_mut().unwrap().full = true;
+    for _ in 0..20 {
+        journal.say(&mut world);
+        world.run(30);
+        journal.take(&mut world);
+    }
+    assert_eq!((stored(&world), journal.lines.len()), (0, 20));
+    world.storage.as_mut().unwrap().full = false;
+    world.run(120);
+    journal.take(&mut world);
+    assert!(stored(&world) > 0 && journal.lines.len() < 20);
+    journal.reborn(&mut world);
+    check(&mut world, &journal, true, 0, "full");
+}
+
+/// The power is cut, or control ends, ahead of each request to storage: lines that were taken are there, once.
+#[test]
+fn no_line_is_lost_or_doubled_wherever_it_ends() {
+    for power in [true, false] {
+        let (mut cut, mut over) = (0, false);
+        while !over {
+            let mut world = quiet_world();
+            let mut journal = Journal::default();
+            world.controller.up = false;
+            let storage = world.storage.as_mut().unwrap();
+            (storage.dies_after, storage.stays_away) = (Some(cut), true);
+            over = true;
+            for round in 0..45 {
+                journal.say(&mut world);
+                // Steps that are no multiple of anything, so that what is taken is told late now and then.
+                world.run(37);
+                world.controller.up = round >= 20;
+                if world.storage.as_ref().unwrap().there {
+                    if round % 3 == 0 {
+                        journal.take(&mut world);
+                    }
+                    continue;
+                }
+                over = false;
+                if power {
+                    journal.take(&mut world);
+                    journal.reset(&mut world);
+                } else {
+                    world.storage.as_mut().unwrap().restart();
+                    journal.reborn(&mut world);
+                }
+            }
+            // What the controller has and storage was not told of comes twice.
+            check(&mut world, &journal, !power, 1, &format!("{cut} {power}"));
+            cut += 1;
+        }
+        assert!(cut >= 8, "{cut}");
+    }
+}
