@@ -17,6 +17,7 @@ use anyhow::{Context, Result, bail};
 use proto_errors::host as code;
 
 use self::story::{Releases, Story};
+use crate::browser::{self, Theme};
 use crate::build::Built;
 use crate::coded::OrCode;
 use crate::console::Line;
@@ -43,6 +44,9 @@ pub struct Options {
     /// Let QEMU load Xen, without firmware, boot loader and slots: the story ends with the application's lines
     #[arg(long)]
     pub direct: bool,
+    /// Save a picture of the controller's page in this file (PNG) when all was seen; Chromium is installed for it
+    #[arg(long, value_name = "FILE")]
+    pub screenshot: Option<PathBuf>,
     /// Show the device's console
     #[arg(long)]
     pub console: bool,
@@ -67,6 +71,9 @@ pub struct Options {
 pub fn demo(options: &Options) -> Result<()> {
     setup::host_tools(setup::Host::boot(options.arch))?;
     setup::host_tools(&[setup::Host::Swtpm])?;
+    if options.screenshot.is_some() {
+        setup::host_tools(&[setup::Host::Chromium])?;
+    }
     let stock = setup::stock(options.arch)?;
     let folder = fresh_folder()?;
 
@@ -93,6 +100,10 @@ pub fn demo(options: &Options) -> Result<()> {
     let mut machine = Machine::start(&machine, Some(listener(options, &folder)?))?;
     let patience = Duration::from_secs(options.timeout);
     Story { machine: &mut machine, site: &site, interrupt: &interrupt, patience }.tell(releases)?;
+    if let Some(file) = &options.screenshot {
+        browser::screenshot(&site.controller.urls().web, file, Theme::Light)?;
+        println!("picture of the controller's page: {}", file.display());
+    }
     report(&site, &folder);
     if !options.check {
         stay(&mut machine, &interrupt)?;
