@@ -128,7 +128,7 @@ pub struct Machine {
     /// First line that [`Machine::wait_for`] has not looked at.
     next: usize,
     /// Ends after QEMU.
-    _tpm: Option<Swtpm>,
+    tpm: Option<Swtpm>,
     _folder: tempfile::TempDir,
 }
 
@@ -207,7 +207,7 @@ impl Machine {
             started: Instant::now(),
             resets: options.reboot,
             next: 0,
-            _tpm: tpm,
+            tpm,
             _folder: folder,
         };
         let mut console = Some((stdout, listener));
@@ -400,6 +400,15 @@ impl Machine {
             std::thread::sleep(Duration::from_millis(20));
         }
         true
+    }
+
+    /// Takes the power away: QEMU and the TPM are killed at whatever they do. What the guest had not yet been told is
+    /// written may be written or not.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        // What it keeps is free for the next one now.
+        self.tpm = None;
     }
 
     /// Ends QEMU: asks over QMP, and insists after five seconds.
