@@ -17,6 +17,7 @@ mod bad_slot;
 mod boot;
 mod built;
 mod create_destroy;
+mod device;
 mod disk;
 mod guest;
 mod kills;

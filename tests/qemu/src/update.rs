@@ -1,21 +1,15 @@
 //! Updates: a controller names another version, and the device gets there, or stays with what it has.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use xtask::broken::{self, Broken};
-use xtask::measure::Made;
-use xtask::qemu::{Machine, Options};
-use xtask::site::{self, Site};
-use xtask::slot::{self, Key};
-use xtask::swtpm::Tpm;
-use xtask::ui;
-use xtask_controller::{BootView, SlotView, Uuid};
+use anyhow::{Result, ensure};
+use xtask::broken::Broken;
+use xtask::site;
 
 use crate::Story;
-use crate::application::{PATIENCE, app, no_violations};
-use crate::stage::{IMAGE, Stage};
+use crate::application::no_violations;
+use crate::device::{AROUND, Device};
+use crate::stage::Stage;
 
 pub(crate) const STORIES: &[Story] = &[
     Story {
@@ -26,118 +20,10 @@ pub(crate) const STORIES: &[Story] = &[
     Story { name: "update-aarch64", about: "the same on aarch64", tell: update },
 ];
 
-/// From a configuration with another version to that version, proven; and from the start of a bad one to the end of the
-/// way back.
-const AROUND: Duration = Duration::from_secs(240);
 /// What is asked for first.
 const NEXT: &str = "0.2.0";
 /// What is asked for then.
 const BAD: &str = "0.3.0";
-
-/// A configuration with this version of the base OS, if any, and the sample application.
-fn config(base: Option<&str>, more: &str, greeting: &str) -> String {
-    let base = base.map_or_else(String::new, |version| {
-        format!("[base]\nversion = \"{version}\"\ncontent = \"{version}.update\"\n{more}\n")
-    });
-    format!(
-        "[device]\nname = \"story\"\n\n[items]\n\"timer.config.interval\" = 5\n\"timer.metric.interval\" = 5\n\
-         \"newlog.allow.fastupload\" = true\n\"timer.test.baseimage.update\" = 30\n\
-         \"timer.update.fallback.no.network\" = 60\n\"timer.vault.ready.cutoff\" = 60\n\n{base}{}",
-        app(&format!("args = \"greeting={greeting}\""))
-    )
-}
-
-/// A device that has onboarded and runs the application, from a disk and with a TPM that outlive a reset.
-struct Device<'s> {
-    stage: &'s Stage<'s>,
-    site: Site,
-    machine: Machine,
-    uuid: Uuid,
-    made: Made,
-    /// Payloads of what may run; none for what the disk was made with.
-    versions: Vec<Option<Vec<u8>>>,
-}
-
-impl<'s> Device<'s> {
-    fn start(stage: &'s Stage<'s>) -> Result<Self> {
-        let site = stage.site()?;
-        site.offer_sample(stage.built(), &config(None, "", "first"))?;
-        let disk = stage.disk(Some(&site))?;
-        let made = Made::read(&stage.folder()?.join(IMAGE), Key::test()?)?;
-        let machine = stage.start(&Options {
-            reboot: true,
-            tpm: Some(Tpm { state: Some(fresh(stage)?), ..Tpm::new(disk.arch) }),
-            ..disk
-        })?;
-        let controller = &site.controller;
-        controller.expect(vec![made.predict(None, None)?]);
-        let uuid = controller.wait_registered(&site.soft_serial(), PATIENCE)?.uuid;
-        controller.wait_app_line(site::APP, "first", PATIENCE)?;
-        controller.wait_version(uuid, slot::VERSION, PATIENCE)?;
-        Ok(Self { stage, site, machine, uuid, made, versions: vec![None] })
-    }
-
-    /// Puts a payload, right or broken, where the controller serves it, and asks for it.
-    fn offer(&mut self, version: &str, broken: Option<Broken>, greeting: &str) -> Result<()> {
-        let step = ui::step(format!("write the update {version}"));
-        let (built, stock) = (self.stage.built(), self.stage.stock());
-        let payload = broken::payload(broken, built, stock, &Key::test()?, version, &step)?;
-        step.done(format!("{} KiB", payload.len().div_ceil(1024)));
-        self.site.controller.put_content(&format!("{version}.update"), &payload)?;
-        if broken.is_none() {
-            self.versions.push(Some(payload));
-        }
-        self.expect_what_was_seen()?;
-        self.site.controller.set_config(&config(Some(version), "", greeting))?;
-        Ok(())
-    }
-
-    /// From now on the firmware is to be the one that was seen, and all else what the versions make of it.
-    fn expect_what_was_seen(&self) -> Result<()> {
-        let log = self.site.controller.event_log(self.uuid)?;
-        let predict = |version: &Option<Vec<u8>>| self.made.predict(version.as_deref(), Some(&log));
-        self.site.controller.expect(self.versions.iter().map(predict).collect::<Result<_>>()?);
-        Ok(())
-    }
-
-    /// How often the controller was told of a start.
-    fn starts(&self) -> u64 {
-        self.site.controller.observe(|seen| {
-            seen.devices.get(&self.uuid).and_then(|device| device.boots.last()).map_or(0, |boot| boot.number)
-        })
-    }
-
-    fn started_after(&self, seen: u64) -> Result<BootView> {
-        Ok(self.site.controller.wait_boot(self.uuid, seen, AROUND)?)
-    }
-
-    fn slots(&self) -> Vec<SlotView> {
-        self.site.controller.observe(|seen| {
-            let info = seen.devices.get(&self.uuid).and_then(|device| device.info.as_ref());
-            info.map(|info| info.slots.clone()).unwrap_or_default()
-        })
-    }
-
-    /// Its keys are where they were, by a TPM that has quoted what runs now.
-    fn is_attested(&self) -> Result<()> {
-        self.site.controller.wait_for("an attested device with open storage", AROUND, |seen| {
-            let device = seen.devices.get(&self.uuid)?;
-            let quoted = device.quote.as_ref().is_some_and(|quote| quote.trusted);
-            let open = device.info.as_ref()?.vaults.iter().any(|vault| vault.status == "ENABLED");
-            (device.attested && quoted && open).then_some(())
-        })?;
-        Ok(())
-    }
-}
-
-/// A folder for the state of a new TPM.
-fn fresh(stage: &Stage<'_>) -> Result<PathBuf> {
-    let folder = stage.folder()?.join("tpm");
-    if folder.exists() {
-        std::fs::remove_dir_all(&folder).with_context(|| format!("cannot empty {}", folder.display()))?;
-    }
-    Ok(folder)
-}
 
 fn update(stage: &Stage<'_>) -> Result<()> {
     let mut device = Device::start(stage)?;
