@@ -14,6 +14,7 @@ mod bad_controller;
 mod bad_image;
 mod bad_machine;
 mod bad_slot;
+mod bit_flips;
 mod boot;
 mod built;
 mod create_destroy;
@@ -21,6 +22,7 @@ mod device;
 mod disk;
 mod guest;
 mod kills;
+mod random;
 mod reboot;
 mod restart;
 mod selector;
@@ -57,6 +59,7 @@ impl Story {
 const STORIES: &[&[Story]] = &[
     boot::STORIES,
     selector::STORIES,
+    bit_flips::STORIES,
     storage::STORIES,
     create_destroy::STORIES,
     disk::STORIES,
@@ -78,7 +81,7 @@ const STORIES: &[&[Story]] = &[
 ];
 
 /// Those that are too long for every run: `--nightly`.
-const NIGHTLY: &[&[Story]] = &[guest::NIGHTLY, kills::NIGHTLY];
+const NIGHTLY: &[&[Story]] = &[guest::NIGHTLY, bit_flips::NIGHTLY, kills::NIGHTLY];
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();

@@ -38,7 +38,7 @@ pub(crate) const STORIES: &[Story] = &[
 ];
 
 const PATIENCE: Duration = Duration::from_secs(90);
-const BLOCK: u64 = 512;
+pub(crate) const BLOCK: u64 = 512;
 /// Where a bit is changed in a slot: far behind the header, in its contents.
 const FAR: u64 = 1 << 20;
 
@@ -152,11 +152,15 @@ fn number(partitions: &BTreeMap<u32, Partition>, slot: Slot) -> Result<u32> {
     Ok(*found.with_context(|| format!("the disk has no {slot}"))?.0)
 }
 
+/// Where a slot begins, in bytes.
+pub(crate) fn slot_start(image: &Path, slot: Slot) -> Result<u64> {
+    let partitions = partitions(image)?;
+    Ok(partitions[&number(&partitions, slot)?].first_lba * BLOCK)
+}
+
 /// Changes one bit of a slot.
 fn flip(image: &Path, slot: Slot, offset: u64) -> Result<()> {
-    let partitions = partitions(image)?;
-    let start = partitions[&number(&partitions, slot)?].first_lba * BLOCK;
-    flip_at(image, start + offset)
+    flip_at(image, slot_start(image, slot)? + offset)
 }
 
 /// Puts these bytes at the beginning of a slot.
