@@ -146,7 +146,7 @@ impl Pieces {
     ///
     /// # Errors
     /// When the archive is none, or an entry gets a name that is not allowed; and those of `change`.
-    pub(crate) fn change_archive(
+    pub fn change_archive(
         &mut self,
         change: impl FnOnce(&mut BTreeMap<String, Vec<u8>>) -> Result<()>,
     ) -> Result<()> {

@@ -1,17 +1,26 @@
 //! Domains that attack: they are refused, and nobody else is harmed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use proto_gpt::slots::{Slot, State};
+use proto_manifest::archive::IMAGES;
+use sha2::{Digest, Sha256};
+use xtask::qemu::Options;
 use xtask::site::{self, Site};
-use xtask::{build, paths};
+use xtask::slot::{self, Key, Pieces};
+use xtask::swtpm::Tpm;
+use xtask::{build, paths, ui};
 
 use crate::Story;
 use crate::application::{PATIENCE, app, config, no_violations};
 use crate::built;
 use crate::guest::finished;
-use crate::stage::Stage;
+use crate::selector;
+use crate::stage::{Stage, edit_table};
 
 pub(crate) const STORIES: &[Story] = &[
     Story {
@@ -28,6 +37,11 @@ pub(crate) const STORIES: &[Story] = &[
         name: "intruder",
         about: "a domain in control's place lies to dom0 and net on its channels and its vif; dom0, net and an application go on",
         tell: intruder,
+    },
+    Story {
+        name: "taken_over",
+        about: "a domain in control's place asks storage and vault for what is not control's: the slot that runs, one that nobody signed, keys, PCRs, all of their time",
+        tell: taken_over,
     },
     Story { name: "attacker-aarch64", about: "the same application on aarch64", tell: application },
     Story { name: "liars-aarch64", about: "the same services on aarch64", tell: liars },
@@ -191,4 +205,47 @@ fn intruder(stage: &Stage<'_>) -> Result<()> {
     ensure!(ended.is_none(), "another domain died: {}", ended.map(ToString::to_string).unwrap_or_default());
     ensure!(ok == INTRUSIONS, "{ok} cases of {INTRUSIONS} were told");
     stage.end_but(machine, &["domain control "])
+}
+
+/// Cases of the attacker in control's place with storage and vault. One that leaves some out must not pass.
+const DEMANDS: u32 = 33;
+
+/// The image's own system, but for the domain in control's place, started from slot A by its firmware.
+fn taken_over(stage: &Stage<'_>) -> Result<()> {
+    let attacker = built::domain(stage.built().arch, "tests-guest-attacker", "attacker")?;
+    let disk = stage.disk(None)?;
+    let options = Options { reboot: true, tpm: Some(Tpm::new(disk.arch)), ..disk };
+    let image = selector::image(&options)?;
+    let step = ui::step("put the attacker into slot A");
+    let mut pieces = Pieces::of(stage.built(), stage.stock())?;
+    pieces.release(slot::VERSION)?;
+    pieces.change_archive(|entries| {
+        edit_table(entries, |table| {
+            let control = table.domains.iter_mut().filter(|domain| domain.name.as_str() == "control");
+            control.for_each(|control| control.sha256 = Sha256::digest(&attacker).into());
+        })?;
+        entries.insert(format!("{IMAGES}control"), attacker).context("the archive has no control")?;
+        Ok(())
+    })?;
+    let signed = pieces.sign(stage.stock(), &Key::test()?, &step)?;
+    selector::write_slot(&image, Slot::A, &signed)?;
+    step.done("");
+    let mut machine = stage.start(&options)?;
+    let ok = finished(&mut machine, "attacker", Duration::from_secs(400))?;
+    ensure!(ok == DEMANDS, "{ok} cases of {DEMANDS} were told");
+    let lines = machine.lines();
+    let refused = lines.iter().filter(|line| line.text.contains("control is refused: "));
+    refused.for_each(|line| println!("     {line}"));
+
+    // What runs is on the disk as it was, and is what the next start takes.
+    machine.reset()?;
+    machine.wait_for("selector: slot A (priority 2, tries 0, proven): it has proven itself", PATIENCE)?;
+    machine.wait_for_from("dom0", "boot: slot A, version", PATIENCE)?;
+    let mut bytes = vec![0; signed.len()];
+    let start = selector::slot_start(&image, Slot::A)?;
+    File::open(&image)?.read_exact_at(&mut bytes, start)?;
+    ensure!(bytes == signed, "the slot that runs was changed");
+    let (running, other) = (selector::state(&image, Slot::A)?, selector::state(&image, Slot::B)?);
+    ensure!(running == State::ACTIVE && other == State::UNUSED, "the slots are {running} and {other}");
+    stage.end_but(machine, &["boot reason"])
 }

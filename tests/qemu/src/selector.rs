@@ -181,7 +181,7 @@ fn flip_at(image: &Path, at: u64) -> Result<()> {
     Ok(())
 }
 
-fn state(image: &Path, slot: Slot) -> Result<State> {
+pub(crate) fn state(image: &Path, slot: Slot) -> Result<State> {
     let partitions = partitions(image)?;
     Ok(State::of(partitions[&number(&partitions, slot)?].flags))
 }

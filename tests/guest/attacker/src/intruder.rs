@@ -17,7 +17,7 @@ mod net;
 mod ping;
 mod refusals;
 mod state;
-mod talk;
+pub(crate) mod talk;
 mod vif;
 
 use dom0::Dom0;
@@ -92,6 +92,11 @@ async fn flood(bell: impl Fn()) {
         (0..500).for_each(|_| bell());
         timer::sleep(Duration::from_millis(1)).await;
     }
+}
+
+/// Whether there is an application among the provisioning files, which is not to be harmed.
+pub(crate) fn has_neighbour(boot: &Boot) -> bool {
+    dom0::neighbour(boot).is_ok()
 }
 
 /// Lives one life.

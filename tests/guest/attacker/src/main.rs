@@ -22,6 +22,8 @@ mod console;
 #[cfg(target_os = "none")]
 mod intruder;
 #[cfg(target_os = "none")]
+mod keepers;
+#[cfg(target_os = "none")]
 mod pen;
 #[cfg(target_os = "none")]
 mod service;
@@ -38,7 +40,8 @@ async fn main(boot: board_support_rt::Boot, spawner: board_support_rt::Spawner) 
     }
     let wiring = stubdoms_service::read_wiring(&boot);
     match wiring.name.as_str() {
-        "control" => intruder::run(&boot, &wiring, spawner).await,
+        "control" if intruder::has_neighbour(&boot) => intruder::run(&boot, &wiring, spawner).await,
+        "control" => keepers::run(&wiring, spawner).await,
         _ => service::run(&wiring).await,
     }
 }

@@ -49,12 +49,17 @@ pub(super) struct Dom0 {
     heard: u64,
 }
 
+/// The neighbour's image, which is a provisioning file.
+pub(super) fn neighbour(boot: &Boot) -> Verdict<&'static [u8]> {
+    let archive = boot.module(1).ok_or("no provisioning files")?;
+    let archive = Archive::open(archive).map_err(|error| format!("provisioning files: {error}"))?;
+    Ok(archive.find(IMAGE).ok_or("no image among the provisioning files")?)
+}
+
 impl Dom0 {
     /// Opens the channel, and takes what dom0 says first.
     pub(super) async fn open(boot: &Boot, wiring: &Wiring) -> Verdict<Self> {
-        let archive = boot.module(1).ok_or("no provisioning files")?;
-        let archive = Archive::open(archive).map_err(|error| format!("provisioning files: {error}"))?;
-        let image = archive.find(IMAGE).ok_or("no image among the provisioning files")?;
+        let image = neighbour(boot)?;
         let Some(End::Dom0 { page, port }) = wiring.channel(FromControl::CHANNEL) else {
             return Err("no such channel".into());
         };

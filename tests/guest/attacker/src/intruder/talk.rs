@@ -10,7 +10,7 @@ use proto_svc::Message;
 use super::Verdict;
 
 /// Sends a message, and shows `take` what the peer says meanwhile: it hears us only while we hear it.
-pub(super) async fn say<L: Line, S: Shared, Out: Message, In: Message>(
+pub(crate) async fn say<L: Line, S: Shared, Out: Message, In: Message>(
     channel: &mut Channel<L, S, Out, In>,
     message: &Out,
     mut take: impl FnMut(&In),
@@ -26,7 +26,7 @@ pub(super) async fn say<L: Line, S: Shared, Out: Message, In: Message>(
 }
 
 /// The next that the peer says, which `take` is shown too.
-pub(super) async fn hear<L: Line, S: Shared, Out: Message, In: Message>(
+pub(crate) async fn hear<L: Line, S: Shared, Out: Message, In: Message>(
     channel: &mut Channel<L, S, Out, In>,
     mut take: impl FnMut(&In),
 ) -> Verdict<In> {
