@@ -32,7 +32,7 @@ use dom0_toolstack::{
     tpm::{self, Presence},
     transport::HeldTransport,
 };
-use proto_errors::{Code, Coded, boot as code, build, net};
+use proto_errors::{Code, Coded, boot as code, build, net, svc};
 use proto_handoff::{Handoff, provisioning};
 use proto_manifest::table::{Applications, Bus, Table};
 use proto_svc::device::BootCause;
@@ -84,7 +84,7 @@ pub(crate) async fn main(boot: Boot, spawner: Spawner) {
     if let Err(error) = run(&boot, spawner, xen) {
         log::error!(target: "dom0", "{}", error.told());
         // Xen resets the machine after some seconds, in which the line can be read.
-        rt::shutdown(rt::Reason::CRASH);
+        rt::give_up(format_args!("{}", error.told()));
     }
 }
 
@@ -94,10 +94,19 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
     let told = told(boot);
     let slot = told.as_ref().map(handoff::running_slot);
     let fired = told.as_ref().is_some_and(|record| record.watchdog_fired);
-    let watchdogs = Watchdogs::arm(machine.as_ref().ok().copied(), fired);
-    let origin = origin::boot(told.as_ref(), watchdogs.evidence());
-    if matches!(origin.cause, BootCause::Ordered | BootCause::Panic) {
-        log::info!(target: "dom0", "boot reason: {}", origin.text);
+    let kept_at = told.as_ref().and_then(|record| record.kept_at);
+    let (watchdogs, evidence) = Watchdogs::arm(machine.as_ref().ok().copied(), fired, kept_at);
+    let origin = origin::boot(told.as_ref(), &evidence);
+    match origin.cause {
+        BootCause::Ordered => log::info!(target: "dom0", "boot reason: {}", origin.text),
+        BootCause::Panic => {
+            log::error!(target: "dom0", "boot reason: {} [{}]", origin.text, svc::CRASHED);
+            // The rest of the words is a backtrace.
+            let words = evidence.last_words.iter().flat_map(|words| words.lines().skip(1));
+            words.for_each(|line| log::info!(target: "dom0", "boot reason: {line}"));
+        }
+        // Said where it was found.
+        BootCause::Watchdog | BootCause::Unknown => {}
     }
     wallclock::set(boot);
     let ramdisk = Ramdisk::open(boot.module(0)).map_err(BootError::Ramdisk)?;

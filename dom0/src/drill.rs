@@ -4,6 +4,7 @@
 //!
 //! - `drill=NAME:MS:COUNT`: dom0 ends it, every MS milliseconds, COUNT times;
 //! - `drill=starve:MS`: after MS milliseconds dom0 feeds the watchdogs no more;
+//! - `drill=crash:MS`: after MS milliseconds dom0 panics;
 //! - `drill=panic:NAME:MS:COUNT`, `drill=hang:NAME:MS:COUNT`: it is told to panic, or to hang;
 //! - `drill=random:SEED:NAME+NAME:MIN-MAX-REST:COUNT`: each of them is ended COUNT times, at random times, as
 //!   [`dom0_toolstack::drill`] says, beginning when an application runs.
@@ -36,6 +37,10 @@ pub(crate) async fn run(ground: Rc<Ground>, order: &'static str) {
         log::warn!(target: "dom0", "drill: the watchdogs are not fed any more [{}]", proto_errors::svc::DRILL);
         return ground.starved.set(true);
     }
+    if let Some(pause_ms) = order.strip_prefix("crash:").and_then(|ms| ms.parse().ok()) {
+        sleep(Duration::from_millis(pause_ms)).await;
+        panic!("a drill: it was ordered on dom0's command line");
+    }
     if let Some(drill) = order.strip_prefix("random:").and_then(|order| find_all(&ground, order)) {
         return at_random(&ground, drill).await;
     }
@@ -49,7 +54,7 @@ pub(crate) async fn run(ground: Rc<Ground>, order: &'static str) {
     let mut number = || parts.next().and_then(|part| part.parse().ok());
     let (Some(service), Some(pause_ms), Some(count)) = (ground.services.find(name), number(), number())
     else {
-        log::error!(target: "dom0", "drill={order}: it is drill=[panic:|hang:]NAME:MS:COUNT or drill=random:SEED:NAME+NAME:MIN-MAX-REST:COUNT, with names of the table, or drill=starve:MS [{}]", boot::BAD_OPTION);
+        log::error!(target: "dom0", "drill={order}: it is drill=[panic:|hang:]NAME:MS:COUNT or drill=random:SEED:NAME+NAME:MIN-MAX-REST:COUNT, with names of the table, or drill=starve:MS or drill=crash:MS [{}]", boot::BAD_OPTION);
         return;
     };
     for round in 1..=count {

@@ -6,6 +6,7 @@
 //! | [`device`] | what the shells stand on: the real Xen and runtime |
 //! | [`machine`] | configuration space and registers of PCI functions |
 //! | [`wallclock`] | the time of day, where Xen does not know it |
+//! | [`kept`] | memory that outlives a reset |
 //! | [`transport`] | registers of virtio transports, and memory for their DMA |
 //! | [`serial`] | what is typed on the serial console for applications |
 //! | [`watchdog`], [`tco`] | what resets the machine when dom0 does not feed it |
@@ -31,6 +32,8 @@ mod cycles;
 mod device;
 #[cfg(target_os = "none")]
 mod drill;
+#[cfg(target_os = "none")]
+mod kept;
 #[cfg(target_os = "none")]
 mod machine;
 #[cfg(target_os = "none")]

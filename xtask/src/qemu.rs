@@ -628,6 +628,7 @@ fn device_tree(
         event_log: None,
         provisioning: None,
         seed: None,
+        kept_at: None,
     };
     Ok(tree::extend(&paths::read(&file)?, &start)?)
 }

@@ -1,5 +1,6 @@
 //! aarch64, started as a Linux image at EL1.
 
+pub mod cache;
 pub mod clock;
 pub mod debug_port;
 mod entry;

@@ -1,7 +1,7 @@
 //! Architecture start-up: entry, page tables, interrupts, clock, idle.
 //!
 //! Stands on `hyp`, below `rt`. The modules with one name on both architectures have one interface:
-//! `rt` calls `arch::paging`, `arch::interrupts`, `arch::clock`, `arch::idle`, `arch::random` and
+//! `rt` calls `arch::cache`, `arch::paging`, `arch::interrupts`, `arch::clock`, `arch::idle`, `arch::random` and
 //! `arch::power` without knowing where it runs. What can be tested on the host (start info, memory
 //! map, page tables, clock arithmetic) is plain code in modules of its own; the rest exists only on
 //! bare metal.
@@ -39,6 +39,6 @@ mod aarch64;
 mod x86_64;
 
 #[cfg(all(target_os = "none", target_arch = "aarch64"))]
-pub use aarch64::{clock, debug_port, idle, interrupts, paging, pci, power, random, start, timer};
+pub use aarch64::{cache, clock, debug_port, idle, interrupts, paging, pci, power, random, start, timer};
 #[cfg(all(target_os = "none", target_arch = "x86_64"))]
-pub use x86_64::{clock, debug_port, idle, interrupts, paging, pci, power, random, start, timer};
+pub use x86_64::{cache, clock, debug_port, idle, interrupts, paging, pci, power, random, start, timer};

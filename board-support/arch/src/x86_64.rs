@@ -1,5 +1,6 @@
 //! x86_64, started as PVH.
 
+pub mod cache;
 pub mod clock;
 mod cpu;
 pub mod debug_port;

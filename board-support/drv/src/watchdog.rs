@@ -39,16 +39,42 @@ pub enum Note {
     Ordered,
 }
 
-impl Note {
-    const fn number(self) -> u8 {
-        match self {
-            Self::Working => b'W',
-            Self::Ordered => b'O',
-        }
+/// A note, and what came after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// The note; none if none was left since the power came.
+    pub note: Option<Note>,
+    /// Starts that were counted since.
+    pub starts: u8,
+}
+
+impl Left {
+    /// The most starts that a byte counts.
+    const MAX_STARTS: u8 = 0x0f;
+
+    /// As one byte, for that is all that a chipset keeps: the note above, the starts below.
+    const fn byte(self) -> u8 {
+        let note = match self.note {
+            None => 0x00,
+            Some(Note::Working) => 0x50,
+            Some(Note::Ordered) => 0xa0,
+        };
+        note | if self.starts < Self::MAX_STARTS { self.starts } else { Self::MAX_STARTS }
     }
 
-    fn of(number: u8) -> Option<Self> {
-        [Self::Working, Self::Ordered].into_iter().find(|note| note.number() == number)
+    /// From such a byte; what nobody of ours has written is no note.
+    const fn of(byte: u8) -> Self {
+        let note = match byte & 0xf0 {
+            0x50 => Some(Note::Working),
+            0xa0 => Some(Note::Ordered),
+            _ => None,
+        };
+        Self { note, starts: byte & Self::MAX_STARTS }
+    }
+
+    /// With one start more.
+    const fn and_a_start(self) -> Self {
+        Self { note: self.note, starts: self.starts.saturating_add(1) }
     }
 }
 
@@ -77,8 +103,11 @@ pub trait Watchdog {
     /// Leaves a note for the next life, if it can keep one.
     fn leave(&self, _: Note) {}
 
-    /// The note of the life before, if there is one.
-    fn left(&self) -> Option<Note> {
+    /// Counts a start in what is left, so that a note of long ago does not pass for the reason of this one.
+    fn count_start(&self) {}
+
+    /// What the life before has left; none if it cannot keep anything.
+    fn left(&self) -> Option<Left> {
         None
     }
 }
@@ -105,11 +134,16 @@ impl<R: itco::Registers> Watchdog for itco::Itco<R> {
     }
 
     fn leave(&self, note: Note) {
-        self.leave(note.number());
+        self.leave(Left { note: Some(note), starts: 0 }.byte());
     }
 
-    fn left(&self) -> Option<Note> {
-        Note::of(self.left())
+    fn count_start(&self) {
+        self.leave(Left::of(self.left()).and_a_start().byte());
+    }
+
+    fn left(&self) -> Option<Left> {
+        // Registers that are not there read as ones.
+        Some(self.left()).filter(|&byte| byte != u8::MAX).map(Left::of)
     }
 }
 

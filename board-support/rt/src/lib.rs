@@ -81,7 +81,7 @@ pub use domain::Domain;
 #[cfg(target_os = "none")]
 pub use executor::Spawner;
 #[cfg(target_os = "none")]
-pub use panic::{set_epitaph, shutdown};
+pub use panic::{give_up, set_epitaph, shutdown};
 pub use proto_xen::sched::ShutdownReason as Reason;
 
 /// Names the domain's main function: `async fn(Boot, Spawner)`. Once in each binary.

@@ -7,7 +7,7 @@
 use core::{cell::RefCell, sync::atomic::AtomicU32};
 
 use board_support_arch::{
-    layout,
+    cache, layout,
     memory_map::{Kind, MemoryMap, Span},
     page_table::{MapError, Rights, Stale},
     paging,
@@ -110,6 +110,11 @@ impl SpecialPage {
     #[must_use]
     pub fn gfn(&self) -> Gfn {
         self.at
+    }
+
+    /// Has what was written to it be in memory, for it to outlive a reset.
+    pub fn write_back(&self) {
+        cache::write_back(self.words());
     }
 }
 

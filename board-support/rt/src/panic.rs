@@ -1,7 +1,7 @@
 //! The end of the domain: wanted, by a panic, or by a fault.
 
 use core::{
-    fmt::Write,
+    fmt::{self, Write},
     panic::PanicInfo,
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -43,6 +43,13 @@ pub fn shutdown(reason: ShutdownReason) -> ! {
     }
 }
 
+/// Ends the domain as crashed, with these last words; who reads the console was told already.
+pub fn give_up(words: fmt::Arguments<'_>) -> ! {
+    interrupts::mask();
+    leave(|out| out.write_fmt(words));
+    shutdown(ShutdownReason::CRASH)
+}
+
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
     last_words(|out| {
@@ -65,25 +72,32 @@ fn fault(fault: &Fault<'_>) -> ! {
     })
 }
 
-fn backtrace(out: &mut dyn Write, frames: Backtrace) -> core::fmt::Result {
+fn backtrace(out: &mut dyn Write, frames: Backtrace) -> fmt::Result {
     for address in frames.take(MAX_FRAMES) {
         writeln!(out, "bt: {address:#x}")?;
     }
     Ok(())
 }
 
+/// Writes the last words where dom0 reads them; dom0's own are to outlive a reset.
+fn leave(tell: impl Fn(&mut dyn Write) -> fmt::Result) {
+    if let Some(page) = PAGE.get() {
+        let mut writer = epitaph::Writer::new(page.words());
+        // What does not fit is left out.
+        let _ = tell(&mut writer);
+        writer.publish();
+        page.write_back();
+    }
+}
+
 /// Writes the last words, first where dom0 reads them, then to the console, and ends.
-fn last_words(tell: impl Fn(&mut dyn Write) -> core::fmt::Result) -> ! {
+fn last_words(tell: impl Fn(&mut dyn Write) -> fmt::Result) -> ! {
     interrupts::mask();
     // A fault while telling, as by a broken `Display`: what was told has to do.
     if !ENDING.swap(true, Ordering::Relaxed) {
         // The order is from the safe to the doubtful: a console line may fault in `tell` no less
         // than the page, but the page is what outlives us.
-        if let Some(page) = PAGE.get() {
-            let mut writer = epitaph::Writer::new(page.words());
-            let _ = tell(&mut writer);
-            writer.publish();
-        }
+        leave(&tell);
         let _ = tell(&mut Lines::new());
     }
     shutdown(ShutdownReason::CRASH)

@@ -24,6 +24,7 @@
 //! | [`select`] | the order of all this, and its ends |
 //! | [`slot`] | reading and checking |
 //! | [`chain`] | the step into the slot (unsafe: tables for who comes next) |
+//! | [`kept`] | the pages that outlive a reset (unsafe: memory at a fixed address) |
 //! | [`measure`] | the firmware's way to the TPM (unsafe: its log of measurements) |
 //! | [`watchdog`] | registers of the machine (unsafe) |
 //! | [`trust`] | the key that slots are signed with |
@@ -45,6 +46,8 @@ mod chain;
 mod disk;
 #[cfg(target_os = "uefi")]
 mod files;
+#[cfg(target_os = "uefi")]
+mod kept;
 #[cfg(target_os = "uefi")]
 mod measure;
 #[cfg(target_os = "uefi")]

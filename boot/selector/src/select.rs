@@ -16,7 +16,7 @@ use crate::disk::Disk;
 use crate::measure::Chip;
 use crate::slot::Loaded;
 use crate::watchdog::Watchdog;
-use crate::{chain, files, trust};
+use crate::{chain, files, kept, trust};
 
 /// How long the text is left on the screen ahead of the reset.
 const LAST_WORDS: Duration = Duration::from_secs(60);
@@ -48,7 +48,8 @@ fn main() -> Status {
         println!("selector: slots are signed with the test key, which everybody has");
     }
     let watchdog = Watchdog::arm();
-    for line in run(&watchdog) {
+    let kept_at = kept::take();
+    for line in run(&watchdog, kept_at) {
         println!("selector: {line}");
     }
     println!("selector: nothing was started; reset in {} s [{}]", LAST_WORDS.as_secs(), code::NOTHING);
@@ -72,7 +73,7 @@ fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
 }
 
 /// Starts a slot. When it returns nothing could be started; the lines say what was tried.
-fn run(watchdog: &Watchdog) -> Vec<String> {
+fn run(watchdog: &Watchdog, kept_at: Option<u64>) -> Vec<String> {
     let mut disk = match Disk::find() {
         Ok(disk) => disk,
         Err(why) => {
@@ -102,7 +103,7 @@ fn run(watchdog: &Watchdog) -> Vec<String> {
         Ok(slots) => {
             let mut chip = Chip::find();
             let files = files::take(&disk, &table, chip.as_mut());
-            Attempt { disk, table, slots, state, chip, files, failures: Vec::new() }.run(watchdog)
+            Attempt { disk, table, slots, state, chip, files, kept_at, failures: Vec::new() }.run(watchdog)
         }
         Err(why) => [format!("{why} [{}]", code::NO_DISK)].into(),
     }
@@ -116,6 +117,7 @@ struct Attempt {
     state: TableState,
     chip: Option<Chip>,
     files: Option<Vec<u8>>,
+    kept_at: Option<u64>,
     failures: Vec<(Slot, Failure)>,
 }
 
@@ -183,6 +185,7 @@ impl Attempt {
             sha256: *loaded.sha256(),
             log: None,
             files: None,
+            kept_at: self.kept_at,
         };
         watchdog.feed();
         Err(chain::start(loaded, &record, self.files.as_deref(), self.chip.as_mut()))

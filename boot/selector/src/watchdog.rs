@@ -45,6 +45,7 @@ impl Watchdog {
                 println!("selector: the watchdog ({}) has reset the machine", found.name());
                 this.fired = true;
             }
+            found.count_start();
             if this.armed.is_some() {
                 // It is dom0's to arm; what it says was read.
                 continue;

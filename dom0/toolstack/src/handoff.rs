@@ -92,6 +92,7 @@ pub(crate) mod tests {
             sha256: [0; 32],
             log: None,
             files: None,
+            kept_at: None,
         }
     }
 

@@ -1,10 +1,14 @@
 //! How the machine came to be started: what ended its life before this one, from the evidence that outlived it, and
 //! which slot the selector has started, and why.
 
+use alloc::{borrow::Cow, format, string::String};
 use core::fmt::{self, Write};
 
 use proto_gpt::slots::Slot;
-use proto_handoff::record::Handoff;
+use proto_handoff::{
+    kept::{Kept, Note},
+    record::Handoff,
+};
 use proto_svc::{
     device::{Boot, BootCause, BootSlot, MAX_REASON, Measured},
     storage::SlotName,
@@ -12,44 +16,47 @@ use proto_svc::{
 };
 
 /// What outlived the machine's life before this one.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Evidence {
     /// The hardware's watchdog says that it was not fed.
     pub watchdog: bool,
-    /// What the life before had left where a reset does not reach; nothing after the power was lost, or where no
-    /// hardware keeps it.
-    pub left: Option<Left>,
-}
-
-/// What a life of the machine leaves for the next one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Left {
-    /// It was in the midst of its work.
-    Working,
-    /// It ended by order.
-    Ordered,
+    /// The note that was left last where a reset does not reach, and the starts since then; nothing where neither
+    /// memory nor hardware keeps one.
+    pub left: Option<Kept>,
+    /// dom0's last words, if it had any after that note.
+    pub last_words: Option<String>,
 }
 
 /// What control is told. `record` is the selector's.
 #[must_use]
-pub fn boot(record: Option<&Handoff>, evidence: Evidence) -> Boot {
-    let cause = match evidence {
-        Evidence { watchdog: true, .. } => BootCause::Watchdog,
-        Evidence { left: Some(Left::Ordered), .. } => BootCause::Ordered,
-        // Neither ordered nor the watchdog's: Xen has reset the machine, for dom0's sake or its own.
-        Evidence { left: Some(Left::Working), .. } => BootCause::Panic,
-        Evidence { left: None, .. } => BootCause::Unknown,
-    };
-    Boot { cause, text: clipped(text(cause)), slot: record.map(slot), measured: Measured::No }
+pub fn boot(record: Option<&Handoff>, evidence: &Evidence) -> Boot {
+    let (cause, text) = cause(evidence);
+    Boot { cause, text: clipped(&text), slot: record.map(slot), measured: Measured::No }
 }
 
-fn text(cause: BootCause) -> &'static str {
-    match cause {
-        BootCause::Unknown => "nothing is left that tells why, as after the power was switched on",
-        BootCause::Ordered => "the machine was told to start anew",
-        BootCause::Watchdog => "the watchdog has reset the machine; dom0 did not feed it",
-        BootCause::Panic => "dom0 or Xen crashed, and the machine was reset for that",
+fn cause(evidence: &Evidence) -> (BootCause, Cow<'_, str>) {
+    let first = evidence.last_words.as_deref().and_then(|words| words.lines().next());
+    if let Some(words) = first {
+        // A watchdog that fires after that has only found what is left of it.
+        return (BootCause::Panic, format!("dom0 crashed: {words}").into());
     }
+    let Kept { note, starts } = evidence.left.unwrap_or(Kept { note: Note::Nothing, starts: 0 });
+    let (cause, text) = match (evidence.watchdog, note) {
+        (true, _) => (BootCause::Watchdog, "the watchdog has reset the machine; dom0 did not feed it"),
+        // Neither ordered nor the watchdog's: Xen has reset the machine, for dom0's sake or its own.
+        (false, Note::Working) => {
+            (BootCause::Panic, "dom0 or Xen crashed, and the machine was reset for that")
+        }
+        // What the note says is the reason of that start, not of this one.
+        (false, _) if starts > 1 => {
+            (BootCause::Panic, "a start ended before dom0 was there, and the machine was reset for that")
+        }
+        (false, Note::Ordered) => (BootCause::Ordered, "the machine was told to start anew"),
+        (false, Note::Nothing) => {
+            (BootCause::Unknown, "nothing is left that tells why, as after the power was switched on")
+        }
+    };
+    (cause, text.into())
 }
 
 fn slot(record: &Handoff) -> BootSlot {
@@ -89,22 +96,56 @@ mod tests {
     use super::*;
     use crate::handoff::tests::record;
 
+    fn left(note: Note, starts: u32) -> Option<Kept> {
+        Some(Kept { note, starts })
+    }
+
     #[test]
     fn evidence_makes_the_cause() {
-        let cause = |watchdog, left| boot(None, Evidence { watchdog, left }).cause;
-        for left in [None, Some(Left::Working), Some(Left::Ordered)] {
-            assert_eq!(cause(true, left), BootCause::Watchdog);
+        let cause = |watchdog, left| boot(None, &Evidence { watchdog, left, last_words: None }).cause;
+        for note in [Note::Nothing, Note::Working, Note::Ordered] {
+            assert_eq!(cause(true, left(note, 1)), BootCause::Watchdog);
         }
+        assert_eq!(cause(true, None), BootCause::Watchdog);
         assert_eq!(cause(false, None), BootCause::Unknown);
-        assert_eq!(cause(false, Some(Left::Working)), BootCause::Panic);
-        assert_eq!(cause(false, Some(Left::Ordered)), BootCause::Ordered);
-        assert_eq!(boot(None, Evidence::default()).slot, None);
+        // Without a selector nobody counts.
+        for starts in [0, 1] {
+            assert_eq!(cause(false, left(Note::Nothing, starts)), BootCause::Unknown);
+            assert_eq!(cause(false, left(Note::Working, starts)), BootCause::Panic);
+            assert_eq!(cause(false, left(Note::Ordered, starts)), BootCause::Ordered);
+        }
+        assert_eq!(boot(None, &Evidence::default()).slot, None);
+    }
+
+    #[test]
+    fn a_start_that_did_not_come_to_dom0_is_no_order_and_no_loss_of_power() {
+        for note in [Note::Nothing, Note::Working, Note::Ordered] {
+            for starts in [2, 3, u32::MAX] {
+                let evidence = Evidence { left: left(note, starts), ..Evidence::default() };
+                assert_eq!(boot(None, &evidence).cause, BootCause::Panic, "{evidence:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn last_words_are_the_cause_whatever_else_is_left() {
+        let words = "PANIC at dom0/src/drill.rs:1: a drill [E-RT-001]\nbt: 0x1000\n";
+        for note in [Note::Nothing, Note::Working, Note::Ordered] {
+            for (watchdog, starts) in [(false, 1), (true, 1), (false, 2)] {
+                let last_words = Some(words.into());
+                let told = boot(None, &Evidence { watchdog, left: left(note, starts), last_words });
+                assert_eq!(told.cause, BootCause::Panic);
+                assert_eq!(told.text, "dom0 crashed: PANIC at dom0/src/drill.rs:1: a drill [E-RT-001]");
+            }
+        }
+        let long = Evidence { last_words: Some("ä".repeat(5000)), ..Evidence::default() };
+        assert!(boot(None, &long).text.len() > MAX_REASON - 2, "it is cut where it is full");
     }
 
     #[test]
     fn the_slot_is_told_with_why_the_other_one_was_refused() {
         let record = Handoff { slot: Slot::B, refused: Some(Refused::Hash), ..record() };
-        let told = boot(Some(&record), Evidence::default()).slot.unwrap();
+        let told = boot(Some(&record), &Evidence::default()).slot.unwrap();
         assert_eq!((told.slot, told.version.as_str(), told.other_refused), (SlotName::B, "1", true));
         assert_eq!((told.priority, told.tries, told.successful), (2, 0, true));
         assert_eq!(told.reason, "it has proven itself; slot A: its contents are not what was signed");

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`record`] | the record: slot, reason, what was refused, hashes, watchdog |
 //! | [`acpi`] | the table `OEM1` that carries it on x86_64 |
+//! | [`kept`] | what a life of the machine leaves for the next one in memory |
 //! | [`measurement`] | what was measured of the start, and where the firmware's log ends |
 //! | [`provisioning`] | the files of the config partition: what is measured of them |
 //! | [`tree`] | the device tree with which Xen starts on aarch64; the record is a property of it |
@@ -21,6 +22,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod acpi;
+pub mod kept;
 pub mod measurement;
 #[cfg(feature = "alloc")]
 pub mod provisioning;

@@ -52,7 +52,8 @@ struct Raw {
     final_events_at: U64,
     files_at: U64,
     files_bytes: U32,
-    reserved3: [u8; 72],
+    kept_at: U64,
+    reserved3: [u8; 64],
     checksum: U32,
 }
 
@@ -85,6 +86,8 @@ pub struct Handoff {
     pub log: Option<EventLog>,
     /// The provisioning files, as an archive, if the disk has some. On aarch64 they are in the device tree.
     pub files: Option<Files>,
+    /// Address of the pages that outlive a reset, see [`kept`](crate::kept), if the firmware has given them.
+    pub kept_at: Option<u64>,
 }
 
 /// Where a slot is.
@@ -376,6 +379,7 @@ impl Handoff {
             sha256: raw.sha256,
             log,
             files,
+            kept_at: Some(raw.kept_at.get()).filter(|&at| at != 0),
         })
     }
 
@@ -418,7 +422,8 @@ impl Handoff {
             final_events_at: log.final_events_at.into(),
             files_at: files.at.into(),
             files_bytes: files.bytes.into(),
-            reserved3: [0; 72],
+            kept_at: self.kept_at.unwrap_or_default().into(),
+            reserved3: [0; 64],
             checksum: 0.into(),
         };
         raw.checksum = checksum(raw.as_bytes()).into();
@@ -502,6 +507,7 @@ pub(crate) mod tests {
                 final_events_seen: 3,
             }),
             files: Some(Files { at: 0x7d00_0000, bytes: 5000 }),
+            kept_at: Some(0x0fff_e000),
         }
     }
 
@@ -517,6 +523,7 @@ pub(crate) mod tests {
                     table,
                     log: None,
                     files: None,
+                    kept_at: None,
                     watchdog: Watchdog::None,
                     slot: Slot::A,
                     reason: Reason::Trial,
@@ -539,6 +546,7 @@ pub(crate) mod tests {
         assert_eq!(bytes[144..152], 0x7f00_0000u64.to_le_bytes());
         assert_eq!(bytes[156..160], 3u32.to_le_bytes());
         assert_eq!(bytes[168..180], *b"\0\0\0\x7d\0\0\0\0\x88\x13\0\0");
+        assert_eq!(bytes[180..188], 0x0fff_e000u64.to_le_bytes());
     }
 
     #[test]
@@ -570,7 +578,7 @@ pub(crate) mod tests {
             bytes[..24].copy_from_slice(&sample().emit()[..24]);
             bytes[keep] = bytes[100];
             bytes[80..112].copy_from_slice(sample().version.bytes());
-            bytes[180..252].fill(0);
+            bytes[188..252].fill(0);
             bytes[28..32].fill(0);
             let sum = checksum(&bytes);
             bytes[252..].copy_from_slice(&sum.to_le_bytes());

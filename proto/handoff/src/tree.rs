@@ -45,6 +45,8 @@ pub struct Start<'a> {
     pub provisioning: Option<&'a [u8]>,
     /// Random bytes for dom0, if the machine's tree has none.
     pub seed: Option<&'a [u8]>,
+    /// Address of the [pages that outlive a reset](crate::kept), which are nobody's memory.
+    pub kept_at: Option<u64>,
 }
 
 /// A file in memory.
@@ -111,8 +113,43 @@ pub fn extend(machine: &[u8], start: &Start<'_>) -> Result<Vec<u8>, TreeError> {
         let node = tree.find_node_mut(path).ok_or_else(|| TreeError::Missing(path.into()))?;
         put(node, "xen,passthrough", [0u8; 0])?;
     }
+    if let Some(at) = start.kept_at {
+        reserve(&mut tree, at)?;
+    }
     Ok(tree.to_dtb())
 }
+
+/// Keeps the pages at `at` from becoming anybody's memory. Xen maps what is reserved into dom0.
+fn reserve(tree: &mut DeviceTree, at: u64) -> Result<(), TreeError> {
+    const PARENT: &str = "reserved-memory";
+    use dtoolkit::{Node, Property};
+    let parent = match tree.find_node_mut("/reserved-memory") {
+        // Its cells are whoever's who made it. If they are not those of 64 bits nothing outlives a reset; it starts.
+        Some(parent) => {
+            let is_two = |name| parent.property(name).is_some_and(|cells| cells.value() == [0, 0, 0, 2]);
+            if !is_two("#address-cells") || !is_two("#size-cells") {
+                return Ok(());
+            }
+            parent
+        }
+        None => {
+            let mut parent = DeviceTreeNode::builder(PARENT).map_err(broken)?.build();
+            put(&mut parent, "#address-cells", 2u32)?;
+            put(&mut parent, "#size-cells", 2u32)?;
+            put(&mut parent, "ranges", [0u8; 0])?;
+            tree.root.add_child(parent);
+            tree.find_node_mut("/reserved-memory").ok_or_else(|| TreeError::Missing(PARENT.into()))?
+        }
+    };
+    let mut node = DeviceTreeNode::builder(format!("kept@{at:x}")).map_err(broken)?.build();
+    let length = (crate::kept::PAGES * PAGE) as u32;
+    put(&mut node, "reg", [(at >> 32) as u32, at as u32, 0, length])?;
+    parent.add_child(node);
+    Ok(())
+}
+
+/// Bytes of a page.
+const PAGE: usize = 4096;
 
 /// Where the machine's tree says that configuration space of PCI is mapped, from bus 0 on.
 #[must_use]
@@ -182,6 +219,7 @@ mod tests {
         event_log: Some(b"log"),
         provisioning: Some(b"files"),
         seed: Some(b"random"),
+        kept_at: Some(0x4fff_e000),
     };
 
     fn bytes(tree: &DeviceTree, node: &str, name: &str) -> Vec<u8> {
@@ -216,6 +254,36 @@ mod tests {
         assert_eq!(bytes(&tree, kernel, "reg"), [0, 0, 0, 0, 0x4c, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x12, 0x34]);
         let ramdisk = "/chosen/module@100000000";
         assert_eq!(bytes(&tree, ramdisk, "reg"), [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5]);
+    }
+
+    #[test]
+    fn what_outlives_a_reset_is_nobody_s_memory() {
+        let reg = |out: &[u8]| {
+            let tree = DeviceTree::from_fdt(&Fdt::new(out).unwrap());
+            bytes(&tree, "/reserved-memory/kept@4fffe000", "reg")
+        };
+        let wanted = [0, 0, 0, 0, 0x4f, 0xff, 0xe0, 0, 0, 0, 0, 0, 0, 0, 0x20, 0];
+        let plain = machine(2);
+        assert_eq!(reg(&extend(&plain, &START).unwrap()), wanted);
+        // Firmware may have reserved something itself.
+        let with = |cells: u32| {
+            let mut tree = DeviceTree::from_fdt(&Fdt::new(&plain).unwrap());
+            let mut reserved = DeviceTreeNode::builder("reserved-memory").unwrap().build();
+            put(&mut reserved, "#address-cells", cells).unwrap();
+            put(&mut reserved, "#size-cells", cells).unwrap();
+            reserved.add_child(DeviceTreeNode::new("firmware@1000").unwrap());
+            tree.root.add_child(reserved);
+            extend(&tree.to_dtb(), &START)
+        };
+        let out = with(2).unwrap();
+        assert_eq!(reg(&out), wanted);
+        let tree = DeviceTree::from_fdt(&Fdt::new(&out).unwrap());
+        assert!(tree.find_node("/reserved-memory/firmware@1000").is_some());
+        let other = with(1).unwrap();
+        let other = DeviceTree::from_fdt(&Fdt::new(&other).unwrap());
+        assert_eq!(other.find_node("/reserved-memory").unwrap().children().count(), 1);
+        let none = extend(&plain, &Start { kept_at: None, ..START }).unwrap();
+        assert!(DeviceTree::from_fdt(&Fdt::new(&none).unwrap()).find_node("/reserved-memory").is_none());
     }
 
     #[test]

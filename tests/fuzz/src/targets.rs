@@ -72,7 +72,7 @@ targets! {
     partition_table: disk::partition_table, disk::partition_tables, "the selector: both copies of the partition table";
     slot_header: disk::slot_header, disk::slots, "the selector: a slot's header and contents";
     update_payload: disk::payload, disk::payloads, "control: an update's payload";
-    handoff: disk::handoff, disk::handoffs, "dom0: the selector's record, bare and in its ACPI table";
+    handoff: disk::handoff, disk::handoffs, "dom0: the selector's record, bare and in its ACPI table; what outlives a reset";
     request_ring_back: rings::request_ring_back, rings::schedules, "a backend: the front rewrites the page";
     request_ring_front: rings::request_ring_front, rings::schedules, "a frontend: the back rewrites the page";
     stream: rings::stream, rings::schedules, "an end of a byte stream: the peer rewrites the page";

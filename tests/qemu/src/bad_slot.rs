@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use proto_errors::{Code, boot, pci, slot as code};
+use proto_errors::{Code, boot, pci, slot as code, svc};
 use proto_gpt::slots::{Slot, State};
 use proto_update::manifest::Kind;
 use xtask::build::Arch;
@@ -14,6 +14,7 @@ use xtask::slot::{Key, Pieces};
 use xtask::{grub, ui};
 
 use crate::Story;
+use crate::application::config;
 use crate::bad_image::{SOON, soon};
 use crate::selector::{image, set_state, write_slot};
 use crate::stage::Stage;
@@ -38,6 +39,16 @@ pub(crate) const STORIES: &[Story] = &[
         name: "bad-slot-hangs-aarch64",
         about: "a new version whose dom0 stands still is ended by an i6300esb; the old one runs, and says why",
         tell: dom0_hangs,
+    },
+    Story {
+        name: "last-words",
+        about: "a dom0 that panics resets the machine, and the next one tells console and controller its last words",
+        tell: dom0_panics,
+    },
+    Story {
+        name: "last-words-aarch64",
+        about: "a dom0 that finds no archive resets the machine, and the next one tells its last words",
+        tell: dom0_gives_up,
     },
     Story {
         name: "bad-machine-mcfg",
@@ -186,6 +197,60 @@ fn hangs(stage: &Stage<'_>, watchdog: &str, change: impl FnOnce(&mut Pieces) -> 
     machine.wait_for_from("dom0", "boot reason: the watchdog has reset the machine", PATIENCE)?;
     machine.wait_for_from("dom0", &format!("watchdog: the hardware ({watchdog}) resets"), PATIENCE)?;
     machine.wait_for_from("dom0", "domain net: ready", PATIENCE)?;
+    machine.quit();
+    Ok(())
+}
+
+/// Xen's line ahead of the reset.
+const CRASHED: &str = "Hardware Dom0 crashed: rebooting machine";
+
+fn dom0_panics(stage: &Stage<'_>) -> Result<()> {
+    let site = stage.site()?;
+    site.offer_sample(stage.built(), &config(""))?;
+    let mut options = stage.disk(Some(&site))?;
+    options.reboot = true;
+    put(stage, &options, Slot::A, |pieces| {
+        let Pieces::Grub { files, .. } = pieces else { bail!("there is no GRUB in this slot") };
+        let (_, text) = files.iter_mut().find(|(name, _)| *name == grub::CONFIGURATION).context("no text")?;
+        let words = String::from_utf8(text.clone()).context("it is no text")?;
+        let changed = words.replace("/dom0 dom0;", "/dom0 dom0 drill=crash:20000;");
+        ensure!(changed != words, "dom0 has another command line than this story knows");
+        *text = changed.into_bytes();
+        Ok(())
+    })?;
+    let mut machine = stage.start(&options)?;
+    let panic = machine.wait_for_from("dom0", "PANIC at dom0/src/drill.rs", PATIENCE)?;
+    let words = panic.text.split_once("PANIC").map(|(_, words)| format!("PANIC{words}")).unwrap_or_default();
+    machine.wait_for(CRASHED, PATIENCE)?;
+    let told = format!("boot reason: dom0 crashed: {words}");
+    let reason = machine.wait_for_from("dom0", &told, PATIENCE)?;
+    ensure!(reason.text.contains(&format!("[{}]", svc::CRASHED)), "no [{}] in {reason}", svc::CRASHED);
+    machine.wait_for_from("dom0", "boot reason: bt: 0x", PATIENCE)?;
+    site.controller.wait_device_line(&told, PATIENCE)?;
+    site.controller.wait_for("the last words in the device's report", PATIENCE, |seen| {
+        let mut infos = seen.devices.values().filter_map(|device| device.info.as_ref());
+        infos.any(|info| info.boot_text.contains("PANIC at dom0/src/drill.rs")).then_some(())
+    })?;
+    machine.quit();
+    Ok(())
+}
+
+fn dom0_gives_up(stage: &Stage<'_>) -> Result<()> {
+    let mut options = stage.disk(None)?;
+    options.reboot = true;
+    put(stage, &options, Slot::A, |pieces| {
+        let Pieces::Parts(parts) = pieces else { bail!("there are no parts in this slot") };
+        let (_, archive) = parts.iter_mut().find(|(kind, _)| *kind == Kind::Archive).context("no archive")?;
+        *archive = vec![b'?'; 4096];
+        Ok(())
+    })?;
+    let mut machine = stage.start(&options)?;
+    let line = machine.wait_for_line("why dom0 gives up", PATIENCE, |line| {
+        line.who == "dom0" && line.text.contains("[E-BOOT-")
+    })?;
+    machine.wait_for(CRASHED, PATIENCE)?;
+    let words = line.text.split_once("dom0: ").map_or(line.text.as_str(), |(_, words)| words);
+    machine.wait_for_from("dom0", &format!("boot reason: dom0 crashed: {words}"), PATIENCE)?;
     machine.quit();
     Ok(())
 }

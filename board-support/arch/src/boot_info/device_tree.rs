@@ -10,7 +10,7 @@
 use heapless::Vec;
 
 use super::{BootInfo, BootInfoError, InterruptController, MAX_MODULES, Physical};
-use crate::memory_map::{Kind, MemoryMap, Span};
+use crate::memory_map::{Kind, MAX_RANGES, MemoryMap, Span};
 
 /// First word, big endian.
 pub(super) const MAGIC: u32 = 0xd00d_feed;
@@ -95,7 +95,7 @@ pub(super) fn parse(memory: &impl Physical, address: u64) -> Result<BootInfo, Bo
         // Past the capacity they are not looked at.
         let _ = info.modules.push(contents);
     }
-    info.memory_map = Some(found.map);
+    info.memory_map = Some(found.memory_map().ok_or(BootInfoError::TooManyRanges)?);
     info.controller = found.gic.zip(found.upcall).map(|((distributor, redistributors), upcall)| {
         InterruptController { distributor, redistributors, upcall }
     });
@@ -235,6 +235,20 @@ impl Found {
             _ => {}
         }
         Ok(())
+    }
+
+    /// The map. What is reserved is no RAM, though Xen lists dom0's reserved memory as memory, too.
+    fn memory_map(&self) -> Option<MemoryMap> {
+        let reserved: Vec<Span, MAX_RANGES> =
+            self.map.ranges().filter(|range| range.kind != Kind::Ram).map(|range| range.span).collect();
+        let mut map = MemoryMap::new();
+        let mut fits = true;
+        self.map.free(&reserved, |ram| fits &= map.add(ram, Kind::Ram));
+        self.map
+            .ranges()
+            .filter(|range| range.kind != Kind::Ram)
+            .for_each(|range| fits &= map.add(range.span, range.kind));
+        fits.then_some(map)
     }
 
     fn add(&mut self, ranges: &mut dyn Iterator<Item = Span>, kind: Kind) -> Result<(), BootInfoError> {
@@ -443,6 +457,8 @@ mod tests {
         tree.begin("module@40001002");
         tree.cells("reg", &[0, 0x4000_1002, 0, 2]).property("compatible", b"x\0sarsen,module\0").end();
         tree.end();
+        tree.begin("memory@40000000").cells("reg", &[0, 0x4000_0000, 0, 0x80_4000]).end();
+        tree.begin("memory@40800000").cells("reg", &[0, 0x4080_0000, 0, 0x3000]).end();
         tree.begin("reserved-memory").cells("#address-cells", &[1]).cells("#size-cells", &[1]);
         tree.begin("special@40800000").cells("reg", &[0x4080_0000, 0x3000]).end().end();
         tree.begin("hypervisor").cells("reg", &[0, 0, 0, 0]).cells("interrupts", &[1, 15, 8]).end();
@@ -451,7 +467,11 @@ mod tests {
         tree.end();
         let info = read(tree.finish()).unwrap();
         assert_eq!(info.modules.as_slice(), [b"cp".as_slice(), b"io"]);
-        assert!(info.memory_map.unwrap().is(Span::of(0x4080_0000, 0x3000), Kind::Reserved));
+        let map = info.memory_map.unwrap();
+        assert!(map.is(Span::of(0x4080_0000, 0x3000), Kind::Reserved));
+        // Whoever lists it among the memory, too, as Xen does for dom0.
+        let ram: Vec<_> = map.ram().collect();
+        assert_eq!(ram, [Span::of(0x4000_0000, 0x80_0000), Span::of(0x4080_3000, 0x1000)]);
         assert_eq!(info.controller.unwrap().upcall, 31);
         assert_eq!(info.window, None);
     }

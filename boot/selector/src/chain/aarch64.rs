@@ -64,7 +64,7 @@ fn attempt(
     // With the firmware's own measurement of Xen.
     let log = chip.and_then(|chip| chip.log(MemoryType::LOADER_DATA));
     let seed = seed();
-    let record = record.emit();
+    let (kept_at, record) = (record.kept_at, record.emit());
     let start = Start {
         xen: text(&contents, Kind::XenLine)?,
         dom0: "",
@@ -76,6 +76,7 @@ fn attempt(
         event_log: log.as_deref(),
         provisioning: files,
         seed: seed.as_ref().map(<[u8; SEED_BYTES]>::as_slice),
+        kept_at,
     };
     let machine = MachineTree::find().ok_or_else(|| malformed("the firmware gives no device tree"))?;
     let tree = tree::extend(machine.bytes(), &start).map_err(|why| malformed(&format!("{why}")))?;

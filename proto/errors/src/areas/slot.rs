@@ -59,4 +59,7 @@ area! {
     NO_LOG = "E-SLOT-019",
         cause: "The firmware's log of measurements cannot be handed on, so that a controller cannot tell what was measured.",
         next: "The device starts, but is not attested. See the reason in the line; report the model and the version of the firmware.";
+    NOT_KEPT = "E-SLOT-020",
+        cause: "The firmware has other uses for the memory in which dom0 leaves its last words. After a crash it is not known what they were.",
+        next: "Nothing; report the model and the version of the firmware.";
 }

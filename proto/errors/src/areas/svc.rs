@@ -68,4 +68,7 @@ area! {
     NOT_READY = "E-SVC-022",
         cause: "A service answered, but did not do its work in time, and was ended.",
         next: "It is built anew. Look at its own lines for what it waits for.";
+    CRASHED = "E-SVC-023",
+        cause: "The start before this one ended by a crash: of dom0, whose last words are in the line if they outlived the reset, of Xen, or of what runs before them.",
+        next: "Report the line and what follows it, and the console's lines before the reset.";
 }

@@ -1,5 +1,7 @@
 //! What the selector reads from the disk and dom0 is told about it.
 
+use core::sync::atomic::{AtomicU32, Ordering};
+
 use std::collections::BTreeMap;
 use std::io::Cursor;
 
@@ -11,6 +13,7 @@ use proto_gpt::slots::{Reason, Slot, Slots, State};
 use proto_gpt::table::{Condition, Joined, NoTable, Step, Table};
 use proto_gpt::{HEADER_BYTES, MAX_ENTRIES_BYTES};
 use proto_handoff::acpi;
+use proto_handoff::kept::{Kept, Note};
 use proto_handoff::record::{EventLog, Files, Handoff, Place, Refused, TableState, Version, Watchdog};
 use proto_update::manifest::{ALIGN, Draft, Header as SlotHeader, Kind, Machine};
 use proto_update::payload::{Decoder, pack};
@@ -223,7 +226,7 @@ pub(super) fn payloads() -> Vec<Vec<u8>> {
     slots.flat_map(|slot| [0, 99].map(|step| [vec![step], pack(&slot).expect("a slot")].concat())).collect()
 }
 
-/// The record alone, and in its table. Both are emitted as they were read.
+/// The record alone, and in its table; what outlives a reset. All are written as they were read.
 pub(super) fn handoff(bytes: &[u8]) {
     if let Ok(record) = Handoff::parse(bytes) {
         assert!(bytes.starts_with(&record.emit()));
@@ -231,6 +234,13 @@ pub(super) fn handoff(bytes: &[u8]) {
     }
     if let Ok(record) = acpi::parse(bytes) {
         assert_eq!(acpi::parse(&acpi::table(&record)), Ok(record));
+    }
+    let page: Vec<AtomicU32> =
+        bytes.as_chunks().0.iter().map(|word| AtomicU32::new(u32::from_le_bytes(*word))).collect();
+    let before: Vec<u32> = page.iter().map(|word| word.load(Ordering::Relaxed)).collect();
+    if let Some(kept) = Kept::read(&page) {
+        kept.write(&page);
+        assert!(page.iter().map(|word| word.load(Ordering::Relaxed)).eq(before));
     }
 }
 
@@ -249,6 +259,10 @@ pub(super) fn handoffs() -> Vec<Vec<u8>> {
         sha256: [3; 32],
         log: Some(EventLog { at: 0x7f00_0000, bytes: 4000, final_events_at: 0, final_events_seen: 0 }),
         files: Some(Files { at: 0x7f10_0000, bytes: 9000 }),
+        kept_at: Some(0x0fff_e000),
     };
-    vec![record.emit().to_vec(), acpi::table(&record).to_vec()]
+    let page: Vec<AtomicU32> = (0..8).map(AtomicU32::new).collect();
+    Kept { note: Note::Ordered, starts: 3 }.write(&page);
+    let page = page.iter().flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes()).collect();
+    vec![record.emit().to_vec(), acpi::table(&record).to_vec(), page]
 }

@@ -171,13 +171,24 @@ fn a_block_that_is_not_there_gives_no_evidence() {
 
 #[test]
 fn a_note_is_left_for_the_next_life() {
-    use crate::watchdog::{Note, Watchdog};
+    use crate::watchdog::{Left, Note, Watchdog};
     let fake = Fake::new();
     let itco = Itco::new(&fake);
-    assert_eq!(Watchdog::left(&itco), None, "the power has just come");
+    let left = |note, starts| Some(Left { note, starts });
+    assert_eq!(Watchdog::left(&itco), left(None, 0), "the power has just come");
+    Watchdog::count_start(&itco);
+    assert_eq!(Watchdog::left(&itco), left(None, 1));
     for note in [Note::Working, Note::Ordered] {
         Watchdog::leave(&itco, note);
         Itco::new(&fake).arm(PATIENCE).unwrap();
-        assert_eq!(Watchdog::left(&itco), Some(note));
+        assert_eq!(Watchdog::left(&itco), left(Some(note), 0));
+        for starts in (1..=15).chain([15]) {
+            Watchdog::count_start(&itco);
+            assert_eq!(Watchdog::left(&itco), left(Some(note), starts));
+        }
     }
+    fake.message.set(0x31);
+    assert_eq!(Watchdog::left(&itco), left(None, 1), "somebody else's note");
+    fake.message.set(0xff);
+    assert_eq!(Watchdog::left(&itco), None, "registers that are not there read as ones");
 }

@@ -1,0 +1,160 @@
+//! What a life of the machine leaves for the next one in memory, which outlives a reset where firmware leaves it alone.
+//!
+//! Two pages, at an address that the selector takes from the firmware at each start, so that nobody else gets them:
+//!
+//! | page | what |
+//! |---|---|
+//! | 0 | the note of this module |
+//! | 1 | dom0's last words, as every domain's runtime writes them |
+//!
+//! ```text
+//! byte 0  magic "SaKp"     written last, so that a page without it holds nothing
+//!      4  version, 1
+//!      8  the note: 0 nothing, 1 working, 2 ordered
+//!     12  starts of the selector since the note was written
+//!     16  CRC-32 of the 16 bytes ahead of it
+//! ```
+//!
+//! All words are little endian. The selector counts its start; dom0 reads the note, then writes its own and sets the
+//! count to zero. So a note that was read by a dom0 whose start nobody counted is of the life before, and one that was
+//! counted more than once is followed by a start that did not come to dom0: an order of long ago does not pass for the
+//! reason of that.
+//!
+//! Trust: memory that has lost its power holds anything, which the checksum tells from a note. What a dom0 before has
+//! written is believed as far as a report goes.
+
+use core::sync::atomic::{AtomicU32, Ordering};
+
+const MAGIC: u32 = u32::from_le_bytes(*b"SaKp");
+const VERSION: u32 = 1;
+
+/// Pages.
+pub const PAGES: usize = 2;
+/// Words of the note.
+const WORDS: usize = 5;
+
+/// What a life of the machine says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// Nothing: the power came, and no dom0 has written yet.
+    Nothing,
+    /// It is in the midst of its work.
+    Working,
+    /// It ends by order.
+    Ordered,
+}
+
+/// A note, and what came after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The note.
+    pub note: Note,
+    /// Starts of the selector since it was written.
+    pub starts: u32,
+}
+
+impl Kept {
+    /// What is in the page; nothing if the power was lost, or if whoever wrote it is not understood.
+    #[must_use]
+    pub fn read(page: &[AtomicU32]) -> Option<Self> {
+        let words = page.first_chunk::<WORDS>()?;
+        let [magic, version, note, starts, checksum] =
+            words.each_ref().map(|word| word.load(Ordering::Acquire));
+        let sum = sum([magic, version, note, starts]);
+        let known = (magic, version, checksum) == (MAGIC, VERSION, sum);
+        let note = match note {
+            0 => Note::Nothing,
+            1 => Note::Working,
+            2 => Note::Ordered,
+            _ => return None,
+        };
+        known.then_some(Self { note, starts })
+    }
+
+    /// Writes it. A reset at any instant leaves it, or nothing.
+    pub fn write(self, page: &[AtomicU32]) {
+        let Some(words) = page.first_chunk::<WORDS>() else { return };
+        let note = match self.note {
+            Note::Nothing => 0,
+            Note::Working => 1,
+            Note::Ordered => 2,
+        };
+        words[0].store(0, Ordering::Release);
+        let all = [MAGIC, VERSION, note, self.starts];
+        words[4].store(sum(all), Ordering::Release);
+        for (word, value) in words.iter().zip(all).rev() {
+            word.store(value, Ordering::Release);
+        }
+    }
+
+    /// Counts a start in the page. Returns whether there was a note: the rest of the pages is of a life before then.
+    pub fn count_start(page: &[AtomicU32]) -> bool {
+        let before = Self::read(page);
+        let Self { note, starts } = before.unwrap_or(Self { note: Note::Nothing, starts: 0 });
+        Self { note, starts: starts.saturating_add(1) }.write(page);
+        before.is_some()
+    }
+}
+
+fn sum(words: [u32; WORDS - 1]) -> u32 {
+    const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+    let mut digest = CRC.digest();
+    for word in words {
+        digest.update(&word.to_le_bytes());
+    }
+    digest.finalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use super::*;
+
+    /// A page as it is when the power comes.
+    fn page() -> Vec<AtomicU32> {
+        (0..1024u32).map(|word| AtomicU32::new(word.wrapping_mul(0x9e37_79b9))).collect()
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let page = page();
+        assert_eq!(Kept::read(&page), None);
+        for note in [Note::Nothing, Note::Working, Note::Ordered] {
+            for starts in [0, 1, u32::MAX] {
+                let kept = Kept { note, starts };
+                kept.write(&page);
+                assert_eq!(Kept::read(&page), Some(kept));
+            }
+        }
+        Kept { note: Note::Working, starts: 3 }.write(&page);
+        let bytes: Vec<u32> = page[..5].iter().map(|word| word.load(Ordering::Relaxed)).collect();
+        assert_eq!(bytes, [0x704b_6153, 1, 1, 3, 0x0720_fa4f], "selector and dom0 need not be of one build");
+    }
+
+    #[test]
+    fn starts_are_counted_from_the_power_on_and_from_each_note_on() {
+        let page = page();
+        assert!(!Kept::count_start(&page), "the power was off");
+        assert_eq!(Kept::read(&page), Some(Kept { note: Note::Nothing, starts: 1 }));
+        Kept { note: Note::Ordered, starts: 0 }.write(&page);
+        for starts in 1..4 {
+            assert!(Kept::count_start(&page));
+            assert_eq!(Kept::read(&page), Some(Kept { note: Note::Ordered, starts }));
+        }
+        Kept { note: Note::Working, starts: u32::MAX }.write(&page);
+        assert!(Kept::count_start(&page));
+        assert_eq!(Kept::read(&page), Some(Kept { note: Note::Working, starts: u32::MAX }));
+    }
+
+    #[test]
+    fn one_bit_flipped_anywhere_leaves_nothing() {
+        for bit in 0..WORDS * 32 {
+            let page = page();
+            Kept { note: Note::Working, starts: 1 }.write(&page);
+            page[bit / 32].fetch_xor(1 << (bit % 32), Ordering::Relaxed);
+            assert_eq!(Kept::read(&page), None, "{bit}");
+        }
+        assert_eq!(Kept::read(&page()[..4]), None);
+    }
+}
