@@ -48,7 +48,11 @@ impl Boots {
                 BootCause::Unknown if first => BootReason::First,
                 cause => cause.reason(),
             },
-            text: if first { "it is the first start".into() } else { facts.boot_cause.text().into() },
+            text: if first {
+                "it is the first start".into()
+            } else {
+                text::bounded(facts.boot_text(), MAX_TEXT)
+            },
             at: facts.boot_time.map(|time| time.seconds),
         };
         match kept {
@@ -168,6 +172,15 @@ fn decode(bytes: &[u8]) -> Option<Boots> {
 mod tests {
     use super::*;
     use crate::provision::StartedSlot;
+
+    #[test]
+    fn a_crash_is_told_in_the_words_that_it_has_left() {
+        let words = "dom0 crashed: PANIC at dom0/src/drill.rs:1: a drill";
+        let crashed = DeviceFacts { boot_text: words.into(), ..facts(BootCause::Panic) };
+        let before = Boots::new(None, &facts(BootCause::Unknown), true).encode();
+        let boots = Boots::new(Some(&before), &crashed, true);
+        assert_eq!((boots.began.reason, boots.began.text.as_str()), (BootReason::Kernel, words));
+    }
 
     fn facts(boot_cause: BootCause) -> DeviceFacts {
         DeviceFacts { boot_cause, ..DeviceFacts::default() }

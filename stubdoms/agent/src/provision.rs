@@ -68,6 +68,8 @@ pub struct DeviceFacts {
     pub boot_time: Option<WallTime>,
     /// Why the machine was started.
     pub boot_cause: BootCause,
+    /// The same in the words of who has found it, with what a crash has left; empty if there are none.
+    pub boot_text: String,
     /// What whoever started it has said of its slot; none if it was not started from one.
     pub slot: Option<StartedSlot>,
     /// Whether the hardware has a watchdog that is armed.
@@ -76,6 +78,13 @@ pub struct DeviceFacts {
     pub io_virtualization: bool,
     /// Label of the network port, until the configuration names it.
     pub port: String,
+}
+
+impl DeviceFacts {
+    /// Why the machine was started, for people.
+    pub(crate) fn boot_text(&self) -> &str {
+        if self.boot_text.is_empty() { self.boot_cause.text() } else { &self.boot_text }
+    }
 }
 
 /// The slot that was started, in the words of who has chosen it.

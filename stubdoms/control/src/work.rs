@@ -1,6 +1,6 @@
 //! From the wiring to the agent's first wish, and then one wish after the other.
 
-use alloc::{boxed::Box, collections::BTreeMap, rc::Rc, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeMap, rc::Rc, string::String, sync::Arc, vec::Vec};
 use core::{fmt::Display, future::pending};
 
 use board_support_rt::{Boot, Spawner, entropy, heap, timer};
@@ -131,6 +131,10 @@ fn facts(machine: &Machine) -> DeviceFacts {
         partition: partition.into(),
         boot_time: clock::wall_time_at(0),
         boot_cause: boot_cause(machine.boot.cause),
+        boot_text: match machine.boot.cause {
+            svc_device::BootCause::Unknown => String::new(),
+            _ => machine.boot.text.as_str().into(),
+        },
         slot: slot.map(|slot| StartedSlot {
             trial: !slot.successful,
             other_refused: slot.other_refused,

@@ -466,7 +466,7 @@ fn device_state(view: &View<'_>) -> ZDeviceState {
 
 /// Why the machine was started.
 fn cause(view: &View<'_>) -> String {
-    let cause = view.boots.map_or(view.facts.boot_cause.text(), |boots| &boots.began.text);
+    let cause = view.boots.map_or(view.facts.boot_text(), |boots| &boots.began.text);
     match view.facts.slot.as_ref().filter(|slot| slot.other_refused) {
         Some(StartedSlot { reason, .. }) => format!("{cause}; {reason}"),
         None => cause.into(),
