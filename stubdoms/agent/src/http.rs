@@ -59,7 +59,7 @@ pub enum FailureKind {
     Resolve,
     /// Nobody accepts the connection.
     Refused,
-    /// No way there, or the connection broke.
+    /// No way there, or the connection ended before the answer did.
     Connect,
     /// The server's certificate is not valid at this time.
     CertificateTime,
@@ -69,7 +69,7 @@ pub enum FailureKind {
     Timeout,
     /// The answer is longer than allowed.
     TooLarge,
-    /// The answer is not HTTP, or ended early.
+    /// The answer is not HTTP.
     Malformed,
     /// The shell could not do it at all, for instance because the uplink is down.
     Local,

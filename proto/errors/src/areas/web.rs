@@ -9,7 +9,7 @@ area! {
         cause: "The server refuses the connection.",
         next: "Check that it runs, and the port.";
     NO_CONNECTION = "E-WEB-003",
-        cause: "No connection to the server came about, or it broke.",
+        cause: "No connection to the server came about, or it ended before the answer did.",
         next: "Check cable, gateway and firewall between the device and the server.";
     TIMEOUT = "E-WEB-004",
         cause: "The server or the network took longer than allowed.",
@@ -21,7 +21,7 @@ area! {
         cause: "The server's certificate is not trusted, or TLS failed otherwise.",
         next: "Check that the server's certificate leads to the root that the device was provisioned with.";
     NOT_HTTP = "E-WEB-007",
-        cause: "The server's answer is not HTTP, or ended early.",
+        cause: "The server's answer is not HTTP.",
         next: "Check what answers at that address; a proxy may stand in between.";
     TOO_LARGE = "E-WEB-008",
         cause: "The server's answer is longer than the device takes.",

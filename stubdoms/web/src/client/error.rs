@@ -67,7 +67,7 @@ pub enum Class {
     Resolve,
     /// Nobody accepts the connection.
     Refused,
-    /// There is no way there, or the connection broke.
+    /// There is no way there, or the connection ended before the answer did.
     Connect,
     /// The server's certificate is not valid at this time.
     CertificateTime,
@@ -77,7 +77,7 @@ pub enum Class {
     Timeout,
     /// The answer is longer than allowed.
     TooLarge,
-    /// The answer is not HTTP, or ended early.
+    /// The answer is not HTTP.
     Malformed,
     /// A redirect that is not followed.
     Redirect,
@@ -102,6 +102,11 @@ impl FetchError {
             }
             Cause::Exchange(ExchangeError::Tls(_)) => Class::Tls,
             Cause::Exchange(ExchangeError::Http(HttpError::BodyTooLong { .. })) => Class::TooLarge,
+            Cause::Exchange(ExchangeError::Http(
+                HttpError::HeadTruncated { .. }
+                | HttpError::Truncated { .. }
+                | HttpError::ChunksTruncated { .. },
+            )) => Class::Connect,
             Cause::Exchange(ExchangeError::Http(_)) | Cause::WrongRange { .. } => Class::Malformed,
             Cause::Redirect(_) | Cause::RedirectToPlain | Cause::TooManyRedirects { .. } => Class::Redirect,
             Cause::SinkRefused | Cause::NoTls => Class::Local,

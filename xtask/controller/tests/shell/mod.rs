@@ -53,7 +53,7 @@ pub fn exchange(wire: &Device, request: &Request) -> Result<Response, HttpFailur
         failure(kind, fault.to_string())
     })?;
     if reply.short {
-        return Err(failure(FailureKind::Malformed, "it ended early".into()));
+        return Err(failure(FailureKind::Connect, "it ended early".into()));
     }
     if reply.body.len() > stubdoms_agent::MAX_BODY {
         return Err(failure(FailureKind::TooLarge, "it is too long".into()));
