@@ -97,8 +97,7 @@ fn flashed(first: &[u8], second: &[u8]) -> Image {
 fn replaced(before: Image, target: u64, other: u64, new: &[u8], known: &[[u8; 32]]) -> Log {
     let disk = FakeDisk::of(before, SECOND + BLOCKS + 8);
     replace(&disk, target, other, new, known).expect("the other one is known");
-    let log = disk.log().clone();
-    log
+    disk.log().clone()
 }
 
 #[test]
