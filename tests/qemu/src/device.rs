@@ -21,7 +21,7 @@ use crate::stage::{IMAGE, Stage};
 pub(crate) const AROUND: Duration = Duration::from_secs(240);
 
 /// A configuration with this version of the base OS, if any, and the sample application.
-fn config(base: Option<&str>, more: &str, greeting: &str) -> String {
+pub(crate) fn config(base: Option<&str>, more: &str, greeting: &str) -> String {
     let base = base.map_or_else(String::new, |version| {
         format!("[base]\nversion = \"{version}\"\ncontent = \"{version}.update\"\n{more}\n")
     });
@@ -50,11 +50,8 @@ impl<'s> Device<'s> {
         site.offer_sample(stage.built(), &config(None, "", "first"))?;
         let disk = stage.disk(Some(&site))?;
         let made = Made::read(&stage.folder()?.join(IMAGE), Key::test()?)?;
-        let machine = stage.start(&Options {
-            reboot: true,
-            tpm: Some(Tpm { state: Some(fresh(stage)?), ..Tpm::new(disk.arch) }),
-            ..disk
-        })?;
+        let tpm = Tpm { state: Some(fresh(stage)?), ..Tpm::new(disk.arch) };
+        let machine = stage.start(&Options { reboot: true, tpm: Some(tpm), ..disk })?;
         let controller = &site.controller;
         controller.expect(vec![made.predict(None, None)?]);
         let uuid = controller.wait_registered(&site.soft_serial(), PATIENCE)?.uuid;
@@ -63,19 +60,21 @@ impl<'s> Device<'s> {
         Ok(Self { stage, site, machine, uuid, made, versions: vec![None] })
     }
 
-    /// Puts a payload, right or broken, where the controller serves it, and asks for it.
-    pub(crate) fn offer(&mut self, version: &str, broken: Option<Broken>, greeting: &str) -> Result<()> {
+    /// Puts a payload, right or broken, where the controller serves it, and asks for it by the version that it names,
+    /// which is returned.
+    pub(crate) fn offer(&mut self, version: &str, broken: Option<Broken>, greeting: &str) -> Result<String> {
         let step = ui::step(format!("write the update {version}"));
         let (built, stock) = (self.stage.built(), self.stage.stock());
         let payload = broken::payload(broken, built, stock, &Key::test()?, version, &step)?;
         step.done(format!("{} KiB", payload.len().div_ceil(1024)));
+        let version = broken.map_or_else(|| version.to_owned(), |broken| broken.version(version));
         self.site.controller.put_content(&format!("{version}.update"), &payload)?;
         if broken.is_none() {
             self.versions.push(Some(payload));
         }
         self.expect_what_was_seen()?;
-        self.site.controller.set_config(&config(Some(version), "", greeting))?;
-        Ok(())
+        self.site.controller.set_config(&config(Some(&version), "", greeting))?;
+        Ok(version)
     }
 
     /// From now on the firmware is to be the one that was seen, and all else what the versions make of it.

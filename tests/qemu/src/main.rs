@@ -24,6 +24,7 @@ mod guest;
 mod kills;
 mod random;
 mod reboot;
+mod refused;
 mod restart;
 mod selector;
 mod stage;
@@ -74,6 +75,7 @@ const STORIES: &[&[Story]] = &[
     template::STORIES,
     vault::STORIES,
     update::STORIES,
+    refused::STORIES,
     restart::STORIES,
     reboot::STORIES,
     kills::STORIES,
