@@ -39,6 +39,8 @@ pub(crate) struct Device<'s> {
     pub(crate) site: Site,
     pub(crate) machine: Machine,
     pub(crate) uuid: Uuid,
+    /// What the machine is made of.
+    options: Options,
     made: Made,
     /// Payloads of what may run; none for what the disk was made with.
     versions: Vec<Option<Vec<u8>>>,
@@ -51,13 +53,20 @@ impl<'s> Device<'s> {
         let disk = stage.disk(Some(&site))?;
         let made = Made::read(&stage.folder()?.join(IMAGE), Key::test()?)?;
         let tpm = Tpm { state: Some(fresh(stage)?), ..Tpm::new(disk.arch) };
-        let machine = stage.start(&Options { reboot: true, tpm: Some(tpm), ..disk })?;
+        let options = Options { reboot: true, tpm: Some(tpm), ..disk };
+        let machine = stage.start(&options)?;
         let controller = &site.controller;
         controller.expect(vec![made.predict(None, None)?]);
         let uuid = controller.wait_registered(&site.soft_serial(), PATIENCE)?.uuid;
         controller.wait_app_line(site::APP, "first", PATIENCE)?;
         controller.wait_version(uuid, slot::VERSION, PATIENCE)?;
-        Ok(Self { stage, site, machine, uuid, made, versions: vec![None] })
+        Ok(Self { stage, site, machine, uuid, options, made, versions: vec![None] })
+    }
+
+    /// Switches it on again, with its disk and its TPM as they were left.
+    pub(crate) fn power_on(&mut self) -> Result<()> {
+        self.machine = self.stage.start(&self.options)?;
+        Ok(())
     }
 
     /// Puts a payload, right or broken, where the controller serves it, and asks for it by the version that it names,
@@ -75,6 +84,20 @@ impl<'s> Device<'s> {
         self.expect_what_was_seen()?;
         self.site.controller.set_config(&config(Some(&version), "", greeting))?;
         Ok(version)
+    }
+
+    /// Asks for a version that was offered, with more lines about it and another greeting.
+    pub(crate) fn ask(&self, version: &str, more: &str, greeting: &str) -> Result<()> {
+        self.site.controller.set_config(&config(Some(version), more, greeting))?;
+        Ok(())
+    }
+
+    /// The counter of retries that it has heard of.
+    pub(crate) fn retries(&self) -> u32 {
+        self.site.controller.observe(|seen| {
+            let info = seen.devices.get(&self.uuid).and_then(|device| device.info.as_ref());
+            info.map_or(0, |info| info.retry_counter)
+        })
     }
 
     /// From now on the firmware is to be the one that was seen, and all else what the versions make of it.

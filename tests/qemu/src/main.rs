@@ -22,6 +22,7 @@ mod device;
 mod disk;
 mod guest;
 mod kills;
+mod power_cuts;
 mod random;
 mod reboot;
 mod refused;
@@ -75,6 +76,7 @@ const STORIES: &[&[Story]] = &[
     template::STORIES,
     vault::STORIES,
     update::STORIES,
+    power_cuts::STORIES,
     refused::STORIES,
     restart::STORIES,
     reboot::STORIES,
@@ -83,7 +85,7 @@ const STORIES: &[&[Story]] = &[
 ];
 
 /// Those that are too long for every run: `--nightly`.
-const NIGHTLY: &[&[Story]] = &[guest::NIGHTLY, bit_flips::NIGHTLY, kills::NIGHTLY];
+const NIGHTLY: &[&[Story]] = &[guest::NIGHTLY, bit_flips::NIGHTLY, power_cuts::NIGHTLY, kills::NIGHTLY];
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
