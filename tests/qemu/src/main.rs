@@ -20,6 +20,7 @@ mod built;
 mod create_destroy;
 mod device;
 mod disk;
+mod fall_back;
 mod guest;
 mod kills;
 mod power_cuts;
@@ -76,8 +77,8 @@ const STORIES: &[&[Story]] = &[
     template::STORIES,
     vault::STORIES,
     update::STORIES,
-    power_cuts::STORIES,
     refused::STORIES,
+    power_cuts::STORIES,
     restart::STORIES,
     reboot::STORIES,
     kills::STORIES,
@@ -85,7 +86,8 @@ const STORIES: &[&[Story]] = &[
 ];
 
 /// Those that are too long for every run: `--nightly`.
-const NIGHTLY: &[&[Story]] = &[guest::NIGHTLY, bit_flips::NIGHTLY, power_cuts::NIGHTLY, kills::NIGHTLY];
+const NIGHTLY: &[&[Story]] =
+    &[guest::NIGHTLY, bit_flips::NIGHTLY, fall_back::NIGHTLY, power_cuts::NIGHTLY, kills::NIGHTLY];
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
