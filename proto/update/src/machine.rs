@@ -349,14 +349,15 @@ impl Trial {
         }
     }
 
-    /// When which of its limits is over.
-    fn limits(&self, inputs: &Inputs) -> [Option<(Duration, Ending)>; 3] {
+    /// When which of its limits is over. `locked` is since when the vault is.
+    fn limits(&self, inputs: &Inputs, locked: Option<Duration>) -> [Option<(Duration, Ending)>; 3] {
         let Timers { fallback, vault, .. } = inputs.timers;
         let after = |since: Option<Duration>, patience, ending| {
             since.map(|since: Duration| (since.saturating_add(patience), ending))
         };
         [
-            after(self.first.filter(|_| inputs.locked), vault, Ending::VaultFailed),
+            // One that was open and is locked for a moment, because storage came back, is not locked for long.
+            after(self.first.zip(locked).map(|(first, since)| first.max(since)), vault, Ending::VaultFailed),
             after(self.unreached, fallback, Ending::Fallback),
             after(self.ill, fallback, Ending::Fallback),
         ]
@@ -453,7 +454,14 @@ impl Update {
         if self.slots.is_some_and(|slots| slots.current.version == Some(wanted.version)) {
             return None;
         }
-        if self.memory().has_failed(wanted.version) {
+        let was_tried = |slots: Slots| {
+            slots.other.state == SlotState::InProgress && slots.other.version == Some(wanted.version)
+        };
+        let failed = match &self.memory {
+            Some(memory) => memory.has_failed(wanted.version),
+            None => self.slots.is_some_and(was_tried),
+        };
+        if failed {
             return Some(Trouble::FailedBefore);
         }
         let barred = self.barred.filter(|(version, _)| *version == wanted.version);
@@ -476,7 +484,7 @@ impl Update {
     #[must_use]
     pub fn deadline(&self, inputs: &Inputs) -> Option<Duration> {
         let trial = self.trial.as_ref().filter(|_| !matches!(self.state, State::Leaving(_)));
-        let limits = trial.map_or([None; 3], |trial| trial.limits(inputs));
+        let limits = trial.map_or([None; 3], |trial| trial.limits(inputs, self.locked_since(inputs)));
         let passes = trial.filter(|_| self.state == State::Testing).and_then(|trial| trial.passes(inputs));
         let limits = limits.into_iter().flatten().map(|(at, _)| at);
         let locked = self.locked.filter(|_| self.memory.is_none() && !self.forgetful);
@@ -485,6 +493,11 @@ impl Update {
             .chain(passes)
             .chain(self.later.into_iter().chain(locked).filter(|_| self.state == State::Settled))
             .min()
+    }
+
+    /// Since when the vault is locked, as far as anybody has looked.
+    fn locked_since(&self, inputs: &Inputs) -> Option<Duration> {
+        inputs.locked.then_some(self.locked.unwrap_or(Duration::ZERO))
     }
 
     /// Moves on by one event.
@@ -537,7 +550,13 @@ impl Update {
             ) => Blind,
 
             (Fetching, Event::Claim { version, slot_bytes }) => self.claimed(version, slot_bytes, act),
-            (Emptying, Event::Emptied) => Filling,
+            (Emptying, Event::Emptied) => {
+                // What was in it is gone, whatever comes of this.
+                if let Some(slots) = &mut self.slots {
+                    slots.other = SlotView { state: SlotState::Unused, version: None, ..slots.other };
+                }
+                Filling
+            }
             (Filling, Event::Complete) => {
                 self.filled = self.target;
                 act(Action::Verify);
@@ -683,8 +702,8 @@ impl Update {
                     act(Action::Keep);
                 }
             }
-            (Some(version), None) => self.barred = Some((version, Trouble::FailedBefore)),
-            (None, _) => {}
+            // The slots alone say so: see `trouble`.
+            (Some(_), None) | (None, _) => {}
         }
     }
 
@@ -895,7 +914,7 @@ impl Update {
     /// A version is under test, or storage is away, perhaps under test.
     fn trial(&self, state: State, now: Duration, inputs: &Inputs, act: &mut impl FnMut(Action)) -> State {
         let Some(trial) = &self.trial else { return state };
-        let over = trial.limits(inputs).into_iter().flatten().find(|(at, _)| *at <= now);
+        let over = trial.limits(inputs, self.locked).into_iter().flatten().find(|(at, _)| *at <= now);
         if let Some((_, ending)) = over {
             act(Action::Reset(ending));
             return State::Leaving(ending);

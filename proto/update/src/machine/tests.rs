@@ -270,7 +270,7 @@ fn a_request_under_test_waits_for_its_end() {
 #[test]
 fn what_is_lost_ill_or_locked_falls_back() {
     type Story = fn(&mut Update) -> Inputs;
-    let stories: [(&str, u64, Ending, Story); 5] = [
+    let stories: [(&str, u64, Ending, Story); 6] = [
         ("never reached", 300, Ending::Fallback, |_| QUIET),
         ("lost", 410, Ending::Fallback, |update| {
             update.reached(at(10), Class::Success);
@@ -286,7 +286,16 @@ fn what_is_lost_ill_or_locked_falls_back() {
         }),
         ("locked", 310, Ending::VaultFailed, |update| {
             update.reached(at(10), Class::Success);
-            Inputs { locked: true, ..QUIET }
+            let locked = Inputs { locked: true, ..QUIET };
+            update.step(at(10), Event::Look, &locked);
+            locked
+        }),
+        ("locked later", 750, Ending::VaultFailed, |update| {
+            update.reached(at(10), Class::Success);
+            update.step(at(20), Event::Look, &QUIET);
+            let locked = Inputs { locked: true, ..QUIET };
+            update.step(at(450), Event::Look, &locked);
+            locked
         }),
         ("storage away", 305, Ending::Fallback, |update| {
             update.reached(at(1), Class::Success);
@@ -536,6 +545,32 @@ fn while_the_vault_stays_locked_updates_go_on_without_what_was_kept() {
     update.recall(KNOWN.failing(version("3")));
     let actions = update.step(at(999), Event::Look, &Inputs { retry: Some(0), ..wants("3", true) });
     assert!(!actions.contains(&Action::Fetch), "{actions:?}");
+}
+
+#[test]
+fn bad_content_is_not_fetched_for_ever_while_the_vault_is_locked() {
+    let inputs = Inputs { locked: true, ..wants("3", true) };
+    let mut update = Update::new(at(0), false);
+    update.step(at(0), Event::Slots(failed()), &inputs);
+    assert_eq!(&update.step(at(310), Event::Look, &inputs)[..], &[Action::Fetch]);
+    update.step(at(311), Event::Unusable, &inputs);
+    assert_eq!(update.trouble(&inputs.wanted.unwrap()), Some(Trouble::Refused));
+    assert!(update.step(at(312), Event::Look, &inputs).is_empty());
+}
+
+/// The other slot was emptied for a version that came to nothing, which storage does not tell of by itself.
+#[test]
+fn a_slot_that_was_emptied_is_not_tried() {
+    let mut update = machine(failed(), KNOWN);
+    let wanted = Inputs { retry: Some(0), ..wants("3", true) };
+    assert_eq!(&update.step(at(1), Event::Look, &wanted)[..], &[Action::Fetch]);
+    for event in [claim("3"), Event::Emptied, Event::Unusable] {
+        update.step(at(2), event, &wanted);
+    }
+    let again = Inputs { retry: Some(1), ..wants("2", true) };
+    let actions = update.step(at(3), Event::Look, &again);
+    assert!(!actions.contains(&Action::Change(Change::TryOther)), "{actions:?}");
+    assert!(actions.contains(&Action::Fetch), "{actions:?}");
 }
 
 /// The schedules below are none in which nothing happens.
