@@ -85,7 +85,7 @@ pub(crate) fn take(disk: &Disk, table: &Table, chip: Option<&mut Chip>) -> Optio
 
 fn read(disk: &Disk, table: &Table) -> Result<Files, NoFiles> {
     let partition = table.partitions().find(|one| one.kind() == CONFIG).ok_or(NoFiles::Partition)?;
-    let mut reader = Reader { files: Files::new(), room: MAX_BYTES };
+    let mut reader = Reader { files: Files::new(), room: MAX_BYTES - Writer::new().finish().len() };
     reader.folder(&mut mounted(disk, &partition)?, "", DEPTH)?;
     Ok(reader.files)
 }
@@ -146,6 +146,10 @@ impl Reader {
         let taken = Writer::size_of(&path, &[]) + length.next_multiple_of(4);
         if self.files.len() == MAX_FILES || taken > self.room {
             return Err(NoFiles::TooMany);
+        }
+        if self.files.iter().any(|(there, _)| *there == path) {
+            // A damaged folder. Whoever reads the archive would refuse all of it.
+            return Err(NoFiles::Name(path));
         }
         let opened = folder.open(name, FileMode::Read, FileAttribute::empty())?;
         let mut data = vec![0; length];

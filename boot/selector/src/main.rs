@@ -5,10 +5,11 @@
 //! 1. [`watchdog`]: the hardware's is armed, so that whatever hangs from here on ends in a reset;
 //! 2. [`disk`]: the disk that this program came from; both copies of its partition table are compared, and one
 //!    is repaired from the other if need be;
-//! 3. the slot is chosen, and a try taken off on the disk, before anything of the slot is read;
-//! 4. [`files`]: the provisioning files are read and measured; [`measure`]: slot and reason are extended into the TPM, if there is one;
-//! 5. [`slot`]: header and contents are read, signature and hash checked;
-//! 6. `chain`: those very bytes are measured and started, and dom0 is told by a [record](proto_handoff), with the
+//! 3. [`files`]: the provisioning files are read and measured;
+//! 4. the slot is chosen, and a try taken off on the disk, before anything of the slot is read;
+//! 5. [`measure`]: slot and reason are extended into the TPM, if there is one;
+//! 6. [`slot`]: header and contents are read, signature and hash checked;
+//! 7. `chain`: those very bytes are measured and started, and dom0 is told by a [record](proto_handoff), with the
 //!    firmware's log of measurements and the provisioning files.
 //!
 //! A slot with which any of it fails is refused, and the other one's turn is at once. When none is left the

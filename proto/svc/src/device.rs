@@ -397,12 +397,12 @@ pub enum ToControl {
 
 impl Message for FromControl {
     const CHANNEL: &'static str = "device";
-    const VERSION: u16 = 4;
+    const VERSION: u16 = 5;
 }
 
 impl Message for ToControl {
     const CHANNEL: &'static str = "device";
-    const VERSION: u16 = 4;
+    const VERSION: u16 = 5;
 }
 
 #[cfg(test)]

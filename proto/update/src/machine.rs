@@ -694,16 +694,13 @@ impl Update {
     /// A slot that is inprogress while another one runs was tried in vain.
     fn note_failure(&mut self, slots: Slots, act: &mut impl FnMut(Action)) {
         let tried = slots.other.version.filter(|_| slots.other.state == SlotState::InProgress);
-        match (tried, &mut self.memory) {
-            (Some(version), Some(memory)) => {
-                let noted = Memory { forced: false, ..memory.failing(version) };
-                if !memory.has_failed(version) || memory.forced {
-                    *memory = noted;
-                    act(Action::Keep);
-                }
+        // Without a memory the slots alone say so: see `trouble`.
+        if let (Some(version), Some(memory)) = (tried, &mut self.memory) {
+            let noted = Memory { forced: false, ..memory.failing(version) };
+            if !memory.has_failed(version) || memory.forced {
+                *memory = noted;
+                act(Action::Keep);
             }
-            // The slots alone say so: see `trouble`.
-            (Some(_), None) | (None, _) => {}
         }
     }
 

@@ -102,10 +102,10 @@ fn show_provisioned(web: &Web, (certificate, key): &(Vec<u8>, Vec<u8>)) -> Resul
     web.show(Identity::from_pem(certificate, key)?)
 }
 
-/// Says what is wrong with the files, and stays, ready: another start would find the same, and be ended for the same.
+/// Says what is wrong with the files, and is never ready: nobody can reach such a device, and another start may find its
+/// config partition readable, or be one of the other version. The supervisor has the machine reset once for that.
 async fn useless(error: impl Display) {
     log::error!("provisioning: {error}; nothing can be done without it [{}]", ctl::PROVISIONING);
-    ready();
     pending().await
 }
 

@@ -83,7 +83,7 @@ impl Story<'_> {
         let log = self.site.controller.event_log(device)?;
         let predict = |payload| releases.made.predict(payload, Some(&log));
         self.site.controller.expect(vec![predict(None)?, predict(Some(&releases.second))?]);
-        let (boots, lines) = (self.boots(), self.lines());
+        let boots = self.boots();
         self.offer(SECOND, &releases.second)?;
         self.reach(&format!("version {SECOND} is fetched, verified and armed"), |device, _| {
             let slots = &device.info.as_ref()?.slots;
@@ -96,13 +96,13 @@ impl Story<'_> {
             Some(format!("from {}", boot.label))
         })?;
         self.attested("it is attested, and has its storage back")?;
-        self.application(lines)?;
+        self.application_again()?;
         self.reach(&format!("version {SECOND} is committed"), |device, _| runs(device, SECOND))
     }
 
     /// To a third version that fails, and back.
     fn fall_back(&mut self, releases: &Releases) -> Result<()> {
-        let (boots, lines) = (self.boots(), self.lines());
+        let boots = self.boots();
         self.offer(THIRD, &releases.third)?;
         self.reach(&format!("version {THIRD} is tried in vain, and the device falls back"), |device, _| {
             let boot = device.boots.last().filter(|boot| boot.number > boots && boot.version == SECOND)?;
@@ -114,7 +114,7 @@ impl Story<'_> {
             Some(failed.error.clone())
         })?;
         self.attested("it is attested, and has its storage")?;
-        self.application(lines)?;
+        self.application_again()?;
         self.reach(&format!("version {SECOND} is the proven one"), |device, _| runs(device, SECOND))
     }
 
@@ -128,16 +128,22 @@ impl Story<'_> {
         })
     }
 
-    /// The application runs, and more lines of it than `seen` are there.
-    fn application(&mut self, seen: usize) -> Result<()> {
+    /// The application runs since the machine was started last, and writes.
+    fn application_again(&mut self) -> Result<()> {
+        let start = self.only(|device| device.boots.last().map(|boot| boot.boot_ms));
+        self.application(start.context("there was a start")?)
+    }
+
+    /// The application was started at this time or later (milliseconds since 1970, by the device's clock), and a line of
+    /// it from then is there.
+    fn application(&mut self, since: i64) -> Result<()> {
         self.reach("the application is RUNNING", |_, observed| {
-            observed
-                .app(site::APP)
-                .filter(|app| app.state == "RUNNING" && !app.deleted)
-                .map(|_| String::new())
+            let app = observed.app(site::APP)?;
+            (app.state == "RUNNING" && !app.deleted && app.boot_ms >= since).then(String::new)
         })?;
         self.reach("the application's lines arrive", |_, observed| {
-            observed.app_lines(site::APP).nth(seen).map(|line| line.content.clone())
+            let mut lines = observed.app_lines(site::APP);
+            lines.find(|line| line.at_ms >= since).map(|line| line.content.clone())
         })
     }
 
@@ -153,11 +159,6 @@ impl Story<'_> {
     /// The number of the last start that the controller was told of.
     fn boots(&self) -> u64 {
         self.only(|device| device.boots.last().map(|boot| boot.number)).unwrap_or(0)
-    }
-
-    /// How many lines of the application the controller has.
-    fn lines(&self) -> usize {
-        self.site.controller.observe(|observed| observed.app_lines(site::APP).count())
     }
 
     /// Of the one device that there is.
