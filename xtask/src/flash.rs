@@ -8,7 +8,9 @@
 //! | a person who means another one | model, serial and size are shown, and the disk's name is to be typed |
 //!
 //! The last partition gets the rest of the disk, and the second copy of the partition table comes to its end, where
-//! whoever finds the first one damaged looks for it. What lay between is not overwritten, but for the last MiB.
+//! whoever finds the first one damaged looks for it. What lay between is not overwritten, but for the last MiB of that
+//! partition and all behind it: a store has its second superblock in the last page, and the one of an earlier store
+//! would be taken for damage of the new one, and repaired from.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -40,8 +42,6 @@ pub struct Options {
 
 const SECTOR: u64 = 512;
 const MIB: u64 = 1 << 20;
-/// The end of the disk that is written, too: the second partition table, and what an earlier one has left.
-const TAIL: u64 = MIB;
 /// Blocks of a copy of the partition table: 128 entries of 128 bytes, and the header.
 const COPY_BLOCKS: u64 = 33;
 /// Bytes that are written or read at once.
@@ -264,6 +264,9 @@ pub(crate) struct Content {
     image: File,
     image_bytes: u64,
     size: u64,
+    /// Where the last MiB of the last partition starts: from there on all is written, the store's second superblock,
+    /// what an earlier partition table has left, and the new one.
+    tail: u64,
     at: u64,
     /// Blocks that differ from the image's, by number.
     changed: BTreeMap<u64, [u8; SECTOR as usize]>,
@@ -275,7 +278,7 @@ impl Content {
         let file = File::open(image).with_context(|| format!("cannot read {}", image.display()))?;
         let image_bytes = file.metadata()?.len();
         ensure!(size >= image_bytes, "the disk has {}, and the image {}", mib(size), mib(image_bytes));
-        let content = Self { image: file, image_bytes, size, at: 0, changed: BTreeMap::new() };
+        let content = Self { image: file, image_bytes, size, tail: 0, at: 0, changed: BTreeMap::new() };
         let mut table = gpt::GptConfig::new()
             .writable(true)
             .open_from_device(content)
@@ -288,8 +291,10 @@ impl Content {
             partitions.values_mut().max_by_key(|entry| entry.last_lba).context("it has no partition")?;
         // To a whole MiB, as everything else.
         last.last_lba = last.last_lba.max((end + 1) / (MIB / SECTOR) * (MIB / SECTOR) - 1);
+        let tail = ((last.last_lba + 1) * SECTOR).saturating_sub(MIB);
         table.update_partitions(partitions)?;
         let mut content = table.write().map_err(|error| anyhow!("the partition table: {error}"))?;
+        content.tail = tail;
         // The image's own second copy would lie within the last partition.
         let end = image_bytes / SECTOR;
         for block in end.saturating_sub(COPY_BLOCKS)..end {
@@ -300,11 +305,10 @@ impl Content {
 
     /// The ranges of the disk that are written.
     fn ranges(&self) -> Vec<(u64, u64)> {
-        let tail = self.size.saturating_sub(TAIL);
-        if tail <= self.image_bytes {
+        if self.tail <= self.image_bytes {
             vec![(0, self.size)]
         } else {
-            vec![(0, self.image_bytes), (tail, self.size)]
+            vec![(0, self.image_bytes), (self.tail, self.size)]
         }
     }
 

@@ -32,8 +32,10 @@ fn used(size: u64) -> Cursor<Vec<u8>> {
 fn a_larger_disk_is_used_to_its_end() {
     let folder = tempfile::tempdir().unwrap();
     let file = image(folder.path());
-    // Some MiB more, and some blocks.
-    for size in [IMAGE_MIB * MIB, IMAGE_MIB * MIB + SECTOR, 20 * MIB, 41 * MIB + 7 * SECTOR] {
+    // Some MiB more, and some blocks: those with which the last partition ends a MiB and more before the disk, too.
+    let image_bytes = IMAGE_MIB * MIB;
+    let larger = [0, 32, 33, 2040, 2041].map(|blocks| 20 * MIB + blocks * SECTOR);
+    for size in [image_bytes, image_bytes + SECTOR, 41 * MIB + 7 * SECTOR].into_iter().chain(larger) {
         let mut content = Content::of(&file, size).unwrap();
         let mut target = used(size);
         write(&mut content, &mut target, &|_| {}).unwrap();
@@ -46,19 +48,24 @@ fn a_larger_disk_is_used_to_its_end() {
         assert_eq!(table.backup_header().unwrap().current_lba, size / SECTOR - 1);
         let partitions: Vec<_> = table.partitions().values().collect();
         let last = partitions.last().unwrap();
-        let room = size
-            - (last.first_lba + last.bytes_len(gpt::disk::LogicalBlockSize::Lb512).unwrap() / SECTOR)
-                * SECTOR;
+        let blocks = last.bytes_len(gpt::disk::LogicalBlockSize::Lb512).unwrap() / SECTOR;
+        let end = (last.first_lba + blocks) * SECTOR;
+        let room = size - end;
         assert!((33 * SECTOR..2 * MIB + SECTOR).contains(&room), "{size}: {room} bytes behind the last one");
 
         // The rest is as in the image, and what lies between is not touched.
         let old = fs::read(&file).unwrap();
         let data = MIB as usize..(IMAGE_MIB - 1) as usize * MIB as usize;
         assert!(bytes[data.clone()] == old[data]);
-        let between = (IMAGE_MIB * MIB) as usize..(size - TAIL.min(size)) as usize;
+        let between = image_bytes as usize..(end - MIB) as usize;
         assert!(bytes.get(between).unwrap_or_default().iter().all(|&byte| byte == 0xaa));
-        // Nothing of an earlier table is left at the end: only the new copy.
-        let tail = bytes.get((size - TAIL) as usize..(size - 33 * SECTOR) as usize).unwrap();
+        // Neither of an earlier store's superblocks, in its first and its last page, is left.
+        for page in [last.first_lba * SECTOR, end - 4096] {
+            let page = bytes.get(page as usize..page as usize + 4096).unwrap();
+            assert!(page.iter().all(|&byte| byte == 0), "{size}");
+        }
+        // Nor anything of an earlier table at the end: only the new copy.
+        let tail = bytes.get((end - MIB) as usize..(size - 33 * SECTOR) as usize).unwrap();
         assert!(tail.iter().all(|&byte| byte == 0), "{size}");
     }
     assert!(Content::of(&file, IMAGE_MIB * MIB - SECTOR).is_err(), "too small");
@@ -74,7 +81,7 @@ fn whatever_is_read_back_otherwise_is_named() {
     let mut content = Content::of(&file, size).unwrap();
     let mut target = used(size);
     write(&mut content, &mut target, &|_| {}).unwrap();
-    for at in [0, 512, 3 * MIB + 5, IMAGE_MIB * MIB - 1, size - TAIL, size - 1] {
+    for at in [0, 512, 3 * MIB + 5, IMAGE_MIB * MIB - 1, size - 2 * MIB, size - 1] {
         target.get_mut()[at as usize] ^= 1;
         let error = verify(&mut content, &mut target, &|_| {}).unwrap_err().to_string();
         assert_eq!(error, format!("it does not hold what was written, from byte {at} on"));
