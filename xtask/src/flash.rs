@@ -4,7 +4,8 @@
 //! |---|---|
 //! | partitions, disks made of others, read-only, without a medium, of another block size, too small | [`refusals`] |
 //! | mounted, swapped to, held by something else: the disk or any partition of it | [`refusals`] |
-//! | whatever else the kernel knows to use it | the disk is opened exclusively |
+//! | whatever else the kernel knows to use it | the disk is held exclusively until it has been read back |
+//! | another disk that gets its name, or another medium in it | it is described while held, and again after the answer |
 //! | a person who means another one | model, serial and size are shown, and the disk's name is to be typed |
 //!
 //! The last partition gets the rest of the disk, and the second copy of the partition table comes to its end, where
@@ -16,7 +17,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -57,29 +58,46 @@ pub fn flash(options: &Options) -> Result<()> {
     let image = options.image.clone().unwrap_or_else(|| paths::output(options.arch.name()).join("disk.img"));
     disk::read(&image)
         .with_context(|| format!("{} is no disk image; `cargo xtask image` makes one", image.display()))?;
-    let length = fs::metadata(&image)?.len();
     let path = fs::canonicalize(&options.device)
         .with_context(|| format!("there is no disk {}", options.device.display()))?;
     ensure!(fs::metadata(&path)?.file_type().is_block_device(), "{} is no disk", path.display());
     let name = path.file_name().context("a disk has a name")?.to_string_lossy().into_owned();
-    let target = Disk::read(Path::new("/sys/class/block"), &name)?;
-    let system = System::read()?;
-    let reasons = refusals(&target, &system, length);
-    ensure!(reasons.is_empty(), "{} is not written: {}", path.display(), reasons.join("; "));
-    println!("{target}");
-    if !options.yes {
-        ask(&name, &mut std::io::stdin().lock())?;
-    }
-    let mut content = Content::of(&image, target.size_bytes)?;
-    let step = ui::step(format!("write {}", path.display()));
-    let mut device = open(&path, true)?;
-    write(&mut content, &mut device, &|percent| step.percent(percent))?;
-    device.sync_all().with_context(|| format!("{} did not keep what was written", path.display()))?;
-    drop(device);
+    onto(&Node { path, name: name.clone() }, &System::read()?, &image, |disk| {
+        println!("{disk}");
+        if options.yes { Ok(()) } else { ask(&name, &mut std::io::stdin().lock()) }
+    })
+}
+
+/// Writes an image onto a disk and reads it back, if the disk is one to be written and `agree` to what it is told.
+fn onto(
+    access: &impl Access,
+    system: &System,
+    image: &Path,
+    agree: impl FnOnce(&Disk) -> Result<()>,
+) -> Result<()> {
+    // Before it is described: a disk that is held keeps its name and number, so that no other can get them.
+    let held = access.hold();
+    let disk = access.describe()?;
+    let reasons = refusals(&disk, system, fs::metadata(image)?.len());
+    ensure!(reasons.is_empty(), "/dev/{} is not written: {}", disk.name, reasons.join("; "));
+    // The reasons tell more than that it could not be opened.
+    let mut held = held?;
+    let another = || format!("nothing was written: /dev/{} is not the disk any more that it was", disk.name);
+    ensure!(access.number(&held)? == disk.number, another());
+    agree(&disk)?;
+    // The medium may have been taken out of it.
+    ensure!(access.describe().with_context(another)? == disk, another());
+
+    let mut content = Content::of(image, disk.size_bytes)?;
+    let step = ui::step(format!("write /dev/{}", disk.name));
+    write(&mut content, &mut held, &|percent| step.percent(percent))?;
+    access.sync(&held).with_context(|| format!("/dev/{} did not keep what was written", disk.name))?;
     step.done(mib(content.written()));
-    let step = ui::step(format!("read {} back", path.display()));
-    verify(&mut content, &mut open(&path, false)?, &|percent| step.percent(percent))?;
+    let step = ui::step(format!("read /dev/{} back", disk.name));
+    verify(&mut content, &mut access.reader()?, &|percent| step.percent(percent))?;
     step.done("it is what was written");
+    // Not before: whoever waits for new disks would mount it, and write to it, while it is read.
+    drop(held);
     Ok(())
 }
 
@@ -92,16 +110,67 @@ fn ask(name: &str, answers: &mut impl BufRead) -> Result<()> {
     Ok(())
 }
 
-/// Opens the disk so that nobody else uses it, past what the host remembers of it.
-fn open(path: &Path, write: bool) -> Result<File> {
-    // Source: Linux, `include/uapi/asm-generic/fcntl.h`, and `arch/arm64/include/uapi/asm/fcntl.h`.
-    const EXCLUSIVE: i32 = 0o200;
-    let direct = if cfg!(target_arch = "aarch64") { 0o200_000 } else { 0o40_000 };
-    let flags = if write { EXCLUSIVE } else { EXCLUSIVE | direct };
-    let opened = OpenOptions::new().read(true).write(write).custom_flags(flags).open(path);
-    opened.with_context(|| {
-        format!("cannot open {} alone (it takes root, and nobody else using it)", path.display())
-    })
+/// How a disk is reached.
+trait Access {
+    /// An open disk.
+    type Handle: Read + Write + Seek;
+
+    /// Opens it so that nobody else uses it while the handle is there.
+    fn hold(&self) -> Result<Self::Handle>;
+    /// Opens it to be read while it is held, past what the host remembers of it.
+    fn reader(&self) -> Result<Self::Handle>;
+    /// `major:minor` of what was opened.
+    fn number(&self, handle: &Self::Handle) -> Result<String>;
+    /// Waits until what was written is durable.
+    fn sync(&self, handle: &Self::Handle) -> Result<()>;
+    /// What has its name now.
+    fn describe(&self) -> Result<Disk>;
+}
+
+/// A disk of this system.
+struct Node {
+    path: PathBuf,
+    name: String,
+}
+
+impl Access for Node {
+    type Handle = File;
+
+    fn hold(&self) -> Result<File> {
+        // Source: Linux, `include/uapi/asm-generic/fcntl.h`.
+        const EXCLUSIVE: i32 = 0o200;
+        let opened = OpenOptions::new().read(true).write(true).custom_flags(EXCLUSIVE).open(&self.path);
+        opened.with_context(|| {
+            format!("cannot open {} alone (it takes root, and nobody else using it)", self.path.display())
+        })
+    }
+
+    fn reader(&self) -> Result<File> {
+        // Source: Linux, `include/uapi/asm-generic/fcntl.h`, and `arch/arm64/include/uapi/asm/fcntl.h`.
+        const DIRECT: i32 = if cfg!(target_arch = "aarch64") { 0o200_000 } else { 0o40_000 };
+        // Not exclusively: it is held already, and would be refused.
+        let opened = OpenOptions::new().read(true).custom_flags(DIRECT).open(&self.path);
+        opened.with_context(|| format!("cannot open {} to read it back", self.path.display()))
+    }
+
+    fn number(&self, handle: &File) -> Result<String> {
+        Ok(number(handle.metadata()?.rdev()))
+    }
+
+    fn sync(&self, handle: &File) -> Result<()> {
+        Ok(handle.sync_all()?)
+    }
+
+    fn describe(&self) -> Result<Disk> {
+        Disk::read(Path::new("/sys/class/block"), &self.name)
+    }
+}
+
+/// `major:minor` of a device number. Source: glibc, `bits/sysmacros.h`; makedev(3).
+fn number(device: u64) -> String {
+    let major = (device >> 8) & 0xfff | (device >> 32) & 0xffff_f000;
+    let minor = device & 0xff | (device >> 12) & 0xffff_ff00;
+    format!("{major}:{minor}")
 }
 
 /// A disk, as the kernel describes it.
@@ -110,6 +179,8 @@ pub(crate) struct Disk {
     name: String,
     /// `major:minor`.
     number: String,
+    /// Another one for each disk and medium since the system started; Linux before 5.15 has none.
+    sequence: String,
     size_bytes: u64,
     block_bytes: u64,
     model: String,
@@ -161,6 +232,7 @@ impl Disk {
         Ok(Self {
             name: name.to_owned(),
             number: some(&["dev"]),
+            sequence: some(&["diskseq"]),
             size_bytes: number("size").context("the kernel does not tell its size")? * SECTOR,
             block_bytes: number("queue/logical_block_size").unwrap_or(SECTOR),
             model: some(&["device/model", "device/name"]),

@@ -1,4 +1,6 @@
+use std::cell::{Cell, RefCell};
 use std::io::Cursor;
+use std::rc::Rc;
 
 use super::*;
 use crate::disk::{Contents, Kind, Partition};
@@ -98,7 +100,7 @@ fn whatever_is_read_back_otherwise_is_named() {
 fn progress_rises_to_a_hundred() {
     let folder = tempfile::tempdir().unwrap();
     let mut content = Content::of(&image(folder.path()), 20 * MIB).unwrap();
-    let told = std::cell::RefCell::new(Vec::new());
+    let told = RefCell::new(Vec::new());
     write(&mut content, &mut used(20 * MIB), &|percent| told.borrow_mut().push(percent)).unwrap();
     let told = told.into_inner();
     assert!(told.is_sorted() && told.len() > 3 && told.last() == Some(&100), "{told:?}");
@@ -112,6 +114,7 @@ fn class(folder: &Path) -> PathBuf {
         fs::write(file, text).unwrap();
     };
     put("sdb/dev", "8:16\n");
+    put("sdb/diskseq", "9\n");
     put("sdb/size", "60062500\n");
     put("sdb/removable", "1\n");
     put("sdb/ro", "0\n");
@@ -143,7 +146,7 @@ fn system() -> System {
 fn a_disk_is_described_and_may_be_written() {
     let folder = tempfile::tempdir().unwrap();
     let disk = Disk::read(&class(folder.path()), "sdb").unwrap();
-    assert_eq!(disk.size_bytes, 60_062_500 * 512);
+    assert_eq!((disk.size_bytes, disk.sequence.as_str()), (60_062_500 * 512, "9"));
     let names: Vec<&str> = disk.parts.iter().map(|part| part.name.as_str()).collect();
     assert_eq!((names, disk.removable, disk.number.as_str()), (vec!["sdb", "sdb1", "sdb2"], true, "8:16"));
     let told = disk.to_string();
@@ -192,4 +195,187 @@ fn the_name_has_to_be_typed() {
     for answer in ["y\n", "", "sdb1\n", "/dev/sdb\n"] {
         assert!(ask("sdb", &mut Cursor::new(answer)).is_err(), "{answer}");
     }
+}
+
+/// A disk that is held by one at most, as the kernel has it, and what is seen under its name.
+struct Fake {
+    bytes: Rc<RefCell<Vec<u8>>>,
+    held: Rc<Cell<bool>>,
+    /// That of the disk that is opened.
+    number: &'static str,
+    described: RefCell<Disk>,
+}
+
+struct Handle {
+    bytes: Rc<RefCell<Vec<u8>>>,
+    held: Rc<Cell<bool>>,
+    holds: bool,
+    at: u64,
+}
+
+impl Handle {
+    /// Does with the bytes at its place what a `Cursor` does, as long as the disk is held.
+    fn with(
+        &mut self,
+        act: impl FnOnce(&mut Cursor<&mut [u8]>) -> std::io::Result<usize>,
+    ) -> std::io::Result<usize> {
+        assert!(self.held.get(), "nobody holds the disk");
+        let mut bytes = self.bytes.borrow_mut();
+        let mut cursor = Cursor::new(&mut bytes[..]);
+        cursor.set_position(self.at);
+        let count = act(&mut cursor)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}
+
+impl Read for Handle {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.with(|cursor| cursor.read(buffer))
+    }
+}
+
+impl Write for Handle {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        assert!(self.holds, "only who holds it writes");
+        self.with(|cursor| cursor.write(bytes))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Seek for Handle {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        let SeekFrom::Start(at) = to else { panic!("{to:?}") };
+        self.at = at;
+        Ok(at)
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if self.holds {
+            self.held.set(false);
+        }
+    }
+}
+
+impl Fake {
+    fn new(size: u64) -> Self {
+        let part = Part { name: "sdb".into(), number: "8:16".into(), holders: Vec::new() };
+        let disk = Disk {
+            name: "sdb".into(),
+            number: "8:16".into(),
+            sequence: "9".into(),
+            size_bytes: size,
+            block_bytes: SECTOR,
+            parts: vec![part],
+            ..Disk::default()
+        };
+        Self {
+            bytes: Rc::new(RefCell::new(used(size).into_inner())),
+            held: Rc::default(),
+            number: "8:16",
+            described: RefCell::new(disk),
+        }
+    }
+
+    fn open(&self, holds: bool) -> Handle {
+        Handle { bytes: self.bytes.clone(), held: self.held.clone(), holds, at: 0 }
+    }
+
+    fn untouched(&self) -> bool {
+        self.bytes.borrow().iter().all(|&byte| byte == 0xaa)
+    }
+}
+
+impl Access for Fake {
+    type Handle = Handle;
+
+    fn hold(&self) -> Result<Handle> {
+        ensure!(!self.held.replace(true), "cannot open it alone");
+        Ok(self.open(true))
+    }
+
+    fn reader(&self) -> Result<Handle> {
+        Ok(self.open(false))
+    }
+
+    fn number(&self, _: &Handle) -> Result<String> {
+        Ok(self.number.into())
+    }
+
+    fn sync(&self, _: &Handle) -> Result<()> {
+        Ok(())
+    }
+
+    fn describe(&self) -> Result<Disk> {
+        assert!(self.held.get(), "it may get another name while it is described");
+        Ok(self.described.borrow().clone())
+    }
+}
+
+#[test]
+fn a_disk_is_held_from_its_description_until_it_is_read_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = image(folder.path());
+    let fake = Fake::new(20 * MIB);
+    // The handles themselves look whether it is held, whenever they read and write.
+    onto(&fake, &system(), &file, |disk| {
+        assert!(fake.held.get() && fake.untouched() && disk.name == "sdb");
+        Ok(())
+    })
+    .unwrap();
+    assert!(!fake.held.get(), "others may use it now");
+    let mut content = Content::of(&file, 20 * MIB).unwrap();
+    verify(&mut content, &mut Cursor::new(fake.bytes.take()), &|_| {}).unwrap();
+}
+
+#[test]
+fn nothing_is_written_to_another_disk_than_was_agreed_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = image(folder.path());
+    let by_now = "nothing was written: /dev/sdb is not the disk any more that it was";
+    let refused = |fake: &Fake, agree: &dyn Fn(&Disk) -> Result<()>| {
+        let error = onto(fake, &system(), &file, agree).unwrap_err().to_string();
+        assert!(fake.untouched(), "{error}");
+        error
+    };
+    let unasked = |_: &Disk| -> Result<()> { panic!("it is not asked for") };
+    // What was opened is not what has the name.
+    let fake = Fake { number: "8:32", ..Fake::new(20 * MIB) };
+    assert_eq!(refused(&fake, &unasked), by_now);
+    // It changes while the person thinks: another medium, and another disk.
+    type Change = fn(&mut Disk);
+    let changes: [Change; 3] = [
+        |disk| disk.sequence = "10".into(),
+        |disk| disk.serial = "4C530002".into(),
+        |disk| disk.size_bytes += SECTOR,
+    ];
+    for change in changes {
+        let fake = Fake::new(20 * MIB);
+        let changed = |_: &Disk| {
+            change(&mut fake.described.borrow_mut());
+            Ok(())
+        };
+        assert_eq!(refused(&fake, &changed), by_now);
+    }
+    assert_eq!(refused(&Fake::new(20 * MIB), &|_| bail!("no")), "no");
+    // Somebody else holds it; if it is known who, that is told.
+    let fake = Fake::new(20 * MIB);
+    fake.held.set(true);
+    assert_eq!(refused(&fake, &unasked), "cannot open it alone");
+    fake.described.borrow_mut().parts[0].holders.push("dm-0".into());
+    assert_eq!(refused(&fake, &unasked), "/dev/sdb is not written: sdb is used by dm-0");
+}
+
+#[test]
+fn device_numbers_are_told_as_the_kernel_does() {
+    for (device, told) in [(0x810, "8:16"), (0x1030a, "259:10"), (0x1001_0305, "259:65541")] {
+        assert_eq!(number(device), told);
+    }
+    let null = File::open("/dev/null").unwrap();
+    assert_eq!(number(null.metadata().unwrap().rdev()), "1:3");
 }
