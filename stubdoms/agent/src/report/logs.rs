@@ -213,6 +213,8 @@ pub(crate) struct Logs {
     pub(crate) uploaded_bytes: u64,
     pub(crate) lost_files: u32,
     pub(crate) refused: u32,
+    /// Whose file was uploaded last.
+    last: Option<Stream>,
     pub(crate) too_many: u32,
 }
 
@@ -240,6 +242,7 @@ impl Logs {
             uploaded_bytes: 0,
             lost_files: 0,
             refused: 0,
+            last: None,
             too_many: 0,
         }
     }
@@ -595,7 +598,8 @@ impl Logs {
         self.files.len()
     }
 
-    /// The oldest file, if it is time: where it goes, and the gzip bytes.
+    /// A file, if it is time: where it goes, and the gzip bytes. The oldest one of any stream but that whose turn it was,
+    /// so that nobody who writes much keeps the lines of the others waiting.
     pub(crate) fn due(
         &self,
         now: Instant,
@@ -606,7 +610,8 @@ impl Logs {
         if self.next > now || self.is_held(now) {
             return None;
         }
-        let file = self.files.front()?;
+        let others = self.files.iter().find(|file| Some(file.stream) != self.last);
+        let file = others.or(self.files.front())?;
         let upload = Upload { id: file.id, sent: now };
         match file.stream {
             Stream::Device => {
@@ -622,6 +627,10 @@ impl Logs {
     }
 
     pub(crate) fn on_answer(&mut self, now: Instant, upload: Upload, outcome: &Outcome, random: &mut Random) {
+        if !matches!(outcome, Outcome::NoAnswer(_)) {
+            let file = self.files.iter().find(|file| file.id == upload.id);
+            self.last = file.map(|file| file.stream).or(self.last);
+        }
         match outcome {
             Outcome::Success { .. } | Outcome::Unusable(_) => {
                 if let Some(file) = self.take(upload) {
@@ -637,7 +646,7 @@ impl Logs {
             }
             Outcome::Status { status, class } if *class != StatusClass::Unavailable && *status < 500 => {
                 self.refused = self.refused.saturating_add(1);
-                let file = self.files.front_mut().filter(|file| file.id == upload.id);
+                let file = self.files.iter_mut().find(|file| file.id == upload.id);
                 let hopeless = file.is_some_and(|file| {
                     file.refusals += 1;
                     file.refusals >= TRIES
@@ -720,16 +729,27 @@ impl Logs {
         self.make_room();
     }
 
-    /// The oldest files make room for the newest.
+    /// The oldest files make room for the newest: those of the stream that has most.
     fn make_room(&mut self) {
         while self.files.len() > 1
             && (self.bytes > self.capacity || self.files.len() > MAX_LOGS)
-            && let Some(oldest) = self.files.pop_front()
+            && let Some(largest) = self.largest()
+            && let Some(at) = self.files.iter().position(|file| file.stream == largest)
+            && let Some(oldest) = self.files.remove(at)
         {
             self.bytes -= oldest.data.size();
             self.lost_files = self.lost_files.saturating_add(1);
             self.done(&oldest);
         }
+    }
+
+    /// The stream whose files take most bytes.
+    fn largest(&self) -> Option<Stream> {
+        let mut sizes = BTreeMap::<Stream, usize>::new();
+        for file in &self.files {
+            *sizes.entry(file.stream).or_default() += file.data.size();
+        }
+        sizes.into_iter().max_by_key(|(_, size)| *size).map(|(stream, _)| stream)
     }
 
     /// Nothing more is to be done about a file: the oldest one of its stream.
@@ -917,6 +937,34 @@ mod tests {
         for file in &logs.files {
             assert!(file.data.size() < newlogs::TARGET_FILE);
         }
+    }
+
+    #[test]
+    fn who_writes_much_keeps_nobody_waiting_and_makes_the_room() {
+        let mut logs = Logs::new(now(0).at(), 1 << 20, 1);
+        let mut random = Random::new(3);
+        let app = Uuid([9; 16]);
+        for index in 1..6 {
+            logs.app_line(now(0), app, "flood", None, &format!("{index}").repeat(400), index);
+            logs.close_all(now(0), |_| "app".into());
+        }
+        logs.device_line(now(0), &record(Severity::Info, "hello"), 1);
+        logs.close_all(now(0), |_| String::new());
+        let mut whose = Vec::new();
+        for second in 0..3 {
+            let (upload, endpoint, _) = due(&logs, 1000 * (second + 1)).unwrap();
+            whose.push(endpoint == Endpoint::Newlogs);
+            logs.on_answer(now(1000 * (second + 1)).at(), upload, &ok(), &mut random);
+        }
+        assert_eq!(whose, [false, true, false], "the device's file is last, and second");
+        // Too little room: the application's oldest go, and not the device's.
+        logs.device_line(now(4000), &record(Severity::Info, "hello"), 2);
+        logs.close_all(now(4000), |_| String::new());
+        logs.capacity = 1;
+        logs.app_line(now(4000), app, "flood", None, "more", 6);
+        logs.close_all(now(4000), |_| "app".into());
+        assert_eq!(logs.backlog(), 1);
+        assert!(logs.lost_files > 0);
     }
 
     #[test]
