@@ -37,6 +37,9 @@ pub(crate) const NIGHTLY: &[Story] = &[
 ];
 
 const BAD: &str = "0.2.0";
+/// From a version on trial to the old one: a control that is never ready is ended twelve times, a minute each, before it is
+/// given up and the watchdog resets the machine.
+const BACK: Duration = Duration::from_secs(1200);
 /// So long nobody tries the version again.
 const QUIET: Duration = Duration::from_secs(30);
 
@@ -46,7 +49,7 @@ fn falls_back(stage: &Stage<'_>, broken: Broken, why: &str) -> Result<()> {
     let seen = device.starts();
     device.offer(BAD, Some(broken), "second")?;
     let controller = &device.site.controller;
-    let back = controller.wait_for("the old version's start", 2 * AROUND, |seen_now| {
+    let back = controller.wait_for("the old version's start", BACK, |seen_now| {
         let boots = &seen_now.devices.get(&device.uuid)?.boots;
         boots.last().filter(|boot| boot.number > seen && boot.version == slot::VERSION).cloned()
     })?;
