@@ -6,7 +6,8 @@
 mod device;
 mod shell;
 #[path = "../../../stubdoms/storage-core/tests/storage/world.rs"]
-#[allow(dead_code, reason = "the tests of storage use the rest of it")]
+// Shared with the tests of storage, which use all of it; here some of it is left over.
+#[expect(dead_code, reason = "the tests of storage use the rest of it")]
 mod world;
 
 use std::collections::{BTreeMap, VecDeque};

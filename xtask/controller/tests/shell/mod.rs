@@ -1,7 +1,5 @@
 //! What each shell around the agent needs here: its files, and its way to the controller.
 
-#![allow(unreachable_pub, reason = "a module of tests")]
-
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use stubdoms_agent::{FailureKind, HttpFailure, Method, Provisioning, Request, Response, WallTime};
@@ -9,7 +7,7 @@ use stubdoms_agent::{FailureKind, HttpFailure, Method, Provisioning, Request, Re
 use crate::device::Device;
 
 /// The files of a device whose key is one of them.
-pub fn provisioning(wire: &Device) -> Provisioning {
+pub(crate) fn provisioning(wire: &Device) -> Provisioning {
     let file = |name: &str| wire.bundle.files[name].clone();
     Provisioning {
         server: file("server"),
@@ -25,13 +23,13 @@ pub fn provisioning(wire: &Device) -> Provisioning {
     }
 }
 
-pub fn wall() -> WallTime {
+pub(crate) fn wall() -> WallTime {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     WallTime { seconds: since.as_secs(), nanos: since.subsec_nanos() }
 }
 
 /// Carries out a request over TLS.
-pub fn exchange(wire: &Device, request: &Request) -> Result<Response, HttpFailure> {
+pub(crate) fn exchange(wire: &Device, request: &Request) -> Result<Response, HttpFailure> {
     let host = format!("https://{}:{}", wire.name, wire.port);
     let path = request.url.strip_prefix(&host).expect("the provisioned server");
     let mut headers: String =
