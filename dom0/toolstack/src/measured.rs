@@ -21,8 +21,9 @@
 //! [`PAUSE`], and what is left goes on from there. It may refuse [`REFUSALS`] times between two steps.
 //!
 //! Nobody waits for ever: that, and [`Measuring::late`], let all run without. What was not extended by then never is. A
-//! mark is extended in its place, as soon as the TPM takes it in this or a later life of vault, so that the value that
-//! stands for a measured start does not come about any more. There is none without a TPM, and none in a PCR that
+//! mark is extended in its place, as soon as the TPM takes it: in this life of vault if an answer is under way, else in a
+//! later one; a TPM that refused for good is not asked again before that. Then the value that stands for a measured start
+//! does not come about any more. There is none without a TPM, and none in a PCR that
 //! somebody else has extended, which has another value anyway.
 
 use alloc::{format, string::String, vec, vec::Vec};
