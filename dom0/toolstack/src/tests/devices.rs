@@ -123,6 +123,12 @@ fn a_hold_that_xen_refuses_is_told() {
     assert_eq!(error, PciError::Xen { function: AT, step: DeviceStep::Hold, errno: Errno::EIO });
 }
 
+/// A reset has cost the function nothing that it had when it was taken.
+fn is_as_before(ground: &Ground, before: &[u8]) {
+    assert_eq!(ground.config()[0x10..0x28], before[0x10..0x28], "BARs");
+    assert_eq!(ground.config()[0xe8..0xea], before[0xe8..0xea], "device control");
+}
+
 /// A domain that may have devices. The rest of it does not matter here.
 fn domain_with_devices(ground: &Ground) -> DomId {
     let description = CreateDomain {
@@ -149,8 +155,7 @@ fn a_function_that_can_be_reset_alone_is_and_finds_its_addresses_again() {
     let passthrough = held.assign(id, &mut Places::default()).unwrap();
     assert!(ground.calls().iter().any(|call| call == "flr"));
     assert!(!ground.calls().iter().any(|call| call == "reset"), "one reset is enough");
-    assert_eq!(ground.config()[0x10..0x28], before[0x10..0x28], "BARs");
-    assert_eq!(ground.config()[0xe8..0xea], before[0xe8..0xea], "device control");
+    is_as_before(&ground, &before);
     drop(passthrough);
     ground.dom0.destroy_domain(id).unwrap();
     assert_eq!(ground.config()[4..6], before[4..6], "command");
@@ -171,8 +176,7 @@ fn a_reset_that_takes_too_long_costs_this_owner_and_not_the_next() {
     assert_ne!(ground.config()[0x10..0x28], before[0x10..0x28], "it has forgotten where it is");
     ground.slow_flr(3);
     let passthrough = held.assign(id, &mut Places::default()).unwrap();
-    assert_eq!(ground.config()[0x10..0x28], before[0x10..0x28], "BARs");
-    assert_eq!(ground.config()[0xe8..0xea], before[0xe8..0xea], "device control");
+    is_as_before(&ground, &before);
     drop(passthrough);
     ground.dom0.destroy_domain(id).unwrap();
     assert_eq!(ground.config()[4..6], before[4..6], "command");

@@ -20,6 +20,7 @@ mod state;
 pub(crate) mod talk;
 mod vif;
 
+use crate::told::{Verdict, told};
 use dom0::Dom0;
 use net::Net;
 use state::State;
@@ -28,9 +29,6 @@ use state::State;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How often a port is raised in a flood.
 const FLOOD: u32 = 20_000;
-
-/// Why a case failed.
-type Verdict<T = ()> = Result<T, String>;
 
 /// What is done to a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,18 +69,8 @@ const LIES: &[(Lie, Lie)] = &[
 
 /// Tells how a case ended, and counts it.
 async fn case(state: &mut State, name: &str, verdict: Verdict) {
-    match verdict {
-        Ok(()) => {
-            state.ok += 1;
-            log::info!("ok {name}");
-        }
-        Err(why) => {
-            state.failed += 1;
-            log::error!("FAIL {name}: {why}");
-        }
-    }
-    // dom0 shows so many lines of a domain in a second, and no more.
-    timer::sleep(Duration::from_millis(30)).await;
+    let count = if told(name, verdict).await { &mut state.ok } else { &mut state.failed };
+    *count += 1;
 }
 
 /// Raises somebody [`FLOOD`] times with nothing to look at, and lets our own tasks run now and then: one that

@@ -21,6 +21,7 @@ use proto_update::manifest::{Draft, Kind, Machine};
 use stubdoms_service::{Offered, Owned, Peers, Tie, offer, open_dom0, park};
 
 use crate::intruder::talk;
+use crate::told::{Verdict, told};
 
 /// How long anybody may take for anything.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -28,9 +29,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const ANSWER: Duration = Duration::from_secs(5);
 /// How often each is asked without a pause.
 const FLOOD: u32 = 100;
-
-/// Why a case failed.
-type Verdict<T = ()> = Result<T, String>;
 
 #[derive(Default)]
 struct Tally {
@@ -41,18 +39,8 @@ struct Tally {
 impl Tally {
     /// Tells how a case ended, and counts it.
     async fn case(&mut self, name: &str, verdict: Verdict) {
-        match verdict {
-            Ok(()) => {
-                self.ok += 1;
-                log::info!("ok {name}");
-            }
-            Err(why) => {
-                self.failed += 1;
-                log::error!("FAIL {name}: {why}");
-            }
-        }
-        // dom0 shows so many lines of a domain in a second, and no more.
-        timer::sleep(Duration::from_millis(30)).await;
+        let count = if told(name, verdict).await { &mut self.ok } else { &mut self.failed };
+        *count += 1;
     }
 }
 

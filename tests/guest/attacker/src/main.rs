@@ -29,6 +29,8 @@ mod pen;
 mod service;
 #[cfg(target_os = "none")]
 mod table;
+#[cfg(target_os = "none")]
+mod told;
 
 #[cfg(target_os = "none")]
 board_support_rt::domain!(main);
