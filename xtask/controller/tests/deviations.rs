@@ -280,6 +280,12 @@ fn accepted_but_remarked_upon() {
     assert_eq!(device.post("info", &device.app_info(&app, "x", ZSwState::Initial, None)).status, 201);
     assert_eq!(device.post("metrics", &device.metrics_with(&app, "x")).status, 201);
     assert!(!remark("has no metrics"));
+    // It began after that was reported.
+    let mut anew = device.metrics();
+    let Some(MetricContent::Dm(metric)) = &mut anew.metric_content else { panic!("of the device") };
+    metric.cpu_metric.as_mut().expect("there").up_time = Some(proto_eve::time::timestamp(-1, 0));
+    assert_eq!(device.post("metrics", &anew).status, 201);
+    assert!(!remark("has no metrics"));
     assert_eq!(device.post("metrics", &device.metrics()).status, 201);
     assert!(remark("has no metrics"));
     let restarting = device.app_info(APP, "x", ZSwState::Restarting, None);

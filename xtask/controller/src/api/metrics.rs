@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{Answer, Notes, check_sender, check_time, decode};
 use crate::clock;
 use crate::journal::whole;
-use crate::observed::{AppMetrics, DeviceMetrics, OBJECTS, ObjectKind};
+use crate::observed::{AppMetrics, DeviceMetrics, OBJECTS, ObjectKind, ObjectView};
 use crate::refusal::Refusal;
 use crate::route::canonical_uuid;
 use crate::state::{Record, State, device_name};
@@ -32,7 +32,7 @@ pub(super) fn serve(
         }
     }
     check_device(state, device, metric, notes);
-    check_apps(state, device, &message.am, notes);
+    check_apps(state, device, metric, &message.am, notes);
     let gist = DeviceMetrics {
         at_ms,
         used_mib: metric.memory.as_ref().map_or(0, |memory| memory.used_mem),
@@ -103,8 +103,17 @@ fn fits(cpu: &AppCpuMetric) -> bool {
     cpu.total == cpu.total_ns / 1_000_000_000
 }
 
-/// There is one for each application that the device has, even before it boots, once it has its configuration.
-fn check_apps(state: &State, device: Uuid, apps: &[AppMetric], notes: &mut Notes) {
+/// When the device began, by the clock of this machine: the device counts its seconds since then. Long ago, if it does
+/// not tell.
+fn start_ms(metric: &DeviceMetric) -> i64 {
+    let up = metric.cpu_metric.as_ref().and_then(|cpu| cpu.up_time.as_ref());
+    up.map_or(i64::MIN, |up| clock::now_ms().saturating_sub(up.seconds.saturating_mul(1000)))
+}
+
+/// There is one for each application that the device has reported since it began, even before the application boots,
+/// once the device has its configuration. One of an earlier start need not be there: it waits as long as the storage
+/// is locked.
+fn check_apps(state: &State, device: Uuid, metric: &DeviceMetric, apps: &[AppMetric], notes: &mut Notes) {
     for app in apps {
         let id = &app.app_id;
         let named = canonical_uuid(id).and_then(|id| state.app_name(device, id));
@@ -121,7 +130,11 @@ fn check_apps(state: &State, device: Uuid, apps: &[AppMetric], notes: &mut Notes
     }
     let view = state.observed.devices.get(&device).filter(|view| view.config_confirmed.is_some());
     let Some(view) = view else { return };
-    for object in view.objects.values().filter(|object| object.kind == ObjectKind::App && !object.deleted) {
+    let since = start_ms(metric);
+    let reported = |object: &&ObjectView| {
+        object.kind == ObjectKind::App && !object.deleted && object.updated_ms >= since
+    };
+    for object in view.objects.values().filter(reported) {
         let configured = canonical_uuid(&object.id).and_then(|id| state.app_name(device, id)).is_some();
         if configured && !apps.iter().any(|app| app.app_id == object.id) {
             notes.remark(format!("ZMetricMsg: app {} is reported, and has no metrics", object.id));
