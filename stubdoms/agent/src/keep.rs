@@ -16,7 +16,8 @@
 //! reason is told ([`Keep::trouble`]). What cannot be read is tried for a minute, and the device goes on without it.
 //! The values are as foreign as any input: whoever reads one checks it.
 //!
-//! Files of the log are values as well, by number: which ones there are storage is asked when all others were read.
+//! Files of the log are values as well, by number: which ones there are storage is asked when all others were read. The
+//! names rise, and the list ends where it does not, or has more than was ever kept.
 
 use alloc::{
     collections::BTreeMap,
@@ -39,8 +40,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How soon what storage has refused is asked again, at first and at the longest.
 const AGAIN: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
-/// The most files of the log that are read.
+/// The most files of the log that are kept.
 pub(crate) const MAX_LOGS: usize = 128;
+/// What is taken of a list of files of the log: names, and bytes in all. Twice of what is ever kept, for what was to be
+/// dropped may still be there; a storage that was taken over has neither our heap nor our time behind that.
+const MAX_LISTED: usize = 2 * MAX_LOGS;
+const MAX_LISTED_BYTES: usize = 1024 * 1024;
 /// Ahead of the names of all files of the log.
 const LOG: &str = "log.";
 
@@ -133,6 +138,9 @@ struct Reading {
     part: Part,
     bytes: Vec<u8>,
     asked: bool,
+    /// Names of files of the log that were told, and the bytes of those that were read.
+    listed: usize,
+    listed_bytes: usize,
     /// Since when this part is refused, and when it is asked for again.
     refused: Option<(Instant, Again)>,
 }
@@ -244,8 +252,7 @@ impl Keep {
         }
         self.open = open;
         if open && matches!(self.state, State::Waiting { .. } | State::Absent) {
-            let part = Part::Record(0);
-            self.state = State::Reading(Reading { part, bytes: Vec::new(), asked: false, refused: None });
+            self.state = State::Reading(Reading::new());
         }
     }
 
@@ -416,15 +423,17 @@ impl Keep {
         let mut listed = None;
         match answer {
             Answer::Name(next) if matches!(reading.part, Part::Next(_)) => {
-                listed = Some(next.and_then(|key| Name::log(&key)));
+                listed = Some(reading.listed(next.as_ref()));
             }
             Answer::Value { total, offset, bytes: piece }
                 if offset as usize == reading.bytes.len()
                     && total <= MAX_VALUE
+                    && piece.len() <= (total - offset.min(total)) as usize
+                    && (offset == total || !piece.is_empty())
                     && reading.part.name().is_some() =>
             {
                 reading.bytes.extend_from_slice(&piece);
-                if reading.bytes.len() < total as usize && !piece.is_empty() {
+                if reading.bytes.len() < total as usize {
                     return false;
                 }
             }
@@ -451,12 +460,13 @@ impl Keep {
         }
         reading.refused = None;
         let read = core::mem::take(&mut reading.bytes);
-        let logs = self.found.range(Name::Log(0)..).count();
         let (name, then) = match listed {
-            Some(Some(log)) if logs < MAX_LOGS => (None, Some(Part::Log(log))),
-            Some(_) => (None, None),
+            Some(log) => (None, log.map(Part::Log)),
             None => (reading.part.name(), Some(reading.part.then())),
         };
+        if let Part::Log(_) = reading.part {
+            reading.listed_bytes += read.len();
+        }
         if let Some(name) = name.filter(|name| !read.is_empty() && !self.wanted.contains_key(name)) {
             self.found.insert(name, read);
         }
@@ -504,6 +514,30 @@ impl Keep {
 }
 
 impl Reading {
+    const fn new() -> Self {
+        let part = Part::Record(0);
+        Self { part, bytes: Vec::new(), asked: false, listed: 0, listed_bytes: 0, refused: None }
+    }
+
+    /// The file of the log that storage names behind the last one, if the list goes on.
+    fn listed(&mut self, next: Option<&Key>) -> Option<Name> {
+        let (Part::Next(after), Some(next)) = (&self.part, next) else { return None };
+        let rises = next > after;
+        let log = Name::log(next).filter(|_| rises);
+        let full = self.listed >= MAX_LISTED || self.listed_bytes >= MAX_LISTED_BYTES;
+        if !rises || log.is_some() && full {
+            log::warn!(
+                "storage: the list of what is kept ends after {} files of the log with {} bytes: {} [{}]",
+                self.listed,
+                self.listed_bytes,
+                if rises { "it has more than were ever kept" } else { "its names do not rise" },
+                code::NOT_READ
+            );
+        }
+        self.listed += 1;
+        log.filter(|_| !full)
+    }
+
     /// Whether a part that was refused is asked for again; the reason is told once.
     fn is_worth_another_try(&mut self, now: Instant, reason: &str) -> bool {
         let (since, before) = match &self.refused {

@@ -173,6 +173,7 @@ fn answers_that_make_no_sense_leave_a_value_out() {
         Answer::Value { total: 10, offset: 5, bytes: heapless::Vec::new() },
         Answer::Value { total: MAX_VALUE + 1, offset: 0, bytes: heapless::Vec::from_slice(&[1]).unwrap() },
         Answer::Value { total: 5, offset: 0, bytes: heapless::Vec::new() },
+        Answer::Value { total: 1, offset: 0, bytes: heapless::Vec::from_slice(&[1, 2]).unwrap() },
     ];
     for answer in odd {
         let mut keep = Keep::expecting(at(0));
@@ -182,6 +183,53 @@ fn answers_that_make_no_sense_leave_a_value_out() {
         }
         assert!(keep.is_settled());
         assert!(Name::RECORDS.into_iter().all(|name| keep.take(name).is_none()));
+    }
+    // A value that stops before its end.
+    let mut keep = Keep::expecting(at(0));
+    keep.set_open(true);
+    while let Some(request) = keep.next(at(0)) {
+        let piece: &[u8] = if matches!(request, Request::Get { offset: 0, .. }) { &[1] } else { &[] };
+        let (offset, bytes) = (1 - piece.len() as u32, heapless::Vec::from_slice(piece).unwrap());
+        keep.answered(at(0), Answer::Value { total: 3, offset, bytes });
+    }
+    assert!(keep.is_settled() && Name::RECORDS.into_iter().all(|name| keep.take(name).is_none()));
+}
+
+/// Whoever has taken storage over answers what it likes: neither the heap nor the patience has to be without bound.
+#[test]
+fn a_list_without_end_ends() {
+    /// Reads it all; `names` tells the name behind the last, `each` what a value has. How much was asked and is held.
+    fn read(names: impl Fn(u32) -> u32, each: u32) -> (usize, usize) {
+        let mut keep = Keep::expecting(at(0));
+        keep.set_open(true);
+        let (mut asked, mut named) = (0, 0);
+        while let Some(request) = keep.next(at(0)) {
+            asked += 1;
+            assert!(asked < 100_000, "it asks on and on");
+            let answer = match request {
+                Request::Next { .. } => {
+                    named += 1;
+                    Answer::Name(Some(Name::Log(names(named)).key()))
+                }
+                Request::Get { key, offset } if key.starts_with(LOG) && each > 0 => {
+                    let length = ((each - offset) as usize).min(MAX_PIECE);
+                    let bytes = heapless::Vec::from_slice(&[7; MAX_PIECE][..length]).unwrap();
+                    Answer::Value { total: each, offset, bytes }
+                }
+                _ => Answer::Refused { refusal: Refusal::NoValue, reason: heapless::String::new() },
+            };
+            keep.answered(at(0), answer);
+        }
+        assert!(keep.is_open());
+        (asked, keep.found.values().map(Vec::len).sum())
+    }
+    let most = (MAX_LISTED_BYTES + MAX_VALUE as usize) as u32;
+    assert!(read(|named| named, MAX_VALUE).1 <= most as usize, "the largest values");
+    assert!(read(|named| named, 0).0 < 1000, "names without values");
+    assert!(read(|named| named, 1).0 < 1000, "the smallest values");
+    for each in [0, 1, MAX_VALUE] {
+        assert!(read(|_| 7, each).1 <= each as usize, "the same name again");
+        assert!(read(|named| named % 2, each).1 <= 2 * each as usize, "names that fall");
     }
 }
 
