@@ -420,14 +420,23 @@ impl State {
             self.note(Event::Flush);
             return Ok(());
         };
-        let unflushed: Vec<u64> = self.cut.doubtful.keys().copied().collect();
+        // What a flush that succeeds does not make durable, one that fails does not either.
+        let (stuck, unflushed): (Vec<u64>, Vec<u64>) =
+            self.cut.doubtful.keys().partition(|block| self.cut.stuck.contains(block));
+        let kept = match done {
+            Done::All | Done::Unsure => usize::MAX,
+            Done::Blocks(some) => some,
+            Done::Nothing => 0,
+        };
         for (index, block) in unflushed.into_iter().enumerate() {
             self.note(match done {
-                Done::All => Event::Durable { block },
-                Done::Blocks(some) if index < some => Event::Durable { block },
-                Done::Blocks(_) | Done::Nothing => Event::Lost { block },
                 Done::Unsure => Event::Doubt { block },
+                _ if index < kept => Event::Durable { block },
+                _ => Event::Lost { block },
             });
+        }
+        if kept < usize::MAX {
+            stuck.into_iter().for_each(|block| self.note(Event::Lost { block }));
         }
         Err(error)
     }

@@ -179,6 +179,31 @@ fn a_flush_that_fails_keeps_some_or_leaves_all_in_doubt() {
 }
 
 #[test]
+fn a_second_flush_that_fails_does_not_end_the_doubt_that_the_first_has_left() {
+    let error = Error::Fault(Fault::Fatal);
+    for (done, durable, in_doubt) in [
+        (Done::All, 2, 1),
+        (Done::Unsure, 0, 2),
+        // What is lost is so for certain.
+        (Done::Nothing, 0, 0),
+        (Done::Blocks(1), 2, 0),
+    ] {
+        let disk = disk();
+        write(&disk, 0, &block(1)).unwrap();
+        disk.fail(1, Failure { error, done: Done::Unsure });
+        assert_eq!(flush(&disk), Err(error));
+        write(&disk, 1, &block(2)).unwrap();
+        disk.fail(3, Failure { error, done });
+        assert_eq!(flush(&disk), Err(error));
+        let log = disk.log();
+        let cut = log.cut(log.events().len());
+        let left = cut.left(|_| 0);
+        let left = [0, 1].map(|at| left.block(at)[0]);
+        assert_eq!((left, cut.in_doubt()), ([0, durable], in_doubt), "{done:?}");
+    }
+}
+
+#[test]
 fn a_call_that_is_dropped_was_carried_out() {
     let disk = disk().pending(2);
     {
