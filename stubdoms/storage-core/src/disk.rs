@@ -3,11 +3,13 @@
 //! What one part has written and not made durable yet, a call that fails for another one may lose: after a flush
 //! that failed a later one says nothing of it. So the disk has an *epoch*, which ends with each call that fails or is
 //! dropped, and a flush answers for an epoch ([`Disk::flush`]): it fails if what was written since is not all there.
+//! A read that the disk refuses, as it does for blocks that have gone bad, ends none: it takes nothing that was written.
+//! A read after which the disk is reset does, for what it had in its cache may be gone.
 
 use core::cell::Cell;
 use core::time::Duration;
 
-use board_support_drv::block::{Blame, BlockDevice, Geometry, Identity, MAX_TRANSFER};
+use board_support_drv::block::{Blame, BlockDevice, Cause, Geometry, Identity, MAX_TRANSFER, Refusal};
 use proto_gpt::partition::Partition;
 
 use crate::turns::Turns;
@@ -34,7 +36,17 @@ pub(crate) struct Epoch(u64);
 /// A call under way: unless it ends well, so does the epoch end.
 struct Call<'d> {
     epoch: &'d Cell<u64>,
+    kind: Kind,
     harmless: bool,
+}
+
+/// What a call that the disk refuses has touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Nothing.
+    Read,
+    /// What was written.
+    Change,
 }
 
 impl Drop for Call<'_> {
@@ -84,9 +96,9 @@ impl<D: BlockDevice> Disk<D> {
         let mut block = window.block(at, into.len(), self.block_bytes())?;
         for part in into.chunks_mut(MAX_TRANSFER) {
             let mut device = self.device.turn().await;
-            let mut result = self.ended(self.begin(), device.read(block, part, WITHIN).await);
+            let mut result = self.ended(self.begin(Kind::Read), device.read(block, part, WITHIN).await);
             if result.is_err_and(|error| error.blame() == Blame::Disk) {
-                result = self.ended(self.begin(), device.read(block, part, WITHIN).await);
+                result = self.ended(self.begin(Kind::Read), device.read(block, part, WITHIN).await);
             }
             result?;
             block += (part.len() / self.block_bytes()) as u64;
@@ -99,7 +111,7 @@ impl<D: BlockDevice> Disk<D> {
         let mut block = window.block(at, from.len(), self.block_bytes())?;
         for part in from.chunks(MAX_TRANSFER) {
             let mut device = self.device.turn().await;
-            self.ended(self.begin(), device.write(block, part, WITHIN).await)?;
+            self.ended(self.begin(Kind::Change), device.write(block, part, WITHIN).await)?;
             block += (part.len() / self.block_bytes()) as u64;
         }
         Ok(())
@@ -114,17 +126,26 @@ impl<D: BlockDevice> Disk<D> {
     /// be written again: another flush says nothing of it.
     pub(crate) async fn flush(&self, since: Epoch) -> Result<(), DiskError> {
         let mut device = self.device.turn().await;
-        self.ended(self.begin(), device.flush(WITHIN).await)?;
+        self.ended(self.begin(Kind::Change), device.flush(WITHIN).await)?;
         if self.epoch() == since { Ok(()) } else { Err(DiskError::InDoubt) }
     }
 
-    const fn begin(&self) -> Call<'_> {
-        Call { epoch: &self.epoch, harmless: false }
+    const fn begin(&self, kind: Kind) -> Call<'_> {
+        Call { epoch: &self.epoch, kind, harmless: false }
     }
 
     fn ended(&self, mut call: Call<'_>, result: Result<(), DiskError>) -> Result<(), DiskError> {
-        // What the disk was not even asked for it has not failed at.
-        call.harmless = result.is_ok() || result.is_err_and(|why| why.blame() == Blame::Caller);
+        call.harmless = match result {
+            Ok(()) => true,
+            // So does a disk say that is being reset, or loses its power.
+            Err(DiskError::Refused(Refusal { cause: Cause::Aborted, .. })) => false,
+            Err(why) => match why.blame() {
+                // What the disk was not even asked for it has not failed at.
+                Blame::Caller => true,
+                Blame::Blocks => call.kind == Kind::Read,
+                Blame::Disk => false,
+            },
+        };
         if result.is_err() {
             self.count();
         }

@@ -67,6 +67,62 @@ fn any_call_may_fail_and_what_is_asked_again_is_done() {
     assert!(tried > 200 && failed > 150, "{failed} of {tried}");
 }
 
+/// The disk fails twice: what the first failure has left in doubt the second one does not make durable, and neither is
+/// it acknowledged.
+#[test]
+fn two_calls_may_fail_and_what_is_acknowledged_is_there_after_a_cut() {
+    let before = disk(flashed());
+    Life::open(&before).put("a", b"before");
+    let image = before.image();
+    let work = |life: &Life| {
+        for (name, value) in [("a", vec![1; 3000]), ("b", vec![2; 10])] {
+            while life.try_put(name, &value) != Answer::Done {}
+        }
+    };
+    let good = disk(image.clone());
+    let life = Life::open(&good);
+    let first = good.calls();
+    work(&life);
+    let expected = life.values();
+    for call in first..good.calls() {
+        for later in 1..8 {
+            for done in [Done::Nothing, Done::All, Done::Unsure] {
+                let disk = crate::world::disk(image.clone());
+                let life = Life::open(&disk);
+                disk.fail(call, Failure { error: ERRORS[1], done: Done::Unsure });
+                disk.fail(call + later, Failure { error: ERRORS[1], done });
+                work(&life);
+                let left = crate::world::disk(powerless(&disk));
+                assert_eq!(values(&left), expected, "{call} {later} {done:?}");
+            }
+        }
+    }
+}
+
+/// A block that cannot be read ends nothing of what others are writing: a slot that is filled, a value that was begun.
+#[test]
+fn a_block_that_cannot_be_read_is_harmless_to_what_is_being_written() {
+    const UNREADABLE: Error =
+        Error::Refused(Refused { cause: Cause::Unreadable, status: Status::Nvme { sct: 2, sc: 0x81 } });
+    let before = disk(flashed());
+    let life = Life::open(&before);
+    life.put("old", &[1; 9000]);
+    // A disk that is to be reset has two tries.
+    for (error, tries, harmless) in [(UNREADABLE, 1, true), (ERRORS[1], 2, false), (ERRORS[2], 2, false)] {
+        let (disk, value) = (disk(before.image()), [9; 9000]);
+        let life = Life::open(&disk);
+        let parts = [updates(&system("1.1.0")), puts("new", &value)];
+        let begun: Vec<_> = parts.iter().map(|requests| requests.split_at(6)).collect();
+        begun.iter().flat_map(|(begun, _)| *begun).for_each(|request| life.done(request));
+        (0..tries).for_each(|more| disk.fail(disk.calls() + more, Failure { error, done: Done::Nothing }));
+        assert!(life.try_get("old").is_err(), "{error}");
+        for (_, rest) in begun {
+            let refused = rest.iter().find(|request| life.refusal(request).is_some());
+            assert_eq!(refused.is_none(), harmless, "{error}");
+        }
+    }
+}
+
 /// The disk fails once, and the power is cut later, at every write: what a failed call has left in doubt has not
 /// become what a second change relies on.
 #[test]
