@@ -31,7 +31,7 @@ use super::{
     problem::{Problem, Troubles},
 };
 use crate::{
-    clock::{Instant, Now},
+    clock::{Instant, Now, earliest},
     keep,
     properties::Properties,
     storage::{Asker, Desk},
@@ -105,6 +105,9 @@ pub(crate) struct BaseOs {
     claimed: bool,
     /// Storage has said that there are no slots.
     no_slots: bool,
+    /// When it is asked once more, if it has refused to say. It tells of what mends by itself, but not of a table that
+    /// could not be read when it was asked.
+    ask_again: Option<Instant>,
     /// Why storage refused last.
     refusal: String,
     /// Why the content is no payload.
@@ -124,6 +127,7 @@ impl BaseOs {
             fill_sha256: [0; 32],
             claimed: false,
             no_slots: false,
+            ask_again: None,
             refusal: String::new(),
             unusable: None,
             activating: false,
@@ -191,7 +195,7 @@ impl BaseOs {
 
     /// When [`step`](Self::step) is due at the latest.
     pub(crate) fn deadline(&self, inputs: &Inputs) -> Option<Instant> {
-        self.update.deadline(inputs).map(|at| Instant(0).after(at))
+        earliest(self.update.deadline(inputs).map(|at| Instant(0).after(at)), self.ask_again)
     }
 
     /// What the machine is told.
@@ -216,6 +220,12 @@ impl BaseOs {
     /// Moves on with what changed around it.
     pub(crate) fn step(&mut self, around: &mut Around<'_>, event: Event) -> Vec<Wish> {
         let mut wishes = Vec::new();
+        if event == Event::Lost {
+            self.ask_again = None;
+        }
+        if self.ask_again.take_if(|at| *at <= around.now.at()).is_some() {
+            around.desk.ask(Asker::Slots, Request::Slots);
+        }
         self.move_on(around, event, &mut wishes);
         if self.fill.is_some() && around.contents.slot_sha256() != Some(self.fill_sha256) {
             // Other bytes are wanted under the same version.
@@ -285,6 +295,7 @@ impl BaseOs {
     pub(crate) fn on_answer(&mut self, around: &mut Around<'_>, asker: Asker, answer: Answer) -> Vec<Wish> {
         let event = match (asker, answer) {
             (Asker::Slots | Asker::Change, Answer::Slots { running, slots }) => {
+                self.ask_again = None;
                 let told = told(running, slots);
                 self.no_slots = told.is_none();
                 match told {
@@ -294,6 +305,7 @@ impl BaseOs {
             }
             (Asker::Slots, Answer::Refused { .. }) => {
                 self.no_slots = true;
+                self.ask_again = Some(around.now.at().after(AGAIN));
                 Event::Look
             }
             (Asker::Begin, Answer::Done) => {

@@ -532,6 +532,24 @@ fn what_the_disk_refuses_is_tried_again() {
     }
 }
 
+/// A table that cannot be read when storage is asked for the slots, and can a while later: nobody says so.
+#[test]
+fn slots_that_storage_could_not_tell_are_asked_for_again() {
+    let mut world = World::with_storage();
+    for _ in 0..3 {
+        world.storage.as_mut().unwrap().refusals.push_back(("slots", Refusal::Disk));
+    }
+    order(&mut world, "0.2.0");
+    world.restart_storage();
+    world.run(90);
+    assert!(error(&world).contains("E-UPDATE-001"), "{}", error(&world));
+    let wakeups = world.wakeups;
+    world.run_until("the reset", |world| world.resets == 1);
+    assert!(world.wakeups - wakeups < 300, "it is asked now and then");
+    world.run(900);
+    assert_eq!(storage(&world).states(), [SlotState::Spare, SlotState::Active]);
+}
+
 #[test]
 fn applications_wait_while_an_activation_is_under_way_and_are_caught_up_if_it_comes_to_nothing() {
     let mut world = World::with_storage();

@@ -171,9 +171,10 @@ impl Storage {
             Request::Change(Change::Commit) => "commit",
             Request::Change(Change::Abandon) => "abandon",
             Request::Change(Change::TryOther) => "try other",
+            Request::Slots => "slots",
             _ => "",
         };
-        if !kind.is_empty() && kind != "write" {
+        if !matches!(kind, "" | "write" | "slots") {
             self.asked.push(kind.into());
         }
         if let Some((_, refusal)) = self.refusals.pop_front_if(|(refused, _)| *refused == kind) {
