@@ -166,11 +166,19 @@ pub trait Domctl {
     fn set_vcpu_context(&self, domain: DomId, vcpu: VcpuId, state: &VcpuGuestContext) -> Result<(), Errno>;
 
     /// Delivers the machine's shared interrupt `spi` (an INTID) to the domain, as the same number: on
-    /// Arm. It ends with the domain.
+    /// Arm. It ends with the domain, which is when nobody maps a page of it any more.
     ///
     /// # Errors
     /// What Xen says: `EBUSY` while another domain, dom0 among them, has it.
     fn bind_spi(&self, domain: DomId, spi: u16) -> Result<(), Errno>;
+
+    /// Takes shared interrupt `spi` back from a domain that is being destroyed, so that another one may have
+    /// it before the last page is unmapped: on Arm.
+    ///
+    /// # Errors
+    /// What Xen says: `ESRCH` if the domain is gone, and the interrupt free with it; `EINVAL` if the domain
+    /// does not have it; `EBUSY` if the domain lives and uses it.
+    fn unbind_spi(&self, domain: DomId, spi: u16) -> Result<(), Errno>;
 }
 
 /// Makes one domctl.
@@ -204,6 +212,10 @@ fn bind_argument(pirq: Pirq, vector: u8, gflags: u32) -> BindPtIrq {
         gflags,
         gtable: 0,
     }
+}
+
+fn spi_argument(spi: u16) -> BindSpi {
+    BindSpi { machine_irq: spi.into(), irq_type: PT_IRQ_TYPE_SPI, spi, padding: [0; 7] }
 }
 
 impl Domctl for Xen {
@@ -314,7 +326,10 @@ impl Domctl for Xen {
     }
 
     fn bind_spi(&self, domain: DomId, spi: u16) -> Result<(), Errno> {
-        let payload = BindSpi { machine_irq: spi.into(), irq_type: PT_IRQ_TYPE_SPI, spi, padding: [0; 7] };
-        plain(op::BIND_PT_IRQ, domain, &payload).map(drop)
+        plain(op::BIND_PT_IRQ, domain, &spi_argument(spi)).map(drop)
+    }
+
+    fn unbind_spi(&self, domain: DomId, spi: u16) -> Result<(), Errno> {
+        plain(op::UNBIND_PT_IRQ, domain, &spi_argument(spi)).map(drop)
     }
 }

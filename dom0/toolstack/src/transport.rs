@@ -1,15 +1,18 @@
 //! Virtio transports in memory, for driver domains of machines without an IOMMU.
 //!
 //! ```text
-//!   HeldTransport::take -(1)-> HeldTransport -(2)-> Lease and PoolLease -(3), (4)-> HeldTransport -(2)-> …
+//!   HeldTransport::take -(1)-> HeldTransport -(2)-> Lease and PoolLease -(3)..(5)-> HeldTransport -(2)-> …
 //! ```
 //!
 //! 1. Once, for a transport of the table: what of dom0's memory is its pool, and whose hands reset it.
 //! 2. [`HeldTransport::lend`]: the device is reset and the pool zeroed; the page of registers is permitted
-//!    and mapped; the interrupt is bound; every page of the pool is granted.
+//!    and mapped; every page of the pool is granted; the interrupt is bound.
 //! 3. Dropping the [`Lease`], while the domain is paused and not destroyed: the device is reset, so that it
 //!    reads and writes no memory any more.
-//! 4. Dropping the [`PoolLease`], when the domain is gone and with it what it had mapped: the grants end.
+//! 4. Dropping the [`PoolLease`], when the domain is destroyed and with it what it had mapped: the interrupt is
+//!    taken back. While a peer still maps a page of the domain, Xen keeps what is left of it, and would keep the
+//!    interrupt with it, which the next driver domain is to have.
+//! 5. By the same: the grants end.
 //!
 //! The pages of the pool are dom0's throughout. Were they the driver domain's own, they would go back to
 //! Xen, and from there to anybody, with its death, whatever its device is doing at the moment.
@@ -24,7 +27,7 @@ use proto_manifest::{
 };
 use proto_xen::{DomId, Errno, Gfn, Gref, Maddr};
 
-use crate::{hypervisor::Hypervisor, pci::DeviceStep};
+use crate::{hypervisor::Hypervisor, pci::DeviceStep, undo::undo};
 
 /// What dom0 does to a transport and its pool by itself.
 pub trait Hands: fmt::Debug {
@@ -100,13 +103,14 @@ pub struct Lease<'h> {
     grant: DeviceGrant,
 }
 
-/// The pool of a transport in a domain's hands. To be dropped when the domain is gone.
+/// The pool and the interrupt of a transport in a domain's hands. To be dropped when the domain is destroyed.
 #[derive(Debug)]
 pub struct PoolLease<'h, H: Hypervisor> {
     hyp: &'h H,
     domain: DomId,
     first: Gref,
     granted: u16,
+    interrupt: u16,
 }
 
 impl<'h, H: Hypervisor> HeldTransport<'h, H> {
@@ -139,8 +143,9 @@ impl<'h, H: Hypervisor> HeldTransport<'h, H> {
         // At the address that it has in the machine: there is nothing else of the domain.
         let at = Gfn(page.0);
         hyp.memory_mapping(domain, at, page, 1, true).map_err(refused(DeviceStep::MapRegisters))?;
-        hyp.bind_spi(domain, mmio.interrupt()).map_err(refused(DeviceStep::BindVector))?;
+        // Ahead of the interrupt, so that an end of the lease here finds none to take back.
         let pool = self.grant_pool(domain)?;
+        hyp.bind_spi(domain, mmio.interrupt()).map_err(refused(DeviceStep::BindVector))?;
         let window =
             MmioWindow { gaddr: mmio.address(), len: VirtioMmio::REGISTERS_BYTES, bar: 0, offset: 0 };
         let grant = DeviceGrant {
@@ -157,7 +162,8 @@ impl<'h, H: Hypervisor> HeldTransport<'h, H> {
         let want = self.mmio.pool_pages;
         let first = self.hyp.allocate().map_err(TransportError::Grant)?;
         // From here on, a return drops the lease, which frees the references.
-        let mut lease = PoolLease { hyp: self.hyp, domain, first, granted: 1 };
+        let mut lease =
+            PoolLease { hyp: self.hyp, domain, first, granted: 1, interrupt: self.mmio.interrupt() };
         while lease.granted < want {
             let next = self.hyp.allocate().map_err(TransportError::Grant)?;
             if next.0 != first.0 + u32::from(lease.granted) {
@@ -197,6 +203,14 @@ impl Drop for Lease<'_> {
 
 impl<H: Hypervisor> Drop for PoolLease<'_, H> {
     fn drop(&mut self) {
+        let &mut Self { hyp, domain, interrupt, .. } = self;
+        undo(format_args!("{domain}: its device's interrupt {interrupt} is still bound"), || {
+            match hyp.unbind_spi(domain, interrupt) {
+                // It went with the domain, or was never bound.
+                Err(Errno::ESRCH | Errno::EINVAL) => Ok(()),
+                done => done,
+            }
+        });
         let mut left = 0;
         for page in 0..self.granted {
             if self.hyp.end(Gref(self.first.0 + u32::from(page))).is_err() {

@@ -316,6 +316,22 @@ impl Domctl for Domain {
         dom.spis.insert(spi);
         Ok(())
     }
+
+    fn unbind_spi(&self, domain: DomId, spi: u16) -> Result<(), Errno> {
+        let mut state = self.privileged(Call::Unbind, || format!("unbind {domain} spi {spi}"))?;
+        if state.machine.architecture != Architecture::Arm {
+            return Err(Errno::ENOSYS);
+        }
+        let dom = state.domains.get_mut(&domain).ok_or(Errno::ESRCH)?;
+        if !dom.spis.contains(&spi) {
+            return Err(Errno::EINVAL);
+        }
+        if !dom.dying {
+            return Err(Errno::EBUSY);
+        }
+        dom.spis.remove(&spi);
+        Ok(())
+    }
 }
 
 /// Whether these are records as Xen takes them: a header first, an end last, none longer than the rest.

@@ -383,16 +383,6 @@ fn is_kill(line: &Line) -> bool {
     line.who == "dom0" && line.text.contains("is ended: it was ordered")
 }
 
-/// A domain that could not be built because Xen had not taken the interrupt back from the dead one, which it does when every
-/// peer has let go of its pages; dom0 tries again.
-fn is_early(before: &[Line], line: &Line) -> bool {
-    let Some((domain, _)) = line.text.split_once(" is ended: it could not be built") else { return false };
-    let name = domain.rsplit(' ').next().unwrap_or_default();
-    let about = format!("domain {name}: ");
-    let said = before.iter().rev().find(|line| line.who == "dom0" && line.text.contains(&about));
-    said.is_some_and(|line| line.text.contains("Xen refuses to bind a vector of it: busy (EBUSY)"))
-}
-
 /// The number that follows `before`.
 fn number_after(text: &str, before: &str) -> Option<u64> {
     let (_, rest) = text.split_once(before)?;
@@ -447,11 +437,11 @@ fn check(load: &Load<'_>) -> Result<()> {
 
     // 6.
     let words = ["PANIC", "FAULT", "crashed", "watchdog fired", "(XEN) Panic", "is given up", "last words"];
-    let died = lines.iter().enumerate().filter(|(at, line)| {
-        let ended = line.who == "dom0" && line.text.contains(" is ended: ") && !is_kill(line);
-        (ended && !is_early(&lines[..*at], line)) || words.iter().any(|word| line.text.contains(word))
+    let died = lines.iter().filter(|line| {
+        let died = line.who == "dom0" && line.text.contains(" is ended: ") && !is_kill(line);
+        died || words.iter().any(|word| line.text.contains(word))
     });
-    wrong.extend(died.map(|(_, line)| format!("a domain died: {line}")));
+    wrong.extend(died.map(|line| format!("a domain died: {line}")));
     for name in &load.services {
         let killed = print_recoveries(name, &lines);
         if killed != load.each {

@@ -6,7 +6,7 @@ use board_support_arch::{
     boot_info::{BootInfo, Physical},
     memory_map::{Kind, Span},
 };
-use board_support_hyp::{Access, GrantError, Grants, Populate};
+use board_support_hyp::{Access, Domctl, GrantError, Grants, Populate};
 use proto_manifest::{
     archive::{Archive, Writer},
     table::{Bus, Device, DeviceKind, Domain, Table, VirtioMmio},
@@ -155,6 +155,30 @@ fn a_device_without_an_iommu_is_lent_with_a_pool() {
 }
 
 #[test]
+fn a_driver_domain_is_built_anew_while_others_map_pages_of_the_dead_one() {
+    let Scene { ground, mut builder, .. } = scene();
+    let net = builder.build(0).unwrap();
+    let control = builder.build(1).unwrap();
+    net.unpause().unwrap();
+    control.unpause().unwrap();
+    let (of_net, of_control) = (ground.domain(net.id()), ground.domain(control.id()));
+    let reference = Grants::allocate(&of_net).unwrap();
+    of_net.offer(reference, control.id(), Gfn(0x40000), Access::ReadWrite).unwrap();
+    let mapped = of_control.map(net.id(), reference, Access::ReadWrite).unwrap();
+
+    let dead = net.id();
+    drop(net);
+    let remnant = ground.dom0.next_domain(dead).unwrap().unwrap();
+    assert_eq!((remnant.domain, remnant.dying), (dead, true));
+    let net = builder.build(0).unwrap();
+    assert_eq!(wiring(ground, &net).device("uplink").unwrap().vectors[..], [72]);
+
+    drop(mapped);
+    drop((net, control));
+    ground.assert_clean("ended");
+}
+
+#[test]
 fn a_driver_domain_is_built_and_ended_in_this_order_on_arm() {
     let Scene { ground, mut builder, .. } = scene();
     ground.restart(None);
@@ -183,6 +207,7 @@ fn a_driver_domain_is_built_and_ended_in_this_order_on_arm() {
         "pause d1",
         "close",
         "destroy d1",
+        "unbind d1 spi 72",
     ];
     assert_eq!(ground.calls(), expected);
     ground.assert_clean("ended");
