@@ -8,7 +8,8 @@
 //!   the storage:  Unknown -Open-> Keeping -Kept-> Open        a key that is new or sealed anew is kept first
 //!                           |---> Open                        it opens
 //!                           |---> Locked -Recover-> Keeping   it does not, with a reason
-//!                                 Locked -time----> Open      the TPM has put it off: tried ever more rarely
+//!                                 Locked -time----> Open      the TPM has put it off: tried ever more rarely;
+//!                                                             or it says that it never does: a few times
 //! ```
 //!
 //! dom0 is served as soon as the TPM is awake, for it holds up other domains until it was. The keys are looked at
@@ -53,6 +54,10 @@ const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 
 /// The same for a key of the storage that a TPM which works does not give now, as in a lock-out.
 const OPEN_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+
+/// How often a TPM has to say that it never gives that key, one time after the other, before it is believed: a bit that
+/// fell over on its way there makes it say so, too, and what is believed may cost all that is stored.
+const NEVER: u8 = 4;
 
 /// Something that a person may want to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -221,6 +226,8 @@ pub struct Vault<T, R> {
     failure: Option<Unusable>,
     /// How long a key that does not open next is left alone.
     open_wait: Duration,
+    /// How often the TPM has said in a row that it never opens.
+    nevers: u8,
     changed: bool,
     /// Writes that control may still ask for, and whether it is known that it asks for more.
     writes: Writes,
@@ -275,6 +282,7 @@ impl<T: Tpm, R: Random> Vault<T, R> {
             wait: AGAIN.0,
             failure: None,
             open_wait: OPEN_AGAIN.0,
+            nevers: 0,
             changed: false,
             writes: Writes::default(),
             too_many_told: false,
@@ -383,6 +391,7 @@ impl<T: Tpm, R: Random> Vault<T, R> {
     /// The storage has ended; the next one asks anew.
     pub fn storage_gone(&mut self) {
         self.note_lost = false;
+        self.nevers = 0;
         self.stored = Stored::Unknown;
         self.disk = None;
         self.writing = None;
@@ -787,17 +796,22 @@ impl<T: Tpm, R: Random> Vault<T, R> {
             }
         };
         let opened = chip::open(link, chip, &mut self.random, &sealed).await;
+        let nevers = core::mem::take(&mut self.nevers);
         match self.noticing(now, opened)? {
             Unsealed::Key(key) => {
                 self.give(StorageKey(*key), false);
                 self.tell(Event::Opened);
                 Ok(())
             }
-            Unsealed::Never(why) => Err(NotOpen::never(why)),
+            Unsealed::Never(why) => Err(self.believed(nevers, NotOpen::never(why))),
             Unsealed::Changed => {
                 let (link, _) = self.chip()?;
                 let values = chip::read_pcrs(link).await;
                 let changed = sealed.changed(&self.noticing(now, values)?);
+                if changed.is_empty() {
+                    let why = NotOpen::never("the TPM says that measurements are others, and they are not");
+                    return Err(self.believed(nevers, why));
+                }
                 let mut reason = String::<MAX_REASON>::new();
                 let _ = write!(reason, "other measurements than when it was sealed, in PCR");
                 for pcr in changed.iter() {
@@ -806,6 +820,12 @@ impl<T: Tpm, R: Random> Vault<T, R> {
                 Err(NotOpen { changed, ..NotOpen::never(reason) })
             }
         }
+    }
+
+    /// Why a key never opens, after the TPM has said so `before` times in a row: believed if that is often enough.
+    fn believed(&mut self, before: u8, why: NotOpen) -> NotOpen {
+        self.nevers = before.saturating_add(1);
+        NotOpen { later: self.nevers < NEVER, ..why }
     }
 
     fn open_in_the_clear(&mut self) -> Result<(), NotOpen> {
