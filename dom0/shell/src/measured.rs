@@ -58,6 +58,11 @@ impl MeasuredStart {
         self.machine.borrow().as_ref().is_none_or(|machine| machine.may_run(service))
     }
 
+    /// Whether the PCR tells that the start went on without.
+    fn is_marked(&self) -> bool {
+        self.machine.borrow().as_ref().is_some_and(Measuring::is_marked)
+    }
+
     /// What control is told.
     pub(crate) fn outcome(&self) -> Measured {
         self.machine.borrow().as_ref().map_or(Measured::No, Measuring::outcome)
@@ -109,9 +114,13 @@ pub(crate) async fn serve<S: System>(
         events.was_of_use();
         let taken = ground.measured.machine.borrow_mut().as_mut().map(|machine| machine.take(&answer));
         if let Some(taken) = taken {
+            let is_step = !taken.logged.is_empty();
             ground.event_log.borrow_mut().extend(taken.logged);
             (ask, pause) = (taken.ask, taken.pause);
             go_on(ground);
+            if is_step && ground.measured.is_marked() {
+                log::info!(target: "dom0", "PCR {PCR} tells by a mark that the start is not measured");
+            }
         }
     }
 }

@@ -20,11 +20,11 @@
 //! A TPM that refuses may have extended all the same, as when its answer was lost, so its PCR is read then, after a
 //! [`PAUSE`], and what is left goes on from there. It may refuse [`REFUSALS`] times between two steps.
 //!
-//! Nobody waits for ever: that, and [`Measuring::late`], let all run without. What was not extended by then never is. A
-//! mark is extended in its place, as soon as the TPM takes it: in this life of vault if an answer is under way, else in a
-//! later one; a TPM that refused for good is not asked again before that. Then the value that stands for a measured start
-//! does not come about any more. There is none without a TPM, and none in a PCR that
-//! somebody else has extended, which has another value anyway.
+//! Nobody waits for ever: that, and [`Measuring::late`], let all run without. What was not extended by then never is, for
+//! it would be measured after it ran. A mark is extended in its place, as soon as the TPM takes it: a TPM that refuses is
+//! asked on, each minute ([`LATER`]), in this life of vault and in later ones. Then the value that stands for a measured
+//! start does not come about any more. There is none without a TPM, and none in a PCR that somebody else has extended,
+//! which has another value anyway.
 
 use alloc::{format, string::String, vec, vec::Vec};
 use core::{fmt, time::Duration};
@@ -56,6 +56,8 @@ pub const MARK: &str = "sarsen start without measuring";
 pub const PAUSE: Duration = Duration::from_millis(400);
 /// How often a TPM may refuse before nobody waits for it any more.
 pub const REFUSALS: u8 = 5;
+/// How long it is left alone from then on.
+pub const LATER: Duration = Duration::from_secs(60);
 
 /// Something to extend.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -223,9 +225,9 @@ impl Measuring {
         if self.refusals < REFUSALS {
             return Taken { ask: Some(self.look()), pause: PAUSE, ..Taken::default() };
         }
-        // Until another vault is there.
         self.go_without(Unmeasured::Refused(refusal));
-        Taken::default()
+        // Nobody waits for the mark.
+        Taken { ask: Some(self.look()), pause: LATER, ..Taken::default() }
     }
 
     /// The PCR was read: what was asked last was done, or was not, or the value is none of ours.
@@ -310,6 +312,12 @@ impl Measuring {
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.state == State::Done || self.unmeasured.is_some()
+    }
+
+    /// Whether the PCR tells by a mark that the start went on without.
+    #[must_use]
+    pub fn is_marked(&self) -> bool {
+        self.state == State::Done && self.unmeasured.is_some()
     }
 
     /// Why nothing is called measured.
