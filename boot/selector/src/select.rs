@@ -168,7 +168,7 @@ impl Attempt {
         );
         let record = Handoff {
             slot,
-            reason: choice.reason,
+            reason: Some(choice.reason),
             state: self.slots.state(slot),
             table: self.state,
             refused: self.failures.first().map(|(_, failure)| failure.refused),

@@ -81,7 +81,7 @@ pub(crate) mod tests {
         let guid = Guid::from_bytes([1; 16]);
         Handoff {
             slot: Slot::A,
-            reason: Reason::Proven,
+            reason: Some(Reason::Proven),
             state: State::ACTIVE,
             table: TableState::Sound,
             refused: None,

@@ -7,7 +7,7 @@ use core::fmt::{self, Write};
 use proto_gpt::slots::Slot;
 use proto_handoff::{
     kept::{Kept, Note},
-    record::Handoff,
+    record::{Handoff, UNKNOWN_REASON},
 };
 use proto_svc::{
     device::{Boot, BootCause, BootSlot, MAX_REASON, Measured},
@@ -62,7 +62,10 @@ fn cause(evidence: &Evidence) -> (BootCause, Cow<'_, str>) {
 fn slot(record: &Handoff) -> BootSlot {
     let mut reason = Clip(heapless::String::new());
     // What does not fit is left out.
-    let _ = write!(reason, "{}", record.reason);
+    let _ = match record.reason {
+        Some(why) => write!(reason, "{why}"),
+        None => reason.write_str(UNKNOWN_REASON),
+    };
     if let Some(why) = record.refused {
         let _ = write!(reason, "; {}: {why}", record.slot.other());
     }

@@ -13,7 +13,7 @@ use crate::record::{BYTES, Handoff, HandoffError};
 pub const SIGNATURE: [u8; 4] = *b"OEM1";
 /// Bytes of the header.
 const HEADER: usize = 36;
-/// Bytes of the table.
+/// Bytes of the table as it is written here.
 pub const TABLE_BYTES: usize = HEADER + BYTES;
 /// Who made the table, and the table's name at them.
 const OEM: [u8; 14] = *b"SARSENHANDOFF\0";
@@ -23,7 +23,7 @@ const OEM: [u8; 14] = *b"SARSENHANDOFF\0";
 pub enum TableError {
     /// It is another table, by somebody else.
     Foreign,
-    /// Its length is not that of a record.
+    /// Its length is not the one that it says.
     Length {
         /// Bytes that are there.
         have: usize,
@@ -38,7 +38,7 @@ impl fmt::Display for TableError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Foreign => f.write_str("the table OEM1 is not by the selector"),
-            Self::Length { have } => write!(f, "the table OEM1 has {have} bytes, not {TABLE_BYTES}"),
+            Self::Length { have } => write!(f, "the table OEM1 has {have} bytes, and says something else"),
             Self::Checksum => f.write_str("the table OEM1 is damaged"),
             Self::Record(error) => write!(f, "the record in the table OEM1: {error}"),
         }
@@ -77,7 +77,9 @@ pub fn parse(bytes: &[u8]) -> Result<Handoff, TableError> {
         return Err(TableError::Foreign);
     }
     let have = bytes.len();
-    if have != TABLE_BYTES || bytes.get(4..8) != Some(&(TABLE_BYTES as u32).to_le_bytes()) {
+    // A selector of another build may write a longer record, or a shorter one.
+    let says = bytes.get(4..8) == Some(&u32::try_from(have).unwrap_or(u32::MAX).to_le_bytes());
+    if !says || have <= HEADER {
         return Err(TableError::Length { have });
     }
     if sum(bytes) != 0 {
@@ -93,7 +95,7 @@ fn sum(bytes: &[u8]) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::tests::sample;
+    use crate::record::tests::{other_build, sample};
 
     #[test]
     fn a_table_is_read_as_it_was_written() {
@@ -102,6 +104,18 @@ mod tests {
         assert_eq!(bytes[..8], *b"OEM1\x24\x01\0\0");
         assert_eq!(bytes[10..24], *b"SARSENHANDOFF\0");
         assert_eq!(parse(&bytes), Ok(sample()));
+    }
+
+    #[test]
+    fn a_table_with_the_record_of_another_build_is_taken() {
+        for length in [192, 300, 4060] {
+            let record = other_build(2, length, |_| {});
+            let mut bytes = [&table(&sample())[..HEADER], &record].concat();
+            bytes[4..8].copy_from_slice(&((HEADER + length) as u32).to_le_bytes());
+            bytes[9] = bytes[9].wrapping_sub(sum(&bytes));
+            let told = parse(&bytes).map(|told| (told.slot, told.version));
+            assert_eq!(told, Ok((sample().slot, sample().version)), "{length}");
+        }
     }
 
     #[test]

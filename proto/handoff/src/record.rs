@@ -1,7 +1,15 @@
 //! The record.
 //!
-//! 256 bytes, little endian, with a version and a CRC-32 at the end. A field that is not known to the reader
-//! makes it refuse the record, which is no loss: it is a report.
+//! Little endian, with a version, its length and a CRC-32 at its end. Selector and dom0 need not be of one build: the
+//! selector is replaced apart from the slots, so that each may be the older one. How the format grows, then:
+//!
+//! - A new field takes bytes that are reserved, or the record becomes longer. The version stays. A reader ignores what is
+//!   behind the fields that it knows, and reserved bytes; fields that an older record does not have are zero, which
+//!   stands for "not told".
+//! - A new number in a field that stands for something is read as "another one": [`Refused::Other`] and its like.
+//! - Only a change of what is there already takes another version, and a reader then refuses the record as a whole: dom0
+//!   would not know which slot it is, and nothing could be updated. There has been none but the one from version 1, which
+//!   did not tell which events its copy of the log has; the log is left out of such a record.
 
 use core::fmt;
 
@@ -13,10 +21,14 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 const MAGIC: [u8; 8] = *b"SARSBOOT";
 const VERSION: u16 = 2;
-/// Bytes of a record.
+/// Bytes of a record as it is written here.
 pub const BYTES: usize = 256;
-/// Bytes that the checksum covers.
-const CHECKED: usize = BYTES - 4;
+/// Bytes of the shortest record that is taken, and of the longest.
+pub const LENGTHS: core::ops::RangeInclusive<usize> = 192..=4060;
+/// Bytes of the checksum, which is the last of a record.
+const CHECKSUM: usize = 4;
+/// How a reason for a slot is told that is not known here.
+pub const UNKNOWN_REASON: &str = "it was chosen for a reason that is not known here";
 /// The longest name of a version, in bytes.
 pub const VERSION_BYTES: usize = 32;
 
@@ -64,8 +76,8 @@ const _: () = assert!(size_of::<Raw>() == BYTES);
 pub struct Handoff {
     /// The slot that was started.
     pub slot: Slot,
-    /// Why.
-    pub reason: Reason,
+    /// Why; none if it is for a reason that is not known here.
+    pub reason: Option<Reason>,
     /// Its state, after its try was taken off.
     pub state: State,
     /// What the partition table was like.
@@ -168,6 +180,8 @@ numbered! {
         BackupRepaired = 2, "the second copy was repaired";
         /// A copy should have been written anew, and the disk refused.
         NotRepaired = 3, "one copy is damaged and could not be repaired";
+        /// Something else, which a newer selector tells.
+        Other = 255, "something was wrong that is not known here";
     }
 }
 
@@ -192,6 +206,8 @@ numbered! {
         NotCounted = 8, "the try could not be taken off";
         /// There is too little memory.
         NoMemory = 9, "there is too little memory for it";
+        /// Something else, which a newer selector tells.
+        Other = 255, "for a reason that is not known here";
     }
 }
 
@@ -200,7 +216,7 @@ impl Coded for Refused {
         match self {
             Self::Unreadable => code::UNREADABLE,
             Self::Empty => code::EMPTY,
-            Self::Malformed => code::MALFORMED,
+            Self::Malformed | Self::Other => code::MALFORMED,
             Self::Signature => code::SIGNATURE,
             Self::Hash => code::CHANGED,
             Self::NotLoaded => code::NOT_LOADED,
@@ -223,6 +239,11 @@ pub enum Watchdog {
     },
     /// An Intel 6300ESB, armed for so many seconds.
     I6300esb {
+        /// Seconds until the reset.
+        seconds: u16,
+    },
+    /// One of a kind that is not known here, armed for so many seconds.
+    Other {
         /// Seconds until the reset.
         seconds: u16,
     },
@@ -278,6 +299,11 @@ pub enum HandoffError {
         /// Bytes that are there.
         have: usize,
     },
+    /// It is shorter than any record, or longer.
+    Length {
+        /// Bytes that it has by its own word.
+        says: usize,
+    },
     /// It does not begin as a record does.
     Magic,
     /// Another version.
@@ -297,7 +323,8 @@ pub enum HandoffError {
 impl fmt::Display for HandoffError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Truncated { have } => write!(f, "it has {have} bytes of {BYTES}"),
+            Self::Truncated { have } => write!(f, "it is cut after {have} bytes"),
+            Self::Length { says } => write!(f, "it says that it has {says} bytes, and no record has"),
             Self::Magic => f.write_str("it is none of ours"),
             Self::Version { found } => write!(f, "it is of version {found}, not {VERSION}"),
             Self::Checksum => f.write_str("it is damaged"),
@@ -315,21 +342,31 @@ impl Handoff {
     /// When it is not one, or says something that is not known here.
     pub fn parse(bytes: &[u8]) -> Result<Self, HandoffError> {
         let cut = HandoffError::Truncated { have: bytes.len() };
-        let (raw, _) = Raw::ref_from_prefix(bytes).map_err(|_| cut)?;
-        if raw.magic != MAGIC {
+        let front = bytes.get(..*LENGTHS.start()).ok_or(cut)?;
+        if !front.starts_with(&MAGIC) {
             return Err(HandoffError::Magic);
         }
-        if (raw.version.get(), usize::from(raw.length.get())) != (VERSION, BYTES) {
-            return Err(HandoffError::Version { found: raw.version.get() });
+        let number = |at: usize| match front.get(at..) {
+            Some(&[low, high, ..]) => u16::from_le_bytes([low, high]),
+            _ => 0,
+        };
+        let (version, says) = (number(8), usize::from(number(10)));
+        if !(1..=VERSION).contains(&version) {
+            return Err(HandoffError::Version { found: version });
         }
-        if raw.checksum.get() != checksum(bytes) {
+        if !LENGTHS.contains(&says) {
+            return Err(HandoffError::Length { says });
+        }
+        let record = bytes.get(..says).ok_or(cut)?;
+        let (fields, sum) = record.split_at_checked(says - CHECKSUM).ok_or(cut)?;
+        if sum != checksum(fields).to_le_bytes() {
             return Err(HandoffError::Checksum);
         }
+        // What it has more is not known here; what it has not is not told.
+        let mut known = [0; BYTES];
+        known.iter_mut().zip(fields).take(BYTES - CHECKSUM).for_each(|(to, from)| *to = *from);
+        let raw: Raw = zerocopy::transmute!(known);
         let wrong = |at| HandoffError::Field { at };
-        let spare = [raw.reserved0, raw.reserved3.iter().fold(0, |all, byte| all | byte)];
-        if spare != [0, 0] || raw.reserved1.get() != 0 {
-            return Err(wrong(23));
-        }
         let flag = |value: u8, at| match value {
             0 => Ok(false),
             1 => Ok(true),
@@ -341,7 +378,7 @@ impl Handoff {
         }
         let refused = match raw.refused {
             0 => None,
-            number => Some(Refused::of(number).ok_or(wrong(18))?),
+            number => Some(Refused::of(number).unwrap_or(Refused::Other)),
         };
         let seconds = raw.watchdog_seconds.get();
         let (final_events_at, final_events_seen) = (raw.final_events_at.get(), raw.final_events_seen.get());
@@ -350,6 +387,7 @@ impl Handoff {
             (0, ..) | (_, 0, ..) => return Err(wrong(144)),
             (at, bytes, ..) => Some(EventLog { at, bytes, final_events_at, final_events_seen }),
         };
+        let log = log.filter(|_| version > 1);
         let files = match (raw.files_at.get(), raw.files_bytes.get()) {
             (0, 0) => None,
             (0, _) | (_, 0) => return Err(wrong(168)),
@@ -357,15 +395,16 @@ impl Handoff {
         };
         Ok(Self {
             slot: slot_of(raw.slot).ok_or(wrong(12))?,
-            reason: reason_of(raw.reason).ok_or(wrong(13))?,
+            reason: reason_of(raw.reason),
             state,
-            table: TableState::of(raw.table).ok_or(wrong(17))?,
+            table: TableState::of(raw.table).unwrap_or(TableState::Other),
             refused,
             watchdog: match (raw.watchdog, seconds) {
                 (0, 0) => Watchdog::None,
                 (1, seconds) => Watchdog::Itco { seconds },
                 (2, seconds) => Watchdog::I6300esb { seconds },
-                _ => return Err(wrong(19)),
+                (0, _) => return Err(wrong(19)),
+                (_, seconds) => Watchdog::Other { seconds },
             },
             watchdog_fired: flag(raw.watchdog_fired, 22)?,
             place: Place {
@@ -390,6 +429,7 @@ impl Handoff {
             Watchdog::None => (0, 0),
             Watchdog::Itco { seconds } => (1, seconds),
             Watchdog::I6300esb { seconds } => (2, seconds),
+            Watchdog::Other { seconds } => (255, seconds),
         };
         let log = self.log.unwrap_or(EventLog { at: 0, bytes: 0, final_events_at: 0, final_events_seen: 0 });
         let files = self.files.unwrap_or(Files { at: 0, bytes: 0 });
@@ -398,7 +438,7 @@ impl Handoff {
             version: VERSION.into(),
             length: (BYTES as u16).into(),
             slot: slot_number(self.slot),
-            reason: reason_number(self.reason),
+            reason: self.reason.map_or(255, reason_number),
             priority: self.state.priority,
             tries: self.state.tries,
             successful: self.state.successful.into(),
@@ -426,14 +466,16 @@ impl Handoff {
             reserved3: [0; 64],
             checksum: 0.into(),
         };
-        raw.checksum = checksum(raw.as_bytes()).into();
+        let (fields, _) = raw.as_bytes().split_at(BYTES - CHECKSUM);
+        raw.checksum = checksum(fields).into();
         zerocopy::transmute!(raw)
     }
 }
 
-fn checksum(record: &[u8]) -> u32 {
+/// Of all that is ahead of it.
+fn checksum(fields: &[u8]) -> u32 {
     const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
-    CRC.checksum(record.get(..CHECKED).unwrap_or_default())
+    CRC.checksum(fields)
 }
 
 const fn slot_number(slot: Slot) -> u8 {
@@ -465,7 +507,12 @@ impl fmt::Display for Handoff {
     /// `slot A, version 0.1.0: it has proven itself (priority 2, tries 0, proven)`, and what was wrong.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { slot, reason, state, version, .. } = self;
-        write!(f, "{slot}, version {version}: {reason} ({state})")?;
+        write!(f, "{slot}, version {version}: ")?;
+        match reason {
+            Some(reason) => write!(f, "{reason}")?,
+            None => f.write_str(UNKNOWN_REASON)?,
+        }
+        write!(f, " ({state})")?;
         if let Some(refused) = self.refused {
             write!(f, "; {}: {refused}", slot.other())?;
         }
@@ -485,7 +532,7 @@ pub(crate) mod tests {
     pub(crate) fn sample() -> Handoff {
         Handoff {
             slot: Slot::B,
-            reason: Reason::Refused,
+            reason: Some(Reason::Refused),
             state: State::SPARE,
             table: TableState::PrimaryRepaired,
             refused: Some(Refused::Hash),
@@ -526,7 +573,7 @@ pub(crate) mod tests {
                     kept_at: None,
                     watchdog: Watchdog::None,
                     slot: Slot::A,
-                    reason: Reason::Trial,
+                    reason: Some(Reason::Trial),
                     ..sample()
                 };
                 assert_eq!(Handoff::parse(&one.emit()), Ok(one));
@@ -547,6 +594,73 @@ pub(crate) mod tests {
         assert_eq!(bytes[156..160], 3u32.to_le_bytes());
         assert_eq!(bytes[168..180], *b"\0\0\0\x7d\0\0\0\0\x88\x13\0\0");
         assert_eq!(bytes[180..188], 0x0fff_e000u64.to_le_bytes());
+    }
+
+    /// A record that another build writes: of this version and length, changed, with the right checksum.
+    pub(crate) fn other_build(
+        version: u16,
+        length: usize,
+        change: impl FnOnce(&mut [u8]),
+    ) -> std::vec::Vec<u8> {
+        let mut bytes = sample().emit().to_vec();
+        bytes.truncate(BYTES - CHECKSUM);
+        bytes.resize(length - CHECKSUM, 0xa5);
+        bytes[8..10].copy_from_slice(&version.to_le_bytes());
+        bytes[10..12].copy_from_slice(&(length as u16).to_le_bytes());
+        change(&mut bytes);
+        let sum = checksum(&bytes);
+        bytes.extend(sum.to_le_bytes());
+        bytes
+    }
+
+    /// The selector is the newer one: it tells more, in a longer record or in reserved bytes, and by other numbers.
+    #[test]
+    fn what_a_newer_selector_tells_more_is_left_out_and_the_rest_is_taken() {
+        for length in [BYTES, BYTES + 1, 300, *LENGTHS.end()] {
+            let reserved = |bytes: &mut [u8]| {
+                (bytes[23], bytes[30]) = (1, 1);
+                bytes[188..252].fill(0xff);
+            };
+            let bytes = other_build(VERSION, length, reserved);
+            assert_eq!(Handoff::parse(&bytes), Ok(sample()), "{length}");
+            // More may lie behind it, and nothing may be cut off.
+            assert_eq!(Handoff::parse(&[&bytes[..], &[1, 2, 3]].concat()), Ok(sample()));
+            let have = length - 1;
+            assert_eq!(Handoff::parse(&bytes[..have]), Err(HandoffError::Truncated { have }));
+        }
+        let bytes = other_build(VERSION, BYTES, |bytes| {
+            (bytes[13], bytes[17], bytes[18], bytes[19]) = (200, 201, 202, 203);
+        });
+        let told = Handoff {
+            reason: None,
+            table: TableState::Other,
+            refused: Some(Refused::Other),
+            watchdog: Watchdog::Other { seconds: 30 },
+            ..sample()
+        };
+        assert_eq!(Handoff::parse(&bytes), Ok(told));
+        assert_eq!(Handoff::parse(&told.emit()), Ok(told));
+        assert!(std::format!("{told}").contains("for a reason that is not known here (priority 1"));
+        let other = other_build(VERSION + 1, BYTES, |_| {});
+        assert_eq!(Handoff::parse(&other), Err(HandoffError::Version { found: VERSION + 1 }));
+        for says in [0, LENGTHS.start() - 1, LENGTHS.end() + 1, 0xffff] {
+            let mut bytes = other_build(VERSION, BYTES, |_| {});
+            bytes[10..12].copy_from_slice(&(says as u16).to_le_bytes());
+            assert_eq!(Handoff::parse(&bytes), Err(HandoffError::Length { says }));
+        }
+    }
+
+    /// The selector is the older one: what it does not tell is absent.
+    #[test]
+    fn what_an_older_selector_does_not_tell_is_absent() {
+        // It knew nothing of pages that outlive a reset; nor of files, nor how much of the log it has.
+        let shorter = other_build(VERSION, 192, |bytes| bytes[180..].fill(0));
+        assert_eq!(Handoff::parse(&shorter), Ok(Handoff { kept_at: None, ..sample() }));
+        let first = other_build(1, BYTES, |bytes| {
+            bytes[156..160].fill(0);
+            bytes[168..].fill(0);
+        });
+        assert_eq!(Handoff::parse(&first), Ok(Handoff { log: None, files: None, kept_at: None, ..sample() }));
     }
 
     #[test]
@@ -572,18 +686,21 @@ pub(crate) mod tests {
     }
 
     proptest! {
-        /// With a right checksum, too, no byte makes the parser stumble, and what it takes it gives back.
+        /// With a right checksum, too, no byte makes the parser stumble, and what it takes is read again as it was.
         #[test]
-        fn any_fields(mut bytes in prop::collection::vec(any::<u8>(), BYTES), keep in 0usize..24) {
+        fn any_fields(
+            mut bytes in prop::collection::vec(any::<u8>(), *LENGTHS.start()..400),
+            keep in 0usize..24,
+        ) {
+            let length = bytes.len();
             bytes[..24].copy_from_slice(&sample().emit()[..24]);
+            bytes[10..12].copy_from_slice(&(length as u16).to_le_bytes());
             bytes[keep] = bytes[100];
             bytes[80..112].copy_from_slice(sample().version.bytes());
-            bytes[188..252].fill(0);
-            bytes[28..32].fill(0);
-            let sum = checksum(&bytes);
-            bytes[252..].copy_from_slice(&sum.to_le_bytes());
+            let sum = checksum(&bytes[..length - CHECKSUM]);
+            bytes[length - CHECKSUM..].copy_from_slice(&sum.to_le_bytes());
             if let Ok(record) = Handoff::parse(&bytes) {
-                prop_assert_eq!(record.emit().to_vec(), bytes);
+                prop_assert_eq!(Handoff::parse(&record.emit()), Ok(record));
             }
         }
     }
