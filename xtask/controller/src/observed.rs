@@ -417,11 +417,20 @@ impl DeviceInfo {
     /// Whether this was told in another life of the device than `before`.
     ///
     /// Its clock may have been set meanwhile, so that the time of the same start moves; its count of starts stays 0
-    /// where there is nothing to keep it in.
+    /// where there is nothing to keep it in, and is 0 until that was read: then count and reason change in the midst of
+    /// a start.
     pub(crate) fn is_another_start(&self, before: &Self) -> bool {
         const CLOCK_SET_MS: i64 = 3000;
-        let told = |info: &Self| (info.restarts, info.boot_reason.clone(), info.boot_text.clone());
-        told(self) != told(before) || self.boot_ms > before.boot_ms + CLOCK_SET_MS
+        let read_late = (self.restarts == 0) != (before.restarts == 0);
+        if read_late && self.boot_ms.abs_diff(before.boot_ms) <= CLOCK_SET_MS as u64 {
+            return false;
+        }
+        self.told_of_start() != before.told_of_start() || self.boot_ms > before.boot_ms + CLOCK_SET_MS
+    }
+
+    /// What it tells of its start.
+    pub(crate) fn told_of_start(&self) -> (u32, &str, &str) {
+        (self.restarts, &self.boot_reason, &self.boot_text)
     }
 }
 
@@ -441,6 +450,11 @@ impl DeviceView {
                 label: running.label,
             };
             keep_last(&mut self.boots, boot, BOOTS);
+        } else if info.restarts > 0
+            && let Some(last) = self.boots.last_mut()
+        {
+            // The reason as it is known since what the device keeps was read.
+            (last.reason, last.text) = (info.boot_reason.clone(), info.boot_text.clone());
         }
         for slot in &info.slots {
             let known = before.and_then(|before| before.slots.iter().find(|known| known.label == slot.label));
@@ -531,6 +545,32 @@ mod tests {
         assert_eq!((view.updates.len(), view.updates[STEPS - 1].at_ms), (STEPS, 999));
     }
 
+    /// A vault that opens late: until then the device does not know how often it was started, nor what it has left to
+    /// tell of the reason. Its agent may be another one in the midst of a start, too.
+    #[test]
+    fn a_count_that_is_read_late_makes_no_other_start() {
+        let mut view = DeviceView::default();
+        let told = |boot_ms, restarts, reason: &str| DeviceInfo {
+            boot_ms,
+            restarts,
+            boot_reason: reason.into(),
+            ..DeviceInfo::default()
+        };
+        for (info, boots, reason) in [
+            (told(100_000, 0, "UNKNOWN"), 1, "UNKNOWN"),
+            (told(100_900, 7, "REBOOT_CMD"), 1, "REBOOT_CMD"),
+            (told(99_000, 0, "UNKNOWN"), 1, "REBOOT_CMD"),
+            (told(100_000, 7, "REBOOT_CMD"), 1, "REBOOT_CMD"),
+            (told(130_000, 0, "UNKNOWN"), 2, "UNKNOWN"),
+            (told(160_000, 9, "UPDATE"), 3, "UPDATE"),
+            (told(160_000, 10, "UPDATE"), 4, "UPDATE"),
+        ] {
+            view.inform(info.clone(), 0);
+            let last = view.boots.last().map(|boot| (boot.number, boot.reason.as_str()));
+            assert_eq!(last, Some((boots, reason)), "{info:?}");
+        }
+    }
+
     #[test]
     fn a_start_is_told_from_a_clock_that_was_set() {
         let mut view = DeviceView::default();
@@ -547,8 +587,9 @@ mod tests {
             (told(98_000, 0, "FIRST"), 1),
             (told(100_900, 0, "FIRST"), 1),
             (told(130_000, 0, "FIRST"), 2),
-            (told(130_000, 1, "FIRST"), 3),
-            (told(130_000, 1, "FALLBACK"), 4),
+            (told(160_000, 1, "FIRST"), 3),
+            (told(160_000, 2, "FIRST"), 4),
+            (told(160_000, 2, "FALLBACK"), 5),
         ] {
             view.inform(info.clone(), 0);
             assert_eq!(view.boots.last().map(|boot| boot.number), Some(boots), "{info:?}");

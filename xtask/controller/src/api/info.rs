@@ -338,11 +338,15 @@ fn tell_system(state: &mut State, device: Uuid, before: Option<&DeviceInfo>, now
     };
     let known = |label: &str| before.and_then(|before| before.slots.iter().find(|slot| slot.label == label));
     let mut lines = Vec::new();
-    if before.is_none_or(|before| now.is_another_start(before))
-        && let Some(boot) = boot
-    {
+    if let Some(boot) = boot {
         let BootView { number, version, label, reason, text, .. } = boot;
-        lines.push(format!("start {number}: version {version} from {label}, {reason} ({text})"));
+        if before.is_none_or(|before| now.is_another_start(before)) {
+            lines.push(format!("start {number}: version {version} from {label}, {reason} ({text})"));
+        } else if now.restarts > 0
+            && before.is_some_and(|before| before.told_of_start() != now.told_of_start())
+        {
+            lines.push(format!("start {number}: {reason} ({text})"));
+        }
     }
     let news = now.slots.iter().filter(|slot| known(&slot.label).is_none_or(|known| slot.differs(known)));
     lines.extend(news.map(step));
