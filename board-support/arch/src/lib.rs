@@ -33,6 +33,14 @@ pub mod shared_info;
 #[cfg(target_os = "none")]
 pub mod trap;
 
+/// The one part that a program of the firmware has a use for, too.
+#[cfg(all(target_os = "uefi", target_arch = "aarch64"))]
+#[path = "aarch64/cache.rs"]
+pub mod cache;
+#[cfg(all(target_os = "uefi", target_arch = "x86_64"))]
+#[path = "x86_64/cache.rs"]
+pub mod cache;
+
 #[cfg(all(target_os = "none", target_arch = "aarch64"))]
 mod aarch64;
 #[cfg(all(target_os = "none", target_arch = "x86_64"))]

@@ -4,6 +4,7 @@
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use board_support_arch::cache;
 use proto_errors::slot;
 use proto_handoff::kept::{Kept, PAGES};
 use uefi::boot::{self, AllocateType, MemoryType, PAGE_SIZE};
@@ -35,6 +36,9 @@ pub(crate) fn take() -> Option<u64> {
         // Of a time before the power was lost, or nothing at all.
         words.iter().for_each(|word| word.store(0, Ordering::Relaxed));
     }
+    // A reset ahead of dom0 would lose a start that is counted in a cache only. And Xen turns the caches off on its way on
+    // aarch64, having written back no more than its own image.
+    [note, words].into_iter().for_each(cache::write_back);
     Some(AT as u64)
 }
 
