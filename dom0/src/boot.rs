@@ -99,15 +99,16 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
     let origin = origin::boot(told.as_ref(), &evidence);
     match origin.cause {
         BootCause::Ordered => log::info!(target: "dom0", "boot reason: {}", origin.text),
-        BootCause::Panic => {
+        BootCause::Panic => log::error!(target: "dom0", "boot reason: {} [{}]", origin.text, svc::CRASHED),
+        // Said where it was found, but for what came ahead of it.
+        BootCause::Watchdog if evidence.last_words.is_some() => {
             log::error!(target: "dom0", "boot reason: {} [{}]", origin.text, svc::CRASHED);
-            // The rest of the words is a backtrace.
-            let words = evidence.last_words.iter().flat_map(|words| words.lines().skip(1));
-            words.for_each(|line| log::info!(target: "dom0", "boot reason: {line}"));
         }
-        // Said where it was found.
         BootCause::Watchdog | BootCause::Unknown => {}
     }
+    // The rest of the words is a backtrace.
+    let words = evidence.last_words.iter().flat_map(|words| words.lines().skip(1));
+    words.for_each(|line| log::info!(target: "dom0", "boot reason: {line}"));
     wallclock::set(boot);
     let ramdisk = Ramdisk::open(boot.module(0)).map_err(BootError::Ramdisk)?;
     let provisioning: &'static [u8] =

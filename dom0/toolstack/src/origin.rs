@@ -35,28 +35,34 @@ pub fn boot(record: Option<&Handoff>, evidence: &Evidence) -> Boot {
 }
 
 fn cause(evidence: &Evidence) -> (BootCause, Cow<'_, str>) {
-    let first = evidence.last_words.as_deref().and_then(|words| words.lines().next());
-    if let Some(words) = first {
+    let words = evidence.last_words.as_deref().and_then(|words| words.lines().next());
+    let Kept { note, starts } = evidence.left.unwrap_or(Kept { note: Note::Nothing, starts: 0 });
+    if let Some(words) = words.filter(|_| starts <= 1) {
         // A watchdog that fires after that has only found what is left of it.
         return (BootCause::Panic, format!("dom0 crashed: {words}").into());
     }
-    let Kept { note, starts } = evidence.left.unwrap_or(Kept { note: Note::Nothing, starts: 0 });
     let (cause, text) = match (evidence.watchdog, note) {
-        (true, _) => (BootCause::Watchdog, "the watchdog has reset the machine; dom0 did not feed it"),
-        // Neither ordered nor the watchdog's: Xen has reset the machine, for dom0's sake or its own.
-        (false, Note::Working) => {
-            (BootCause::Panic, "dom0 or Xen crashed, and the machine was reset for that")
+        // The hardware's evidence is of the last reset: whoever reads it clears it.
+        (true, _) if starts > 1 => {
+            (BootCause::Watchdog, "the watchdog has reset the machine in a start that did not come to dom0")
         }
+        (true, _) => (BootCause::Watchdog, "the watchdog has reset the machine; dom0 did not feed it"),
         // What the note says is the reason of that start, not of this one.
         (false, _) if starts > 1 => {
             (BootCause::Panic, "a start ended before dom0 was there, and the machine was reset for that")
+        }
+        // Neither ordered nor the watchdog's: Xen has reset the machine, for dom0's sake or its own.
+        (false, Note::Working) => {
+            (BootCause::Panic, "dom0 or Xen crashed, and the machine was reset for that")
         }
         (false, Note::Ordered) => (BootCause::Ordered, "the machine was told to start anew"),
         (false, Note::Nothing) => {
             (BootCause::Unknown, "nothing is left that tells why, as after the power was switched on")
         }
     };
-    (cause, text.into())
+    // A dom0 that would have been there since has taken its words away: they are of a life before the last one.
+    let told = words.map(|words| format!("{text}; ahead of that dom0 crashed: {words}"));
+    (cause, told.map_or(text.into(), Cow::from))
 }
 
 fn slot(record: &Handoff) -> BootSlot {
@@ -131,14 +137,29 @@ mod tests {
     }
 
     #[test]
-    fn last_words_are_the_cause_whatever_else_is_left() {
+    fn last_words_are_the_cause_unless_there_was_a_start_since() {
         let words = "PANIC at dom0/src/drill.rs:1: a drill [E-RT-001]\nbt: 0x1000\n";
         for note in [Note::Nothing, Note::Working, Note::Ordered] {
-            for (watchdog, starts) in [(false, 1), (true, 1), (false, 2)] {
+            // Without a selector nobody counts.
+            for (watchdog, starts) in [(false, 0), (false, 1), (true, 1)] {
                 let last_words = Some(words.into());
                 let told = boot(None, &Evidence { watchdog, left: left(note, starts), last_words });
                 assert_eq!(told.cause, BootCause::Panic);
                 assert_eq!(told.text, "dom0 crashed: PANIC at dom0/src/drill.rs:1: a drill [E-RT-001]");
+            }
+            // What has ended the start after it is the later evidence.
+            for (watchdog, latest, text) in [
+                (false, BootCause::Panic, "a start ended before dom0 was there, "),
+                (true, BootCause::Watchdog, "the watchdog has reset the machine in a start "),
+            ] {
+                let last_words = Some(words.into());
+                let evidence = Evidence { watchdog, left: left(note, 2), last_words };
+                let told = boot(None, &evidence);
+                assert_eq!(told.cause, latest, "{evidence:?}");
+                assert!(told.text.starts_with(text), "{}", told.text);
+                assert!(
+                    told.text.contains("; ahead of that dom0 crashed: PANIC at dom0/src/drill.rs:1: a drill")
+                );
             }
         }
         let long = Evidence { last_words: Some("ä".repeat(5000)), ..Evidence::default() };
