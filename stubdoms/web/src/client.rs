@@ -27,6 +27,8 @@ pub use sink::{Refused, Sink, Start};
 
 /// Redirects that a download follows.
 const MAX_REDIRECTS: u8 = 5;
+/// The most parts of one download: a server may give less of it at a time than it is asked for.
+const MAX_PARTS: u32 = 1024;
 /// Addresses of one name that are tried.
 const MAX_DIALS: usize = 3;
 /// How much of an error's body is kept, in bytes.
@@ -134,7 +136,8 @@ impl<'a, D: Device, T: Timer> Client<'a, D, T> {
 
     /// Downloads up to `limit` bytes into `sink`, following redirects. Statuses other than 200 and 206 leave the sink
     /// untouched, and what the server says is in the answer's body. A request made with
-    /// [`Request::from_byte`] resumes if the server can; the sink is told where it begins.
+    /// [`Request::from_byte`] resumes if the server can; the sink is told where it begins. What the server leaves out
+    /// at the end of such an answer is asked for at once, and the sink is told again where that begins.
     ///
     /// # Errors
     /// [`FetchError`].
@@ -146,22 +149,32 @@ impl<'a, D: Device, T: Timer> Client<'a, D, T> {
     ) -> Result<Response, FetchError> {
         let mut request = request.clone();
         let end = request.time_limit().map(|time| self.timer.now() + time);
-        for _ in 0..=MAX_REDIRECTS {
+        let (mut redirects, mut parts) = (0, 1);
+        loop {
             let mut body = Vec::new();
             let stall = request.stall_limit().unwrap_or(self.timeouts.stall);
             let terms = Terms { limit, buffers: Buffers::DOWNLOAD, end, stall };
             let mut content = sink::Content::new(sink, &mut body, &request, limit);
-            let head = self
-                .exchange(&request, terms, &mut content)
-                .await
-                .map_err(|cause| FetchError::new(request.url(), cause))?;
-            match next_place(&request, &head) {
-                Ok(None) => return Ok(Response { status: head.status, headers: head.headers, body }),
-                Ok(Some(url)) => request = request.moved_to(url),
-                Err(cause) => return Err(FetchError::new(request.url(), cause)),
+            let exchanged = self.exchange(&request, terms, &mut content).await;
+            let rest = content.rest();
+            let failed = |cause| FetchError::new(request.url(), cause);
+            let head = exchanged.map_err(failed)?;
+            match next_question(&request, &head, rest).map_err(failed)? {
+                None => return Ok(Response { status: head.status, headers: head.headers, body }),
+                Some(Next::Place(_)) if redirects >= MAX_REDIRECTS => {
+                    return Err(failed(Cause::TooManyRedirects { limit: MAX_REDIRECTS }));
+                }
+                Some(Next::Place(url)) => {
+                    redirects += 1;
+                    request = request.moved_to(url);
+                }
+                Some(Next::Part(have)) if parts >= MAX_PARTS => return Err(failed(Cause::Partial { have })),
+                Some(Next::Part(have)) => {
+                    parts += 1;
+                    request = request.from_byte(have);
+                }
             }
         }
-        Err(FetchError::new(request.url(), Cause::TooManyRedirects { limit: MAX_REDIRECTS }))
     }
 
     async fn exchange(
@@ -362,6 +375,25 @@ impl Taker for Everything<'_> {
         self.0.extend_from_slice(bytes);
         Ok(())
     }
+}
+
+/// What a download asks for next.
+enum Next {
+    /// Another place.
+    Place(Url),
+    /// The whole from this byte on.
+    Part(u64),
+}
+
+/// What is asked for after an answer, of which `rest` tells what it has left out; nothing if that was all.
+fn next_question(request: &Request<'_>, head: &Head, rest: Option<u64>) -> Result<Option<Next>, Cause> {
+    if let Some(url) = next_place(request, head)? {
+        return Ok(Some(Next::Place(url)));
+    }
+    let Some(have) = rest else { return Ok(None) };
+    // Without a byte more than before it would go on for ever.
+    let moved = request.first_byte().is_some_and(|asked| asked < have);
+    if moved { Ok(Some(Next::Part(have))) } else { Err(Cause::Partial { have }) }
 }
 
 /// Where a redirect leads; `None` if it is none.

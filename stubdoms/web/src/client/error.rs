@@ -54,6 +54,11 @@ pub enum Cause {
         /// The byte that was asked for.
         asked: u64,
     },
+    /// The server gives no more of the whole.
+    Partial {
+        /// Bytes that there are.
+        have: u64,
+    },
     /// The sink wanted no more.
     SinkRefused,
     /// Ours: no roots were given before the first request to an `https` server.
@@ -96,7 +101,9 @@ impl FetchError {
             Cause::Resolve(_) => Class::Resolve,
             Cause::Dial { error: DialError::Refused, .. } => Class::Refused,
             Cause::Dial { error: DialError::TimedOut { .. }, .. } | Cause::TimedOut { .. } => Class::Timeout,
-            Cause::Dial { .. } | Cause::Exchange(ExchangeError::Reset) => Class::Connect,
+            Cause::Dial { .. } | Cause::Exchange(ExchangeError::Reset) | Cause::Partial { .. } => {
+                Class::Connect
+            }
             Cause::Exchange(ExchangeError::Tls(error)) if error.is_certificate_time() => {
                 Class::CertificateTime
             }
@@ -147,6 +154,7 @@ impl fmt::Display for Cause {
             Cause::RedirectToPlain => f.write_str("the server redirects from https to http"),
             Cause::TooManyRedirects { limit } => write!(f, "there are more than {limit} redirects"),
             Cause::WrongRange { asked } => write!(f, "the server did not resume at byte {asked}"),
+            Cause::Partial { have } => write!(f, "the server gives no more than {have} bytes of the whole"),
             Cause::SinkRefused => f.write_str("the receiver of the download refused it"),
             Cause::NoTls => f.write_str("no root certificate was given for TLS"),
         }

@@ -56,6 +56,8 @@ pub(super) struct Content<'a, S> {
     limit: u64,
     /// Place of the next byte if this is content.
     at: Option<u64>,
+    /// Length of the whole, if this is a part of it.
+    whole: Option<u64>,
 }
 
 impl<'a, S: Sink> Content<'a, S> {
@@ -65,7 +67,12 @@ impl<'a, S: Sink> Content<'a, S> {
         request: &Request<'_>,
         limit: u64,
     ) -> Self {
-        Content { sink, complaint, asked_from: request.first_byte(), limit, at: None }
+        Content { sink, complaint, asked_from: request.first_byte(), limit, at: None, whole: None }
+    }
+
+    /// Where what is missing of the whole begins, if this was a part that ends before.
+    pub(super) fn rest(&self) -> Option<u64> {
+        self.at.filter(|at| self.whole.is_some_and(|whole| *at < whole))
     }
 }
 
@@ -76,6 +83,7 @@ impl<S: Sink> Taker for Content<'_, S> {
             (206, Some(asked)) => {
                 let range = head.headers.get("content-range").and_then(parse_content_range);
                 let range = range.filter(|range| range.first == asked).ok_or(Cause::WrongRange { asked })?;
+                self.whole = range.total;
                 Start { offset: asked, total: range.total }
             }
             (206, None) => return Err(Cause::WrongRange { asked: 0 }),

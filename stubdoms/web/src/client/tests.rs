@@ -557,6 +557,40 @@ fn a_download_resumes_where_it_stopped_or_starts_over() {
     );
 }
 
+/// A server, or a cache ahead of it, that gives less at a time than it is asked for.
+#[test]
+fn what_an_answer_leaves_out_is_asked_for_until_all_is_there() {
+    let service = |request: &[u8]| {
+        let text = String::from_utf8_lossy(request).to_string();
+        let asked = text.split_once("Range: bytes=").and_then(|(_, rest)| rest.split_once('-'));
+        let first: usize = asked.map_or(0, |(first, _)| first.parse().unwrap());
+        is_whole(request).then(|| {
+            let whole = b"abcdefg";
+            // Two bytes at a time; one of the paths has nothing behind the fourth.
+            let stuck = text.contains("/stuck") && first >= 4;
+            let end = if stuck { first } else { whole.len().min(first + 2) };
+            let (last, length) = (end.max(first + 1) - 1, end - first);
+            let head = format!(
+                "HTTP/1.1 206 Partial\r\nContent-Range: bytes {first}-{last}/7\r\nContent-Length: {length}\r\n\r\n"
+            );
+            reply(&head, &whole[first..end], Then::Close)
+        })
+    };
+    Scene::new().play(
+        |far| far.serve(80, None, service),
+        async |client| {
+            let load = async |path: &str| {
+                let mut sink = b"ab".to_vec();
+                let request = get(&format!("http://zed.example/{path}")).from_byte(2);
+                let end = client.download(&request, 10, &mut sink).await;
+                (end.map(|response| response.status).map_err(|error| error.cause), sink)
+            };
+            assert_eq!(load("parts").await, (Ok(206), b"abcdefg".to_vec()));
+            assert_eq!(load("stuck").await, (Err(Cause::Partial { have: 4 }), b"abcd".to_vec()));
+        },
+    );
+}
+
 #[test]
 fn a_sink_that_refuses_ends_the_download() {
     struct Full;
