@@ -36,7 +36,12 @@
 //! updates go on without, for another version may be what opens it. What the slots tell is all that is known then of
 //! versions that failed, and the counters wait, since nobody can say which were obeyed.
 //!
-//! Time is handed in and counts from boot on the monotonic clock; the wall clock's jumps do not matter.
+//! Control may end, and be there anew in the same start. What a test has come to goes on then ([`Course`]): its times
+//! count from when its first life began, and a version whose control has ended [`MAX_LIVES`] times under test falls
+//! back. Each life on its own would look like the beginning of a good one.
+//!
+//! Time is handed in and counts on the monotonic clock, which is one for all lives; the wall clock's jumps do not
+//! matter.
 
 use core::time::Duration;
 
@@ -170,6 +175,26 @@ impl Memory {
         self
     }
 }
+
+/// A test so far, for a later life to go on with: [`Update::resume`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Course {
+    /// Lives that had a part in it, the present one among them.
+    pub lives: u32,
+    /// Since when there was neither success nor a failure that is temporary.
+    pub unreached: Option<Duration>,
+    /// Since when a service is not well.
+    pub ill: Option<Duration>,
+    /// When the controller was first reached.
+    pub first: Option<Duration>,
+    /// When the window began.
+    pub window: Option<Duration>,
+}
+
+/// So many lives have a part in one test. A service may end once or twice and the system be good; that of a version
+/// which ends more often than that within ten minutes would go on so for ever, since its supervisor gives up only those
+/// that end faster.
+pub const MAX_LIVES: u32 = 3;
 
 /// A change of the slots, for storage to make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -314,59 +339,67 @@ pub enum Trouble {
 /// A version under test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Trial {
+    /// How the last question of this life ended.
     class: Option<Class>,
-    /// Since when there was neither success nor a failure that is temporary.
-    unreached: Option<Duration>,
-    /// Since when a service is not well.
-    ill: Option<Duration>,
-    /// When the controller was first reached.
-    first: Option<Duration>,
-    /// When the window began.
-    window: Option<Duration>,
+    course: Course,
     /// Not to be committed before.
     hold: Duration,
 }
 
 impl Trial {
     const fn new(now: Duration) -> Self {
-        Self { class: None, unreached: Some(now), ill: None, first: None, window: None, hold: Duration::ZERO }
+        let course = Course { lives: 1, unreached: Some(now), ill: None, first: None, window: None };
+        Self { class: None, course, hold: Duration::ZERO }
+    }
+
+    /// Another life begins.
+    fn resumed(now: Duration, before: Course) -> Self {
+        let lives = before.lives.saturating_add(1);
+        let course = Course { lives, unreached: before.unreached.or(Some(now)), ..before };
+        Self { class: None, course, hold: Duration::ZERO }
     }
 
     fn reached(&mut self, now: Duration, class: Class) {
         self.class = Some(class);
+        let course = &mut self.course;
         match class {
             Class::Success => {
-                self.unreached = None;
-                self.first = self.first.or(Some(now));
-                self.window = self.window.or(Some(now));
+                course.unreached = None;
+                course.first = course.first.or(Some(now));
+                course.window = course.window.or(Some(now));
             }
             Class::TemporaryFail => {
-                self.unreached = None;
+                course.unreached = None;
                 // It begins anew, if it has begun.
-                self.window = self.window.and(Some(now));
+                course.window = course.window.and(Some(now));
             }
-            Class::Fail => self.unreached = self.unreached.or(Some(now)),
+            Class::Fail => course.unreached = course.unreached.or(Some(now)),
         }
+    }
+
+    const fn ends_again_and_again(&self) -> bool {
+        self.course.lives > MAX_LIVES
     }
 
     /// When which of its limits is over. `locked` is since when the vault is.
     fn limits(&self, inputs: &Inputs, locked: Option<Duration>) -> [Option<(Duration, Ending)>; 3] {
         let Timers { fallback, vault, .. } = inputs.timers;
+        let Course { unreached, ill, first, .. } = self.course;
         let after = |since: Option<Duration>, patience, ending| {
             since.map(|since: Duration| (since.saturating_add(patience), ending))
         };
         [
             // One that was open and is locked for a moment, because storage came back, is not locked for long.
-            after(self.first.zip(locked).map(|(first, since)| first.max(since)), vault, Ending::VaultFailed),
-            after(self.unreached, fallback, Ending::Fallback),
-            after(self.ill, fallback, Ending::Fallback),
+            after(first.zip(locked).map(|(first, since)| first.max(since)), vault, Ending::VaultFailed),
+            after(unreached, fallback, Ending::Fallback),
+            after(ill, fallback, Ending::Fallback),
         ]
     }
 
     /// When it may be committed, if nothing comes in between.
     fn passes(&self, inputs: &Inputs) -> Option<Duration> {
         let good = self.class == Some(Class::Success) && inputs.well && !inputs.locked;
-        let window = self.window.filter(|_| good)?;
+        let window = self.course.window.filter(|_| good)?;
         Some(window.saturating_add(inputs.timers.window).max(self.hold))
     }
 }
@@ -410,6 +443,24 @@ impl Update {
         self.fresh = false;
     }
 
+    /// Takes the test as an earlier machine of this start has left it, or that it was over. Before the first
+    /// [`step`](Self::step).
+    pub fn resume(&mut self, now: Duration, course: Option<Course>) {
+        self.trial = course.map(|course| Trial::resumed(now, course));
+    }
+
+    /// The test so far, to be kept for a later machine of this start whenever it has changed.
+    #[must_use]
+    pub fn course(&self) -> Option<Course> {
+        self.trial.map(|trial| trial.course)
+    }
+
+    /// Whether the version under test falls back because who runs this machine ends again and again.
+    #[must_use]
+    pub fn ends_again_and_again(&self) -> bool {
+        self.trial.is_some_and(|trial| trial.ends_again_and_again())
+    }
+
     /// Where it stands.
     #[must_use]
     pub const fn state(&self) -> State {
@@ -444,7 +495,7 @@ impl Update {
     #[must_use]
     pub fn test_left(&self, now: Duration, timers: &Timers) -> Option<Duration> {
         let trial = self.trial.as_ref()?;
-        let gone = trial.window.map_or(Duration::ZERO, |window| now.saturating_sub(window));
+        let gone = trial.course.window.map_or(Duration::ZERO, |window| now.saturating_sub(window));
         Some(timers.window.saturating_sub(gone))
     }
 
@@ -625,7 +676,8 @@ impl Update {
         self.locked = inputs.locked.then(|| self.locked.unwrap_or(now));
         self.forgetful = self.locked.is_some_and(|since| since.saturating_add(inputs.timers.vault) <= now);
         if let Some(trial) = &mut self.trial {
-            trial.ill = if inputs.well { None } else { trial.ill.or(Some(now)) };
+            let ill = trial.course.ill.or(Some(now));
+            trial.course.ill = ill.filter(|_| !inputs.well);
         }
         match self.state {
             State::Settled => self.settled(now, inputs, act),
@@ -912,7 +964,10 @@ impl Update {
     fn trial(&self, state: State, now: Duration, inputs: &Inputs, act: &mut impl FnMut(Action)) -> State {
         let Some(trial) = &self.trial else { return state };
         let over = trial.limits(inputs, self.locked).into_iter().flatten().find(|(at, _)| *at <= now);
-        if let Some((_, ending)) = over {
+        // Not while storage has yet to say that this version is under test still.
+        let dies = state == State::Testing && trial.ends_again_and_again();
+        let over = over.map(|(_, ending)| ending).or(dies.then_some(Ending::Fallback));
+        if let Some(ending) = over {
             act(Action::Reset(ending));
             return State::Leaving(ending);
         }

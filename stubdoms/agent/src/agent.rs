@@ -25,7 +25,7 @@ use proto_eve::{
     uuid::Uuid,
     wire::certs::{ZCert, ZCertType},
 };
-use proto_update::machine::Class;
+use proto_update::machine::{Class, Course};
 
 use self::kept::Kept;
 use crate::{
@@ -223,6 +223,8 @@ pub struct Agent {
     held_bytes: usize,
     /// What was left last of commands for a later life.
     noted: Option<Commands>,
+    /// The same of the test of the version that runs.
+    noted_course: Option<Course>,
     /// Until when nothing is reported, unless there is a configuration before.
     quiet_until: Option<Instant>,
     traffic: Traffic,
@@ -331,6 +333,7 @@ impl Agent {
             held: VecDeque::new(),
             held_bytes: 0,
             noted: None,
+            noted_course: None,
             quiet_until: None,
             traffic: Traffic::default(),
             link: LinkTotals::default(),
@@ -352,12 +355,16 @@ impl Agent {
     /// Takes what an earlier life of the agent left: before the first [`poll`](Self::poll), once.
     pub fn recall(&mut self, apps: impl IntoIterator<Item = KnownApp>, note: &[u8]) {
         apps.into_iter().for_each(|app| self.apps.know(app));
-        if let Some(DeviceNote { commands, counters }) = DeviceNote::decode(note) {
-            self.operations.recall(commands);
-            self.base_os.goes_on();
-            self.kept.is_later_life = true;
-            self.noted = Some(commands);
-            self.hold_reports();
+        if let Some(DeviceNote { course, commands, counters }) = DeviceNote::decode(note) {
+            self.base_os.resume(self.now.at(), course);
+            self.noted_course = course;
+            if let Some(commands) = commands {
+                self.operations.recall(commands);
+                self.base_os.goes_on();
+                self.kept.is_later_life = true;
+                self.noted = Some(commands);
+                self.hold_reports();
+            }
             let mut counters = counters.into_iter();
             self.link.recall(&mut counters);
             self.metrics.recall(&mut counters);
@@ -368,14 +375,15 @@ impl Agent {
         }
     }
 
-    /// Leaves a note for a later life of the agent: the commands that were obeyed, and the counters that the
-    /// controller is told, which count since boot.
-    fn leave_note(&mut self, commands: Commands) {
-        self.noted = Some(commands);
+    /// Leaves a note for a later life of the agent: the commands that were obeyed, how the test of the version goes, and
+    /// the counters that the controller is told, which count since boot.
+    fn leave_note(&mut self) {
+        let (course, commands) = (self.base_os.course(), self.noted);
+        self.noted_course = course;
         let counters = self.link.counters().chain(self.metrics.counters()).chain(self.logs.counters());
         let counters = counters.chain([self.session.verify_failures]).chain(self.traffic.counters());
         let counters = counters.chain(self.secrets.ciphers.counters()).collect();
-        let note = DeviceNote { commands, counters }.encode();
+        let note = DeviceNote { course, commands, counters }.encode();
         self.device_commands.push_back(DeviceCommand::Note(note));
     }
 
@@ -400,6 +408,9 @@ impl Agent {
         if self.dirty {
             self.reconcile();
             self.refresh_update();
+        }
+        if self.base_os.course() != self.noted_course {
+            self.leave_note();
         }
         self.operate();
         let apps = &self.apps;
@@ -620,8 +631,8 @@ impl Agent {
             Slot::Metrics => {
                 self.session.uuid().filter(|_| self.metrics.due(now))?;
                 // What the controller is told is noted before. Without a configuration there is no note yet.
-                if let Some(commands) = self.noted {
-                    self.leave_note(commands);
+                if self.noted.is_some() {
+                    self.leave_note();
                 }
                 let device = self.session.uuid()?;
                 let payload = self.metrics.message(self.now, &self.metrics_view(device));

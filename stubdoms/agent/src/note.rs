@@ -2,11 +2,17 @@
 //!
 //! Control may end at any time, and the applications run on. What an agent that is there anew cannot find
 //! out otherwise is in notes, one for the device and one for each application: counters of commands that
-//! were obeyed, so that each is obeyed once. A note is a line of words, the first of which is its version;
-//! one that cannot be read counts as none.
+//! were obeyed, so that each is obeyed once, and how the test of a version goes. A note is a line of words, the first
+//! of which is its version; one that cannot be read counts as none.
 
 use alloc::{format, string::String, vec::Vec};
-use core::str::SplitAsciiWhitespace;
+use core::{
+    fmt::Display,
+    str::{FromStr, SplitAsciiWhitespace},
+    time::Duration,
+};
+
+use proto_update::machine::Course;
 
 use crate::reconcile::domains::VolumeRef;
 
@@ -40,18 +46,30 @@ pub(crate) struct Commands {
 /// Of the device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DeviceNote {
-    pub(crate) commands: Commands,
+    /// The test of the version that runs, if it is under test.
+    pub(crate) course: Option<Course>,
+    /// None before there was a configuration to look for them in.
+    pub(crate) commands: Option<Commands>,
     /// What metrics count since boot. Those that are not there begin at 0.
     pub(crate) counters: Vec<u64>,
 }
 
 impl Commands {
+    /// As storage keeps them.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        DeviceNote { commands: *self, counters: Vec::new() }.encode()
+        format!("{VERSION} {}", self.words()).into_bytes()
     }
 
     pub(crate) fn decode(kept: &[u8]) -> Option<Self> {
-        DeviceNote::decode(kept).map(|note| note.commands)
+        Self::read(&mut words(kept)?)
+    }
+
+    fn words(self) -> String {
+        format!("{} {}", word(self.reboot), word(self.shutdown))
+    }
+
+    fn read<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Self> {
+        Some(Self { reboot: maybe(words.next()?)?, shutdown: maybe(words.next()?)? })
     }
 }
 
@@ -84,9 +102,8 @@ impl AppNote {
 impl DeviceNote {
     /// Counters that do not fit are left out, the last ones first.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let word = |counter: Option<u32>| counter.map_or_else(|| "-".into(), |counter| format!("{counter}"));
-        let Commands { reboot, shutdown } = self.commands;
-        let mut note = format!("{VERSION} {} {}", word(reboot), word(shutdown));
+        let commands = self.commands.map_or_else(|| UNKNOWN.into(), Commands::words);
+        let mut note = format!("{VERSION} {} {commands}", course_word(self.course));
         for counter in &self.counters {
             let word = format!(" {counter}");
             if note.len() + word.len() > MAX_DEVICE_NOTE {
@@ -99,14 +116,50 @@ impl DeviceNote {
 
     pub(crate) fn decode(note: &[u8]) -> Option<Self> {
         let mut words = words(note)?;
-        let mut counter = || match words.next()? {
-            "-" => Some(None),
-            word => word.parse().ok().map(Some),
+        let course = read_course(words.next()?)?;
+        let commands = match words.clone().next()? {
+            UNKNOWN => {
+                words.next();
+                None
+            }
+            _ => Some(Commands::read(&mut words)?),
         };
-        let commands = Commands { reboot: counter()?, shutdown: counter()? };
         let counters = words.map(str::parse).collect::<Result<_, _>>().ok()?;
-        Some(Self { commands, counters })
+        Some(Self { course, commands, counters })
     }
+}
+
+/// In place of commands that are not known.
+const UNKNOWN: &str = "?";
+
+fn word<T: Display>(number: Option<T>) -> String {
+    number.map_or_else(|| "-".into(), |number| format!("{number}"))
+}
+
+fn maybe<T: FromStr>(word: &str) -> Option<Option<T>> {
+    if word == "-" { Some(None) } else { word.parse().ok().map(Some) }
+}
+
+/// Lives, and times in nanoseconds.
+fn course_word(course: Option<Course>) -> String {
+    let Some(Course { lives, unreached, ill, first, window }) = course else { return "-".into() };
+    let mut whole = format!("{lives}");
+    for time in [unreached, ill, first, window] {
+        whole.push(',');
+        whole.push_str(&word(time.map(|time| time.as_nanos())));
+    }
+    whole
+}
+
+fn read_course(word: &str) -> Option<Option<Course>> {
+    if word == "-" {
+        return Some(None);
+    }
+    let mut parts = word.split(',');
+    let lives = parts.next()?.parse().ok()?;
+    let mut time = || maybe(parts.next()?).map(|time| time.map(Duration::from_nanos));
+    let (unreached, ill, first, window) = (time()?, time()?, time()?, time()?);
+    parts.next().is_none().then_some(Some(Course { lives, unreached, ill, first, window }))
 }
 
 /// The numbers of the last lines of a log's sources. Those that do not fit are left out; they begin anew.
@@ -147,12 +200,23 @@ mod tests {
             let note = AppNote { restart: u32::MAX, purge: 7, volume };
             assert_eq!(AppNote::decode(&note.encode()), Some(note));
         }
+        let time = |nanos| Some(Duration::from_nanos(nanos));
+        let course =
+            Course { lives: u32::MAX, unreached: time(1), ill: None, first: time(u64::MAX), window: None };
         for commands in [Commands::default(), Commands { reboot: Some(0), shutdown: Some(u32::MAX) }] {
-            for counters in [Vec::new(), Vec::from([0, u64::MAX, 7])] {
-                let note = DeviceNote { commands, counters };
+            assert_eq!(Commands::decode(&commands.encode()), Some(commands));
+            for (counters, commands, course) in [
+                (Vec::new(), None, None),
+                (Vec::from([0, u64::MAX, 7]), Some(commands), Some(course)),
+                (Vec::from([5]), None, Some(course)),
+                (Vec::from([5]), Some(commands), None),
+            ] {
+                let note = DeviceNote { course, commands, counters };
                 assert_eq!(DeviceNote::decode(&note.encode()), Some(note));
             }
         }
+        // As versions before this one have kept them.
+        assert_eq!(Commands { reboot: Some(7), shutdown: None }.encode(), b"1 7 -");
     }
 
     #[test]
@@ -168,7 +232,8 @@ mod tests {
 
     #[test]
     fn counters_that_do_not_fit_are_left_out() {
-        let note = DeviceNote { commands: Commands::default(), counters: [u64::MAX; 100].to_vec() };
+        let (course, commands) = (None, Some(Commands::default()));
+        let note = DeviceNote { course, commands, counters: [u64::MAX; 100].to_vec() };
         let encoded = note.encode();
         assert!(encoded.len() <= MAX_DEVICE_NOTE);
         let read = DeviceNote::decode(&encoded).unwrap();
@@ -196,8 +261,18 @@ mod tests {
         for note in ["", "2 1 1", "1", "1 x 1", "1 1", "1 1 1 x id", "1 1 1 1 id more"] {
             assert_eq!(AppNote::decode(note.as_bytes()), None, "{note}");
         }
-        assert_eq!(DeviceNote::decode(b"1 -"), None);
-        assert_eq!(DeviceNote::decode(b"1 - - 5 x"), None);
-        assert_eq!(DeviceNote::decode(b"\xff"), None);
+        let notes: [&[u8]; 8] = [
+            b"1 -",
+            b"1 - -",
+            b"1 - - - 5 x",
+            b"1 1,-,-,- - -",
+            b"1 1,-,-,-,-,- - -",
+            b"1 -,-,-,-,- - -",
+            b"1 1,-,-,-,x - -",
+            b"\xff",
+        ];
+        for note in notes {
+            assert_eq!(DeviceNote::decode(note), None, "{note:?}");
+        }
     }
 }

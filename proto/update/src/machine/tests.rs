@@ -365,6 +365,61 @@ fn a_trial_whose_storage_never_comes_up_falls_back() {
     assert_eq!(&update.step(at(304), Event::Look, &ill)[..], &[Action::Reset(Ending::Fallback)]);
 }
 
+/// Another machine in place of one that ended, at this time, which storage tells that version 1 is under test.
+fn another(update: &Update, seconds: u64) -> (Update, Actions) {
+    let mut anew = Update::new(at(seconds), true);
+    anew.goes_on();
+    anew.resume(at(seconds), update.course());
+    anew.recall(update.memory());
+    let told = Event::Slots(slots(SlotState::InProgress, SlotState::Active, "0"));
+    let actions = anew.step(at(seconds), told, &QUIET);
+    (anew, actions)
+}
+
+#[test]
+fn the_times_of_a_test_go_on_in_a_later_life() {
+    // It was never reached, in neither of them.
+    let (mut update, actions) = another(&testing(), 200);
+    assert!(actions.is_empty());
+    assert_eq!(update.deadline(&QUIET), Some(at(300)));
+    assert_eq!(&update.step(at(300), Event::Look, &QUIET)[..], &[Action::Reset(Ending::Fallback)]);
+    // One that ended when that was due does it at once.
+    assert_eq!(&another(&testing(), 301).1[..], &[Action::Reset(Ending::Fallback)]);
+    // It was reached in the first, and has to be again.
+    let mut update = testing();
+    update.reached(at(10), Class::Success);
+    let (mut update, _) = another(&update, 500);
+    assert_eq!((update.deadline(&QUIET), update.test_left(at(510), &TIMERS)), (Some(at(800)), Some(at(100))));
+    update.reached(at(510), Class::Success);
+    assert!(update.step(at(609), Event::Look, &QUIET).is_empty());
+    assert_eq!(&update.step(at(610), Event::Look, &QUIET)[..], &[Action::Change(Change::Commit)]);
+    update.step(at(611), committed(), &QUIET);
+    // After that there is no test to go on with, whatever was told when the machine was started.
+    assert_eq!(update.course(), None);
+    let mut later = Update::new(at(700), true);
+    later.resume(at(700), update.course());
+    assert!(!later.is_testing());
+}
+
+#[test]
+fn a_version_whose_machine_ends_again_and_again_under_test_falls_back() {
+    let mut update = testing();
+    for life in 1..=MAX_LIVES {
+        assert!(!update.ends_again_and_again());
+        update.reached(at(u64::from(life) * 100 - 10), Class::Success);
+        let (anew, actions) = another(&update, u64::from(life) * 100);
+        assert_eq!(actions.is_empty(), life < MAX_LIVES, "{life}");
+        update = anew;
+    }
+    assert_eq!(update.state(), State::Leaving(Ending::Fallback));
+    assert!(update.ends_again_and_again());
+    // Before storage has told, the test may be over.
+    let mut blind = Update::new(at(310), true);
+    blind.resume(at(310), update.course());
+    assert!(blind.step(at(310), Event::Look, &QUIET).is_empty());
+    assert!(blind.step(at(310), committed(), &QUIET).is_empty() && !blind.is_testing());
+}
+
 fn failed() -> Slots {
     slots(SlotState::Active, SlotState::InProgress, "2")
 }

@@ -156,7 +156,8 @@ impl Agent {
             self.kept.commands = Some(counters);
         }
         if let Some(commands) = self.operations.note().filter(|commands| self.noted != Some(*commands)) {
-            self.leave_note(commands);
+            self.noted = Some(commands);
+            self.leave_note();
         }
         skip
     }
@@ -285,7 +286,9 @@ impl Agent {
     /// Ahead of a reset: puts its reason away, once. Tells whether that is done, or cannot be.
     pub(super) fn keep_ending(&mut self) -> bool {
         let Some(cause) = self.operations.cause() else { return true };
-        let missing = self.missing();
+        // It is there now, and was not for long in any of its lives.
+        let control = self.base_os.ends_again_and_again().then(|| String::from("control"));
+        let missing = control.or_else(|| self.missing());
         if !core::mem::replace(&mut self.kept.ending, true)
             && let Some(boots) = &mut self.kept.boots
         {

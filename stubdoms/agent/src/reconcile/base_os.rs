@@ -19,8 +19,8 @@ use proto_handoff::record::Version;
 use proto_svc::storage::{Answer, Refusal, Request, SlotName, SlotReport, SlotState as Told};
 use proto_update::{
     machine::{
-        Action, Change, Class, Ending, Event, Inputs, Refused, SlotState, SlotView, Slots, State, Timers,
-        Trouble, Update, Wanted,
+        Action, Change, Class, Course, Ending, Event, Inputs, Refused, SlotState, SlotView, Slots, State,
+        Timers, Trouble, Update, Wanted,
     },
     payload::PayloadError,
 };
@@ -138,6 +138,21 @@ impl BaseOs {
     /// There was an agent before this one since the machine was started.
     pub(crate) fn goes_on(&mut self) {
         self.update.goes_on();
+    }
+
+    /// Takes the test as that agent has left it, or that it was over.
+    pub(crate) fn resume(&mut self, now: Instant, course: Option<Course>) {
+        self.update.resume(since_boot(now), course);
+    }
+
+    /// The test of the version that runs so far, to be left for a later agent of this start.
+    pub(crate) fn course(&self) -> Option<Course> {
+        self.update.course()
+    }
+
+    /// Whether the version under test falls back because there was one agent after the other.
+    pub(crate) fn ends_again_and_again(&self) -> bool {
+        self.update.ends_again_and_again()
     }
 
     /// Takes what was kept, or that there is nothing.

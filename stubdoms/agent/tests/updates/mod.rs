@@ -281,6 +281,79 @@ fn a_version_whose_storage_never_comes_up_falls_back() {
     assert!((300..340).contains(&world.now_of_last_reset()), "{}", world.now_of_last_reset());
 }
 
+/// A world whose device has just been reset into version 0.2.0, which is under test.
+fn under_test() -> World {
+    let mut world = World::with_storage();
+    order(&mut world, "0.2.0");
+    world.run_until("the reset", |world| world.resets == 1);
+    world
+}
+
+/// The agent ends, and is there anew, every `seconds`, `times` times or until the machine is reset.
+fn ends_every(world: &mut World, seconds: u64, times: usize) {
+    let resets = world.resets;
+    for _ in 0..times {
+        world.run(seconds);
+        if world.resets != resets {
+            return;
+        }
+        world.reborn();
+    }
+}
+
+#[test]
+fn a_version_whose_control_ends_again_and_again_falls_back_within_the_window() {
+    // Some reach the controller in every life; such as end faster are given up by dom0.
+    for seconds in [20, 75, 130, 199] {
+        let mut world = under_test();
+        ends_every(&mut world, seconds, 30);
+        assert_eq!(world.resets, 2, "{seconds}");
+        let third = 3 * seconds + 1;
+        let at = world.now_of_last_reset();
+        assert!((third..600.min(third + seconds)).contains(&at), "{seconds}: {at}");
+        assert_eq!(storage(&world).running_version(), "0.1.0");
+        world.run(60);
+        let reason = &world.device_info().last_reboot_reason;
+        assert!(reason.contains("0.2.0: control was not well"), "{reason}");
+        assert_eq!(world.device_info().last_boot_reason, BootReason::Fallback as i32);
+        world.run(3000);
+        assert_eq!((world.resets, world.payload.starts.len()), (2, 1), "it is not tried again");
+    }
+}
+
+#[test]
+fn a_later_life_of_control_has_no_more_time_to_reach_the_controller() {
+    for ends_at in [30, 200, 295] {
+        let mut world = under_test();
+        // Not even its first poll was answered.
+        world.controller.force.insert("config".into(), 500);
+        ends_every(&mut world, ends_at, 1);
+        world.run_until("the fallback", |world| world.resets == 2);
+        assert!((300..340).contains(&world.now_of_last_reset()), "{}", world.now_of_last_reset());
+    }
+}
+
+#[test]
+fn the_window_goes_on_in_a_later_life_of_control() {
+    for (seconds, times) in [(300, 1), (250, 2), (590, 1)] {
+        let mut world = under_test();
+        ends_every(&mut world, seconds, times);
+        let is_tested = |world: &World| storage(world).states() == [SlotState::Active, SlotState::InProgress];
+        assert!(is_tested(&world));
+        world.run(598 - world.seconds());
+        assert!(is_tested(&world), "{seconds}");
+        world.run(30);
+        assert_eq!(storage(&world).states(), [SlotState::Spare, SlotState::Active], "{seconds}");
+        // And after it there is no test that another life could fail.
+        ends_every(&mut world, 100, 6);
+        world.storage.as_mut().unwrap().there = false;
+        world.reborn();
+        world.agent.on_storage(world.now(), false);
+        world.run(1000);
+        assert_eq!(world.resets, 1);
+    }
+}
+
 #[test]
 fn what_the_selector_refuses_is_reported_in_its_words() {
     let mut world = World::with_storage();

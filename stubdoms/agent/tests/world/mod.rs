@@ -419,6 +419,8 @@ pub struct World {
     pub after_order: BootCause,
     /// The selector has refused the other slot.
     pub other_refused: bool,
+    /// What the selector has said in this start.
+    slot: Option<StartedSlot>,
     last_reset: u64,
     /// Nanoseconds of all starts before this one.
     started: u64,
@@ -523,6 +525,7 @@ impl World {
             resets: 0,
             after_order: BootCause::Unknown,
             other_refused: false,
+            slot: None,
             last_reset: 0,
             started: 0,
             downloads: Vec::new(),
@@ -622,7 +625,8 @@ impl World {
         if let Some(storage) = &mut self.storage {
             storage.select();
         }
-        let facts = DeviceFacts { boot_cause, slot: self.slot(), ..facts() };
+        self.slot = self.selected();
+        let facts = DeviceFacts { boot_cause, slot: self.slot.clone(), ..facts() };
         self.start(facts, 44 + u64::from(self.resets));
     }
 
@@ -633,15 +637,15 @@ impl World {
         self.agent.on_storage(self.now(), true);
     }
 
-    /// What the selector has left of the slot that runs.
-    fn slot(&self) -> Option<StartedSlot> {
+    /// What the selector says of the slot that it starts.
+    fn selected(&self) -> Option<StartedSlot> {
         let trial = self.storage.as_ref()?.is_trial();
         Some(StartedSlot { trial, other_refused: self.other_refused, reason: "as the selector says".into() })
     }
 
     /// Another agent in place of this one, which ended without a word. dom0 tells it what there is.
     pub fn reborn(&mut self) {
-        let facts = DeviceFacts { slot: self.slot(), ..facts() };
+        let facts = DeviceFacts { slot: self.slot.clone(), ..facts() };
         self.agent = Agent::new(provisioning(), facts, 43, self.now()).unwrap();
         self.held.clear();
         let known = self.dom0.definition.clone().map(|definition| {
