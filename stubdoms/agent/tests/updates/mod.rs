@@ -322,6 +322,24 @@ fn a_version_whose_control_ends_again_and_again_falls_back_within_the_window() {
 }
 
 #[test]
+fn a_fallback_that_is_due_before_storage_has_opened_is_kept_with_its_reason() {
+    let mut world = under_test();
+    ends_every(&mut world, 100, 2);
+    world.run(100);
+    world.storage.as_mut().unwrap().open = false;
+    world.restart_storage();
+    world.reborn();
+    world.run(3);
+    assert_eq!(world.resets, 1, "it waits for a while");
+    world.storage.as_mut().unwrap().open = true;
+    world.restart_storage();
+    world.run_until("the fallback", |world| world.resets == 2);
+    world.run(60);
+    let reason = &world.device_info().last_reboot_reason;
+    assert!(reason.contains("0.2.0: control was not well"), "{reason}");
+}
+
+#[test]
 fn a_later_life_of_control_has_no_more_time_to_reach_the_controller() {
     for ends_at in [30, 200, 295] {
         let mut world = under_test();
