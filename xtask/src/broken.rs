@@ -110,7 +110,7 @@ pub fn payload(
         version = broken.version(&version);
     }
     pieces.release(&version)?;
-    let (mut machine, mut parts) = pieces.parts(stock, step)?;
+    let (mut machine, mut parts) = pieces.parts(stock, key, step)?;
     match (broken, parts.first_mut()) {
         (Some(Broken::OtherMachine), _) => machine = other(machine),
         (Some(Broken::TooLarge), Some((_, first))) => first.resize(slot::ROOM_BYTES, 0),

@@ -12,13 +12,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use proto_gpt::slots::State;
 use sha2::{Digest, Sha256};
 
 use crate::broken::{self, Broken};
 use crate::build::Built;
 use crate::disk::{self, Contents, Kind, Partition};
+use crate::secure_boot::ProgramKey;
 use crate::setup::Stock;
 use crate::slot::Key;
 use crate::{build, paths, selector, setup, slot, ui};
@@ -35,6 +36,10 @@ pub struct Options {
     /// The private key that signs the slots (Ed25519, PEM) [default: the test key, which everybody has]
     #[arg(long, value_name = "FILE")]
     pub slot_key: Option<PathBuf>,
+    /// Sign what firmware starts for Secure Boot (an RSA key and its certificate, PEM): the selector, and the program of the
+    /// slots [default: nothing is signed for it]
+    #[arg(long, num_args = 2, value_names = ["KEY", "CERTIFICATE"])]
+    pub secure_boot: Option<Vec<PathBuf>>,
     /// Make what an update travels as, one compressed and signed file, instead of a disk image
     /// [default file: target/sarsen/ARCH/VERSION.update]
     #[arg(long)]
@@ -56,19 +61,29 @@ const PERSIST_MIB: u64 = 64;
 /// # Errors
 /// When something does not build, or the files do not fit.
 pub fn image(options: &Options) -> Result<()> {
+    let key = key(options)?;
     let stock = setup::stock(options.build.arch)?;
-    let key = match &options.slot_key {
-        Some(file) => Key::read(file)?,
-        None => Key::test()?,
-    };
     let built = build::build_trusting(&options.build.without_files(), &key)?;
     if options.update {
         return update(options, &built, &stock, &key);
     }
     let output = options.output.clone().unwrap_or_else(|| default_output(&built));
-    make_signed(&built, &stock, options.build.config.as_deref(), &output, &key, &options.version)?;
+    make_with(&built, &stock, options.build.config.as_deref(), &output, &key, &options.version)?;
     println!("{}", output.display());
     Ok(())
+}
+
+/// What signs, by the options.
+fn key(options: &Options) -> Result<Key> {
+    let key = match &options.slot_key {
+        Some(file) => Key::read(file)?,
+        None => Key::test()?,
+    };
+    match options.secure_boot.as_deref() {
+        None => Ok(key),
+        Some([private, certificate]) => Ok(key.with_secure_boot(ProgramKey::read(private, certificate)?)),
+        Some(_) => bail!("--secure-boot takes a key and its certificate"),
+    }
 }
 
 /// Makes the payload of an update, and prints its path, its SHA-256 and the version that it names.
@@ -102,7 +117,7 @@ pub fn default_output(built: &Built) -> PathBuf {
 /// # Errors
 /// As [`image`].
 pub fn make(built: &Built, stock: &Stock, config: Option<&Path>, output: &Path) -> Result<()> {
-    make_signed(built, stock, config, output, &Key::test()?, slot::VERSION)
+    make_with(built, stock, config, output, &Key::test()?, slot::VERSION)
 }
 
 /// Makes a disk with the partitions of an image, and nothing in them: for a machine that does not boot from it.
@@ -124,7 +139,11 @@ pub fn blank(output: &Path) -> Result<()> {
     disk::write(output, &partitions)
 }
 
-fn make_signed(
+/// Makes the image of a build, signed with this key and under this version.
+///
+/// # Errors
+/// As [`image`].
+pub fn make_with(
     built: &Built,
     stock: &Stock,
     config: Option<&Path>,

@@ -32,6 +32,7 @@ pub mod paths;
 pub mod qemu;
 pub mod qmp;
 pub mod run;
+pub mod secure_boot;
 pub mod selector;
 pub mod setup;
 pub mod site;

@@ -6,11 +6,12 @@
 //! | 9 | aarch64: all that is in the slot | computed |
 //! | 13 | the compiled table and each service image, in the table's order | computed |
 //! | 14 | the files of the config partition | computed |
-//! | the others below 16 | firmware and its settings | learned from the log of a first boot (`--learn`) |
+//! | the others below 16 | firmware and its settings; in 7 the lists of Secure Boot, and the certificate by which the selector was verified | learned from the log of a first boot (`--learn`) |
 //!
 //! What is left out may have any value: PCR 5 has the partition table and PCR 15 the choice of the slot, which change
 //! with each try of an update; the values that PCR 15 may have are told. PCR 4 begins with what the firmware says of itself; without a log to learn from it is
-//! left out too, but for the two programs that are told.
+//! left out too, but for the two programs that are told. Their signatures are no part of their hashes; the bytes that fill a
+//! program up ahead of one are.
 //!
 //! Source: PE Authenticode hash: Microsoft, "Windows Authenticode Portable Executable Signature Format"; modules of a
 //! GRUB image: GRUB 2.12, `include/grub/kernel.h`.
@@ -374,6 +375,8 @@ mod tests {
     use proto_manifest::archive::Writer;
 
     use super::*;
+    use crate::secure_boot::{self, ProgramKey};
+    use crate::ui;
 
     /// A program of two sections, the second of which lies first; with 8 bytes behind them.
     fn program() -> Vec<u8> {
@@ -385,6 +388,7 @@ mod tests {
         pe[0x54] = 0xf0;
         let optional = 0x58;
         pe[optional..optional + 2].copy_from_slice(&[0x0b, 2]);
+        pe[optional + 108] = 16;
         pe[optional + 60..optional + 62].copy_from_slice(&0x200_u16.to_le_bytes());
         for (index, (at, length)) in [(0x300_u16, 0x100_u16), (0x200, 0x100)].into_iter().enumerate() {
             let entry = optional + 0xf0 + 40 * index;
@@ -419,6 +423,27 @@ mod tests {
         signed.extend([7; 16]);
         assert_eq!(authenticode(&signed).unwrap(), unsigned);
         assert!((0..0x200).all(|length| authenticode(&pe[..length]).is_err()));
+    }
+
+    /// The digest that a signature names is what firmware measures, and holds the program to.
+    #[test]
+    fn a_program_that_was_signed_is_measured_by_the_hash_in_its_signature() {
+        let folder = tempfile::tempdir().unwrap();
+        let (key, certificate) = secure_boot::tests::key(folder.path(), "rsa:2048");
+        let signer = ProgramKey::read(&key, &certificate).unwrap();
+        let step = ui::step("test");
+        // Whoever signs fills up to a multiple of eight.
+        for more in [0, 3] {
+            let pe = [program(), vec![1; more]].concat();
+            let signed = signer.sign(&pe, &step).unwrap();
+            assert_eq!(signer.sign(&pe, &step).unwrap(), signed, "it is signed the same way again");
+            let filled = pe.len().next_multiple_of(8);
+            let measured = authenticode(&signed).unwrap();
+            assert_eq!(measured, authenticode(&[pe, vec![0; filled]].concat()[..filled]).unwrap());
+            let named = signed[filled..].windows(32).filter(|digest| *digest == measured);
+            assert_eq!(named.count(), 1);
+        }
+        assert!(signer.sign(b"MZ", &step).is_err());
     }
 
     #[test]

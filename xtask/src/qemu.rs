@@ -477,9 +477,10 @@ fn arguments(options: &Options, work: PathBuf, tpm: &[OsString]) -> Vec<OsString
     let mut arguments: Vec<OsString> = Vec::new();
     let mut add = |words: &[&str]| arguments.extend(words.iter().map(OsString::from));
     add(&["-accel", "tcg,thread=multi", "-M"]);
+    let smm = options.has_smm();
     match options.arch {
         Arch::X86_64 => add(&[
-            "q35,kernel-irqchip=split,smm=off",
+            if smm { "q35,kernel-irqchip=split,smm=on" } else { "q35,kernel-irqchip=split,smm=off" },
             "-cpu",
             "max,-rdtscp",
             "-vga",
@@ -538,6 +539,11 @@ fn arguments(options: &Options, work: PathBuf, tpm: &[OsString]) -> Vec<OsString
             };
             add(&["-drive", &flash(0, code.clone(), ",readonly=on")]);
             add(&["-drive", &flash(1, work.join("vars.fd"), "")]);
+            if smm {
+                add(&["-global", "driver=cfi.pflash01,property=secure,value=on"]);
+                // This OVMF would keep the memory at 16 MiB, where dom0 stands, for the way back from sleep.
+                add(&["-global", "ICH9-LPC.disable_s3=1"]);
+            }
         }
         Boot::Disk { firmware: Firmware::UBoot { image }, .. } => {
             add(&["-bios", &image.display().to_string()]);
@@ -659,6 +665,11 @@ impl Options {
         self.transports.iter().find(|transport| transport.kind == kind).map(|transport| transport.number)
     }
 
+    /// Whether its firmware needs the system management mode.
+    fn has_smm(&self) -> bool {
+        matches!(&self.boot, Boot::Disk { firmware: Firmware::Uefi { smm: true, .. }, .. })
+    }
+
     fn of(built: &Built, boot: Boot) -> Self {
         let options = Self::new(built.arch, boot, built.machine.memory_mib);
         let disk = if built.has_disk { Disk::Fresh } else { Disk::None };
@@ -714,6 +725,27 @@ mod tests {
         );
         assert!(words.contains("virtio-net-device,netdev=n0,id=nic,bus=virtio-mmio-bus.24"), "{words}");
         assert!(!words.contains("iommu"), "{words}");
+    }
+
+    #[test]
+    fn firmware_with_secure_boot_has_its_variables_to_itself() {
+        let boot = |smm| Boot::Disk {
+            image: "/disk.img".into(),
+            keep_writes: false,
+            firmware: Firmware::Uefi {
+                code: "/code.fd".into(),
+                variables: "/vars.fd".into(),
+                grub_modules: "/grub".into(),
+                smm,
+            },
+        };
+        let secure = words(boot(true));
+        assert!(
+            secure.contains("smm=on") && secure.contains("cfi.pflash01,property=secure,value=on"),
+            "{secure}"
+        );
+        let ordinary = words(boot(false));
+        assert!(ordinary.contains("smm=off") && !ordinary.contains("cfi.pflash01"), "{ordinary}");
     }
 
     #[test]

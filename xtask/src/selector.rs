@@ -22,10 +22,10 @@ pub fn path(arch: Arch) -> &'static str {
     }
 }
 
-/// Builds it. It starts what `key` has signed, and nothing else.
+/// Builds it, signed for Secure Boot if that is asked for. It starts what `key` has signed, and nothing else.
 ///
 /// # Errors
-/// When it does not compile, or has become too large.
+/// When it does not compile, has become too large, or cannot be signed.
 pub fn build(arch: Arch, key: &Key) -> Result<Vec<u8>> {
     let step = ui::step(format!("build the selector for {}", arch.name()));
     let mut cargo = tool("cargo")
@@ -43,6 +43,7 @@ pub fn build(arch: Arch, key: &Key) -> Result<Vec<u8>> {
     let program = paths::read(&paths::target().join(arch.firmware_target()).join(PROFILE).join(PROGRAM))?;
     let kib = program.len().div_ceil(1024);
     ensure!(program.len() <= MAX_BYTES, "the selector has {kib} KiB, and may have {}", MAX_BYTES >> 10);
+    let program = key.program(program, &step)?;
     step.done(format!("{kib} KiB"));
     Ok(program)
 }

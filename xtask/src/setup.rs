@@ -1,7 +1,7 @@
 //! `setup`: gives this machine what the other subcommands need, and says what it does.
 //!
-//! Two kinds of things. *Host tools* (QEMU 10, swtpm, grub-mkimage, openssl; Chromium when it is asked for) are installed
-//! by apt, which needs root.
+//! Two kinds of things. *Host tools* (QEMU 10, swtpm, grub-mkimage, openssl; Chromium and osslsigncode when they are asked
+//! for) are installed by apt, which needs root.
 //! *Stock* (Xen, OVMF, GRUB's modules, U-Boot) is fetched as pinned packages into the cache folder and
 //! unpacked there, which does not. What is there already is left alone, so that every subcommand calls
 //! [`host_tools`] and [`stock`] first.
@@ -84,6 +84,8 @@ pub enum Host {
     Openssl,
     /// `swtpm` and `swtpm_setup`.
     Swtpm,
+    /// `osslsigncode`.
+    Osslsigncode,
     /// A C++ compiler.
     Cxx,
     /// A browser that needs no screen: any name of [`browser::PROGRAMS`].
@@ -112,6 +114,7 @@ impl Host {
             Self::Openssl => "openssl",
             // It brings swtpm.
             Self::Swtpm => "swtpm-tools",
+            Self::Osslsigncode => "osslsigncode",
             Self::Cxx => "g++",
             // Chromium without windows: a third of the whole.
             Self::Chromium => "chromium-headless-shell",
@@ -125,6 +128,7 @@ impl Host {
             Self::Grub => "grub-mkimage makes the boot loader's image",
             Self::Openssl => "the tests hold our TLS and signatures against OpenSSL's",
             Self::Swtpm => "swtpm is the TPM of emulated machines, and of tests",
+            Self::Osslsigncode => "osslsigncode signs programs for Secure Boot",
             Self::Cxx => "libFuzzer is C++",
             Self::Chromium => "a browser shows the controller's page",
         }
@@ -137,6 +141,7 @@ impl Host {
             Self::Grub => tool::exists("grub-mkimage"),
             Self::Openssl => tool::exists("openssl"),
             Self::Swtpm => tool::exists("swtpm") && tool::exists("swtpm_setup"),
+            Self::Osslsigncode => tool::exists("osslsigncode"),
             Self::Cxx => tool::exists("c++"),
             Self::Chromium => browser::program().is_some(),
         }
@@ -332,6 +337,9 @@ pub enum Firmware {
         variables: PathBuf,
         /// Folder with GRUB's EFI modules.
         grub_modules: PathBuf,
+        /// Whether the code keeps its variables to itself by the processor's system management mode (SMM), as this OVMF
+        /// does wherever it has Secure Boot.
+        smm: bool,
     },
     /// U-Boot, with its UEFI.
     UBoot {
@@ -355,6 +363,7 @@ pub fn stock(arch: Arch) -> Result<Stock> {
                 code: present(ovmf.join("usr/share/OVMF/OVMF_CODE_4M.fd"))?,
                 variables: present(ovmf.join("usr/share/OVMF/OVMF_VARS_4M.fd"))?,
                 grub_modules: present(grub.join("usr/lib/grub/x86_64-efi"))?,
+                smm: false,
             };
             Ok(Stock { xen: unzipped_xen(&xen, "4.20")?, firmware })
         }
@@ -366,6 +375,41 @@ pub fn stock(arch: Arch) -> Result<Stock> {
             Ok(Stock { xen: present(xen.join("boot/xen-4.20-arm64"))?, firmware })
         }
     }
+}
+
+/// An OVMF that has Secure Boot switched on.
+#[derive(Debug, Clone)]
+pub struct SecureBoot {
+    /// As in [`stock`], with this OVMF.
+    pub stock: Stock,
+    /// The one key that it trusts: encrypted, and everybody has it.
+    pub key: PathBuf,
+    /// What the key is encrypted with.
+    pub passphrase: &'static str,
+    /// The key's certificate.
+    pub certificate: PathBuf,
+}
+
+/// What [`stock`] gives for x86_64, with firmware that starts only what a test key has signed.
+///
+/// # Errors
+/// As [`stock`].
+pub fn secure_boot() -> Result<SecureBoot> {
+    let mut stock = stock(Arch::X86_64)?;
+    let ovmf = package("ovmf")?;
+    if let Firmware::Uefi { code, variables, smm, .. } = &mut stock.firmware {
+        // The other code starts anything, whatever keys are among its variables.
+        *code = present(ovmf.join("usr/share/OVMF/OVMF_CODE_4M.secboot.fd"))?;
+        *variables = present(ovmf.join("usr/share/OVMF/OVMF_VARS_4M.snakeoil.fd"))?;
+        *smm = true;
+    }
+    // Source: README.Debian of the package.
+    Ok(SecureBoot {
+        stock,
+        key: present(ovmf.join("usr/share/ovmf/PkKek-1-snakeoil.key"))?,
+        passphrase: "snakeoil",
+        certificate: present(ovmf.join("usr/share/ovmf/PkKek-1-snakeoil.pem"))?,
+    })
 }
 
 /// A Xen with which dom0 cannot work, unpacked, fetched when it is not in the cache.

@@ -12,6 +12,7 @@ use proto_manifest::table::VirtioMmio;
 use proto_update::manifest::{Draft, Kind, Machine};
 
 use crate::build::{Built, Transport};
+use crate::secure_boot::ProgramKey;
 use crate::setup::{Firmware, Stock};
 use crate::ui::Step;
 use crate::{grub, paths};
@@ -24,10 +25,12 @@ pub const ROOM_MIB: u64 = 48;
 /// Bytes of the same.
 pub const ROOM_BYTES: usize = (ROOM_MIB as usize) << 20;
 
-/// What signs slots.
+/// What signs slots, and the programs that firmware starts.
 pub struct Key {
     signing: SigningKey,
     is_test: bool,
+    /// For the programs; without it they are not signed.
+    secure_boot: Option<ProgramKey>,
 }
 
 impl Key {
@@ -48,12 +51,18 @@ impl Key {
         let text = paths::read_text(file)?;
         let signing = SigningKey::from_pkcs8_pem(&text)
             .map_err(|error| anyhow!("{} is no private Ed25519 key: {error}", file.display()))?;
-        Ok(Self { signing, is_test: false })
+        Ok(Self { signing, is_test: false, secure_boot: None })
+    }
+
+    /// The same for slots, with what signs the programs that firmware starts.
+    #[must_use]
+    pub fn with_secure_boot(self, signer: ProgramKey) -> Self {
+        Self { secure_boot: Some(signer), ..self }
     }
 
     /// One that nobody trusts.
     pub(crate) fn strange() -> Self {
-        Self { signing: SigningKey::from_bytes(&[7; 32]), is_test: false }
+        Self { signing: SigningKey::from_bytes(&[7; 32]), is_test: false, secure_boot: None }
     }
 
     /// The public half in hexadecimal; nothing for the test key, which the selector has by itself.
@@ -64,6 +73,17 @@ impl Key {
     /// The public half.
     pub(crate) fn public(&self) -> VerifyingKey {
         self.signing.verifying_key()
+    }
+
+    /// A program that firmware starts, signed if it is to be: each goes through here.
+    ///
+    /// # Errors
+    /// As [`ProgramKey::sign`].
+    pub(crate) fn program(&self, program: Vec<u8>, step: &Step) -> Result<Vec<u8>> {
+        match &self.secure_boot {
+            Some(signer) => signer.sign(&program, step),
+            None => Ok(program),
+        }
     }
 
     fn sign(&self, bytes: &[u8]) -> [u8; 64] {
@@ -176,18 +196,24 @@ impl Pieces {
     /// # Errors
     /// As [`sign`](Self::sign), or when the version is no name.
     pub fn sign_as(&self, version: &str, stock: &Stock, key: &Key, step: &Step) -> Result<Vec<u8>> {
-        let (machine, parts) = self.parts(stock, step)?;
+        let (machine, parts) = self.parts(stock, key, step)?;
         signed(machine, &parts, key, version)
     }
 
-    /// The parts of the slot, and what it is for.
-    pub(crate) fn parts(&self, stock: &Stock, step: &Step) -> Result<(Machine, Parts)> {
+    /// The parts of the slot, and what it is for. What firmware starts of them is signed for Secure Boot.
+    pub(crate) fn parts(&self, stock: &Stock, key: &Key, step: &Step) -> Result<(Machine, Parts)> {
         match (self, &stock.firmware) {
             (Self::Grub { modules, files }, Firmware::Uefi { grub_modules, .. }) => {
                 let program = grub::program(grub_modules, modules, &memory_disk(files)?, step)?;
-                Ok((Machine::X86_64, vec![(Kind::Program, program)]))
+                Ok((Machine::X86_64, vec![(Kind::Program, key.program(program, step)?)]))
             }
-            (Self::Parts(parts), Firmware::UBoot { .. }) => Ok((Machine::Aarch64, parts.clone())),
+            (Self::Parts(parts), Firmware::UBoot { .. }) => {
+                let mut parts = parts.clone();
+                for (_, xen) in parts.iter_mut().filter(|(kind, _)| *kind == Kind::Xen) {
+                    *xen = key.program(std::mem::take(xen), step)?;
+                }
+                Ok((Machine::Aarch64, parts))
+            }
             _ => bail!("a slot of one architecture is not signed with the firmware of the other"),
         }
     }

@@ -9,8 +9,8 @@ use proto_gpt::slots::{Choice, Slot, Slots};
 use proto_gpt::table::{Condition, Table};
 use proto_handoff::record::{Handoff, Place, Refused, TableState};
 use uefi::prelude::*;
-use uefi::runtime::ResetType;
-use uefi::{boot, println};
+use uefi::runtime::{ResetType, VariableVendor, get_variable};
+use uefi::{boot, cstr16, println};
 
 use crate::disk::Disk;
 use crate::measure::Chip;
@@ -47,6 +47,9 @@ fn main() -> Status {
     if trust::IS_TEST {
         println!("selector: slots are signed with the test key, which everybody has");
     }
+    if has_secure_boot() {
+        println!("selector: Secure Boot is on");
+    }
     let watchdog = Watchdog::arm();
     let kept_at = kept::take();
     for line in run(&watchdog, kept_at) {
@@ -58,6 +61,12 @@ fn main() -> Status {
         boot::stall(Duration::from_secs(1));
     }
     reset()
+}
+
+/// Whether the firmware starts only what its keys have signed. Source: UEFI 2.10, section 3.3.
+fn has_secure_boot() -> bool {
+    let (name, of) = (cstr16!("SecureBoot"), &VariableVendor::GLOBAL_VARIABLE);
+    get_variable(name, of, &mut [0]).is_ok_and(|(value, _)| *value == [1])
 }
 
 /// The only end of this program: one that returned would leave the machine at the firmware's prompt.

@@ -28,6 +28,7 @@ mod random;
 mod reboot;
 mod refused;
 mod restart;
+mod secure_boot;
 mod selector;
 mod stage;
 mod storage;
@@ -62,6 +63,7 @@ impl Story {
 const STORIES: &[&[Story]] = &[
     boot::STORIES,
     selector::STORIES,
+    secure_boot::STORIES,
     bit_flips::STORIES,
     storage::STORIES,
     create_destroy::STORIES,

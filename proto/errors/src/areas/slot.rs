@@ -19,7 +19,7 @@ area! {
         next: "Write the slot anew, and look at the health of the disk.";
     NOT_LOADED = "E-SLOT-006",
         cause: "The firmware does not take what is in a slot as a program.",
-        next: "See whether the slot is for this machine; with Secure Boot, whether it is signed for it.";
+        next: "See whether the slot is for this machine; with Secure Boot, whether it is signed for it (`cargo xtask image --secure-boot`).";
     RETURNED = "E-SLOT-007",
         cause: "What is in a slot was started and came back: on x86_64 GRUB could not load Xen, dom0 or the archive.",
         next: "Read the lines above, which name the file; make the slot anew with `cargo xtask image`.";
