@@ -286,8 +286,9 @@ impl Agent {
     /// Ahead of a reset: puts its reason away, once. Tells whether that is done, or cannot be.
     pub(super) fn keep_ending(&mut self) -> bool {
         let Some(cause) = self.operations.cause() else { return true };
-        if !self.keep.is_settled() {
-            // There is nothing yet to put it with. The reset does not wait for long.
+        let closed = self.desk.status().is_some_and(|status| !status.open);
+        if !self.keep.is_settled() && !closed {
+            // It counts on from what is being read. The reset does not wait for long.
             return false;
         }
         // It is there now, and was not for long in any of its lives.

@@ -322,17 +322,15 @@ fn a_version_whose_control_ends_again_and_again_falls_back_within_the_window() {
 }
 
 #[test]
-fn a_fallback_that_is_due_before_storage_has_opened_is_kept_with_its_reason() {
+fn a_fallback_that_is_due_before_it_is_known_what_was_kept_is_kept_with_its_reason() {
     let mut world = under_test();
     ends_every(&mut world, 100, 2);
     world.run(100);
-    world.storage.as_mut().unwrap().open = false;
-    world.restart_storage();
+    // The first value is read at the third attempt.
+    world.storage.as_mut().unwrap().refusals.extend([("get", Refusal::Disk); 2]);
     world.reborn();
-    world.run(3);
+    world.run(2);
     assert_eq!(world.resets, 1, "it waits for a while");
-    world.storage.as_mut().unwrap().open = true;
-    world.restart_storage();
     world.run_until("the fallback", |world| world.resets == 2);
     world.run(60);
     let reason = &world.device_info().last_reboot_reason;

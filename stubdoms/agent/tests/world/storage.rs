@@ -172,9 +172,10 @@ impl Storage {
             Request::Change(Change::Abandon) => "abandon",
             Request::Change(Change::TryOther) => "try other",
             Request::Slots => "slots",
+            Request::Get { .. } => "get",
             _ => "",
         };
-        if !matches!(kind, "" | "write" | "slots") {
+        if !matches!(kind, "" | "get" | "write" | "slots") {
             self.asked.push(kind.into());
         }
         if let Some((_, refusal)) = self.refusals.pop_front_if(|(refused, _)| *refused == kind) {
