@@ -96,7 +96,8 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
     let fired = told.as_ref().is_some_and(|record| record.watchdog_fired);
     let kept_at = told.as_ref().and_then(|record| record.kept_at);
     let (watchdogs, evidence) = Watchdogs::arm(machine.as_ref().ok().copied(), fired, kept_at);
-    let origin = origin::boot(told.as_ref(), &evidence);
+    let mut origin = origin::boot(told.as_ref(), &evidence);
+    origin.start = start_number();
     match origin.cause {
         BootCause::Ordered => log::info!(target: "dom0", "boot reason: {}", origin.text),
         BootCause::Panic => log::error!(target: "dom0", "boot reason: {} [{}]", origin.text, svc::CRASHED),
@@ -165,6 +166,14 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
         spawner.spawn(drill::run(ground, order));
     }
     Ok(())
+}
+
+/// A number that no other start is likely to have.
+fn start_number() -> u32 {
+    let mut number = [0; 4];
+    // Without one only the log suffers: what control gives to storage it does not know again in a later life.
+    let drawn = rt::entropy::try_fill(&mut number);
+    drawn.map_or(0, |()| u32::from_le_bytes(number))
 }
 
 /// What the selector has left. Without one, as when QEMU loads Xen, there is nothing to say.

@@ -27,11 +27,11 @@ pub struct Evidence {
     pub last_words: Option<String>,
 }
 
-/// What control is told. `record` is the selector's.
+/// What control is told. `record` is the selector's; the number of the start is left to who can draw one.
 #[must_use]
 pub fn boot(record: Option<&Handoff>, evidence: &Evidence) -> Boot {
     let (cause, text) = cause(evidence);
-    Boot { cause, text: clipped(&text), slot: record.map(slot), measured: Measured::No }
+    Boot { cause, text: clipped(&text), slot: record.map(slot), measured: Measured::No, start: 0 }
 }
 
 fn cause(evidence: &Evidence) -> (BootCause, Cow<'_, str>) {

@@ -228,6 +228,8 @@ pub struct Boot {
     pub slot: Option<BootSlot>,
     /// Whether what runs was measured ahead of it.
     pub measured: Measured,
+    /// A number that tells this start from others, for all lives of control in it; 0 if none could be drawn.
+    pub start: u32,
 }
 
 /// What ended the machine's life before this one, from the evidence that survived it.
@@ -397,12 +399,12 @@ pub enum ToControl {
 
 impl Message for FromControl {
     const CHANNEL: &'static str = "device";
-    const VERSION: u16 = 5;
+    const VERSION: u16 = 6;
 }
 
 impl Message for ToControl {
     const CHANNEL: &'static str = "device";
-    const VERSION: u16 = 5;
+    const VERSION: u16 = 6;
 }
 
 #[cfg(test)]
@@ -463,6 +465,7 @@ mod tests {
                     reason: long(),
                 }),
                 measured: Measured::Failed,
+                start: u32::MAX,
             },
             confined: true,
         }));

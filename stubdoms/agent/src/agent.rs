@@ -327,7 +327,7 @@ impl Agent {
             queue: Deferred::new(),
             reporter: Reporter::new(at),
             metrics: Metrics::new(),
-            logs: Logs::new(at, spool, random.next() as u32),
+            logs: Logs::new(at, spool, if facts.start == 0 { random.next() as u32 } else { facts.start }),
             logs_closed: false,
             consoles: BTreeMap::new(),
             held: VecDeque::new(),

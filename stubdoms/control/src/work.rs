@@ -140,6 +140,7 @@ fn facts(machine: &Machine) -> DeviceFacts {
             other_refused: slot.other_refused,
             reason: slot.reason.as_str().into(),
         }),
+        start: machine.boot.start,
         hardware_watchdog: machine.hardware_watchdog,
         io_virtualization: machine.confined,
         port: "eth0".into(),

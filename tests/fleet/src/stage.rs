@@ -306,6 +306,7 @@ fn dom0(world: &World, executor: &Executor<'static>, more: More) -> (Rc<Ground<H
             text: heapless::String::new(),
             slot: None,
             measured: Measured::No,
+            start: 1,
         },
         measured,
         event_log: RefCell::new(eventlog::begin(None, &[], 0).0),

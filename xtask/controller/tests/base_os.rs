@@ -160,6 +160,7 @@ impl<'a> Bench<'a> {
             version,
             partition: if slot == Slot::A { "IMGA" } else { "IMGB" }.into(),
             boot_cause,
+            start: u32::try_from(self.lives).expect("few"),
             slot: Some(StartedSlot { trial, other_refused: false, reason: String::new() }),
             ..DeviceFacts::default()
         };

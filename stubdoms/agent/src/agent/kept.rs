@@ -118,7 +118,11 @@ impl Agent {
         while let Some((number, bytes)) = self.keep.take_log() {
             self.logs.restore(self.now.at(), number, &bytes);
         }
-        self.logs.release();
+        if self.keep.is_absent() {
+            self.logs.release();
+        } else {
+            self.logs.settled();
+        }
         self.recall_certs();
         self.dirty = true;
     }

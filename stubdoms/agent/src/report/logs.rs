@@ -13,7 +13,9 @@
 //! is there in the next start of the machine, and its mark is taken. When the controller has it, it is dropped there. So
 //! a line is with whoever keeps it for us, with storage or with the controller at any time; between the controller's
 //! answer and the drop it is with both, so that a power cut there has one file uploaded twice, the same bytes. A later
-//! life of the agent in the same start knows by the marks what it is given although storage has it.
+//! life of the agent in the same start knows by the marks what it is given although storage has it: it waits a while for
+//! storage to tell. If that takes longer, as with a vault that is shut, lines go to the controller meanwhile, and the
+//! file with the same lines is dropped when it comes. Starts are told apart by a number that dom0 draws.
 //!
 //! Each line has a number within its source, by which the controller sees whether lines are missing. With a mark
 //! that is taken go the numbers up to there, for a later life of the agent, which is given the lines behind the
@@ -132,7 +134,7 @@ struct Buffer {
     files: u64,
     /// How far the stream has come.
     mark: u64,
-    /// While it is not known what storage has: up to which byte lines are, by their marks.
+    /// Until it is known what storage has: up to which byte lines are, by their marks.
     ends: Vec<(u64, usize)>,
 }
 
@@ -161,6 +163,17 @@ struct File {
 pub(crate) struct Upload {
     id: u64,
     sent: Instant,
+}
+
+/// What became of the lines that this agent was given, perhaps once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Again {
+    /// All of them, from this mark on, are in a buffer.
+    Collected { from: u64 },
+    /// Some of them are in files, and perhaps with the controller.
+    InFiles { from: u64 },
+    /// The stream has ended before any line of it came.
+    Ended,
 }
 
 /// The numbers of a source's lines.
@@ -204,6 +217,8 @@ pub(crate) struct Logs {
     stored: BTreeMap<Stream, u64>,
     /// Until when nothing is uploaded, for an earlier life may have given it to storage.
     held_until: Option<Instant>,
+    /// What became of lines since the start of this agent, by stream, until it is known what storage has.
+    again: Option<BTreeMap<Stream, Again>>,
     /// When the next file may be uploaded.
     next: Instant,
     fast: bool,
@@ -234,6 +249,7 @@ impl Logs {
             unwanted: Vec::new(),
             stored: BTreeMap::new(),
             held_until: None,
+            again: None,
             next: now,
             fast: false,
             threshold: Some(Severity::Info),
@@ -257,6 +273,7 @@ impl Logs {
     }
 
     pub(crate) fn device_line(&mut self, now: Now, record: &LogRecord, mark: u64) {
+        self.given(Stream::Device, mark);
         if self.threshold.is_some_and(|threshold| record.severity <= threshold) {
             let at = record.at.or(now.wall);
             if self.is_stored(Stream::Device, mark) {
@@ -286,6 +303,7 @@ impl Logs {
         line: &str,
         mark: u64,
     ) {
+        self.given(Stream::App(app), mark);
         let iid = domid.map_or_else(String::new, |domid| format!("{domid}"));
         if self.is_stored(Stream::App(app), mark) {
             self.count(Stream::App(app), name, line);
@@ -295,15 +313,23 @@ impl Logs {
         self.mark(Stream::App(app), mark);
     }
 
+    /// A stream goes on to this mark, perhaps for the first time.
+    fn given(&mut self, stream: Stream, mark: u64) {
+        if let Some(again) = self.again.as_mut().filter(|_| mark > 0) {
+            again.entry(stream).or_insert(Again::Collected { from: mark });
+        }
+    }
+
     /// The console of an application has come this far, with nothing that is to be uploaded.
     pub(crate) fn pass_over(&mut self, app: Uuid, mark: u64) {
+        self.given(Stream::App(app), mark);
         self.mark(Stream::App(app), mark);
     }
 
     /// What a later life of the agent has to know of the counters.
     pub(crate) fn counters(&self) -> impl Iterator<Item = u64> + use<> {
         let counted = [self.lost_files, self.refused, self.too_many].map(u64::from);
-        [self.uploaded_bytes, self.start.into()].into_iter().chain(counted)
+        [self.uploaded_bytes].into_iter().chain(counted)
     }
 
     /// Takes what an earlier life left.
@@ -311,18 +337,24 @@ impl Logs {
         let mut next = || counters.next().unwrap_or(0);
         self.uploaded_bytes = next();
         let mut small = || u32::try_from(next()).unwrap_or(u32::MAX);
-        self.start = small();
         (self.lost_files, self.refused, self.too_many) = (small(), small(), small());
     }
 
     /// Nothing is uploaded until it is known what storage has, or until this moment.
     pub(crate) fn hold(&mut self, until: Instant) {
         self.held_until = Some(until);
+        self.again = Some(BTreeMap::new());
     }
 
-    /// What storage has was given, or nothing comes.
+    /// Nobody waits any more for what storage has. It may be told yet.
     pub(crate) fn release(&mut self) {
         self.held_until = None;
+    }
+
+    /// All that storage has was given.
+    pub(crate) fn settled(&mut self) {
+        self.release();
+        self.again = None;
         self.buffers.values_mut().for_each(|buffer| buffer.ends.clear());
     }
 
@@ -340,7 +372,17 @@ impl Logs {
             return;
         };
         if start == self.start {
-            self.drop_through(stream, mark);
+            match self.again.as_ref().and_then(|again| again.get(&stream)) {
+                None | Some(Again::Collected { .. }) => self.drop_through(stream, mark),
+                // The same lines, some of which may be with the controller already. Who gave them has them until they
+                // are taken.
+                Some(Again::InFiles { from }) if mark >= *from => {
+                    self.unwanted.push(number);
+                    return;
+                }
+                // They were taken before.
+                Some(Again::InFiles { .. } | Again::Ended) => {}
+            }
         }
         let id = self.next_id;
         self.next_id += 1;
@@ -460,12 +502,12 @@ impl Logs {
         let first = (stream, String::new());
         let numbers = self.msgids.range_mut(first..).take_while(|((of, _), _)| *of == stream);
         numbers.for_each(|(_, numbers)| numbers.marked = numbers.last);
-        let is_held = self.held_until.is_some();
+        let keeps_ends = self.again.is_some();
         match self.buffers.get_mut(&stream) {
             Some(buffer) => {
                 buffer.mark = buffer.mark.max(mark);
                 let end = buffer.lines.len();
-                if is_held && buffer.ends.last().is_none_or(|(_, last)| *last < end) {
+                if keeps_ends && buffer.ends.last().is_none_or(|(_, last)| *last < end) {
                     buffer.ends.push((mark, end));
                 }
             }
@@ -547,6 +589,9 @@ impl Logs {
         self.close(now, Stream::App(app), name);
         self.settle(Stream::App(app));
         self.buffers.remove(&Stream::App(app));
+        if let Some(again) = &mut self.again {
+            again.entry(Stream::App(app)).or_insert(Again::Ended);
+        }
         // Another one of this name begins at zero.
         self.stored.remove(&Stream::App(app));
         self.msgids.retain(|(stream, _), _| *stream != Stream::App(app));
@@ -704,6 +749,11 @@ impl Logs {
         buffer.ends.clear();
         if buffer.lines.is_empty() {
             return;
+        }
+        if let Some(again) = self.again.as_mut().and_then(|again| again.get_mut(&stream))
+            && let Again::Collected { from } = *again
+        {
+            *again = Again::InFiles { from };
         }
         buffer.files += 1;
         let data = Compressed::new(&core::mem::take(&mut buffer.lines));

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proto_eve::wire::config::DeviceOpsCmd;
 use stubdoms_agent::{BootCause, LogRecord, Severity};
 
-use crate::world::*;
+use crate::world::{storage::Storage, *};
 
 /// dom0's journal of one start: it keeps a line until that is taken.
 #[derive(Default)]
@@ -177,6 +177,74 @@ fn what_storage_refuses_stays_with_dom0() {
     assert!(stored(&world) > 0 && journal.lines.len() < 20);
     journal.reborn(&mut world);
     check(&mut world, &journal, true, 0, "full");
+}
+
+/// Control ends before there was a configuration, so that it has left nothing about the device with dom0.
+#[test]
+fn a_life_before_the_first_configuration_doubles_no_line() {
+    for rounds in [3, 10, 20] {
+        let mut world = World::new();
+        world.storage = Some(Storage::new());
+        world.agent.expect_storage();
+        world.agent.on_storage(world.now(), true);
+        world.controller.up = false;
+        let mut journal = Journal::default();
+        for _ in 0..rounds {
+            journal.say(&mut world);
+            world.run(37);
+        }
+        assert_eq!(stored(&world) > 0, rounds > 3);
+        // It could not tell dom0 of what storage has.
+        journal.reborn(&mut world);
+        world.controller.set_config(config());
+        world.controller.up = true;
+        check(&mut world, &journal, true, 0, &format!("{rounds}"));
+    }
+}
+
+/// Control ends, and what storage has is told late: the vault is shut, or storage is away so long that nobody waits for
+/// it any more. Lines go to the controller meanwhile.
+#[test]
+fn a_storage_that_tells_late_doubles_no_line_and_loses_none() {
+    for (away, told) in [(false, false), (true, false), (false, true), (true, true)] {
+        for late in [10, 29, 45, 100, 200, 700] {
+            let mut world = quiet_world();
+            let mut journal = Journal::default();
+            world.controller.up = false;
+            for _ in 0..20 {
+                journal.say(&mut world);
+                world.run(37);
+            }
+            assert!(stored(&world) >= 1);
+            if told {
+                // Of some of what storage has dom0 knows.
+                journal.take(&mut world);
+                for _ in 0..10 {
+                    journal.say(&mut world);
+                    world.run(37);
+                }
+            }
+            let storage = world.storage.as_mut().unwrap();
+            (storage.open, storage.there) = (away, !away);
+            journal.reborn(&mut world);
+            if away {
+                world.agent.on_storage(world.now(), false);
+            }
+            world.controller.up = true;
+            for _ in 0..late / 5 {
+                journal.say(&mut world);
+                world.run(5);
+            }
+            world.storage.as_mut().unwrap().open = true;
+            if away {
+                world.storage.as_mut().unwrap().restart();
+                world.agent.on_storage(world.now(), true);
+            } else {
+                world.agent.on_storage_changed(world.now());
+            }
+            check(&mut world, &journal, true, 0, &format!("{away} {told} {late}"));
+        }
+    }
 }
 
 /// The power is cut, or control ends, ahead of each request to storage: lines that were taken are there, once.

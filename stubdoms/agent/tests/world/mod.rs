@@ -494,6 +494,7 @@ pub fn facts() -> DeviceFacts {
         version: "0.1.0-test".into(),
         partition: "IMGA".into(),
         port: "eth0".into(),
+        start: 1,
         ..DeviceFacts::default()
     }
 }
@@ -626,7 +627,8 @@ impl World {
             storage.select();
         }
         self.slot = self.selected();
-        let facts = DeviceFacts { boot_cause, slot: self.slot.clone(), ..facts() };
+        let start = 1 + self.resets;
+        let facts = DeviceFacts { boot_cause, slot: self.slot.clone(), start, ..facts() };
         self.start(facts, 44 + u64::from(self.resets));
     }
 
@@ -645,7 +647,7 @@ impl World {
 
     /// Another agent in place of this one, which ended without a word. dom0 tells it what there is.
     pub fn reborn(&mut self) {
-        let facts = DeviceFacts { slot: self.slot.clone(), ..facts() };
+        let facts = DeviceFacts { slot: self.slot.clone(), start: 1 + self.resets, ..facts() };
         self.agent = Agent::new(provisioning(), facts, 43, self.now()).unwrap();
         self.held.clear();
         let known = self.dom0.definition.clone().map(|definition| {
