@@ -422,7 +422,10 @@ impl DeviceInfo {
     pub(crate) fn is_another_start(&self, before: &Self) -> bool {
         const CLOCK_SET_MS: i64 = 3000;
         let read_late = (self.restarts == 0) != (before.restarts == 0);
-        if read_late && self.boot_ms.abs_diff(before.boot_ms) <= CLOCK_SET_MS as u64 {
+        let same_time = self.boot_ms != 0 && self.boot_ms.abs_diff(before.boot_ms) <= CLOCK_SET_MS as u64;
+        // Nothing but another start is of another slot.
+        let label = |info: &Self| info.running().map(|slot| slot.label.clone());
+        if read_late && same_time && label(self) == label(before) {
             return false;
         }
         self.told_of_start() != before.told_of_start() || self.boot_ms > before.boot_ms + CLOCK_SET_MS
@@ -568,6 +571,12 @@ mod tests {
             view.inform(info.clone(), 0);
             let last = view.boots.last().map(|boot| (boot.number, boot.reason.as_str()));
             assert_eq!(last, Some((boots, reason)), "{info:?}");
+        }
+        // A device without a clock that falls back, from a version whose vault never opened.
+        for (label, restarts, boots) in [("IMGB", 0, 5), ("IMGA", 11, 6)] {
+            let slots = vec![slot(label, "1", "active", "UPDATED")];
+            view.inform(DeviceInfo { slots, ..told(160_000, restarts, "FALLBACK") }, 0);
+            assert_eq!(view.boots.last().map(|boot| boot.number), Some(boots));
         }
     }
 
