@@ -3,8 +3,9 @@
 //!
 //! Ahead of an ordered reset its reason is kept. A start that finds one has begun for that reason, whatever the
 //! hardware says; one that finds none was not ordered. A version that was tried in between may have had nowhere to keep
-//! its reason, for its vault stayed locked: then the reason found is that of a start before it, and not taken. The record is a line of words for the start, and one for the end
-//! that was ordered, if there is one; a record that cannot be read counts as none.
+//! its reason, for its vault stayed locked: then the reason found is that of a start before it, and not taken. The record is a line with
+//! their number and that by which dom0 tells the last from others, a line of words for that start, and one for the end that was ordered, if there is one; a
+//! record that cannot be read counts as none.
 
 use alloc::{format, string::String, vec::Vec};
 
@@ -16,7 +17,7 @@ use crate::{
     provision::{BootCause, DeviceFacts},
 };
 
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
 /// Bytes of a reason's text.
 const MAX_TEXT: usize = 256;
 
@@ -31,6 +32,8 @@ pub(crate) struct Why {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Boots {
+    /// By what dom0 tells this start from others; 0 if there is nothing.
+    start: u32,
     /// Starts before this one.
     pub(crate) earlier: u32,
     /// Why this one began.
@@ -40,7 +43,8 @@ pub(crate) struct Boots {
 }
 
 impl Boots {
-    /// This start, after what was kept. `fresh`: no agent has seen this start before.
+    /// This start, after what was kept. `fresh`: no agent before this one has left word in this start, by which it is
+    /// told from the one before where it has no number.
     pub(crate) fn new(kept: Option<&[u8]>, facts: &DeviceFacts, fresh: bool) -> Self {
         let kept = kept.and_then(decode);
         let evidence = |first: bool| Why {
@@ -55,9 +59,16 @@ impl Boots {
             },
             at: facts.boot_time.map(|time| time.seconds),
         };
+        let start = facts.start;
+        // An agent that was killed may have counted this start and left no word, or the other way round.
+        let is_same = |kept: &Self| match (kept.start, start) {
+            (0, _) | (_, 0) => !fresh,
+            (kept, this) => kept == this,
+        };
         match kept {
-            Some(kept) if !fresh => kept,
+            Some(kept) if is_same(&kept) => kept,
             Some(kept) => Self {
+                start,
                 earlier: kept.earlier.saturating_add(1),
                 began: match kept.ending {
                     Some(ending) if !was_tried_mute(&ending, facts) => ending,
@@ -66,7 +77,7 @@ impl Boots {
                 },
                 ending: None,
             },
-            None => Self { earlier: 0, began: evidence(true), ending: None },
+            None => Self { start, earlier: 0, began: evidence(true), ending: None },
         }
     }
 
@@ -112,7 +123,7 @@ impl Boots {
             let at = why.at.map_or_else(|| String::from("-"), |at| format!("{at}"));
             format!("{} {at} {}", why.reason as i32, why.text.replace('\n', " "))
         };
-        let mut text = format!("{FORMAT} {}\n{}", self.earlier, line(&self.began));
+        let mut text = format!("{FORMAT} {} {}\n{}", self.earlier, self.start, line(&self.began));
         if let Some(ending) = &self.ending {
             text.push('\n');
             text.push_str(&line(ending));
@@ -147,8 +158,9 @@ fn mute(evidence: Why) -> Why {
 
 fn decode(bytes: &[u8]) -> Option<Boots> {
     let mut lines = core::str::from_utf8(bytes).ok()?.split('\n');
-    let (format, earlier) = lines.next()?.split_once(' ')?;
-    if format != FORMAT {
+    let mut words = lines.next()?.split(' ');
+    let (format, earlier, start) = (words.next()?, words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    if format != FORMAT || words.next().is_some() {
         return None;
     }
     let why = |line: &str| {
@@ -165,7 +177,7 @@ fn decode(bytes: &[u8]) -> Option<Boots> {
         Some(line) => Some(why(line)?),
         None => None,
     };
-    lines.next().is_none().then_some(Boots { earlier: earlier.parse().ok()?, began, ending })
+    lines.next().is_none().then_some(Boots { start, earlier, began, ending })
 }
 
 #[cfg(test)]
@@ -218,6 +230,25 @@ mod tests {
     }
 
     #[test]
+    fn a_start_with_a_number_is_counted_once_whatever_word_its_agents_have_left() {
+        let start = |start| DeviceFacts { start, ..facts(BootCause::Unknown) };
+        let first = Boots::new(None, &start(1), true);
+        let kept = first.encode();
+        assert_eq!(decode(&kept), Some(first.clone()));
+        // It was killed before it could leave word.
+        assert_eq!(Boots::new(Some(&kept), &start(1), true), first);
+        // It has left word, and was killed before it could count.
+        for fresh in [true, false] {
+            let second = Boots::new(Some(&kept), &start(2), fresh);
+            assert_eq!(second.earlier, 1);
+            assert_eq!(Boots::new(Some(&second.encode()), &start(2), !fresh), second);
+        }
+        // One of both has none.
+        assert_eq!(Boots::new(Some(&kept), &start(0), true).earlier, 1);
+        assert_eq!(Boots::new(Some(&kept), &start(0), false), first);
+    }
+
+    #[test]
     fn a_version_that_could_keep_nothing_is_not_taken_for_the_one_before_it() {
         let mut before = Boots::new(None, &facts(BootCause::Unknown), true);
         before.end(Cause::Update, "0.1.0", None, None);
@@ -247,13 +278,16 @@ mod tests {
     fn a_record_that_cannot_be_read_counts_as_none() {
         for record in [
             "",
-            "1",
+            "2",
             "2 1\n2 - x",
-            "1 x\n2 - x",
-            "1 1\n99 - x",
-            "1 1\n2 x x",
-            "1 1\n2 -",
-            "1 1\n2 - a\n2 - b\n",
+            "1 1 5\n2 - x",
+            "2 1 5 5\n2 - x",
+            "2 x 5\n2 - x",
+            "2 1 -\n2 - x",
+            "2 1 5\n99 - x",
+            "2 1 5\n2 x x",
+            "2 1 5\n2 -",
+            "2 1 5\n2 - a\n2 - b\n",
         ] {
             assert_eq!(decode(record.as_bytes()), None, "{record:?}");
         }
