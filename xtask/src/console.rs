@@ -65,7 +65,8 @@ fn guest_prefix(line: &str) -> Option<(u32, &str)> {
 }
 
 /// `… domain NAME is dN …` or `… application ID is dN …` → the name and N.
-pub(crate) fn introduction(line: &str) -> Option<(&str, u32)> {
+#[must_use]
+pub fn introduction(line: &str) -> Option<(&str, u32)> {
     let words: Vec<&str> = line.split_whitespace().collect();
     words.windows(4).find_map(|window| match window {
         ["domain" | "application", name, "is", id] => {

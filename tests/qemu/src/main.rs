@@ -1,8 +1,9 @@
 //! Stories: the whole system in QEMU, told by its console.
 //!
 //! `cargo xtask test` runs them, `cargo xtask test --nightly` the long ones; `cargo run -p tests-qemu --
-//! [--nightly] [--list] NAME` runs or lists those whose name contains NAME. A story starts machines on its [`stage::Stage`], says what it waits for, and fails
-//! with the reason and the console's tail. The last line is `N passed, N failed`.
+//! [--nightly] [--list] NAME` runs or lists those whose name contains NAME, one in this process or several side by side
+//! ([`lanes`]). A story starts machines on its [`stage::Stage`], says what it waits for, and fails with the reason and
+//! the console's tail. The last line is `N passed, N failed`.
 
 #![forbid(unsafe_code)]
 
@@ -23,6 +24,7 @@ mod disk;
 mod fall_back;
 mod guest;
 mod kills;
+mod lanes;
 mod power_cuts;
 mod random;
 mod reboot;
@@ -88,13 +90,24 @@ const STORIES: &[&[Story]] = &[
 ];
 
 /// Those that are too long for every run: `--nightly`.
-const NIGHTLY: &[&[Story]] =
-    &[guest::NIGHTLY, bit_flips::NIGHTLY, fall_back::NIGHTLY, power_cuts::NIGHTLY, kills::NIGHTLY];
+const NIGHTLY: &[&[Story]] = &[
+    guest::NIGHTLY,
+    bit_flips::NIGHTLY,
+    fall_back::NIGHTLY,
+    power_cuts::NIGHTLY,
+    kills::NIGHTLY,
+];
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let has = |flag: &str| words.iter().any(|word| word == flag);
     let wanted = words.iter().find(|word| !word.starts_with("--")).map_or("", String::as_str);
+    if has(lanes::ONE) {
+        let mut all = STORIES.iter().chain(NIGHTLY).copied().flatten();
+        let story = all.find(|story| story.name == wanted);
+        let passed = story.is_some_and(|story| tell(story, stage::prepared));
+        return if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let lists = if has("--nightly") { NIGHTLY } else { STORIES };
     let all = lists.iter().copied().flatten();
     let stories: Vec<&Story> = all.filter(|story| story.name.contains(wanted)).collect();
@@ -102,48 +115,42 @@ fn main() -> ExitCode {
         stories.iter().for_each(|story| println!("{:<24} {}", story.name, story.about));
         return ExitCode::SUCCESS;
     }
-    let failed = match stories.is_empty() {
-        true => 0,
-        false => tell(&stories),
+    let failed = match &stories[..] {
+        [] => 0,
+        [story] => usize::from(!tell(story, stage::prepare)),
+        stories => tell_all(stories),
     };
     println!("{} passed, {failed} failed", stories.len() - failed);
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Tells the stories one after the other and says how many failed.
-fn tell(stories: &[&Story]) -> usize {
-    let mut failed = 0;
-    for arch in Arch::ALL {
-        let stories: Vec<&Story> = stories.iter().copied().filter(|story| story.arch() == arch).collect();
-        if stories.is_empty() {
-            continue;
+/// Tells stories and says how many failed.
+fn tell_all(stories: &[&Story]) -> usize {
+    let is_about = |arch: Arch| stories.iter().any(|story| story.arch() == arch);
+    let ready = || -> anyhow::Result<usize> {
+        for arch in Arch::ALL.into_iter().filter(|arch| is_about(*arch)) {
+            stage::prepare(arch)?;
         }
-        failed += match stage::prepare(arch) {
-            Ok(shared) => tell_on(&shared, &stories),
-            Err(error) => {
-                println!("no story of {} could be told: {error:#}", arch.name());
-                stories.len()
-            }
-        };
+        lanes::lanes()
+    };
+    match ready() {
+        Ok(lanes) => lanes::tell(stories, lanes),
+        Err(error) => {
+            println!("no story could be told: {error:#}");
+            stories.len()
+        }
     }
-    failed
 }
 
-/// Tells the stories of one architecture.
-fn tell_on(shared: &Shared, stories: &[&Story]) -> usize {
-    let mut failed = 0;
-    for story in stories {
-        println!("story {}: {}", story.name, story.about);
-        let started = Instant::now();
-        let result = (story.tell)(&Stage::new(story.name, shared));
-        let seconds = started.elapsed().as_secs_f64();
-        match result {
-            Ok(()) => println!("ok   {} ({seconds:.1} s)", story.name),
-            Err(error) => {
-                failed += 1;
-                println!("FAIL {} ({seconds:.1} s): {error:#}", story.name);
-            }
-        }
+/// Tells a story on what `prepare` gives, and says whether it was right.
+fn tell(story: &Story, prepare: fn(Arch) -> anyhow::Result<Shared>) -> bool {
+    println!("story {}: {}", story.name, story.about);
+    let started = Instant::now();
+    let result = prepare(story.arch()).and_then(|shared| (story.tell)(&Stage::new(story.name, &shared)));
+    let seconds = started.elapsed().as_secs_f64();
+    match &result {
+        Ok(()) => println!("ok   {} ({seconds:.1} s)", story.name),
+        Err(error) => println!("FAIL {} ({seconds:.1} s): {error:#}", story.name),
     }
-    failed
+    result.is_ok()
 }

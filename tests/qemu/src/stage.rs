@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use proto_manifest::archive::{Archive, CONFIG, TABLE, Writer};
 use proto_manifest::table::{MAX_BYTES, Table};
 use xtask::build::{self, Arch, Built};
-use xtask::console::Line;
+use xtask::console::{Line, introduction};
 use xtask::qemu::{Listener, Machine, Options};
 use xtask::setup::{self, Stock};
 use xtask::site::Site;
@@ -30,6 +30,17 @@ pub(crate) fn prepare(arch: Arch) -> Result<Shared> {
     setup::host_tools(setup::Host::boot(arch))?;
     let options = build::Options { arch, ..build::Options::default() };
     Ok(Shared { stock: setup::stock(arch)?, built: build::build(&options)? })
+}
+
+/// The same, of what was built before.
+pub(crate) fn prepared(arch: Arch) -> Result<Shared> {
+    let options = build::Options { arch, ..build::Options::default() };
+    Ok(Shared { stock: setup::stock(arch)?, built: build::layout(&options)? })
+}
+
+/// A story's own folder, `target/sarsen/stories/NAME`.
+pub(crate) fn folder(story: &str) -> Result<PathBuf> {
+    paths::create(paths::output("stories").join(story))
 }
 
 /// The entries of an archive by name.
@@ -117,10 +128,15 @@ impl<'a> Stage<'a> {
     /// A machine that boots a fresh disk image through its firmware, with the provisioning files of `site`
     /// if there is one.
     pub(crate) fn disk(&self, site: Option<&Site>) -> Result<Options> {
+        self.disk_of(self.built(), site)
+    }
+
+    /// The same of another build.
+    pub(crate) fn disk_of(&self, built: &Built, site: Option<&Site>) -> Result<Options> {
         let config = site.map(Site::config);
         let image = self.folder()?.join(IMAGE);
-        image::make(self.built(), &self.shared.stock, config.as_deref(), &image)?;
-        Ok(Options::disk(image, self.built(), &self.shared.stock))
+        image::make(built, &self.shared.stock, config.as_deref(), &image)?;
+        Ok(Options::disk(image, built, &self.shared.stock))
     }
 
     /// Starts a machine. Its console goes to `FOLDER/N.log`, which is named here.
@@ -151,9 +167,9 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// This story's own folder, `target/sarsen/stories/NAME`.
+    /// This story's own folder.
     pub(crate) fn folder(&self) -> Result<PathBuf> {
-        paths::create(paths::output("stories").join(self.name))
+        folder(self.name)
     }
 }
 
@@ -164,8 +180,20 @@ const HARM: [&str; 7] =
 /// The first line that tells of harm and is not `wanted`, by its speaker or its words.
 fn unwanted<'l>(lines: &'l [Line], wanted: &[&str]) -> Option<&'l Line> {
     let harm = |line: &Line| HARM.iter().any(|word| line.text.contains(word));
-    let is_wanted = |line: &Line| wanted.iter().any(|word| line.text.contains(word) || line.who == *word);
+    let is_wanted = |line: &Line| {
+        let who = name_of(lines, &line.who);
+        wanted.iter().any(|word| line.text.contains(word) || who == *word)
+    };
     lines.iter().find(|line| harm(line) && !is_wanted(line))
+}
+
+/// The name of a speaker; of one that spoke before dom0 had said who it is, by what dom0 said then.
+fn name_of<'l>(lines: &'l [Line], who: &'l str) -> &'l str {
+    let number = who.strip_prefix('d').and_then(|number| number.parse::<u32>().ok());
+    let Some(number) = number else { return who };
+    let said = lines.iter().filter(|line| line.who == "dom0");
+    let mut names = said.filter_map(|line| introduction(&line.text));
+    names.find(|(_, domid)| *domid == number).map_or(who, |(name, _)| name)
 }
 
 /// The table of an archive.
@@ -227,6 +255,10 @@ mod tests {
         assert_eq!(unwanted(&lines, &["domain lie-"]), Some(&lines[2]));
         assert_eq!(unwanted(&lines, &["domain lie-", "domain net"]), None);
         assert_eq!(unwanted(&lines[..1], &[]), None);
+        let early = [line("d52", "FAULT page fault"), line("dom0", "application 0a0a0a0a is d52")];
+        assert_eq!(unwanted(&early, &["0a0a0a0a"]), None);
+        assert_eq!(unwanted(&early, &["0b0b0b0b"]), Some(&early[0]));
+        assert_eq!(unwanted(&early[..1], &["0a0a0a0a"]), Some(&early[0]));
         assert_eq!(unwanted(&lines, &["dom0"]), None);
         assert!(unwanted(&[line("net", "PANIC at x.rs:1: it is so [E-RT-001]")], &["domain lie-"]).is_some());
         assert!(unwanted(&[line("xen", "Panic on CPU 0:")], &[]).is_some());
