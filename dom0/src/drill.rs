@@ -7,7 +7,8 @@
 //! - `drill=crash:MS`: after MS milliseconds dom0 panics;
 //! - `drill=panic:NAME:MS:COUNT`, `drill=hang:NAME:MS:COUNT`: it is told to panic, or to hang;
 //! - `drill=random:SEED:NAME+NAME:MIN-MAX-REST:COUNT`: each of them is ended COUNT times, at random times, as
-//!   [`dom0_toolstack::drill`] says, beginning when an application runs.
+//!   [`dom0_toolstack::drill`] says, beginning when an application runs;
+//! - `drill=early:SEED:…`: the same, beginning at once.
 //!
 //! What it shows is that nothing of the dead one stands in the way of the next: devices, interrupts,
 //! memory. An end that is ordered is no death that the supervisor counts towards its limit.
@@ -41,8 +42,14 @@ pub(crate) async fn run(ground: Rc<Ground>, order: &'static str) {
         sleep(Duration::from_millis(pause_ms)).await;
         panic!("a drill: it was ordered on dom0's command line");
     }
-    if let Some(drill) = order.strip_prefix("random:").and_then(|order| find_all(&ground, order)) {
-        return at_random(&ground, drill).await;
+    for (kind, waits) in [("random:", true), ("early:", false)] {
+        if let Some(drill) = order.strip_prefix(kind).and_then(|order| find_all(&ground, order)) {
+            if waits {
+                application(&ground).await;
+                sleep(drill.0.rest()).await;
+            }
+            return at_random(&ground, drill).await;
+        }
     }
     let (how, rest) = match order.split_once(':') {
         Some(("panic", rest)) => (Some(Break::Panic), rest),
@@ -54,7 +61,7 @@ pub(crate) async fn run(ground: Rc<Ground>, order: &'static str) {
     let mut number = || parts.next().and_then(|part| part.parse().ok());
     let (Some(service), Some(pause_ms), Some(count)) = (ground.services.find(name), number(), number())
     else {
-        log::error!(target: "dom0", "drill={order}: it is drill=[panic:|hang:]NAME:MS:COUNT or drill=random:SEED:NAME+NAME:MIN-MAX-REST:COUNT, with names of the table, or drill=starve:MS or drill=crash:MS [{}]", boot::BAD_OPTION);
+        log::error!(target: "dom0", "drill={order}: it is drill=[panic:|hang:]NAME:MS:COUNT or drill=random:SEED:NAME+NAME:MIN-MAX-REST:COUNT, with names of the table, or the same with early: for random:, or drill=starve:MS or drill=crash:MS [{}]", boot::BAD_OPTION);
         return;
     };
     for round in 1..=count {
@@ -80,12 +87,15 @@ fn find_all(ground: &Ground, order: &'static str) -> Option<(Drill<'static>, Vec
     Some((drill, targets))
 }
 
-async fn at_random(ground: &Ground, (drill, mut targets): (Drill<'static>, Vec<(&'static str, Target)>)) {
-    let rest = drill.rest();
+/// Waits until an application runs.
+async fn application(ground: &Ground) {
     while ground.server.borrow().requests().running().next().is_none() {
         sleep(LOOK).await;
     }
-    sleep(rest).await;
+}
+
+async fn at_random(ground: &Ground, (drill, mut targets): (Drill<'static>, Vec<(&'static str, Target)>)) {
+    let rest = drill.rest();
     log::info!(target: "dom0", "drill: begins, {}", in_use(ground));
     for (round, kill) in (1..).zip(drill) {
         sleep(kill.pause).await;

@@ -116,6 +116,8 @@ pub struct Built {
     pub archive: PathBuf,
     /// What the board says about the machine: memory, Xen's options.
     pub machine: Machine,
+    /// What a slot gives dom0 as its command line: nothing, but for a test. On x86_64 only.
+    pub dom0_words: String,
     /// The virtio transports that the board gives to driver domains.
     pub transports: Vec<Transport>,
     /// Whether the board gives a disk to a driver domain.
@@ -249,6 +251,7 @@ fn layout_of(board: &Board, arch: Arch) -> Result<Built> {
         dom0: folder.join("dom0"),
         archive: folder.join("archive.cpio"),
         machine: board.machine().clone(),
+        dom0_words: String::new(),
         transports: transports(board),
         has_disk: board.table().devices.iter().any(|device| is_disk(device.kind)),
         symbols: image_names(board).into_iter().map(|name| (name.clone(), linked.join(name))).collect(),

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 use crate::tool::tool;
 use crate::ui::Step;
@@ -43,23 +43,28 @@ pub fn program(folder_of_modules: &Path, modules: &[&str], disk: &[u8], step: &S
     paths::read(&file)
 }
 
-/// Fills the template `boot/grub/grub.cfg.in`.
+/// Fills the template `boot/grub/grub.cfg.in` with the command lines of Xen and dom0.
 ///
 /// # Errors
-/// When Xen's command line holds a character that GRUB would take for its own.
-pub fn configuration(xen_command_line: &str) -> Result<String> {
+/// When one of them holds a character that GRUB would take for its own.
+pub fn configuration(xen: &str, dom0: &str) -> Result<String> {
     let template = paths::read_text(Path::new(&paths::repository().join("boot/grub/grub.cfg.in")))?;
-    fill(&template, xen_command_line)
+    fill(&template, xen, dom0)
 }
 
-fn fill(template: &str, xen_command_line: &str) -> Result<String> {
-    let special = xen_command_line.chars().find(|&c| c.is_control() || "'\"\\${};|&<>#".contains(c));
-    if let Some(special) = special {
-        anyhow::bail!("Xen's command line holds {special:?}, which GRUB's configuration does not carry");
+fn fill(template: &str, xen: &str, dom0: &str) -> Result<String> {
+    for (whose, mark, line) in [("Xen", " @XEN@", xen), ("dom0", " @DOM0@", dom0)] {
+        let special = line.chars().find(|&c| c.is_control() || "'\"\\${};|&<>#".contains(c));
+        if let Some(special) = special {
+            bail!("{whose}'s command line holds {special:?}, which GRUB's configuration does not carry");
+        }
+        ensure!(template.contains(mark), "boot/grub/grub.cfg.in has no{mark} for {whose}'s command line");
     }
-    ensure!(template.contains(" @XEN@"), "boot/grub/grub.cfg.in has no @XEN@ for Xen's command line");
+    // Without words of its own there is no space ahead of them either.
+    let dom0 = if dom0.is_empty() { String::new() } else { format!(" {dom0}") };
+    let filled = |line: &str| line.replace("@XEN@", xen).replace(" @DOM0@", &dom0) + "\n";
     let lines = template.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty());
-    Ok(lines.map(|line| line.replace("@XEN@", xen_command_line) + "\n").collect())
+    Ok(lines.map(filled).collect())
 }
 
 #[cfg(test)]
@@ -68,15 +73,18 @@ mod tests {
 
     #[test]
     fn comments_go_and_the_command_line_comes() {
-        let text = fill("# @XEN@\n\nmultiboot2 /x @XEN@; boot\n", "console=com1 dom0=pvh").unwrap();
-        assert_eq!(text, "multiboot2 /x console=com1 dom0=pvh; boot\n");
+        let template = "# @XEN@\n\nmultiboot2 /x @XEN@; module2 /d d @DOM0@; boot\n";
+        let text = fill(template, "console=com1 dom0=pvh", "drill=net:1:2").unwrap();
+        assert_eq!(text, "multiboot2 /x console=com1 dom0=pvh; module2 /d d drill=net:1:2; boot\n");
+        assert_eq!(fill(template, "x", "").unwrap(), "multiboot2 /x x; module2 /d d; boot\n");
     }
 
     #[test]
     fn a_command_line_that_grub_would_read_is_refused() {
         for bad in ["a;b", "a'b", "$x", "a\nb", "#"] {
-            assert!(fill("m @XEN@", bad).is_err(), "{bad}");
+            assert!(fill("m @XEN@ @DOM0@", bad, "").is_err(), "{bad}");
+            assert!(fill("m @XEN@ @DOM0@", "", bad).is_err(), "{bad}");
         }
-        assert!(fill("no mark", "a").is_err());
+        assert!(fill("m @XEN@", "a", "").is_err() && fill("m @DOM0@", "a", "").is_err());
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use ed25519_dalek::pkcs8::DecodePrivateKey;
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 use proto_handoff::record::Version;
@@ -130,12 +130,13 @@ impl Pieces {
         let line = built.xen_command_line();
         match &stock.firmware {
             Firmware::Uefi { .. } => {
-                let config = grub::configuration(&line)?.into_bytes();
+                let config = grub::configuration(&line, &built.dom0_words)?.into_bytes();
                 let files =
                     [(grub::CONFIGURATION, config), ("xen", xen), ("dom0", dom0), ("archive", archive)];
                 Ok(Self::Grub { modules: grub::MODULES.into(), files: files.into() })
             }
             Firmware::UBoot { .. } => {
+                ensure!(built.dom0_words.is_empty(), "a slot of aarch64 carries no command line of dom0");
                 let mut parts = vec![
                     (Kind::Xen, xen),
                     (Kind::Dom0, dom0),

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use proto_errors::{Code, boot, pci, slot as code, svc};
 use proto_gpt::slots::{Slot, State};
 use proto_update::manifest::Kind;
-use xtask::build::Arch;
+use xtask::build::{Arch, Built};
 use xtask::console::Line;
 use xtask::qemu::{Machine, Options};
 use xtask::slot::{Key, Pieces};
@@ -207,17 +207,9 @@ const CRASHED: &str = "Hardware Dom0 crashed: rebooting machine";
 fn dom0_panics(stage: &Stage<'_>) -> Result<()> {
     let site = stage.site()?;
     site.offer_sample(stage.built(), &config(""))?;
-    let mut options = stage.disk(Some(&site))?;
+    let built = Built { dom0_words: "drill=crash:20000".into(), ..stage.built().clone() };
+    let mut options = stage.disk_of(&built, Some(&site))?;
     options.reboot = true;
-    put(stage, &options, Slot::A, |pieces| {
-        let Pieces::Grub { files, .. } = pieces else { bail!("there is no GRUB in this slot") };
-        let (_, text) = files.iter_mut().find(|(name, _)| *name == grub::CONFIGURATION).context("no text")?;
-        let words = String::from_utf8(text.clone()).context("it is no text")?;
-        let changed = words.replace("/dom0 dom0;", "/dom0 dom0 drill=crash:20000;");
-        ensure!(changed != words, "dom0 has another command line than this story knows");
-        *text = changed.into_bytes();
-        Ok(())
-    })?;
     let mut machine = stage.start(&options)?;
     let panic = machine.wait_for_from("dom0", "PANIC at dom0/src/drill.rs", PATIENCE)?;
     let words = panic.text.split_once("PANIC").map(|(_, words)| format!("PANIC{words}")).unwrap_or_default();

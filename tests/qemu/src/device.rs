@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use xtask::broken::{self, Broken};
+use xtask::build::Built;
 use xtask::measure::Made;
 use xtask::qemu::{Machine, Options};
 use xtask::site::{self, Site};
@@ -36,6 +37,8 @@ pub(crate) fn config(base: Option<&str>, more: &str, greeting: &str) -> String {
 /// A device that has onboarded and runs the application, from a disk and with a TPM that outlive a reset.
 pub(crate) struct Device<'s> {
     stage: &'s Stage<'s>,
+    /// What its slots are made of.
+    pub(crate) built: Built,
     pub(crate) site: Site,
     pub(crate) machine: Machine,
     pub(crate) uuid: Uuid,
@@ -48,19 +51,25 @@ pub(crate) struct Device<'s> {
 
 impl<'s> Device<'s> {
     pub(crate) fn start(stage: &'s Stage<'s>) -> Result<Self> {
+        let device = Self::switch_on(stage, stage.built().clone(), PATIENCE)?;
+        let controller = &device.site.controller;
+        controller.wait_app_line(site::APP, "first", PATIENCE)?;
+        controller.wait_version(device.uuid, slot::VERSION, PATIENCE)?;
+        Ok(device)
+    }
+
+    /// The same of another build, and no more is waited for than that it is registered.
+    pub(crate) fn switch_on(stage: &'s Stage<'s>, built: Built, patience: Duration) -> Result<Self> {
         let site = stage.site()?;
         site.offer_sample(stage.built(), &config(None, "", "first"))?;
-        let disk = stage.disk(Some(&site))?;
+        let disk = stage.disk_of(&built, Some(&site))?;
         let made = Made::read(&stage.folder()?.join(IMAGE), Key::test()?)?;
         let tpm = Tpm { state: Some(fresh(stage)?), ..Tpm::new(disk.arch) };
         let options = Options { reboot: true, tpm: Some(tpm), ..disk };
         let machine = stage.start(&options)?;
-        let controller = &site.controller;
-        controller.expect(vec![made.predict(None, None)?]);
-        let uuid = controller.wait_registered(&site.soft_serial(), PATIENCE)?.uuid;
-        controller.wait_app_line(site::APP, "first", PATIENCE)?;
-        controller.wait_version(uuid, slot::VERSION, PATIENCE)?;
-        Ok(Self { stage, site, machine, uuid, options, made, versions: vec![None] })
+        site.controller.expect(vec![made.predict(None, None)?]);
+        let uuid = site.controller.wait_registered(&site.soft_serial(), patience)?.uuid;
+        Ok(Self { stage, built, site, machine, uuid, options, made, versions: vec![None] })
     }
 
     /// Switches it on again, with its disk and its TPM as they were left.
@@ -73,8 +82,8 @@ impl<'s> Device<'s> {
     /// which is returned.
     pub(crate) fn offer(&mut self, version: &str, broken: Option<Broken>, greeting: &str) -> Result<String> {
         let step = ui::step(format!("write the update {version}"));
-        let (built, stock) = (self.stage.built(), self.stage.stock());
-        let payload = broken::payload(broken, built, stock, &Key::test()?, version, &step)?;
+        let payload =
+            broken::payload(broken, &self.built, self.stage.stock(), &Key::test()?, version, &step)?;
         step.done(format!("{} KiB", payload.len().div_ceil(1024)));
         let version = broken.map_or_else(|| version.to_owned(), |broken| broken.version(version));
         self.site.controller.put_content(&format!("{version}.update"), &payload)?;
@@ -90,6 +99,15 @@ impl<'s> Device<'s> {
     pub(crate) fn ask(&self, version: &str, more: &str, greeting: &str) -> Result<()> {
         self.site.controller.set_config(&config(Some(version), more, greeting))?;
         Ok(())
+    }
+
+    /// When the controller registered it last.
+    pub(crate) fn registered_ms(&self) -> Result<i64> {
+        let registered = self
+            .site
+            .controller
+            .observe(|seen| seen.devices.get(&self.uuid).map(|device| device.registered_ms));
+        registered.context("the device is not known")
     }
 
     /// The counter of retries that it has heard of.

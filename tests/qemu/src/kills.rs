@@ -39,6 +39,7 @@ use xtask_controller::{Endpoint, Fault, LogLine, Target};
 use crate::Story;
 use crate::application::{PATIENCE, no_violations};
 use crate::built;
+use crate::random::seed;
 use crate::restart::dom0_words;
 use crate::stage::{Entries, Stage, edit_table, table};
 
@@ -72,6 +73,8 @@ pub(crate) const NIGHTLY: &[Story] = &[
 const TEMPLATE: &str = "template";
 /// The shortest pause between two kills.
 const SHORTEST_MS: u32 = 50;
+/// The variable of a seed for the order of kills.
+pub(crate) const KILLS_SEED: &str = "SARSEN_KILLS_SEED";
 /// The seed unless another one is asked for.
 const SEED: u64 = 4;
 
@@ -91,10 +94,7 @@ const REPORT: usize = 100;
 const LAST: usize = 6;
 
 fn kills(stage: &Stage<'_>, each: u32, longest_ms: u32, rest_ms: u32) -> Result<()> {
-    let seed = std::env::var("SARSEN_KILLS_SEED").ok().map_or(Ok(SEED), |seed| seed.parse());
-    let seed = seed.context("SARSEN_KILLS_SEED is no number")?;
-    println!("     seed {seed}; SARSEN_KILLS_SEED={seed} replays it");
-
+    let seed = seed(KILLS_SEED, SEED)?;
     let site = stage.site()?;
     // A content of its own, so that it is held, dropped and fetched by itself.
     let mut image = paths::read(&stage.built().image(SAMPLE))?;
@@ -379,7 +379,7 @@ impl Source {
     }
 }
 
-fn is_kill(line: &Line) -> bool {
+pub(crate) fn is_kill(line: &Line) -> bool {
     line.who == "dom0" && line.text.contains("is ended: it was ordered")
 }
 

@@ -24,6 +24,7 @@ mod disk;
 mod fall_back;
 mod guest;
 mod kills;
+mod kills_update;
 mod lanes;
 mod power_cuts;
 mod random;
@@ -85,6 +86,7 @@ const STORIES: &[&[Story]] = &[
     power_cuts::STORIES,
     restart::STORIES,
     reboot::STORIES,
+    kills_update::STORIES,
     kills::STORIES,
     aarch64::STORIES,
 ];
@@ -95,6 +97,7 @@ const NIGHTLY: &[&[Story]] = &[
     bit_flips::NIGHTLY,
     fall_back::NIGHTLY,
     power_cuts::NIGHTLY,
+    kills_update::NIGHTLY,
     kills::NIGHTLY,
 ];
 

@@ -86,7 +86,7 @@ fn power_cuts(stage: &Stage<'_>, cuts: u32) -> Result<()> {
     let device = Device::start(stage)?;
     device.is_attested()?;
     let mut lives = Lives {
-        registered_ms: registered(&device)?,
+        registered_ms: device.registered_ms()?,
         skipped: device.machine.lines().len(),
         device,
         random,
@@ -242,10 +242,4 @@ impl Lives<'_> {
 /// The number in control's line about a start.
 fn number(text: &str) -> Option<u32> {
     text.split_once("device: start number ")?.1.split(':').next()?.parse().ok()
-}
-
-fn registered(device: &Device<'_>) -> Result<i64> {
-    let seen =
-        device.site.controller.observe(|seen| seen.devices.get(&device.uuid).map(|seen| seen.registered_ms));
-    seen.context("the device is not known")
 }

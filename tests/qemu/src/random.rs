@@ -2,16 +2,21 @@
 
 use anyhow::{Context, Result};
 
+/// The seed in this variable of the environment, or `usual`; prints which.
+pub(crate) fn seed(variable: &str, usual: u64) -> Result<u64> {
+    let seed = std::env::var(variable).ok().map_or(Ok(usual), |seed| seed.parse());
+    let seed = seed.with_context(|| format!("{variable} is no number"))?;
+    println!("     seed {seed}; {variable}={seed} replays it");
+    Ok(seed)
+}
+
 /// The next number follows from this one.
 pub(crate) struct Random(u64);
 
 impl Random {
-    /// Begins with the seed in this variable of the environment, or with `usual`, and prints which.
+    /// Begins with the [`seed`] of this variable.
     pub(crate) fn seeded(variable: &str, usual: u64) -> Result<Self> {
-        let seed = std::env::var(variable).ok().map_or(Ok(usual), |seed| seed.parse());
-        let seed = seed.with_context(|| format!("{variable} is no number"))?;
-        println!("     seed {seed}; {variable}={seed} replays it");
-        Ok(Self(seed))
+        seed(variable, usual).map(Self)
     }
 
     /// One below `bound`, which is not 0.
