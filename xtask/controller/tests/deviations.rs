@@ -277,7 +277,14 @@ fn accepted_but_remarked_upon() {
         assert_eq!(device.post("metrics", &message).status, 201);
         assert!(remark(part), "{part}");
     }
-    assert_eq!(device.post("info", &device.app_info(&app, "x", ZSwState::Initial, None)).status, 201);
+    for state in [ZSwState::Initial, ZSwState::Running] {
+        assert!(!remark("has no metrics"));
+        assert_eq!(device.post("info", &device.app_info(&app, "x", state, None)).status, 201);
+        if state == ZSwState::Initial {
+            // It may wait for the storage, and an agent that is there anew knows nothing of it.
+            assert_eq!(device.post("metrics", &device.metrics()).status, 201);
+        }
+    }
     assert_eq!(device.post("metrics", &device.metrics_with(&app, "x")).status, 201);
     assert!(!remark("has no metrics"));
     // It began after that was reported.

@@ -110,9 +110,9 @@ fn start_ms(metric: &DeviceMetric) -> i64 {
     up.map_or(i64::MIN, |up| clock::now_ms().saturating_sub(up.seconds.saturating_mul(1000)))
 }
 
-/// There is one for each application that the device has reported since it began, even before the application boots,
-/// once the device has its configuration. One of an earlier start need not be there: it waits as long as the storage
-/// is locked.
+/// There is one for each application that the device has reported to run since it began, once the device has its
+/// configuration. One that did not run, or ran in an earlier start, need not be there: its part of the configuration waits
+/// as long as the storage is locked, also when the device's agent has ended meanwhile.
 fn check_apps(state: &State, device: Uuid, metric: &DeviceMetric, apps: &[AppMetric], notes: &mut Notes) {
     for app in apps {
         let id = &app.app_id;
@@ -132,7 +132,8 @@ fn check_apps(state: &State, device: Uuid, metric: &DeviceMetric, apps: &[AppMet
     let Some(view) = view else { return };
     let since = start_ms(metric);
     let reported = |object: &&ObjectView| {
-        object.kind == ObjectKind::App && !object.deleted && object.updated_ms >= since
+        let runs = object.kind == ObjectKind::App && !object.deleted && object.state == "RUNNING";
+        runs && object.updated_ms >= since
     };
     for object in view.objects.values().filter(reported) {
         let configured = canonical_uuid(&object.id).and_then(|id| state.app_name(device, id)).is_some();
