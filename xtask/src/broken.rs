@@ -89,19 +89,19 @@ impl Broken {
     }
 }
 
-/// The payload of an update to `version`, right or broken.
+/// The payload of an update to `version`, right or broken, whose slot has these pieces.
 ///
 /// # Errors
 /// When the slot cannot be made, or has nothing that could be broken in this way.
 pub fn payload(
     broken: Option<Broken>,
+    mut pieces: Pieces,
     built: &Built,
     stock: &Stock,
     key: &Key,
     version: &str,
     step: &Step,
 ) -> Result<Vec<u8>> {
-    let mut pieces = Pieces::of(built, stock)?;
     let mut version = version.to_owned();
     if let Some(broken) = broken {
         broken

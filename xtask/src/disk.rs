@@ -49,7 +49,7 @@ pub enum Contents {
 /// What a partition is for, as its type GUID says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The EFI system partition.
+    /// An EFI system partition.
     Esp,
     /// One of the two system slots.
     Slot,
@@ -74,7 +74,7 @@ impl Kind {
 /// What an image holds of what is started.
 #[derive(Debug)]
 pub struct Held {
-    /// The EFI system partition.
+    /// The first EFI system partition.
     pub esp: Vec<u8>,
     /// The first slot.
     pub slot: Vec<u8>,
@@ -170,7 +170,7 @@ pub fn write(file: &Path, partitions: &[Partition]) -> Result<()> {
         match &partition.contents {
             Contents::Empty => {}
             Contents::Files(files) => {
-                let volume = fat(partition, files, &digest).with_context(named)?;
+                let volume = fat(partition.name, partition.size_mib, files, &digest).with_context(named)?;
                 write_sparse(&mut disk, &volume)?;
             }
             Contents::Bytes(held) => {
@@ -252,16 +252,29 @@ impl TimeProvider for FixedDate {
     }
 }
 
-/// A FAT volume that fills the partition.
-fn fat(partition: &Partition, files: &BTreeMap<String, Vec<u8>>, digest: &[u8; 32]) -> Result<Vec<u8>> {
-    let room = partition.size_mib * MIB;
+/// A FAT volume with these files. Its identifier is derived from them and its label.
+///
+/// # Errors
+/// When the files do not fit.
+pub fn volume(label: &str, size_mib: u64, files: &BTreeMap<String, Vec<u8>>) -> Result<Vec<u8>> {
+    let mut hash = Sha256::new();
+    for (path, contents) in files {
+        hash.update(Sha256::digest(path));
+        hash.update(Sha256::digest(contents));
+    }
+    fat(label, size_mib, files, &hash.finalize().into())
+}
+
+/// A FAT volume that fills the partition of this name.
+fn fat(name: &str, size_mib: u64, files: &BTreeMap<String, Vec<u8>>, digest: &[u8; 32]) -> Result<Vec<u8>> {
+    let room = size_mib * MIB;
     let need: u64 = files.values().map(|contents| contents.len() as u64).sum();
     ensure!(need < room, "its files take {} MiB", need.div_ceil(MIB));
 
     let mut volume = Cursor::new(vec![0; usize::try_from(room)?]);
-    let id = identifier(digest, partition.name).as_u128() as u32;
+    let id = identifier(digest, name).as_u128() as u32;
     let mut label = [b' '; 11];
-    for (to, from) in label.iter_mut().zip(partition.name.bytes()) {
+    for (to, from) in label.iter_mut().zip(name.bytes()) {
         *to = from.to_ascii_uppercase();
     }
     fatfs::format_volume(&mut volume, FormatVolumeOptions::new().volume_id(id).volume_label(label))?;

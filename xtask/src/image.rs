@@ -5,11 +5,11 @@
 //! | esp | the selector, where firmware looks for it |
 //! | slot-a, slot-b | the system, signed; the same in both, and A is started |
 //! | config | the provisioning files, which the selector reads and measures |
+//! | esp-2 | the same as esp: what firmware takes while the first one is replaced |
 //! | P3 | empty: the storage domain formats it; called as EVE calls it |
 //!
 //! With `--update`, the slot alone as it travels; with `--broken`, one that is wrong on purpose ([`crate::broken`]).
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
@@ -20,8 +20,9 @@ use crate::broken::{self, Broken};
 use crate::build::Built;
 use crate::disk::{self, Contents, Kind, Partition};
 use crate::secure_boot::ProgramKey;
+use crate::selector::ESP_MIB;
 use crate::setup::Stock;
-use crate::slot::Key;
+use crate::slot::{Key, Pieces};
 use crate::{build, paths, selector, setup, slot, ui};
 
 /// Options of `image`.
@@ -52,7 +53,6 @@ pub struct Options {
     pub broken: Option<Broken>,
 }
 
-const ESP_MIB: u64 = 48;
 const CONFIG_MIB: u64 = 4;
 const PERSIST_MIB: u64 = 64;
 
@@ -96,7 +96,8 @@ fn update(options: &Options, built: &Built, stock: &Stock, key: &Key) -> Result<
     let file = format!("{}{kind}.update", options.version);
     let output = options.output.clone().unwrap_or_else(|| built.folder.join(file));
     let step = ui::step("write the update");
-    let payload = broken::payload(options.broken, built, stock, key, &options.version, &step)?;
+    let pieces = Pieces::of(built, stock, key)?;
+    let payload = broken::payload(options.broken, pieces, built, stock, key, &options.version, &step)?;
     paths::write(&output, &payload)?;
     step.done(format!("{} KiB", payload.len().div_ceil(1024)));
     println!("{}", output.display());
@@ -134,6 +135,7 @@ pub fn blank(output: &Path) -> Result<()> {
         partition("slot-a", Kind::Slot, slot::ROOM_MIB, State::ACTIVE.put(0)),
         partition("slot-b", Kind::Slot, slot::ROOM_MIB, State::SPARE.put(0)),
         partition("config", Kind::Config, CONFIG_MIB, 0),
+        partition("esp-2", Kind::Esp, ESP_MIB, 0),
         partition("P3", Kind::Persist, PERSIST_MIB, 0),
     ];
     disk::write(output, &partitions)
@@ -151,19 +153,19 @@ pub fn make_with(
     key: &Key,
     version: &str,
 ) -> Result<()> {
-    let selector = selector::build(built.arch, key)?;
+    let esp = selector::esp(built.arch, selector::build(built.arch, key)?)?;
     let step = ui::step("write the disk image");
     let slot = slot::make(built, stock, key, version, &step)?;
     step.say(format!("a slot: {} KiB", slot.len().div_ceil(1024)));
-    let esp = BTreeMap::from([(selector::path(built.arch).to_owned(), selector)]);
     let state = |state: State| state.put(0);
     let partition =
         |name, kind, size_mib, contents, attributes| Partition { name, kind, size_mib, contents, attributes };
     let partitions = [
-        partition("esp", Kind::Esp, ESP_MIB, Contents::Files(esp), 0),
+        partition("esp", Kind::Esp, ESP_MIB, Contents::Bytes(esp.clone()), 0),
         partition("slot-a", Kind::Slot, slot::ROOM_MIB, Contents::Bytes(slot.clone()), state(State::ACTIVE)),
         partition("slot-b", Kind::Slot, slot::ROOM_MIB, Contents::Bytes(slot), state(State::SPARE)),
         partition("config", Kind::Config, CONFIG_MIB, Contents::Files(build::config_files(config)?), 0),
+        partition("esp-2", Kind::Esp, ESP_MIB, Contents::Bytes(esp), 0),
         partition("P3", Kind::Persist, PERSIST_MIB, Contents::Empty, 0),
     ];
     disk::write(output, &partitions)?;

@@ -2,7 +2,7 @@
 //!
 //! | PCR | what | where from |
 //! |---|---|---|
-//! | 4 | the selector and the program of the slot, by their Authenticode hashes | computed |
+//! | 4 | the selector, one of those that the disk may have, and the program of the slot, by their Authenticode hashes | computed |
 //! | 9 | aarch64: all that is in the slot | computed |
 //! | 13 | the compiled table and each service image, in the table's order | computed |
 //! | 14 | the files of the config partition | computed |
@@ -12,6 +12,10 @@
 //! with each try of an update; the values that PCR 15 may have are told. PCR 4 begins with what the firmware says of itself; without a log to learn from it is
 //! left out too, but for the two programs that are told. Their signatures are no part of their hashes; the bytes that fill a
 //! program up ahead of one are.
+//!
+//! An update comes with a selector of its own. Its first start is by the selector that the disk had; when it has proven
+//! itself, the selector is replaced, and starts that version from then on, or the one before if that is gone back to. So
+//! the event of the selector may be any of these.
 //!
 //! Source: PE Authenticode hash: Microsoft, "Windows Authenticode Portable Executable Signature Format"; modules of a
 //! GRUB image: GRUB 2.12, `include/grub/kernel.h`.
@@ -46,6 +50,10 @@ pub struct Options {
     /// What will be in the slot after an update: its payload, as `image --update` wrote it
     #[arg(long, value_name = "FILE")]
     pub update: Option<PathBuf>,
+    /// Payloads of other updates that the disk may have its selector from: such as the one that runs, when an update of it is
+    /// measured, or the one that is gone back from
+    #[arg(long, value_name = "FILE")]
+    pub selector_of: Vec<PathBuf>,
     /// The private key that signed the slots [default: the test key]
     #[arg(long, value_name = "FILE")]
     pub slot_key: Option<PathBuf>,
@@ -80,7 +88,9 @@ pub fn measure(options: &Options) -> Result<()> {
     };
     let payload = options.update.as_deref().map(paths::read).transpose()?;
     let log = options.learn.as_deref().map(paths::read).transpose()?;
-    let image = Image::of(&Made::read(&options.image, key)?, payload.as_deref())?;
+    let others = options.selector_of.iter().map(|file| paths::read(file)).collect::<Result<Vec<_>>>()?;
+    let others: Vec<&[u8]> = others.iter().map(Vec::as_slice).collect();
+    let image = Image::of(&Made::read(&options.image, key)?, payload.as_deref(), &others)?;
     let prediction = image.prediction(log.as_deref())?;
     if let (Some(file), Some(log)) = (&options.binary_log, &log) {
         paths::write(file, log::predicted(&prediction, log)?)?;
@@ -91,7 +101,7 @@ pub fn measure(options: &Options) -> Result<()> {
     }
     println!("{}", prediction.about);
     for (pcr, events) in &prediction.pcrs {
-        println!("PCR {pcr}: {}", value(events)?);
+        println!("PCR {pcr}: {}", values(events)?.join(" or "));
         for event in events {
             let origin = match event.origin {
                 Origin::Computed => "ours",
@@ -138,13 +148,19 @@ impl Made {
         Ok(Self { name, held: disk::read(image)?, key })
     }
 
-    /// What a machine with it measures, or with an update's payload in place of what the disk has in its slot. What the
-    /// firmware measures is taken from `log`, an event log of such a machine.
+    /// What a machine with it measures, or with an update's payload in place of what the disk has in its slot. The selector
+    /// may be that of the disk, of this payload, or of `others`. What the firmware measures is taken from `log`, an event
+    /// log of such a machine.
     ///
     /// # Errors
     /// As [`measure`].
-    pub fn predict(&self, payload: Option<&[u8]>, log: Option<&[u8]>) -> Result<Prediction> {
-        Image::of(self, payload)?.prediction(log)
+    pub fn predict(
+        &self,
+        payload: Option<&[u8]>,
+        others: &[&[u8]],
+        log: Option<&[u8]>,
+    ) -> Result<Prediction> {
+        Image::of(self, payload, others)?.prediction(log)
     }
 }
 
@@ -162,47 +178,86 @@ struct Image {
     files: Vec<Expected>,
 }
 
-impl Image {
-    fn of(made: &Made, payload: Option<&[u8]>) -> Result<Self> {
-        let Made { name, held: partitions, key } = made;
-        let unpacked = payload.map(unpacked).transpose()?;
-        let slot = unpacked.as_deref().unwrap_or(&partitions.slot);
-        let header = Header::parse(slot, slot.len() as u64).map_err(|error| anyhow!("slot A: {error}"))?;
+/// What is in a slot that was signed.
+struct System {
+    arch: Arch,
+    version: String,
+    /// All of it, for its hash.
+    contents: Vec<u8>,
+    /// The program that is started.
+    program: Vec<u8>,
+    archive: Vec<u8>,
+    /// The selector that came with it, if any.
+    selector: Option<Vec<u8>>,
+}
+
+impl System {
+    fn read(slot: &[u8], key: &Key, what: &str) -> Result<Self> {
+        let header = Header::parse(slot, slot.len() as u64).map_err(|error| anyhow!("{what}: {error}"))?;
         let (arch, trusted) = [(Arch::X86_64, Machine::X86_64), (Arch::Aarch64, Machine::Aarch64)]
             .into_iter()
             .find_map(|(arch, machine)| Some((arch, header.clone().verify(&[key.public()], machine).ok()?)))
-            .context("slot A is signed by another key, or not at all")?;
-        let contents = slot.get(ALIGN..).context("slot A is empty")?;
-        let whole = contents.get(..usize::try_from(trusted.length())?).context("slot A is cut")?;
-        let contents = trusted.contents(whole).map_err(|error| anyhow!("slot A: {error}"))?;
+            .with_context(|| format!("{what} is signed by another key, or not at all"))?;
+        let contents = slot.get(ALIGN..).with_context(|| format!("{what} is empty"))?;
+        let whole = contents.get(..usize::try_from(trusted.length())?);
+        let whole = whole.with_context(|| format!("{what} is cut"))?;
+        let contents = trusted.contents(whole).map_err(|error| anyhow!("{what}: {error}"))?;
+        let part = |kind: Kind| contents.part(kind).with_context(|| format!("{what} has no {kind:?}"));
         let (program, archive) = match arch {
-            Arch::X86_64 => {
-                let program = contents.part(Kind::Program).context("slot A has no program")?;
-                (program, in_grub(program)?)
-            }
-            Arch::Aarch64 => (
-                contents.part(Kind::Xen).context("slot A has no Xen")?,
-                contents.part(Kind::Archive).context("slot A has no archive")?,
-            ),
+            Arch::X86_64 => (part(Kind::Program)?, in_grub(part(Kind::Program)?)?),
+            Arch::Aarch64 => (part(Kind::Xen)?, part(Kind::Archive)?),
         };
-        let programs = [
-            ("selector", disk::file(&partitions.esp, selector::path(arch))?),
-            ("program of the slot", program.to_vec()),
-        ];
+        let selector = contents.part(Kind::Selector).map(|image| selector::in_image(arch, image));
         Ok(Self {
-            about: format!("{name}, version {}, {}", trusted.version().as_str(), arch.name()),
-            programs: programs
-                .into_iter()
-                .map(|(text, pe)| Ok(ours(text, authenticode(&pe).with_context(|| text)?)))
-                .collect::<Result<_>>()?,
+            arch,
+            version: trusted.version().as_str().to_owned(),
+            contents: whole.to_vec(),
+            program: program.to_vec(),
+            archive: archive.to_vec(),
+            selector: selector.transpose().with_context(|| format!("the selector of {what}"))?,
+        })
+    }
+}
+
+impl Image {
+    fn of(made: &Made, payload: Option<&[u8]>, others: &[&[u8]]) -> Result<Self> {
+        let Made { name, held: partitions, key } = made;
+        let slot = match payload {
+            Some(payload) => System::read(&unpacked(payload)?, key, "the update")?,
+            None => System::read(&partitions.slot, key, "slot A")?,
+        };
+        let arch = slot.arch;
+        let mut selectors = vec![disk::file(&partitions.esp, selector::path(arch))?];
+        selectors.extend(slot.selector);
+        for payload in others {
+            selectors.extend(System::read(&unpacked(payload)?, key, "another update")?.selector);
+        }
+        Ok(Self {
+            about: format!("{name}, version {}, {}", slot.version, arch.name()),
+            programs: vec![
+                started("selector", &selectors)?,
+                started("program of the slot", &[slot.program])?,
+            ],
             contents: match arch {
                 Arch::X86_64 => None,
-                Arch::Aarch64 => Some(ours(CONTENTS, Sha256::digest(whole).into())),
+                Arch::Aarch64 => Some(ours(CONTENTS, Sha256::digest(&slot.contents).into())),
             },
-            services: services(archive)?,
+            services: services(&slot.archive)?,
             files: files(&partitions.config)?,
         })
     }
+}
+
+/// The event of a program that is one of these.
+fn started(text: &str, programs: &[Vec<u8>]) -> Result<Expected> {
+    let mut digests = Vec::new();
+    for program in programs {
+        let digest = hex::encode(authenticode(program).with_context(|| text.to_owned())?);
+        if !digests.contains(&digest) {
+            digests.push(digest);
+        }
+    }
+    Ok(Expected { text: text.to_owned(), digests, origin: Origin::Computed })
 }
 
 /// The slot in a payload.
@@ -289,15 +344,20 @@ fn places<'p>(
     known.iter_mut().zip(wanted).filter_map(|(expected, wanted)| wanted.then_some(expected))
 }
 
-/// The value that the events make of a PCR.
-fn value(events: &[Expected]) -> Result<String> {
-    let mut value = [0; 32];
+/// The values that the events may make of a PCR.
+fn values(events: &[Expected]) -> Result<Vec<String>> {
+    let mut values = vec![[0; 32]];
     for event in events {
-        let mut digest = [0; 32];
-        hex::decode_to_slice(event.digests.first().context("an event without a digest")?, &mut digest)?;
-        value = extended(&value, &digest);
+        ensure!(!event.digests.is_empty(), "an event without a digest");
+        let mut after = Vec::new();
+        for text in &event.digests {
+            let mut digest = [0; 32];
+            hex::decode_to_slice(text, &mut digest)?;
+            after.extend(values.iter().map(|value| extended(value, &digest)));
+        }
+        values = after;
     }
-    Ok(hex::encode(value))
+    Ok(values.iter().map(hex::encode).collect())
 }
 
 /// The archive in GRUB's disk in memory: a module of the image, a cpio archive with the archive in it.
@@ -496,6 +556,20 @@ mod tests {
         assert_eq!(choices[1].1, hex::encode(value));
     }
 
+    /// The selector of the disk, or the one that came with the slot.
+    #[test]
+    fn a_program_may_be_one_of_several() {
+        let other = [program(), vec![0; 8]].concat();
+        let one = started("selector", &[program(), other.clone(), program()]).unwrap();
+        let digest = |pe: &[u8]| hex::encode(authenticode(pe).unwrap());
+        assert_eq!(one.digests, [digest(&program()), digest(&other)]);
+        let values = values(&[ours("calling", [1; 32]), one, ours("program", [2; 32])]).unwrap();
+        let begun = extended(&[0; 32], &[1; 32]);
+        let value = |pe: &[u8]| extended(&extended(&begun, &authenticode(pe).unwrap()), &[2; 32]);
+        assert_eq!(values, [program(), other].map(|pe| hex::encode(value(&pe))));
+        assert!(started("selector", &[b"MZ".to_vec()]).is_err());
+    }
+
     #[test]
     fn programs_take_the_place_of_those_in_the_log() {
         let image = Image {
@@ -515,8 +589,8 @@ mod tests {
             [("calling", Origin::Learned), ("selector", ours), ("program of the slot", ours)]
         );
         assert_eq!(prediction.pcrs[&13], image.services);
-        let value = value(&image.services).unwrap();
-        assert_eq!(value, hex::encode(extended(&[0; 32], &[3; 32])));
+        let values = super::values(&image.services).unwrap();
+        assert_eq!(values, [hex::encode(extended(&[0; 32], &[3; 32]))]);
         assert_eq!(prediction.pcrs[&9][1].digests, [hex::encode([5; 32])]);
 
         let predicted = log::predicted(&prediction, &log()).unwrap();

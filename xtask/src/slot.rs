@@ -15,7 +15,7 @@ use crate::build::{Built, Transport};
 use crate::secure_boot::ProgramKey;
 use crate::setup::{Firmware, Stock};
 use crate::ui::Step;
-use crate::{grub, paths};
+use crate::{grub, paths, selector};
 
 /// The version that a slot names unless it is given another one: that of the workspace.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -24,6 +24,9 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub const ROOM_MIB: u64 = 48;
 /// Bytes of the same.
 pub const ROOM_BYTES: usize = (ROOM_MIB as usize) << 20;
+
+/// The name of the selector among the pieces.
+const SELECTOR: &str = "selector";
 
 /// What signs slots, and the programs that firmware starts.
 pub struct Key {
@@ -100,6 +103,8 @@ pub enum Pieces {
         modules: Vec<&'static str>,
         /// The files of its disk, by name.
         files: Vec<(&'static str, Vec<u8>)>,
+        /// The selector, as an image of its partition.
+        selector: Vec<u8>,
     },
     /// aarch64: the parts of the slot.
     Parts(Vec<(Kind, Vec<u8>)>),
@@ -110,7 +115,7 @@ pub enum Pieces {
 /// # Errors
 /// When something of it cannot be read, or GRUB cannot be made.
 pub fn make(built: &Built, stock: &Stock, key: &Key, version: &str, step: &Step) -> Result<Vec<u8>> {
-    let mut pieces = Pieces::of(built, stock)?;
+    let mut pieces = Pieces::of(built, stock, key)?;
     pieces.release(version)?;
     pieces.sign_as(version, stock, key, step)
 }
@@ -119,11 +124,13 @@ pub fn make(built: &Built, stock: &Stock, key: &Key, version: &str, step: &Step)
 pub(crate) type Parts = Vec<(Kind, Vec<u8>)>;
 
 impl Pieces {
-    /// Those of a build.
+    /// Those of a build, with a selector that starts what `key` signs.
     ///
     /// # Errors
-    /// When something of it cannot be read.
-    pub fn of(built: &Built, stock: &Stock) -> Result<Self> {
+    /// When something of it cannot be read, or the selector does not compile.
+    pub fn of(built: &Built, stock: &Stock, key: &Key) -> Result<Self> {
+        let selector = selector::build(built.arch, key)?;
+        let selector = selector::image(&selector::esp(built.arch, selector)?)?;
         let xen = paths::read(&stock.xen)?;
         let dom0 = paths::read(&built.dom0)?;
         let archive = paths::read(&built.archive)?;
@@ -133,7 +140,7 @@ impl Pieces {
                 let config = grub::configuration(&line, &built.dom0_words)?.into_bytes();
                 let files =
                     [(grub::CONFIGURATION, config), ("xen", xen), ("dom0", dom0), ("archive", archive)];
-                Ok(Self::Grub { modules: grub::MODULES.into(), files: files.into() })
+                Ok(Self::Grub { modules: grub::MODULES.into(), files: files.into(), selector })
             }
             Firmware::UBoot { .. } => {
                 ensure!(built.dom0_words.is_empty(), "a slot of aarch64 carries no command line of dom0");
@@ -147,6 +154,7 @@ impl Pieces {
                 if !give_away.is_empty() {
                     parts.push((Kind::GiveAway, give_away.into_bytes()));
                 }
+                parts.push((Kind::Selector, selector));
                 Ok(Self::Parts(parts))
             }
         }
@@ -204,9 +212,10 @@ impl Pieces {
     /// The parts of the slot, and what it is for. What firmware starts of them is signed for Secure Boot.
     pub(crate) fn parts(&self, stock: &Stock, key: &Key, step: &Step) -> Result<(Machine, Parts)> {
         match (self, &stock.firmware) {
-            (Self::Grub { modules, files }, Firmware::Uefi { grub_modules, .. }) => {
+            (Self::Grub { modules, files, selector }, Firmware::Uefi { grub_modules, .. }) => {
                 let program = grub::program(grub_modules, modules, &memory_disk(files)?, step)?;
-                Ok((Machine::X86_64, vec![(Kind::Program, key.program(program, step)?)]))
+                let program = key.program(program, step)?;
+                Ok((Machine::X86_64, vec![(Kind::Program, program), (Kind::Selector, selector.clone())]))
             }
             (Self::Parts(parts), Firmware::UBoot { .. }) => {
                 let mut parts = parts.clone();
@@ -219,9 +228,18 @@ impl Pieces {
         }
     }
 
-    /// A piece by the name that it has in GRUB's disk, to be changed.
+    /// The selector, as an image of its partition, to be changed.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn selector(&mut self) -> Result<&mut Vec<u8>> {
+        self.piece(SELECTOR)
+    }
+
+    /// A piece by the name that it has in GRUB's disk, to be changed; or the selector.
     pub(crate) fn piece(&mut self, name: &str) -> Result<&mut Vec<u8>> {
         let found = match self {
+            Self::Grub { selector, .. } if name == SELECTOR => Some(selector),
             Self::Grub { files, .. } => {
                 files.iter_mut().find(|(file, _)| *file == name).map(|(_, bytes)| bytes)
             }
@@ -230,6 +248,7 @@ impl Pieces {
                     Kind::Xen => "xen",
                     Kind::Dom0 => "dom0",
                     Kind::Archive => "archive",
+                    Kind::Selector => SELECTOR,
                     Kind::Program | Kind::XenLine | Kind::GiveAway => "",
                 };
                 parts.iter_mut().find(|(kind, _)| of(*kind) == name).map(|(_, bytes)| bytes)

@@ -4,6 +4,8 @@ use core::fmt;
 
 use gpt_disk_types::{GptPartitionEntry, Guid, U64Le, guid};
 
+/// Type of an EFI system partition. Source: UEFI 2.10, table 5.7.
+pub const ESP: Guid = guid!("c12a7328-f81f-11d2-ba4b-00a0c93ec93b");
 /// Type of the partition with the provisioning files, a FAT file system.
 pub const CONFIG: Guid = guid!("0b9e2d44-71c5-4a86-b3f8-5d169ae274c7");
 

@@ -4,7 +4,7 @@
 //! control asks, storage answers each request once, in order, under the request's number. control names no
 //! sector: it has a window on the slot that does not run, and values under names. Which slot runs storage knows
 //! from dom0. A slot is armed only after storage itself has read it back and found signature, hash, machine and
-//! version right.
+//! version right. The selector is replaced by what such a slot brings, and by nothing else.
 //!
 //! ```text
 //!   (slot) -Begin-> filling -Write…-> -Verify-> verified -Change(Arm)-> updating -reset-> runs, or falls back
@@ -101,6 +101,18 @@ pub enum Request {
     Verify,
     /// Changes the slots' attributes: [`Answer::Slots`].
     Change(Change),
+    /// Replaces the selector in one of the two EFI system partitions by that of a slot: [`Answer::Selector`].
+    ReplaceSelector(Selector),
+}
+
+/// One of two selectors, by the order of their partitions in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Selector {
+    /// By which the machine starts. It is replaced by what came with the system that runs, once that has proved itself.
+    First,
+    /// What is there while the first one is replaced. It is replaced by what came with the other slot, once that was
+    /// verified.
+    Second,
 }
 
 /// A change of the slots, each allowed in the state that it is for only.
@@ -227,6 +239,11 @@ pub enum Answer {
         /// It.
         version: String<MAX_VERSION>,
     },
+    /// To [`Request::ReplaceSelector`]: its partition holds the slot's image.
+    Selector {
+        /// Whether it did not before.
+        replaced: bool,
+    },
     /// It was done.
     Done,
     /// It was not.
@@ -267,16 +284,22 @@ pub enum Refusal {
     Disk,
     /// There is no disk.
     NoDisk,
+    /// There is no selector to replace, or none to replace it by: the disk has not two EFI system partitions, or the
+    /// slot brings none.
+    NoSelector,
+    /// The selector is not to be replaced by this one, or not now: the other partition holds none that is known, or
+    /// the image does not fit.
+    Selector,
 }
 
 impl Message for ToStorage {
     const CHANNEL: &'static str = "storage";
-    const VERSION: u16 = 2;
+    const VERSION: u16 = 3;
 }
 
 impl Message for FromStorage {
     const CHANNEL: &'static str = "storage";
-    const VERSION: u16 = 2;
+    const VERSION: u16 = 3;
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //!
 //! [`manifest`] has the format of a slot, for all who read it (the selector before it starts a slot; the storage
 //! domain before it arms one) and for the host tool, which makes it. [`payload`] is the same for the way from the
-//! controller, [`version`] the order of versions. [`machine`] is the update itself, and [`selector`] replaces what picks the slots. Pure.
+//! controller, [`version`] the order of versions. [`machine`] is the update itself, and [`selector`] replaces what picks
+//! the slots. Pure.
 //!
 //! Trust: whoever can write to the disk, or is asked for an update, writes these bytes. Nothing of a header
 //! is believed before its signature was checked, and nothing of the parts before their hash.

@@ -10,13 +10,15 @@
 //!
 //! The header names length and SHA-256 of the contents, and where its parts begin; an Ed25519 signature covers
 //! all of it. Parts begin at multiples of 4096 bytes, so that they can be used where they were read to.
-//! On x86_64 there is one part, a program for the firmware, in which GRUB, Xen, dom0 and the archive are; on
-//! aarch64 Xen, dom0, archive and the command lines are parts of their own.
+//! On x86_64 one part is started, a program for the firmware, in which GRUB, Xen, dom0 and the archive are; on
+//! aarch64 Xen, dom0, archive and the command lines are parts of their own. On both there is the selector that came
+//! with this system, for its partition.
 //!
 //! Three types lead from bytes to what may be started, and each is the only way to the next:
 //! [`Header::parse`] checks the form, [`Header::verify`] the signature, [`Trusted::contents`] the hash.
 
 use core::fmt;
+use core::ops::Range;
 
 use ed25519_dalek::{Signature, VerifyingKey};
 use proto_handoff::record::{Refused, VERSION_BYTES, Version};
@@ -106,11 +108,13 @@ pub enum Kind {
     XenLine,
     /// Paths of devices that dom0 leaves to driver domains, one a line.
     GiveAway,
+    /// The selector, as an image of its partition ([`crate::selector`]): for storage, and not started from here.
+    Selector,
 }
 
 impl Kind {
-    const ALL: [Self; 6] =
-        [Self::Program, Self::Xen, Self::Dom0, Self::Archive, Self::XenLine, Self::GiveAway];
+    const ALL: [Self; 7] =
+        [Self::Program, Self::Xen, Self::Dom0, Self::Archive, Self::XenLine, Self::GiveAway, Self::Selector];
 
     const fn number(self) -> u32 {
         match self {
@@ -120,6 +124,7 @@ impl Kind {
             Self::Archive => 4,
             Self::XenLine => 5,
             Self::GiveAway => 6,
+            Self::Selector => 7,
         }
     }
 }
@@ -323,6 +328,14 @@ impl Trusted {
     #[must_use]
     pub fn version(&self) -> Version {
         Version::parse(self.0.version).expect("a header is parsed with its version")
+    }
+
+    /// Where a part lies in the contents. Nobody knows yet whether the contents are what was signed.
+    #[must_use]
+    pub fn place(&self, kind: Kind) -> Option<Range<u64>> {
+        let place = self.0.places.iter().find(|place| place.kind.get() == kind.number())?;
+        // Within the contents: the header was parsed.
+        Some(place.offset.get()..place.offset.get().checked_add(place.length.get())?)
     }
 
     /// Begins a check of contents that are too long to be held at once.

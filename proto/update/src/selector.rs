@@ -1,11 +1,12 @@
 //! Replacing the selector.
 //!
-//! Nothing uses this yet: images have one EFI system partition. It is for a disk that has two with a selector each, and
-//! for firmware that takes the second when the first is no file system. One of them is written at a time, whole, as an image; the other one is looked at before that, and
-//! must hold a selector that is known. The image is written from its second block on, behind a first block of zeros,
-//! and gets its first block when all others were read back and found right:
+//! A disk has two EFI system partitions with a selector each, and firmware takes the second when the first is no file
+//! system. One of them is written at a time, whole, as an image; the other one is looked at before that, and must hold a
+//! selector that is known. The image is written from its second block on, behind a first block of zeros, and gets its
+//! first block when all others were read back and found right:
 //!
 //! ```text
+//!   target holds it already: nothing is done
 //!   the other one is right -> first block zeroed -> blocks 1… written -> read back -> first block written -> read back
 //!        flush                   flush                 flush                             flush
 //! ```
@@ -14,14 +15,19 @@
 //! other one new, and one of both is zero; what makes a file system stands at both ends (the geometry from byte 11 on,
 //! the signature in the last two), so it is none either, or lacks nothing but the jump and the name ahead of byte 11,
 //! at which UEFI does not look. So whenever the power goes, at least one partition is whole, and none is half written and
-//! looks whole: what could be started at all is a selector that was known, the old or the new one. The second partition is replaced first. The first, by
-//! which the machine starts, follows when the system that came with it has proven itself, and the second is then the
-//! way back for who stands beside the machine.
+//! looks whole: what could be started at all is a selector that was known, the old or the new one. The second partition
+//! is replaced first. The first, by which the machine starts, follows when the system that came with it has proven
+//! itself, and the second is then the way back for who stands beside the machine.
 //!
 //! This guards against power cuts and bad disks. It does not find out that a selector which is whole does not work
 //! on this machine: that is for tests, and for the key of Secure Boot where there is one.
+//!
+//! Storage runs it, and takes the image from a slot that was signed; the host tool makes the image.
 
 use sha2::{Digest, Sha256};
+
+/// The longest image.
+pub const MAX_BYTES: usize = 1 << 20;
 
 /// Which of the two partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +61,15 @@ pub enum Step<'a> {
     Flush,
 }
 
+/// An image that a partition may begin with. Those of different versions differ in length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Its blocks.
+    pub blocks: u64,
+    /// The SHA-256 of them.
+    pub sha256: [u8; 32],
+}
+
 /// Why it is not replaced. The other partition is as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplaceError {
@@ -63,6 +78,8 @@ pub enum ReplaceError {
         /// Its bytes.
         bytes: usize,
     },
+    /// The image is no FAT file system that firmware would find in this partition.
+    NoVolume,
     /// The other partition holds no selector that is known: this one may be the only one.
     OtherUnknown,
     /// What was read back is not what was written.
@@ -78,6 +95,7 @@ impl core::fmt::Display for ReplaceError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Size { bytes } => write!(f, "an image of {bytes} bytes is no image of this partition"),
+            Self::NoVolume => f.write_str("the image is no FAT file system for this partition"),
             Self::OtherUnknown => f.write_str("the other partition holds no selector that is known"),
             Self::NotWritten { block } => {
                 write!(f, "what was read back from block {block} on is not what was written")
@@ -94,10 +112,16 @@ const CHUNK: u64 = 128;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    Other,
+    Target,
+    /// Whether it holds the known image of this number.
+    Other {
+        known: usize,
+    },
     Zero,
     ZeroFlush,
-    Body { from: u64 },
+    Body {
+        from: u64,
+    },
     BodyFlush,
     BodyRead,
     First,
@@ -111,29 +135,44 @@ enum State {
 #[derive(Clone, Debug)]
 pub struct Replacement<'a> {
     image: &'a [u8],
+    sha256: [u8; 32],
     block_bytes: usize,
-    known: &'a [[u8; 32]],
+    known: &'a [Known],
+    doubtful: bool,
     state: State,
 }
 
 impl<'a> Replacement<'a> {
-    /// Begins to replace a partition of `room` blocks by `image`. `known` are the hashes of images that the other one
-    /// may hold, in its first as many blocks as this image has.
+    /// Begins to replace a partition of `room` blocks by `image`. `known` are the images that the other one may begin
+    /// with. A target that holds the image is left as it is, unless it is `doubtful`: what is read of it may not be on
+    /// the disk, because a replacement has failed.
     ///
     /// # Errors
-    /// [`ReplaceError::Size`].
+    /// [`ReplaceError::Size`], [`ReplaceError::NoVolume`].
     pub fn new(
         image: &'a [u8],
         block_bytes: usize,
         room: u64,
-        known: &'a [[u8; 32]],
+        known: &'a [Known],
+        doubtful: bool,
     ) -> Result<Self, ReplaceError> {
         let bytes = image.len();
         let whole = block_bytes > 0 && bytes > block_bytes && bytes.is_multiple_of(block_bytes);
         if !whole || (bytes / block_bytes) as u64 > room {
             return Err(ReplaceError::Size { bytes });
         }
-        Ok(Self { image, block_bytes, known, state: State::Other })
+        let volume = fat_sectors(image, block_bytes).ok_or(ReplaceError::NoVolume)?;
+        if volume > room || volume < (bytes / block_bytes) as u64 {
+            return Err(ReplaceError::NoVolume);
+        }
+        let sha256 = Sha256::digest(image).into();
+        Ok(Self { image, sha256, block_bytes, known, doubtful, state: State::Target })
+    }
+
+    /// The SHA-256 of the image.
+    #[must_use]
+    pub const fn sha256(&self) -> &[u8; 32] {
+        &self.sha256
     }
 
     fn blocks(&self) -> u64 {
@@ -151,15 +190,19 @@ impl<'a> Replacement<'a> {
     #[must_use]
     pub fn step(&self) -> Option<Step<'a>> {
         let blocks = self.blocks();
-        let read = |whose, block| Some(Step::Read { whose, block, blocks: blocks - block });
+        let target = |block| Some(Step::Read { whose: Whose::Target, block, blocks: blocks - block });
         match self.state {
-            State::Other => read(Whose::Other, 0),
+            State::Target => target(0),
+            State::Other { known } => {
+                let known = self.known.get(known)?;
+                Some(Step::Read { whose: Whose::Other, block: 0, blocks: known.blocks })
+            }
             State::Zero => Some(Step::Write { block: 0, bytes: None }),
             State::Body { from } => Some(Step::Write { block: from, bytes: Some(self.part(from, CHUNK)) }),
             State::First => Some(Step::Write { block: 0, bytes: Some(self.part(0, 1)) }),
             State::ZeroFlush | State::BodyFlush | State::FirstFlush => Some(Step::Flush),
-            State::BodyRead => read(Whose::Target, 1),
-            State::WholeRead => read(Whose::Target, 0),
+            State::BodyRead => target(1),
+            State::WholeRead => target(0),
             State::Done | State::Failed => None,
         }
     }
@@ -175,7 +218,12 @@ impl<'a> Replacement<'a> {
             State::First => State::FirstFlush,
             State::FirstFlush => State::WholeRead,
             // A read has its own answer.
-            State::Other | State::BodyRead | State::WholeRead | State::Done | State::Failed => self.state,
+            State::Target
+            | State::Other { .. }
+            | State::BodyRead
+            | State::WholeRead
+            | State::Done
+            | State::Failed => self.state,
         };
     }
 
@@ -184,26 +232,55 @@ impl<'a> Replacement<'a> {
     /// # Errors
     /// [`ReplaceError`]; there are no steps any more then.
     pub fn read(&mut self, digest: &[u8; 32]) -> Result<(), ReplaceError> {
-        let hash = |bytes: &[u8]| -> [u8; 32] { Sha256::digest(bytes).into() };
-        let (right, next, error) = match self.state {
-            State::Other => (self.known.contains(digest), State::Zero, ReplaceError::OtherUnknown),
+        let is_image = self.sha256 == *digest;
+        let next = match self.state {
+            State::Target if is_image && !self.doubtful => Ok(State::Done),
+            State::Target if self.known.is_empty() => Err(ReplaceError::OtherUnknown),
+            State::Target => Ok(State::Other { known: 0 }),
+            State::Other { known } if self.known.get(known).is_some_and(|known| known.sha256 == *digest) => {
+                Ok(State::Zero)
+            }
+            State::Other { known } if known + 1 < self.known.len() => Ok(State::Other { known: known + 1 }),
+            State::Other { .. } => Err(ReplaceError::OtherUnknown),
             State::BodyRead => {
-                let body = self.part(1, self.blocks() - 1);
-                (hash(body) == *digest, State::First, ReplaceError::NotWritten { block: 1 })
+                let body: [u8; 32] = Sha256::digest(self.part(1, self.blocks() - 1)).into();
+                if body == *digest { Ok(State::First) } else { Err(ReplaceError::NotWritten { block: 1 }) }
             }
-            State::WholeRead => {
-                (hash(self.image) == *digest, State::Done, ReplaceError::NotWritten { block: 0 })
-            }
-            _ => (false, State::Failed, ReplaceError::Unasked),
+            State::WholeRead if is_image => Ok(State::Done),
+            State::WholeRead => Err(ReplaceError::NotWritten { block: 0 }),
+            State::Zero
+            | State::ZeroFlush
+            | State::Body { .. }
+            | State::BodyFlush
+            | State::First
+            | State::FirstFlush
+            | State::Done
+            | State::Failed => Err(ReplaceError::Unasked),
         };
-        self.state = if right { next } else { State::Failed };
-        if right { Ok(()) } else { Err(error) }
+        self.state = next.unwrap_or(State::Failed);
+        next.map(|_| ())
     }
 
     /// Whether the new selector is there, whole.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.state == State::Done
+    }
+}
+
+/// Sectors of a FAT volume by its first sector, if firmware takes it for one on a disk with such blocks: EDK2 reads bytes,
+/// U-Boot wants sectors of the size of the disk's blocks. Source: Microsoft's FAT specification 1.03, section 3.
+fn fat_sectors(volume: &[u8], block_bytes: usize) -> Option<u64> {
+    let half = |at: usize| {
+        let bytes = volume.get(at..at + 2)?.try_into().ok()?;
+        Some(u16::from_le_bytes(bytes))
+    };
+    if volume.get(510..512) != Some(&[0x55, 0xaa]) || usize::from(half(11)?) != block_bytes {
+        return None;
+    }
+    match half(19)? {
+        0 => Some(u64::from(half(32)?) | u64::from(half(34)?) << 16),
+        sectors => Some(sectors.into()),
     }
 }
 

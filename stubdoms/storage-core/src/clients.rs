@@ -7,8 +7,8 @@
 //! takes every other turn at most.
 //!
 //! Memory is bounded whatever is asked for: one value that is being put (a page of it), the page that was read
-//! last, one slot that is being filled (64 KiB of it), one that is being verified (the same), the directory (at
-//! most 16 pages' worth, and twice while it is written).
+//! last, one slot that is being filled (64 KiB of it), one that is being verified (the same), a selector that is being
+//! written (at most 1 MiB), the directory (at most 16 pages' worth, and twice while it is written).
 
 use alloc::collections::BTreeMap;
 use core::{fmt, time::Duration};

@@ -1,7 +1,7 @@
 //! The logic of the storage domain: the state store, the slot that does not run, and who may ask for what.
 //!
 //! ```text
-//!   control --`storage`--> clients::control --> slots ---> partition table, the slot that does not run
+//!   control --`storage`--> clients::control --> slots ---> partition table, the slot that does not run, ESPs
 //!                                  |                                                   |
 //!   vault  <--`sealing`--> clients::sealing --> store ---> partition P3 ------------- disk
 //! ```
@@ -10,7 +10,7 @@
 //! |---|---|
 //! | [`clients`] | the channels: a request to its answer; vault's key |
 //! | [`store`] | named values, encrypted, each replaced as a whole or not at all |
-//! | [`slots`] | filling, checking and arming of the slot that does not run |
+//! | [`slots`] | filling, checking and arming of the slot that does not run; the selectors |
 //! | [`partitions`] | the partition table in two copies, on the disk |
 //! | [`disk`] | windows on the disk: no part reaches the blocks of another |
 //! | [`turns`] | a thing that several tasks use, in turn |
@@ -19,7 +19,8 @@
 //! no random numbers: what it needs comes as arguments, and the disk answers when it does.
 //!
 //! Trust: none. Control may be taken over, and may then keep and read its own values, fill the other slot with
-//! what was signed for this machine and is newer, and nothing else. Whoever writes the disk can take away what is
+//! what was signed for this machine and is newer, have the selectors replaced by those that came with it or with
+//! what runs, and nothing else. Whoever writes the disk can take away what is
 //! stored and set all of it back to an earlier moment, but can neither read nor change it. A disk is believed
 //! what it reads only where a checksum or a signature says the same.
 //!

@@ -16,6 +16,8 @@
 //! a flush, then the first. When the disk refused in between, the copy that was being written is written again from
 //! the other one before anything else: what was changed and acknowledged stands in two copies.
 //!
+//! The [selector] is replaced by what came with a slot: nothing else is written to its partitions.
+//!
 //! The slot that is not the other one cannot be written by any request: nothing here writes to a slot but
 //! [`other::OtherSlot`], and no value of that type is of the slot that runs.
 //!
@@ -34,8 +36,9 @@ use proto_errors::{Code, Coded, storage as code};
 use proto_gpt::slots::{self as gpt, Slot, State};
 use proto_gpt::table::NoTable;
 use proto_handoff::record::Version;
-use proto_svc::storage::Change;
+use proto_svc::storage::{Change, Selector};
 use proto_update::manifest::{ALIGN, MAX_BYTES, SlotError};
+use proto_update::selector::ReplaceError;
 use proto_update::version::compare;
 
 use crate::disk::{Disk, DiskError, Window};
@@ -43,12 +46,15 @@ use crate::partitions::{ChangeError, Doubt, Partitions};
 use check::{header, verify};
 use fill::Fill;
 use other::OtherSlot;
+use selector::Doubts;
 
 pub use check::Trust;
+pub use selector::Replaced;
 
 mod check;
 mod fill;
 mod other;
+mod selector;
 
 /// Why something was not done with the slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +113,22 @@ pub enum SlotsError {
     },
     /// The version that runs is not known: its header on the disk is not right any more.
     Unknown(SlotError),
+    /// The disk has not two EFI system partitions: the selector cannot be replaced.
+    Esps {
+        /// How many it has.
+        have: usize,
+    },
+    /// The slot brings no selector.
+    NoSelector,
+    /// The selector that the slot brings is too long, or there is no memory for it.
+    SelectorBytes {
+        /// Its bytes.
+        bytes: u64,
+    },
+    /// The other EFI system partition is in doubt: the disk has failed while it was written.
+    OtherInDoubt,
+    /// The selector is not replaced.
+    Replace(ReplaceError),
 }
 
 impl fmt::Display for SlotsError {
@@ -132,6 +154,15 @@ impl fmt::Display for SlotsError {
                 write!(f, "the other slot's version {version} is not later than {running}, which runs")
             }
             Self::Unknown(why) => write!(f, "the version that runs is not known: {why}"),
+            Self::Esps { have } => write!(f, "the disk has {have} EFI system partitions, and not two"),
+            Self::NoSelector => f.write_str("the slot brings no selector"),
+            Self::SelectorBytes { bytes } => {
+                write!(f, "the selector that the slot brings has {bytes} bytes, too many to be held")
+            }
+            Self::OtherInDoubt => {
+                f.write_str("the disk has failed while the other selector was written: it may not be whole")
+            }
+            Self::Replace(why) => write!(f, "the selector is not replaced: {why}"),
         }
     }
 }
@@ -155,6 +186,11 @@ impl Coded for SlotsError {
             | Self::Length { .. }
             | Self::Piece { .. }
             | Self::Unknown(_) => code::SLOT_CHANGE,
+            Self::Esps { .. }
+            | Self::NoSelector
+            | Self::SelectorBytes { .. }
+            | Self::OtherInDoubt
+            | Self::Replace(_) => code::SELECTOR,
         }
     }
 }
@@ -184,6 +220,8 @@ pub struct Slots {
     verified: Option<Version>,
     /// The copy of the table that was being written when the disk failed.
     doubt: Doubt,
+    /// The partitions of selectors that were being written when something failed.
+    selectors: Doubts,
 }
 
 /// The table, and what is in the slots.
@@ -234,7 +272,8 @@ impl Slots {
     /// The slots of a disk, of which `running` is the one that the machine was started from. Nothing is read
     /// yet; of a table that was read before, `doubt` is the copy that was not written.
     pub(crate) const fn new(running: Option<Slot>, trust: Trust, doubt: Doubt) -> Self {
-        Self { running, trust, board: None, fill: None, verified: None, doubt }
+        let selectors = Doubts::NONE;
+        Self { running, trust, board: None, fill: None, verified: None, doubt, selectors }
     }
 
     /// The copy of the table that is in doubt, for who reads the table as well.
@@ -361,7 +400,7 @@ impl Slots {
             let (have, of) = fill.progress();
             return Err(SlotsError::Unfilled { have, of });
         }
-        let version = verify(disk, other, &self.trust).await?.version();
+        let version = verify(disk, other.window(), &self.trust).await?.version();
         let running = match self.board(disk).await?.version(other.slot().other()) {
             Ok(version) => version,
             Err(SlotsError::Slot(why)) => return Err(SlotsError::Unknown(why)),
@@ -381,11 +420,7 @@ impl Slots {
     /// [`SlotsError`].
     pub async fn ask<D: BlockDevice>(&mut self, disk: &Disk<D>, change: Change) -> Result<(), SlotsError> {
         let other = self.other(disk).await?;
-        if self.doubt.is_some() {
-            // What the table says now may not be there for long.
-            let (_, repaired) = self.board(disk).await?.partitions.found();
-            repaired.map_err(|why| SlotsError::Change(ChangeError::NotRepaired(why)))?;
-        }
+        self.be_certain(disk).await?;
         let slots = &self.board(disk).await?.slots;
         let (running, state) = (other.slot().other(), slots.state(other.slot()));
         match change {
@@ -408,7 +443,7 @@ impl Slots {
                 if state.priority == 0 {
                     return Err(SlotsError::State(state));
                 }
-                verify(disk, other, &self.trust).await?;
+                verify(disk, other.window(), &self.trust).await?;
                 self.arm(disk, other).await
             }
             Change::Abandon => {
@@ -422,9 +457,52 @@ impl Slots {
         }
     }
 
+    /// Fails if what the table says now may not be there for long.
+    async fn be_certain<D: BlockDevice>(&mut self, disk: &Disk<D>) -> Result<(), SlotsError> {
+        if self.doubt.is_some() {
+            let (_, repaired) = self.board(disk).await?.partitions.found();
+            repaired.map_err(|why| SlotsError::Change(ChangeError::NotRepaired(why)))?;
+        }
+        Ok(())
+    }
+
     async fn arm<D: BlockDevice>(&mut self, disk: &Disk<D>, other: OtherSlot) -> Result<(), SlotsError> {
         // Both slots are there, and the one that runs has proven itself.
         self.change(disk, |slots| slots.arm(other.slot()).map_err(|_| SlotsError::UnderTest)).await
+    }
+
+    /// Replaces a selector by that of the slot that it is for. One that is there already is not written again.
+    ///
+    /// # Errors
+    /// [`SlotsError`]. What was begun is begun anew by the next request.
+    pub async fn replace_selector<D: BlockDevice>(
+        &mut self,
+        disk: &Disk<D>,
+        which: Selector,
+    ) -> Result<Replaced, SlotsError> {
+        let other = match which {
+            Selector::First => self.other(disk).await?,
+            Selector::Second => self.other_of_proven(disk).await?,
+        };
+        self.be_certain(disk).await?;
+        let Board { partitions, slots, .. } = self.board(disk).await?;
+        let running = other.slot().other();
+        let State { successful, priority, .. } = slots.state(running);
+        let runs = slots.partition(running).map(Window::of).ok_or(SlotsError::NotRunning)?;
+        let esps = selector::esps(partitions.table())?;
+        // From which slot it is, and beside which one it may stand.
+        let (from, beside) = match which {
+            Selector::First if !successful || priority == 0 => return Err(SlotsError::UnderTest),
+            Selector::First => (runs, other.window()),
+            Selector::Second if self.verified.is_none() => return Err(SlotsError::NotVerified),
+            Selector::Second => (other.window(), runs),
+        };
+        let (version, image) = selector::image(disk, from, &self.trust).await?;
+        if which == Selector::Second && self.verified != Some(version) {
+            // The disk gave another header than when it was verified.
+            return Err(SlotsError::NotVerified);
+        }
+        selector::replace(disk, &esps, which, &image, (beside, &self.trust), &mut self.selectors).await
     }
 
     /// Changes the states, on the disk.

@@ -218,7 +218,7 @@ fn taken_over(stage: &Stage<'_>) -> Result<()> {
     let options = Options { reboot: true, tpm: Some(Tpm::new(disk.arch)), ..disk };
     let image = selector::image(&options)?;
     let step = ui::step("put the attacker into slot A");
-    let mut pieces = Pieces::of(stage.built(), stage.stock())?;
+    let mut pieces = Pieces::of(stage.built(), stage.stock(), &Key::test()?)?;
     pieces.release(slot::VERSION)?;
     pieces.change_archive(|entries| {
         edit_table(entries, |table| {

@@ -126,7 +126,7 @@ fn put(
     change: impl FnOnce(&mut Pieces) -> Result<()>,
 ) -> Result<()> {
     let step = ui::step(format!("change {slot}"));
-    let mut pieces = Pieces::of(stage.built(), stage.stock())?;
+    let mut pieces = Pieces::of(stage.built(), stage.stock(), &Key::test()?)?;
     change(&mut pieces)?;
     let bytes = pieces.sign(stage.stock(), &Key::test()?, &step)?;
     write_slot(&image(options)?, slot, &bytes)?;
@@ -150,7 +150,7 @@ fn remove(pieces: &mut Pieces, (name, kind): Missing) -> Result<()> {
 
 fn loader_hangs(stage: &Stage<'_>) -> Result<()> {
     hangs(stage, "iTCO", |pieces| {
-        let Pieces::Grub { modules, files } = pieces else { bail!("there is no GRUB in this slot") };
+        let Pieces::Grub { modules, files, .. } = pieces else { bail!("there is no GRUB in this slot") };
         modules.push("true");
         let (_, text) = files.iter_mut().find(|(name, _)| *name == grub::CONFIGURATION).context("no text")?;
         *text = b"while true; do true; done\n".to_vec();
@@ -252,7 +252,7 @@ fn no_mcfg(stage: &Stage<'_>) -> Result<()> {
     ensure!(stage.built().arch == Arch::X86_64, "there is ACPI on x86_64 only");
     let options = stage.disk(None)?;
     put(stage, &options, Slot::A, |pieces| {
-        let Pieces::Grub { modules, files } = pieces else { bail!("there is no GRUB in this slot") };
+        let Pieces::Grub { modules, files, .. } = pieces else { bail!("there is no GRUB in this slot") };
         modules.push("acpi");
         let (_, text) = files.iter_mut().find(|(name, _)| *name == grub::CONFIGURATION).context("no text")?;
         *text = [b"acpi --exclude=MCFG\n", text.as_slice()].concat();

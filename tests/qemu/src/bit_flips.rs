@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 use proto_errors::{Code, slot as code};
 use proto_gpt::slots::Slot;
 use proto_update::manifest::{ALIGN, HEADER_BYTES, SIGNED_BYTES};
-use xtask::slot::Pieces;
+use xtask::slot::{Key, Pieces};
 use xtask::{grub, slot};
 
 use crate::Story;
@@ -133,7 +133,7 @@ fn regions(stage: &Stage<'_>, image: &Path) -> Result<Vec<Region>> {
         region("slot A's header", header..signature, Told::Refused(HEADER)),
         region("slot A's signature", signature..header + HEADER_BYTES as u64, Told::Refused(SIGNATURE)),
     ];
-    let mut pieces = Pieces::of(stage.built(), stage.stock())?;
+    let mut pieces = Pieces::of(stage.built(), stage.stock(), &Key::test()?)?;
     pieces.release(slot::VERSION)?;
     let Pieces::Grub { files, .. } = pieces else { bail!("there is no GRUB in this slot") };
     let mut slot = vec![0; slot::ROOM_BYTES - ALIGN];

@@ -9,7 +9,7 @@ use xtask::build::Built;
 use xtask::measure::Made;
 use xtask::qemu::{Machine, Options};
 use xtask::site::{self, Site};
-use xtask::slot::{self, Key};
+use xtask::slot::{self, Key, Pieces};
 use xtask::swtpm::Tpm;
 use xtask::ui;
 use xtask_controller::{BootView, SlotView, Uuid};
@@ -67,7 +67,7 @@ impl<'s> Device<'s> {
         let tpm = Tpm { state: Some(fresh(stage)?), ..Tpm::new(disk.arch) };
         let options = Options { reboot: true, tpm: Some(tpm), ..disk };
         let machine = stage.start(&options)?;
-        site.controller.expect(vec![made.predict(None, None)?]);
+        site.controller.expect(vec![made.predict(None, &[], None)?]);
         let uuid = site.controller.wait_registered(&site.soft_serial(), patience)?.uuid;
         Ok(Self { stage, built, site, machine, uuid, options, made, versions: vec![None] })
     }
@@ -82,8 +82,10 @@ impl<'s> Device<'s> {
     /// which is returned.
     pub(crate) fn offer(&mut self, version: &str, broken: Option<Broken>, greeting: &str) -> Result<String> {
         let step = ui::step(format!("write the update {version}"));
-        let payload =
-            broken::payload(broken, &self.built, self.stage.stock(), &Key::test()?, version, &step)?;
+        let (built, stock) = (&self.built, self.stage.stock());
+        let key = Key::test()?;
+        let pieces = Pieces::of(built, stock, &key)?;
+        let payload = broken::payload(broken, pieces, built, stock, &key, version, &step)?;
         step.done(format!("{} KiB", payload.len().div_ceil(1024)));
         let version = broken.map_or_else(|| version.to_owned(), |broken| broken.version(version));
         self.site.controller.put_content(&format!("{version}.update"), &payload)?;
@@ -121,7 +123,9 @@ impl<'s> Device<'s> {
     /// From now on the firmware is to be the one that was seen, and all else what the versions make of it.
     fn expect_what_was_seen(&self) -> Result<()> {
         let log = self.site.controller.event_log(self.uuid)?;
-        let predict = |version: &Option<Vec<u8>>| self.made.predict(version.as_deref(), Some(&log));
+        // Any of them may have brought the selector that the disk has.
+        let others: Vec<&[u8]> = self.versions.iter().flatten().map(Vec::as_slice).collect();
+        let predict = |version: &Option<Vec<u8>>| self.made.predict(version.as_deref(), &others, Some(&log));
         self.site.controller.expect(self.versions.iter().map(predict).collect::<Result<_>>()?);
         Ok(())
     }

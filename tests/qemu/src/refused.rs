@@ -115,7 +115,7 @@ fn badly_served(stage: &Stage<'_>) -> Result<()> {
 /// Offers a small update that is signed and has nothing to start in it; it is to be fetched and checked, no more.
 fn fetch(stage: &Stage<'_>, device: &Device<'_>, version: &str) -> Result<()> {
     let step = ui::step(format!("write the small update {version}"));
-    let mut pieces = Pieces::of(stage.built(), stage.stock())?;
+    let mut pieces = Pieces::of(stage.built(), stage.stock(), &Key::test()?)?;
     let Pieces::Grub { files, .. } = &mut pieces else { bail!("there is no GRUB in this slot") };
     files.clear();
     // Nothing that gets shorter by being packed.

@@ -50,14 +50,14 @@ fn signed(stage: &Stage<'_>) -> Result<()> {
     machine.wait_for_from("firmware", "selector: Secure Boot is on", PATIENCE)?;
     machine.wait_for_from("dom0", "boot: slot A, version", PATIENCE)?;
     let controller = &site.controller;
-    controller.expect(vec![made.predict(None, None)?]);
+    controller.expect(vec![made.predict(None, &[], None)?]);
     let device = controller.wait_registered(&site.soft_serial(), PATIENCE)?.uuid;
     controller.wait_for("an attested device", PATIENCE, |seen| {
         seen.devices.get(&device).is_some_and(|device| device.attested).then_some(())
     })?;
     // Learned are the registers that the firmware fills alone; both programs are of the image.
     let log = controller.event_log(device)?;
-    let prediction = made.predict(None, Some(&log))?;
+    let prediction = made.predict(None, &[], Some(&log))?;
     let wrong = |error| anyhow!("the event log: {error}");
     let events = Log::parse(&log).map_err(wrong)?.events().collect::<Result<Vec<_>, _>>().map_err(wrong)?;
     let found = differences(&prediction, events);

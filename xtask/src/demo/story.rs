@@ -14,7 +14,7 @@ use crate::measure::Made;
 use crate::qemu::Machine;
 use crate::setup::Stock;
 use crate::site::{self, Site};
-use crate::slot::{self, Key};
+use crate::slot::{self, Key, Pieces};
 use crate::ui;
 
 /// The version that the device is updated to.
@@ -34,7 +34,9 @@ impl Releases {
     pub(super) fn make(built: &Built, stock: &Stock, image: &Path) -> Result<Self> {
         let step = ui::step("make a second version, and a third that panics");
         let key = Key::test()?;
-        let payload = |broken, version| broken::payload(broken, built, stock, &key, version, &step);
+        let pieces = Pieces::of(built, stock, &key)?;
+        let payload =
+            |broken, version| broken::payload(broken, pieces.clone(), built, stock, &key, version, &step);
         let (second, third) = (payload(None, SECOND)?, payload(Some(Broken::Panic), THIRD)?);
         step.done(format!("{} KiB and {} KiB", second.len().div_ceil(1024), third.len().div_ceil(1024)));
         Ok(Self { made: Made::read(image, key)?, second, third })
@@ -54,7 +56,7 @@ impl Story<'_> {
     /// Tells all of it; without releases only how the device comes to run its application.
     pub(super) fn tell(&mut self, releases: Option<Releases>) -> Result<()> {
         if let Some(releases) = &releases {
-            self.site.controller.expect(vec![releases.made.predict(None, None)?]);
+            self.site.controller.expect(vec![releases.made.predict(None, &[], None)?]);
         }
         self.begin()?;
         let Some(releases) = releases else { return Ok(()) };
@@ -81,7 +83,7 @@ impl Story<'_> {
         // By now it is known what this firmware measures, so that every register can be held to a value.
         let device = self.only(|device| Some(device.uuid)).context("there is a device")?;
         let log = self.site.controller.event_log(device)?;
-        let predict = |payload| releases.made.predict(payload, Some(&log));
+        let predict = |payload| releases.made.predict(payload, &[&releases.second], Some(&log));
         self.site.controller.expect(vec![predict(None)?, predict(Some(&releases.second))?]);
         let boots = self.boots();
         self.offer(SECOND, &releases.second)?;

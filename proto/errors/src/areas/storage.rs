@@ -56,4 +56,7 @@ area! {
     UNCONFINED = "E-STORAGE-018",
         cause: "The machine has no IOMMU that Xen drives, so the disk could reach all memory.",
         next: "Use a machine with an IOMMU where the disk or its driver is not to be trusted.";
+    SELECTOR = "E-STORAGE-019",
+        cause: "A selector is not replaced: there is none to replace or to replace it by, or the other one is not known.",
+        next: "The line says why. The machine starts by the selector that it has; write the image to the disk anew for two that are known.";
 }

@@ -28,6 +28,7 @@ fn check(slot: &[u8], keys: &[VerifyingKey]) -> Result<[u8; 32], SlotError> {
         assert_eq!(contents.part(kind), Some(bytes));
     }
     assert_eq!(contents.part(Kind::Program), None);
+    assert_eq!((trusted.place(Kind::Dom0), trusted.place(Kind::Program)), (Some(8192..8202), None));
     assert_eq!(trusted.version().as_str(), "0.1.0");
     Ok(*trusted.sha256())
 }
@@ -48,7 +49,7 @@ fn the_bytes_are_pinned() {
     assert_eq!(slot[32..38], *b"0.1.0\0");
     assert_eq!(slot[64..96], *Sha256::digest(&slot[4096..]).as_slice());
     assert_eq!(slot[120..132], [3, 0, 0, 0, 0, 0, 0, 0, 0, 0x20, 0, 0]);
-    assert_eq!(Kind::ALL.map(Kind::number), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(Kind::ALL.map(Kind::number), [1, 2, 3, 4, 5, 6, 7]);
 }
 
 #[test]

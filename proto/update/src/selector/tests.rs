@@ -10,8 +10,14 @@ const BLOCKS: usize = 300;
 fn image(seed: u8) -> Vec<u8> {
     let mut image: Vec<u8> = (0..BLOCKS * BLOCK).map(|at| (at / 7) as u8 ^ seed).collect();
     // What a FAT file system is known by.
+    image[11..13].copy_from_slice(&(BLOCK as u16).to_le_bytes());
+    image[19..21].copy_from_slice(&(BLOCKS as u16).to_le_bytes());
     image[510..512].copy_from_slice(&[0x55, 0xaa]);
     image
+}
+
+fn known(image: &[u8]) -> Known {
+    Known { blocks: (image.len() / BLOCK) as u64, sha256: hash(image) }
 }
 
 fn hash(bytes: &[u8]) -> [u8; 32] {
@@ -62,10 +68,10 @@ fn replace(
     image: &[u8],
     target: &mut Partition,
     other: &[u8],
-    known: &[[u8; 32]],
+    known: &[Known],
     mut look: impl FnMut(&Partition),
 ) -> Result<usize, ReplaceError> {
-    let mut replacement = Replacement::new(image, BLOCK, BLOCKS as u64, known)?;
+    let mut replacement = Replacement::new(image, BLOCK, BLOCKS as u64, known, false)?;
     let mut steps = 0;
     while let Some(step) = replacement.step() {
         match step {
@@ -103,7 +109,7 @@ proptest! {
     #[test]
     fn a_whole_selector_is_started_wherever_the_power_goes(target_is_first: bool, seed: u64) {
         let (old, new) = (image(0), image(0x5a));
-        let known = [hash(&old)];
+        let known = [known(&old)];
         let mut target = Partition::of(&old);
         let mut random = seed | 1;
         let mut states = 0;
@@ -127,7 +133,7 @@ proptest! {
 #[test]
 fn every_single_block_of_the_cache_may_be_the_one_that_is_lost_or_kept() {
     let (old, new) = (image(0), image(0x5a));
-    let known = [hash(&old)];
+    let known = [known(&old)];
     let mut target = Partition::of(&old);
     replace(&new, &mut target, &old, &known, |now| {
         for one in 0..now.cached.len() {
@@ -146,7 +152,7 @@ fn the_only_selector_is_not_replaced() {
     let mut target = Partition::of(&old);
     let mut broken = old.clone();
     broken[1000] ^= 1;
-    let error = replace(&new, &mut target, &broken, &[hash(&old)], |_| {}).unwrap_err();
+    let error = replace(&new, &mut target, &broken, &[known(&old)], |_| {}).unwrap_err();
     assert_eq!(error, ReplaceError::OtherUnknown);
     assert_eq!(target.disk, old);
     assert_eq!(target.cached.len(), 0);
@@ -155,8 +161,9 @@ fn the_only_selector_is_not_replaced() {
 #[test]
 fn what_the_disk_did_not_keep_is_never_given_its_first_block() {
     let (old, new) = (image(0), image(0x5a));
-    let known = [hash(&old)];
-    let mut replacement = Replacement::new(&new, BLOCK, BLOCKS as u64, &known).unwrap();
+    let known = [known(&old)];
+    let mut replacement = Replacement::new(&new, BLOCK, BLOCKS as u64, &known, false).unwrap();
+    replacement.read(&hash(&old)).unwrap();
     replacement.read(&hash(&old)).unwrap();
     while !matches!(replacement.step(), Some(Step::Read { .. })) {
         replacement.done();
@@ -169,11 +176,58 @@ fn what_the_disk_did_not_keep_is_never_given_its_first_block() {
     assert_eq!(replacement.read(&hash(&new)), Err(ReplaceError::Unasked));
 }
 
+/// What was known before may be shorter or longer.
+#[test]
+fn the_other_one_may_hold_an_image_of_another_length() {
+    let (old, new) = (image(0), image(0x5a));
+    let shorter = &old[..100 * BLOCK];
+    for known in [&[known(shorter)][..], &[known(&new), known(shorter)], &[known(shorter), known(&new)]] {
+        let mut target = Partition::of(&old);
+        replace(&new, &mut target, &old, known, |_| {}).unwrap();
+        assert_eq!(target.disk, new);
+    }
+    let mut target = Partition::of(&old);
+    let wrong = Known { blocks: 99, ..known(shorter) };
+    for known in [&[][..], &[wrong], &[wrong, known(&new)]] {
+        let error = replace(&new, &mut target, &old, known, |_| {}).unwrap_err();
+        assert_eq!((error, target.cached.len()), (ReplaceError::OtherUnknown, 0));
+    }
+}
+
+#[test]
+fn a_target_that_holds_the_image_is_not_written_unless_it_is_doubtful() {
+    let new = image(0x5a);
+    let mut target = Partition::of(&new);
+    // Whatever the other one holds.
+    let steps = replace(&new, &mut target, &[0; BLOCKS * BLOCK], &[], |_| {}).unwrap();
+    assert_eq!((steps, target.cached.len()), (1, 0));
+    let known = [known(&new)];
+    let mut again = Replacement::new(&new, BLOCK, BLOCKS as u64, &known, true).unwrap();
+    again.read(&hash(&new)).unwrap();
+    assert_eq!(again.step(), Some(Step::Read { whose: Whose::Other, block: 0, blocks: BLOCKS as u64 }));
+    again.read(&hash(&new)).unwrap();
+    assert_eq!(again.step(), Some(Step::Write { block: 0, bytes: None }));
+}
+
 #[test]
 fn an_image_has_whole_blocks_and_fits() {
-    let size = |bytes: usize, room| Replacement::new(&std::vec![1; bytes], BLOCK, room, &[]).map(drop);
-    assert_eq!(size(2 * BLOCK, 2), Ok(()));
+    let new = |bytes: &[u8], block, room| Replacement::new(bytes, block, room, &[], false).map(drop);
+    let size = |bytes: usize, room| new(&image(0)[..bytes], BLOCK, room);
+    assert_eq!(size(2 * BLOCK, BLOCKS as u64), Ok(()));
     for (bytes, room) in [(0, 9), (BLOCK, 9), (2 * BLOCK + 1, 9), (3 * BLOCK, 2)] {
         assert_eq!(size(bytes, room), Err(ReplaceError::Size { bytes }));
     }
+    // A file system that is larger than the partition, shorter than the image, or none.
+    assert_eq!(size(2 * BLOCK, BLOCKS as u64 - 1), Err(ReplaceError::NoVolume));
+    let with = |changes: &[(usize, u8)]| {
+        let mut image = image(0);
+        changes.iter().for_each(|&(at, byte)| image[at] = byte);
+        new(&image, BLOCK, BLOCKS as u64)
+    };
+    let large = [(19, 0), (20, 0), (32, 0x2c), (33, 1), (34, 0), (35, 0)];
+    assert_eq!(with(&large), Ok(()), "300 sectors in the field of 32 bits");
+    for changes in [&large[..3], &[(20, 0)], &[(12, 16)], &[(511, 0)], &[(510, 0)]] {
+        assert_eq!(with(changes), Err(ReplaceError::NoVolume), "{changes:?}");
+    }
+    assert_eq!(new(&image(0)[..8192], 4096, BLOCKS as u64), Err(ReplaceError::NoVolume));
 }

@@ -358,9 +358,13 @@ impl BaseOs {
             | Refusal::Older
             | Refusal::TooLarge => Refused::Payload,
             Refusal::Disk | Refusal::NoDisk | Refusal::Locked => Refused::Later,
-            Refusal::NoValue | Refusal::Name | Refusal::Piece | Refusal::State | Refusal::NoSlot => {
-                Refused::State
-            }
+            Refusal::NoValue
+            | Refusal::Name
+            | Refusal::Piece
+            | Refusal::State
+            | Refusal::NoSlot
+            | Refusal::NoSelector
+            | Refusal::Selector => Refused::State,
         })
     }
 

@@ -245,6 +245,7 @@ impl Storage {
                 Ok(()) => self.told(),
                 Err(refusal) => Self::refused(refusal),
             },
+            Request::ReplaceSelector(_) => Self::refused(Refusal::NoSelector),
             Request::Delete { .. } | Request::Next { .. } if !self.is_open() => {
                 Self::refused(Refusal::Locked)
             }

@@ -7,13 +7,14 @@ use proto_errors::{Code, Coded, storage as code};
 use proto_gpt::slots::{Slot, State};
 use proto_handoff::record::Version;
 use proto_svc::storage::{
-    Answer, Change, MAX_VERSION, Refusal, Request, SlotName, SlotReport, SlotState, Status,
+    Answer, Change, MAX_VERSION, Refusal, Request, Selector, SlotName, SlotReport, SlotState, Status,
 };
 use proto_svc::text::clipped;
 use proto_update::manifest::SlotError;
+use proto_update::selector::ReplaceError;
 
 use super::{CONTROL, Missing, Storage, reason};
-use crate::slots::{Report, Slots, SlotsError};
+use crate::slots::{Replaced, Report, Slots, SlotsError};
 use crate::store::{Store, StoreError, ValueError};
 
 /// A life event of what is stored, for the log.
@@ -28,6 +29,8 @@ pub enum Event {
     Verified(Version),
     /// The slots' states were changed.
     Changed(Change),
+    /// A selector was replaced.
+    Replaced(Selector, Replaced),
 }
 
 impl fmt::Display for Event {
@@ -41,6 +44,15 @@ impl fmt::Display for Event {
             }
             Self::Changed(Change::Commit) => f.write_str("the slot that runs has proven itself"),
             Self::Changed(Change::Abandon) => f.write_str("the other slot is not to be started any more"),
+            Self::Replaced(which, Replaced { before, now, .. }) => {
+                let which = match which {
+                    Selector::First => "first",
+                    Selector::Second => "second",
+                };
+                let short =
+                    |hash: &[u8; 32]| hash.first_chunk().map_or(0, |short| u32::from_be_bytes(*short));
+                write!(f, "the {which} selector is replaced: {:08x}… by {:08x}…", short(before), short(now))
+            }
         }
     }
 }
@@ -128,6 +140,11 @@ impl Refused {
                 SlotsError::Slot(SlotError::Machine) => Refusal::Machine,
                 SlotsError::Slot(_) => Refusal::Contents,
                 SlotsError::Older { .. } => Refusal::Older,
+                SlotsError::Esps { .. } | SlotsError::NoSelector => Refusal::NoSelector,
+                SlotsError::Replace(ReplaceError::NotWritten { .. }) => Refusal::Disk,
+                SlotsError::SelectorBytes { .. } | SlotsError::OtherInDoubt | SlotsError::Replace(_) => {
+                    Refusal::Selector
+                }
             },
         }
     }
@@ -215,6 +232,11 @@ impl<D: BlockDevice> Storage<D> {
                 let mut slots = self.slots.turn().await;
                 slots.ask(disk, *change).await?;
                 Ok((self.slots(&mut slots).await?, Some(Event::Changed(*change))))
+            }
+            Request::ReplaceSelector(which) => {
+                let replaced = self.slots.turn().await.replace_selector(disk, *which).await?;
+                let event = replaced.is_written.then_some(Event::Replaced(*which, replaced));
+                Ok((Answer::Selector { replaced: replaced.is_written }, event))
             }
         }
     }

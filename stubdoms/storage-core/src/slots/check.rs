@@ -1,12 +1,13 @@
 //! Reading back of a slot, and checking: as the selector does it before it starts one.
 
 use alloc::vec;
+use core::ops::Range;
 
 use board_support_drv::block::BlockDevice;
 use ed25519_dalek::VerifyingKey;
-use proto_update::manifest::{ALIGN, HEADER_BYTES, Header, Machine, Trusted};
+use proto_update::manifest::{ALIGN, HEADER_BYTES, Header, Kind, Machine, Trusted};
 
-use super::{SlotsError, other::OtherSlot};
+use super::SlotsError;
 use crate::disk::{Disk, DiskError, Window};
 
 /// Bytes that are read at once.
@@ -38,29 +39,65 @@ fn trusted(bytes: &[u8], room: u64, trust: &Trust) -> Result<Trusted, SlotsError
     header.verify(trust.key.as_slice(), trust.machine).map_err(SlotsError::Slot)
 }
 
-/// Reads the slot that does not run from the disk, and checks header, signature, machine and contents.
+/// Reads a slot from the disk, and checks header, signature, machine and contents.
 pub(super) async fn verify<D: BlockDevice>(
     disk: &Disk<D>,
-    slot: OtherSlot,
+    slot: Window,
     trust: &Trust,
 ) -> Result<Trusted, SlotsError> {
-    let mut head = [0; ALIGN];
-    slot.read(disk, 0, &mut head).await?;
-    let header = trusted(&head, slot.room(disk), trust)?;
+    let header = header(disk, slot, trust).await?;
+    contents(disk, slot, &header, |_, _| {}).await?;
+    Ok(header)
+}
+
+/// What takes the bytes of the selector, in order.
+pub(super) trait Taker {
+    fn take(&mut self, bytes: &[u8]);
+}
+
+/// The same, and what `taker` makes for so many bytes takes the selector as it comes. It has taken what was signed only
+/// if this says so.
+pub(super) async fn verify_with_selector<D: BlockDevice, T: Taker>(
+    disk: &Disk<D>,
+    slot: Window,
+    trust: &Trust,
+    taker: impl FnOnce(u64) -> Result<T, SlotsError>,
+) -> Result<(Trusted, T), SlotsError> {
+    let header = header(disk, slot, trust).await?;
+    let place = header.place(Kind::Selector).ok_or(SlotsError::NoSelector)?;
+    let mut taker = taker(place.end.saturating_sub(place.start))?;
+    contents(disk, slot, &header, |at, bytes| taker.take(within(&place, at, bytes))).await?;
+    Ok((header, taker))
+}
+
+/// Those of the bytes at `at` that are in the place.
+fn within<'b>(place: &Range<u64>, at: u64, bytes: &'b [u8]) -> &'b [u8] {
+    let index = |of: u64| usize::try_from(of.saturating_sub(at)).unwrap_or(usize::MAX).min(bytes.len());
+    bytes.get(index(place.start)..index(place.end)).unwrap_or_default()
+}
+
+/// Reads the contents, gives them to `take` with their offsets, and checks them.
+async fn contents<D: BlockDevice>(
+    disk: &Disk<D>,
+    slot: Window,
+    header: &Trusted,
+    mut take: impl FnMut(u64, &[u8]),
+) -> Result<(), SlotsError> {
     let mut check = header.check();
     let mut chunk = vec![0; CHUNK];
-    let (mut at, mut left) = (ALIGN as u64, header.length());
+    let (mut at, mut left) = (0, header.length());
     while left > 0 {
         let some = left.min(CHUNK as u64) as usize;
         let whole = some.next_multiple_of(disk.block_bytes());
         let into = chunk.get_mut(..whole).unwrap_or_default();
-        slot.read(disk, at, into).await?;
-        check.take(into.get(..some).unwrap_or_default());
+        disk.read(slot, ALIGN as u64 + at, into).await?;
+        let bytes = into.get(..some).unwrap_or_default();
+        check.take(bytes);
+        take(at, bytes);
         at += some as u64;
         left -= some as u64;
     }
-    check.end().map_err(SlotsError::Slot)?;
-    Ok(header)
+    check.end().map_err(SlotsError::Slot)
 }
 
 impl From<DiskError> for SlotsError {

@@ -31,13 +31,9 @@ impl OtherSlot {
         self.window.bytes(disk.block_bytes())
     }
 
-    pub(super) async fn read<D: BlockDevice>(
-        &self,
-        disk: &Disk<D>,
-        at: u64,
-        into: &mut [u8],
-    ) -> Result<(), DiskError> {
-        disk.read(self.window, at, into).await
+    /// Where it lies, to be read.
+    pub(super) const fn window(&self) -> Window {
+        self.window
     }
 
     pub(super) async fn write<D: BlockDevice>(

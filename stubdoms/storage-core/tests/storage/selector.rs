@@ -1,30 +1,45 @@
-//! Replacing the selector, on a disk that is cut at every write: whatever of the unflushed blocks is old, new or torn,
-//! firmware finds a selector that was whole, the old one or the new one.
+//! Replacing the selector, as control asks for it: by what came with a slot alone, and only when that may be. On a disk
+//! that is cut at every write, fails at every call or loses storage at any instant: whatever of the unflushed blocks is
+//! old, new or torn, firmware finds a selector that was whole, the old one or the new one.
 
+use core::pin::pin;
 use core::time::Duration;
 
-use board_support_drv::block::BlockDevice as _;
-use board_support_drv::block::BlockSize;
-use board_support_drv::block::fake::{FakeDisk, Image, Log};
-use embassy_futures::block_on;
-use proto_update::selector::{ReplaceError, Replacement, Step, Whose};
-use sha2::{Digest, Sha256};
+use board_support_drv::block::fake::{Done, Event, Failure, FakeDisk, Image};
+use board_support_drv::block::{Error, Fault};
+use embassy_futures::poll_once;
+use proto_gpt::slots::{Slot, State};
+use proto_svc::storage::{Answer, Change, Refusal, Request, Selector, SlotName};
 
 use crate::power_cut::{fates, left};
-use crate::world::{BLOCK, Random};
+use crate::world::{
+    BLOCK, ESP_1, ESP_2, ESP_BLOCKS, Life, Random, SLOT_A, SLOT_B, boot, disk, fills, put, system,
+    system_with, table_with,
+};
 
-/// Blocks of a partition, and where both begin.
-const BLOCKS: u64 = 24;
-const FIRST: u64 = 8;
-const SECOND: u64 = FIRST + BLOCKS + 8;
-const STATES: usize = 5_000;
+/// How many disks the test of cuts has to look at.
+const STATES: usize = 10_000;
+const SECOND: Request = Request::ReplaceSelector(Selector::Second);
+const FIRST: Request = Request::ReplaceSelector(Selector::First);
+const REPLACED: Answer = Answer::Selector { replaced: true };
+const THERE: Answer = Answer::Selector { replaced: false };
 
-/// A partition that firmware takes for a FAT file system, by the fields that it looks at.
-fn image(seed: u8) -> Vec<u8> {
-    let mut image: Vec<u8> = (0..BLOCKS as usize * BLOCK).map(|at| (at / 3) as u8 ^ seed | 1).collect();
+/// What firmware takes for a FAT file system, by the fields that it looks at.
+fn image(seed: u8, blocks: usize) -> Vec<u8> {
+    let mut image: Vec<u8> = (0..blocks * BLOCK).map(|at| (at / 3) as u8 ^ seed | 1).collect();
     image[..16].copy_from_slice(b"\xeb\x3c\x90SARSEN  \x00\x02\x01\x01\x00");
+    image[19..21].copy_from_slice(&(ESP_BLOCKS as u16).to_le_bytes());
     image[510..512].copy_from_slice(&[0x55, 0xaa]);
     image
+}
+
+/// The selectors of both versions, the later one longer.
+fn old() -> Vec<u8> {
+    image(0, 16)
+}
+
+fn new() -> Vec<u8> {
+    image(0x5a, 24)
 }
 
 /// UEFI's FAT driver takes what has this many bytes a sector, sectors a cluster and reserved sectors, and the
@@ -33,108 +48,263 @@ fn is_file_system(first: &[u8]) -> bool {
     first[11..13] == 512_u16.to_le_bytes()
         && first[13] == 1
         && first[14..16] == [1, 0]
-        && first[510..] == [0x55, 0xaa]
+        && first[510..512] == [0x55, 0xaa]
 }
 
 fn partition(disk: &Image, at: u64) -> Vec<u8> {
-    let mut bytes = vec![0; BLOCKS as usize * BLOCK];
+    let mut bytes = vec![0; ESP_BLOCKS as usize * BLOCK];
     disk.get(at, &mut bytes);
     bytes
 }
 
-/// What firmware starts.
-fn started(disk: &Image) -> Option<Vec<u8>> {
-    [FIRST, SECOND].map(|at| partition(disk, at)).into_iter().find(|bytes| is_file_system(&bytes[..BLOCK]))
+/// What firmware starts is whole: it is one of the two selectors, but for what nobody looks at.
+fn starts(disk: &Image) -> bool {
+    let mut partitions = [ESP_1, ESP_2].map(|at| partition(disk, at)).into_iter();
+    let Some(found) = partitions.find(|bytes| is_file_system(bytes)) else { return false };
+    [old(), new()].iter().any(|image| found[11..image.len()] == image[11..])
 }
 
-/// Whether it is this image, but for what nobody looks at.
-fn is_whole(found: &[u8], image: &[u8]) -> bool {
-    found[11..] == image[11..]
+fn holds(disk: &Image, at: u64, image: &[u8]) -> bool {
+    partition(disk, at).starts_with(image)
 }
 
-fn hash(bytes: &[u8]) -> [u8; 32] {
-    Sha256::digest(bytes).into()
-}
-
-/// Replaces the partition at `target` by `new`, when the one at `other` is known.
-fn replace(
-    disk: &FakeDisk,
-    target: u64,
-    other: u64,
-    new: &[u8],
-    known: &[[u8; 32]],
-) -> Result<(), ReplaceError> {
-    let mut replacement = Replacement::new(new, BLOCK, BLOCKS, known)?;
-    let mut device = disk.clone();
-    while let Some(step) = replacement.step() {
-        match step {
-            Step::Read { whose, block, blocks } => {
-                let at = if whose == Whose::Target { target } else { other };
-                let mut bytes = vec![0; blocks as usize * BLOCK];
-                disk.image().get(at + block, &mut bytes);
-                replacement.read(&hash(&bytes))?;
-                continue;
-            }
-            Step::Write { block, bytes } => {
-                let bytes = bytes.unwrap_or(&[0; BLOCK]);
-                block_on(device.write(target + block, bytes, Duration::ZERO)).expect("the disk is well");
-            }
-            Step::Flush => block_on(device.flush(Duration::ZERO)).expect("the disk is well"),
-        }
-        replacement.done();
+/// 1.0.0 in both slots, with its selector, which both partitions have.
+fn flashed() -> Image {
+    let mut image = table_with(State::ACTIVE, State::SPARE, 2);
+    for first in [SLOT_A, SLOT_B] {
+        put(&mut image, first, &system_with("1.0.0", &old()));
     }
-    assert!(replacement.is_done());
-    Ok(())
+    put(&mut image, ESP_1, &old());
+    put(&mut image, ESP_2, &old());
+    image
 }
 
-fn flashed(first: &[u8], second: &[u8]) -> Image {
-    let mut disk = Image::new(BlockSize::B512);
-    disk.put(FIRST, first);
-    disk.put(SECOND, second);
-    disk
+/// And 1.1.0 in slot B, with another selector.
+fn filled() -> Image {
+    let disk = disk(flashed());
+    Life::start(&disk).fill(&system_with("1.1.0", &new()));
+    disk.image()
 }
 
-fn replaced(before: Image, target: u64, other: u64, new: &[u8], known: &[[u8; 32]]) -> Log {
-    let disk = FakeDisk::of(before, SECOND + BLOCKS + 8);
-    replace(&disk, target, other, new, known).expect("the other one is known");
-    disk.log().clone()
+/// A life in which that is verified.
+fn verified(disk: &FakeDisk) -> Life {
+    let life = Life::start(disk);
+    life.done(&Request::Verify);
+    life
+}
+
+/// The second selector was replaced, 1.1.0 was started, and has proven itself.
+fn committed() -> Image {
+    let disk = trial();
+    Life::start_from(&disk, Some(Slot::B)).done(&Request::Change(Change::Commit));
+    disk.image()
+}
+
+/// It has yet to.
+fn trial() -> FakeDisk {
+    let updated = disk(filled());
+    let life = verified(&updated);
+    assert_eq!(life.ask(&SECOND), REPLACED);
+    life.done(&Request::Change(Change::Arm));
+    let mut image = updated.image();
+    assert_eq!(boot(&mut image), Some((Slot::B, "1.1.0".to_owned())));
+    disk(image)
+}
+
+/// Blocks of both partitions that were written.
+fn written(disk: &FakeDisk) -> Vec<u64> {
+    let block = |event: &Event| match event {
+        Event::Write { block, .. } => Some(*block),
+        Event::Flush | Event::Durable { .. } | Event::Lost { .. } | Event::Doubt { .. } => None,
+    };
+    let of_both = |block: &u64| (ESP_1..ESP_2 + ESP_BLOCKS).contains(block);
+    disk.log().events().iter().filter_map(block).filter(of_both).collect()
+}
+
+/// What is left when the power goes now, and the disk loses all that it may lose.
+fn powerless(disk: &FakeDisk) -> Image {
+    let log = disk.log();
+    log.cut(log.events().len()).left(|_| 0)
+}
+
+/// The two replacements of an update: the disk ahead of it, who asks, what for, and the partitions.
+type Case = (Image, fn(&FakeDisk) -> Life, Request, u64, u64);
+
+fn cases() -> [Case; 2] {
+    let runs_b = |disk: &FakeDisk| Life::start_from(disk, Some(Slot::B));
+    [(filled(), verified, SECOND, ESP_2, ESP_1), (committed(), runs_b, FIRST, ESP_1, ESP_2)]
+}
+
+#[test]
+fn both_are_replaced_in_the_course_of_an_update_and_no_more_is_written() {
+    let disk = disk(flashed());
+    let life = Life::start(&disk);
+    // What is there is not written.
+    assert_eq!(life.ask(&FIRST), THERE);
+    assert!(written(&disk).is_empty());
+    fills(&system_with("1.1.0", &new())).iter().chain([&Request::Verify]).for_each(|one| life.done(one));
+    let before = written(&disk).len();
+    assert_eq!((life.ask(&SECOND), life.ask(&SECOND)), (REPLACED, THERE));
+    assert!(written(&disk)[before..].iter().all(|block| (ESP_2..ESP_2 + 24).contains(block)));
+    // The block of zeros, and each of the image once.
+    assert_eq!(written(&disk).len() - before, 1 + 24);
+    assert!(holds(&disk.image(), ESP_1, &old()) && holds(&disk.image(), ESP_2, &new()));
+    life.done(&Request::Change(Change::Arm));
+
+    let disk = crate::world::disk(committed());
+    let life = Life::start_from(&disk, Some(Slot::B));
+    assert_eq!((life.ask(&FIRST), life.ask(&FIRST)), (REPLACED, THERE));
+    assert_eq!(written(&disk).len(), 1 + 24);
+    assert!(holds(&powerless(&disk), ESP_1, &new()) && holds(&powerless(&disk), ESP_2, &new()));
+    let Answer::Slots { running: Some(SlotName::B), .. } = life.ask(&Request::Slots) else {
+        panic!("the slots are as they were")
+    };
+}
+
+/// What is asked too early, of a disk that has not what it takes, or by whoever wants other bytes to be written.
+#[test]
+fn what_may_not_be_is_refused_by_name_and_nothing_is_written() {
+    let newer = system_with("1.1.0", &new());
+    let change = |change| Request::Change(change);
+    let with = |more: &[Request]| [fills(&newer), more.to_vec()].concat();
+    let flipped = |at: usize| {
+        let mut system = newer.clone();
+        system[at] ^= 1;
+        [fills(&system), vec![Request::Verify]].concat()
+    };
+    let one_esp = {
+        let mut image = table_with(State::ACTIVE, State::SPARE, 1);
+        put(&mut image, SLOT_A, &system_with("1.0.0", &old()));
+        put(&mut image, ESP_1, &new());
+        image
+    };
+    let without_parts = {
+        let mut image = flashed();
+        put(&mut image, SLOT_A, &system("1.0.0"));
+        image
+    };
+    let unknown = |esp: u64| {
+        let mut image = flashed();
+        image.put(esp + 9, &[7; BLOCK]);
+        image
+    };
+    let too_large = system_with("1.1.0", &image(1, ESP_BLOCKS as usize + 1));
+    let no_volume = system_with("1.1.0", &[1; 8192]);
+    let verify = |system: &[u8]| [fills(system), vec![Request::Verify]].concat();
+    let all = [
+        ("what was there before", flashed(), vec![], SECOND, Refusal::State),
+        ("what was filled", flashed(), fills(&newer), SECOND, Refusal::State),
+        ("what was refused", flashed(), flipped(20_000), SECOND, Refusal::State),
+        (
+            "written to again",
+            flashed(),
+            with(&[Request::Verify, Request::Begin { length: 9000 }]),
+            SECOND,
+            Refusal::State,
+        ),
+        (
+            "written behind the end",
+            flashed(),
+            with(&[
+                Request::Verify,
+                Request::Write {
+                    offset: newer.len() as u64,
+                    bytes: heapless::Vec::from_slice(&[1]).unwrap(),
+                },
+            ]),
+            SECOND,
+            Refusal::State,
+        ),
+        ("an older one", flashed(), verify(&system_with("0.9.0", &new())), SECOND, Refusal::State),
+        ("one partition", one_esp.clone(), vec![], FIRST, Refusal::NoSelector),
+        ("one partition, second", one_esp, with(&[Request::Verify]), SECOND, Refusal::NoSelector),
+        ("no partition", crate::world::flashed(), vec![], FIRST, Refusal::NoSelector),
+        ("no part", without_parts, vec![], FIRST, Refusal::NoSelector),
+        ("no part, second", flashed(), verify(&system("1.1.0")), SECOND, Refusal::NoSelector),
+        ("the first is not known", unknown(ESP_1), with(&[Request::Verify]), SECOND, Refusal::Selector),
+        ("too large", flashed(), verify(&too_large), SECOND, Refusal::Selector),
+        ("no file system", flashed(), verify(&no_volume), SECOND, Refusal::Selector),
+        (
+            "an older one was tried",
+            flashed(),
+            with(&[Request::Verify, change(Change::Abandon), Request::Begin { length: 9000 }]),
+            SECOND,
+            Refusal::State,
+        ),
+    ];
+    let esps = |image: &Image| [ESP_1, ESP_2].map(|at| partition(image, at));
+    for (name, image, before, asked, refusal) in all {
+        let disk = disk(image.clone());
+        let life = Life::start(&disk);
+        before.iter().for_each(|request| _ = life.ask(request));
+        assert_eq!(life.refusal(&asked), Some(refusal), "{name}: {:?}", life.ask(&asked));
+        assert!(esps(&disk.image()) == esps(&image), "{name}");
+        assert!(written(&disk).is_empty(), "{name}");
+    }
+    // Under test the first is not replaced, and of nobody's slot none is.
+    let disk = trial();
+    assert_eq!(Life::start_from(&disk, Some(Slot::B)).refusal(&FIRST), Some(Refusal::State));
+    for asked in [FIRST, SECOND] {
+        assert_eq!(Life::start_from(&disk, None).refusal(&asked), Some(Refusal::NoSlot));
+    }
+    assert!(written(&disk).is_empty());
+}
+
+/// The disk gives other bytes than when the slot was verified: they are not written.
+#[test]
+fn what_is_written_is_what_was_signed_and_verified() {
+    for (block, bytes) in [(SLOT_B + 40, vec![9; BLOCK]), (SLOT_B, vec![0; BLOCK])] {
+        let disk = disk(filled());
+        let life = verified(&disk);
+        disk.rot(block, &bytes);
+        assert_eq!(life.refusal(&SECOND), Some(Refusal::Contents));
+        assert!(written(&disk).is_empty());
+    }
+    // Another one that was signed, and is older.
+    let disk = disk(filled());
+    let life = verified(&disk);
+    let older = system_with("0.9.0", &image(3, 24));
+    for (block, bytes) in (SLOT_B..).zip(older.chunks(BLOCK)) {
+        disk.rot(block, &[bytes, &[0; BLOCK]].concat()[..BLOCK]);
+    }
+    assert_eq!(life.refusal(&SECOND), Some(Refusal::State));
+    assert!(written(&disk).is_empty());
+}
+
+/// A first selector that is damaged or missing is written anew, by what the second one is.
+#[test]
+fn a_damaged_selector_is_mended_beside_a_known_one() {
+    for (block, bytes) in [(ESP_1, vec![0; BLOCK]), (ESP_1 + 9, vec![7; BLOCK])] {
+        let mut image = flashed();
+        image.put(block, &bytes);
+        let disk = disk(image);
+        let life = Life::start(&disk);
+        assert_eq!(life.ask(&FIRST), REPLACED);
+        assert!(holds(&powerless(&disk), ESP_1, &old()));
+    }
 }
 
 #[test]
 fn a_whole_selector_is_started_after_every_cut_of_its_replacement() {
-    let (old, new) = (image(0), image(0x5a));
-    let known = [hash(&old), hash(&new)];
     let mut random = Random(9);
     let mut states = 0;
-    // The second first, as it is to be; then the first. And the first at once, and both of them once more.
-    for (before, target, other) in [
-        (flashed(&old, &old), SECOND, FIRST),
-        (flashed(&old, &new), FIRST, SECOND),
-        (flashed(&old, &old), FIRST, SECOND),
-        // What a cut has left is begun anew.
-        (flashed(&[&[0; BLOCK], &new[BLOCK..]].concat(), &old), FIRST, SECOND),
-        (flashed(&old, &[&[0; BLOCK], &old[BLOCK..]].concat()), SECOND, FIRST),
-    ] {
-        let log = replaced(before, target, other, &new, &known);
+    for (before, start, asked, target, other) in cases() {
+        let disk = disk(before.clone());
+        let life = start(&disk);
+        assert_eq!(life.ask(&asked), REPLACED);
+        let log = disk.log();
         for at in 0..=log.events().len() {
             let cut = log.cut(at);
-            for fates in fates(cut.in_doubt(), &mut random, 60) {
+            for fates in fates(cut.in_doubt(), &mut random, 200) {
                 let disk = left(&cut, &fates);
-                let found = started(&disk).expect("a selector, never none");
-                assert!(
-                    is_whole(&found, &old) || is_whole(&found, &new),
-                    "one that was never whole, event {at}"
-                );
-                assert!(
-                    partition(&disk, other) == partition(&log.cut(0).left(|_| 0), other),
-                    "the other one is as it was"
-                );
+                assert!(starts(&disk), "{asked:?}, event {at}");
+                assert!(partition(&disk, other) == partition(&before, other), "the other one is as it was");
                 states += 1;
             }
         }
         let end = log.cut(log.events().len());
-        assert_eq!(end.in_doubt(), 0, "what is done is durable");
-        assert!(partition(&end.left(|_| 0), target) == new);
+        assert_eq!(end.in_doubt(), 0, "what is answered is durable");
+        assert!(holds(&end.left(|_| 0), target, &new()));
     }
     println!("{states} states");
     assert!(states >= STATES, "only {states}");
@@ -143,28 +313,91 @@ fn a_whole_selector_is_started_after_every_cut_of_its_replacement() {
 /// A cut, and again, and again: whatever is left, what follows begins anew and comes to its end.
 #[test]
 fn a_replacement_that_was_cut_is_begun_anew() {
-    let (old, new) = (image(0), image(0x5a));
-    let known = [hash(&old), hash(&new)];
-    for seed in 0..60 {
-        let mut random = Random(seed);
-        let mut disk = flashed(&old, &old);
-        for _ in 0..6 {
-            let log = replaced(disk, SECOND, FIRST, &new, &known);
-            let cut = log.cut(random.below(log.events().len() + 1));
-            disk = cut.left(|of| random.below(of));
-            assert!(is_whole(&started(&disk).expect("a selector"), &old), "{seed}");
+    for (before, start, asked, target, _) in cases() {
+        for seed in 0..20 {
+            let mut random = Random(seed);
+            let mut image = before.clone();
+            for _ in 0..6 {
+                let disk = disk(image);
+                assert_ne!(start(&disk).refusal(&asked), Some(Refusal::Selector));
+                let log = disk.log();
+                image = log.cut(random.below(log.events().len() + 1)).left(|of| random.below(of));
+                assert!(starts(&image), "{seed}");
+            }
+            let disk = disk(image);
+            start(&disk).done(&asked);
+            assert!(holds(&powerless(&disk), target, &new()) && starts(&powerless(&disk)));
         }
-        let log = replaced(disk, SECOND, FIRST, &new, &known);
-        let disk = log.cut(log.events().len()).left(|_| 0);
-        assert!(partition(&disk, SECOND) == new && partition(&disk, FIRST) == old);
     }
 }
 
+/// Control or storage ends at any instant, and the power goes after that.
 #[test]
-fn beside_one_that_is_not_known_nothing_is_written() {
-    let (old, new) = (image(0), image(0x5a));
-    let disk = FakeDisk::of(flashed(&[&[0; BLOCK], &old[BLOCK..]].concat(), &old), SECOND + BLOCKS + 8);
-    let refused = replace(&disk, SECOND, FIRST, &new, &[hash(&old)]);
-    assert_eq!(refused, Err(ReplaceError::OtherUnknown));
-    assert!(disk.log().events().is_empty());
+fn a_request_that_is_dropped_at_any_instant_leaves_a_selector() {
+    for (before, start, asked, target, _) in cases() {
+        for same_life in [true, false] {
+            let mut polls = 0;
+            loop {
+                let disk = disk(before.clone()).pending(1);
+                let life = start(&disk);
+                let ended = {
+                    let mut answer = pin!(life.storage.answer(&asked));
+                    (0..=polls).any(|_| poll_once(answer.as_mut()).is_ready())
+                };
+                assert!(starts(&disk.image()) && starts(&powerless(&disk)), "{asked:?}, {polls}");
+                let later = if same_life { life } else { start(&disk) };
+                later.done(&asked);
+                assert!(holds(&powerless(&disk), target, &new()), "{asked:?}, {polls}");
+                if ended {
+                    break;
+                }
+                polls += 1;
+            }
+            assert!(polls > 15, "{polls}");
+        }
+    }
+}
+
+/// The disk fails once, at any call and in any way. The power may go at any later write, whatever is asked then.
+#[test]
+fn a_disk_that_fails_leaves_a_selector_and_what_is_asked_again_is_done() {
+    let errors = [Error::TimedOut { within: Duration::from_secs(1) }, Error::Fault(Fault::Fatal)];
+    let (mut failed, mut states) = (0, 0);
+    // And one in which the first is another than that of the slot that runs, so that both are written.
+    let mut newer_first = filled();
+    put(&mut newer_first, ESP_1, &new());
+    let more: Case = (newer_first, verified, SECOND, ESP_2, ESP_1);
+    for (before, start, asked, target, _) in cases().into_iter().chain([more]) {
+        let good = disk(before.clone());
+        let life = start(&good);
+        let first = good.calls();
+        life.done(&asked);
+        for call in first..good.calls() {
+            for error in errors {
+                for done in [Done::Nothing, Done::Blocks(1), Done::All, Done::Unsure] {
+                    let disk = disk(before.clone());
+                    let life = start(&disk);
+                    disk.fail(call, Failure { error, done });
+                    // Both, in whatever order: a partition in doubt is none to rely on.
+                    let refused = life.refusal(&asked);
+                    failed += usize::from(refused.is_some());
+                    assert!(matches!(refused, None | Some(Refusal::Disk)), "{refused:?}");
+                    for request in [FIRST, SECOND, FIRST, asked.clone()] {
+                        life.ask(&request);
+                    }
+                    let log = disk.log();
+                    for at in 0..=log.events().len() {
+                        let cut = log.cut(at);
+                        for left in [cut.left(|_| 0), cut.left(|of| of - 1), cut.left(|of| (of - 1) / 2)] {
+                            assert!(starts(&left), "{asked:?}, call {call}, {error}, {done:?}, event {at}");
+                            states += 1;
+                        }
+                    }
+                    assert!(holds(&powerless(&disk), target, &new()), "call {call}, {error}, {done:?}");
+                }
+            }
+        }
+    }
+    println!("{failed} failures, {states} states");
+    assert!(failed > 20 && states > 5_000, "{failed}, {states}");
 }

@@ -31,8 +31,12 @@ pub(crate) const SLOT_A: u64 = FIRST;
 pub(crate) const SLOT_B: u64 = FIRST + SLOT_BLOCKS;
 pub(crate) const STORE: u64 = FIRST + 2 * SLOT_BLOCKS;
 pub(crate) const STORE_END: u64 = STORE + STORE_BLOCKS;
+/// Blocks of a partition for a selector, on a disk that has two.
+pub(crate) const ESP_BLOCKS: u64 = 40;
+pub(crate) const ESP_1: u64 = STORE_END;
+pub(crate) const ESP_2: u64 = ESP_1 + ESP_BLOCKS;
 /// Blocks of the disk.
-pub(crate) const BLOCKS: u64 = STORE_END + 40;
+pub(crate) const BLOCKS: u64 = ESP_2 + ESP_BLOCKS + 40;
 /// Bytes of a slot.
 pub(crate) const ROOM: u64 = SLOT_BLOCKS * BLOCK as u64;
 
@@ -53,10 +57,22 @@ pub(crate) fn system(version: &str) -> Vec<u8> {
 }
 
 pub(crate) fn system_of(version: &str, machine: Machine, key: &SigningKey) -> Vec<u8> {
+    signed(version, machine, key, &[(Kind::Program, &program(version))])
+}
+
+/// The same, with the selector that comes with it.
+pub(crate) fn system_with(version: &str, selector: &[u8]) -> Vec<u8> {
+    let parts: [(Kind, &[u8]); 2] = [(Kind::Program, &program(version)), (Kind::Selector, selector)];
+    signed(version, MACHINE, &signer(), &parts)
+}
+
+fn program(version: &str) -> Vec<u8> {
     let fill = version.bytes().fold(1_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte));
-    let program: Vec<u8> = (0..9_000_u32).map(|at| (at as u8).wrapping_mul(7) ^ fill).collect();
-    let parts: [(Kind, &[u8]); 1] = [(Kind::Program, &program)];
-    let draft = Draft::new(machine, Version::new(version).unwrap(), &parts).unwrap();
+    (0..9_000_u32).map(|at| (at as u8).wrapping_mul(7) ^ fill).collect()
+}
+
+fn signed(version: &str, machine: Machine, key: &SigningKey, parts: &[(Kind, &[u8])]) -> Vec<u8> {
+    let draft = Draft::new(machine, Version::new(version).unwrap(), parts).unwrap();
     draft.sign(|bytes| key.sign(bytes).to_bytes())
 }
 
@@ -73,6 +89,11 @@ pub(crate) fn put(image: &mut Image, first: u64, bytes: &[u8]) {
 
 /// A partition table that another implementation made: the crate that the host tool writes images with.
 pub(crate) fn table(a: State, b: State) -> Image {
+    table_with(a, b, 0)
+}
+
+/// The same, with so many EFI system partitions of up to two.
+pub(crate) fn table_with(a: State, b: State, esps: usize) -> Image {
     let slot = Uuid::from_u128(0x6a1c_5f0e_93b2_4f57_9d41_2e77_c0a8_51d3);
     let persist = Uuid::from_u128(0xc4f7_83a9_2e60_4d1b_8a95_f13b_60d7_2e8c);
     let entry = |number: u128, guid, first, end: u64, flags, name: &str| Entry {
@@ -83,11 +104,15 @@ pub(crate) fn table(a: State, b: State) -> Image {
         flags,
         name: name.into(),
     };
-    let entries = BTreeMap::from([
+    let mut entries = BTreeMap::from([
         (1, entry(1, slot, SLOT_A, SLOT_B, a.put(0), "slot-a")),
         (2, entry(2, slot, SLOT_B, STORE, b.put(0), "slot-b")),
         (3, entry(3, persist, STORE, STORE_END, 0, "P3")),
     ]);
+    let esp = gpt::partition_types::EFI.guid;
+    for (number, first) in (4..).zip([ESP_1, ESP_2]).take(esps) {
+        entries.insert(number, entry(number.into(), esp, first, first + ESP_BLOCKS, 0, "esp"));
+    }
     let mut bytes = vec![0; BLOCKS as usize * BLOCK];
     let config = gpt::GptConfig::new().writable(true);
     let mut table = config.create_from_device(Cursor::new(&mut bytes), Some(Uuid::from_u128(7))).unwrap();

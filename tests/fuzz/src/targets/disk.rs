@@ -17,6 +17,7 @@ use proto_handoff::kept::{Kept, Note};
 use proto_handoff::record::{EventLog, Files, Handoff, Place, Refused, TableState, Version, Watchdog};
 use proto_update::manifest::{ALIGN, Draft, Header as SlotHeader, Kind, Machine};
 use proto_update::payload::{Decoder, pack};
+use proto_update::selector::Replacement;
 use uuid::Uuid;
 
 const BLOCK: usize = 512;
@@ -175,8 +176,15 @@ pub(super) fn slot_header(bytes: &[u8]) {
     let length = usize::try_from(trusted.length()).expect("no more than the partition");
     let bytes = slot.get(ALIGN..ALIGN + length).expect("within the partition");
     let Ok(contents) = trusted.contents(bytes) else { return };
-    for kind in [Kind::Program, Kind::Xen, Kind::Dom0, Kind::Archive, Kind::XenLine, Kind::GiveAway] {
+    let others = [Kind::Program, Kind::Xen, Kind::Dom0, Kind::Archive, Kind::XenLine, Kind::GiveAway];
+    for kind in [&others[..], &[Kind::Selector]].concat() {
         assert!(contents.part(kind).is_none_or(|part| !part.is_empty()));
+        // Where it lies is told ahead of the check, for who reads piece by piece.
+        let place = trusted.place(kind).map(|place| place.start as usize..place.end as usize);
+        assert_eq!(place.and_then(|place| bytes.get(place)), contents.part(kind));
+    }
+    if let Some(image) = contents.part(Kind::Selector) {
+        let _ = Replacement::new(image, 512, 96, &[], false);
     }
 }
 

@@ -13,7 +13,7 @@ use gpt::partition_types::{OperatingSystem, Type};
 use proto_gpt::slots::{Slot, State};
 use proto_handoff::record::Version;
 use proto_svc::sealing::{FromVault, StorageKey};
-use proto_svc::storage::{Answer, Change, Key, Request, ToStorage};
+use proto_svc::storage::{Answer, Change, Key, Request, Selector, ToStorage};
 use proto_svc::{MAX_MESSAGE, decode, encode};
 use proto_update::manifest::{Draft, Kind, Machine};
 use stubdoms_storage_core::clients::Storage;
@@ -26,13 +26,31 @@ const SLOT_A: u64 = 40;
 const SLOT_B: u64 = SLOT_A + 48;
 const STORE: u64 = SLOT_B + 48;
 const STORE_END: u64 = STORE + 2200 * 8;
-const BLOCKS: u64 = STORE_END + 40;
+/// The partitions of selectors.
+const ESPS: [u64; 2] = [STORE_END, STORE_END + ESP_BLOCKS];
+const ESP_BLOCKS: u64 = 24;
+const BLOCKS: u64 = STORE_END + 2 * ESP_BLOCKS + 40;
 
 fn key() -> SigningKey {
     SigningKey::from_bytes(&[7; 32])
 }
 
-/// A disk with two slots and an empty store.
+/// A selector, in what firmware takes for a file system.
+fn selector() -> Vec<u8> {
+    let mut image: Vec<u8> = (0..16 * BLOCK).map(|at| (at / 5) as u8 | 1).collect();
+    image[11..13].copy_from_slice(&(BLOCK as u16).to_le_bytes());
+    image[19..21].copy_from_slice(&(ESP_BLOCKS as u16).to_le_bytes());
+    image[510..512].copy_from_slice(&[0x55, 0xaa]);
+    image
+}
+
+fn partition(image: &Image, first: u64) -> Vec<u8> {
+    let mut bytes = vec![0; ESP_BLOCKS as usize * BLOCK];
+    image.get(first, &mut bytes);
+    bytes
+}
+
+/// A disk with two slots, an empty store and two selectors, the first of which is damaged.
 fn flashed() -> Image {
     static FLASHED: OnceLock<Image> = OnceLock::new();
     FLASHED.get_or_init(make).clone()
@@ -41,6 +59,7 @@ fn flashed() -> Image {
 fn make() -> Image {
     let slot = Uuid::from_u128(0x6a1c_5f0e_93b2_4f57_9d41_2e77_c0a8_51d3);
     let persist = Uuid::from_u128(0xc4f7_83a9_2e60_4d1b_8a95_f13b_60d7_2e8c);
+    let esp = gpt::partition_types::EFI.guid;
     let entry = |number: u128, guid, first, end: u64, state: State, name: &str| Entry {
         part_type_guid: Type { guid, os: OperatingSystem::None },
         part_guid: Uuid::from_u128(number),
@@ -53,6 +72,8 @@ fn make() -> Image {
         (1, entry(1, slot, SLOT_A, SLOT_B, State::ACTIVE, "slot-a")),
         (2, entry(2, slot, SLOT_B, STORE, State::SPARE, "slot-b")),
         (3, entry(3, persist, STORE, STORE_END, State::UNUSED, "P3")),
+        (4, entry(4, esp, ESPS[0], ESPS[1], State::UNUSED, "esp")),
+        (5, entry(5, esp, ESPS[1], ESPS[1] + ESP_BLOCKS, State::UNUSED, "esp-2")),
     ]);
     let mut whole = vec![0; BLOCKS as usize * BLOCK];
     let config = gpt::GptConfig::new().writable(true);
@@ -61,12 +82,19 @@ fn make() -> Image {
     table.update_partitions(entries).expect("partitions");
     table.write().expect("a write to memory");
     let version = Version::new("1.0.0").expect("a version");
-    let draft = Draft::new(Machine::X86_64, version, &[(Kind::Program, &[1; 5000])]).expect("a slot");
+    let selector = selector();
+    let parts: [(Kind, &[u8]); 2] = [(Kind::Program, &[1; 5000]), (Kind::Selector, &selector)];
+    let draft = Draft::new(Machine::X86_64, version, &parts).expect("a slot");
     let system = draft.sign(|bytes| key().sign(bytes).to_bytes());
     for first in [SLOT_A, SLOT_B] {
         let place = first as usize * BLOCK;
         whole[place..place + system.len()].copy_from_slice(&system);
     }
+    for first in ESPS {
+        let place = first as usize * BLOCK;
+        whole[place..place + selector.len()].copy_from_slice(&selector);
+    }
+    whole[ESPS[0] as usize * BLOCK + 5000] ^= 1;
     let mut image = Image::new(BlockSize::B512);
     for (number, block) in (0..).zip(whole.chunks(BLOCK)) {
         if block.iter().any(|&byte| byte != 0) {
@@ -155,7 +183,7 @@ pub(super) fn store_images() -> Vec<Vec<u8>> {
 }
 
 /// Requests of a control that was taken over, each behind two bytes of its length: the slot that runs is not
-/// written, the store is read in a later life as in this one.
+/// written, nor any selector but as it was signed, the store is read in a later life as in this one.
 pub(super) fn storage_requests(mut bytes: &[u8]) {
     let disk = FakeDisk::of(flashed(), BLOCKS);
     let (storage, _) = life(&disk);
@@ -173,6 +201,10 @@ pub(super) fn storage_requests(mut bytes: &[u8]) {
     let mine =
         |event: &Event| matches!(event, Event::Write { block, .. } if (SLOT_A..SLOT_B).contains(block));
     assert!(!disk.log().events().iter().any(mine), "the slot that runs was written");
+    for first in ESPS {
+        let (before, now) = (partition(&flashed(), first), partition(&disk.image(), first));
+        assert!(now == before || now.starts_with(&selector()), "a selector that nobody signed");
+    }
     let (later, _) = life(&disk);
     let mut after = Key::new();
     loop {
@@ -213,5 +245,10 @@ pub(super) fn storage_request_lists() -> Vec<Vec<u8>> {
         list(&[Request::Change(Change::TryOther), Request::Slots, Request::Change(Change::Abandon)]),
         list(&[Request::Change(Change::Arm), Request::Change(Change::Commit), Request::Status]),
         list(&[put("a.b-c", &[]), Request::Next { after: Key::new() }]),
+        list(&[
+            Request::ReplaceSelector(Selector::Second),
+            Request::ReplaceSelector(Selector::First),
+            Request::ReplaceSelector(Selector::First),
+        ]),
     ]
 }
