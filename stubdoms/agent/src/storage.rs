@@ -5,6 +5,7 @@
 //!
 //! ```text
 //!   base OS: Slots, Begin, Verify, Change --+
+//!   the selector: ReplaceSelector ----------+
 //!   values: Get, Put, Delete ---------------+--> at most WINDOW under way --> storage
 //!   the slot's bytes: Write ----------------+
 //! ```
@@ -12,7 +13,7 @@
 use alloc::collections::VecDeque;
 
 use proto_errors::agent as code;
-use proto_svc::storage::{Answer, Refusal, Request, Status};
+use proto_svc::storage::{Answer, Refusal, Request, Selector, Status};
 
 use crate::{clock::Instant, keep::Keep};
 
@@ -28,6 +29,7 @@ pub(crate) enum Asker {
     Begin,
     Verify,
     Change,
+    Selector(Selector),
     /// So many bytes of the slot.
     Fill(usize),
     Keep,

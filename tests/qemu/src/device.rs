@@ -1,11 +1,12 @@
 //! A device that stories update: it has onboarded, and runs the sample application.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use xtask::broken::{self, Broken};
 use xtask::build::Built;
+use xtask::disk;
 use xtask::measure::Made;
 use xtask::qemu::{Machine, Options};
 use xtask::site::{self, Site};
@@ -15,6 +16,7 @@ use xtask::ui;
 use xtask_controller::{BootView, SlotView, Uuid};
 
 use crate::application::{PATIENCE, app};
+use crate::selector;
 use crate::stage::{IMAGE, Stage};
 
 /// From a configuration with another version to that version, proven; and from the start of a bad one to the end of the
@@ -47,6 +49,8 @@ pub(crate) struct Device<'s> {
     made: Made,
     /// Payloads of what may run; none for what the disk was made with.
     versions: Vec<Option<Vec<u8>>>,
+    /// The selector that comes with what is offered, if it is another than the disk was made with.
+    selector: Option<Vec<u8>>,
 }
 
 impl<'s> Device<'s> {
@@ -69,7 +73,7 @@ impl<'s> Device<'s> {
         let machine = stage.start(&options)?;
         site.controller.expect(vec![made.predict(None, &[], None)?]);
         let uuid = site.controller.wait_registered(&site.soft_serial(), patience)?.uuid;
-        Ok(Self { stage, built, site, machine, uuid, options, made, versions: vec![None] })
+        Ok(Self { stage, built, site, machine, uuid, options, made, versions: vec![None], selector: None })
     }
 
     /// Switches it on again, with its disk and its TPM as they were left.
@@ -78,13 +82,46 @@ impl<'s> Device<'s> {
         Ok(())
     }
 
+    /// Switches it off and on again, and does something with its disk in between. What it ran before must have come to no
+    /// harm, but for lines with these words.
+    pub(crate) fn power_cycle(
+        &mut self,
+        wanted: &[&str],
+        between: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<()> {
+        self.machine.quit();
+        between(&self.disk()?)?;
+        let before = std::mem::replace(&mut self.machine, self.stage.start(&self.options)?);
+        self.stage.end_but(before, wanted)
+    }
+
+    /// The image of its disk.
+    pub(crate) fn disk(&self) -> Result<PathBuf> {
+        selector::image(&self.options)
+    }
+
+    /// From now on what is offered comes with another selector: one that does the same, and is measured as another one. Its
+    /// partition is to begin with what this gives.
+    pub(crate) fn bring_another_selector(&mut self) -> Result<Vec<u8>> {
+        let arch = self.stage.built().arch;
+        let mut program = disk::file(&disk::read(&self.disk()?)?.esp, xtask::selector::path(arch))?;
+        // Behind the end of the program nobody looks.
+        program.extend([0; 8]);
+        let image = xtask::selector::image(&xtask::selector::esp(arch, program)?)?;
+        self.selector = Some(image.clone());
+        Ok(image)
+    }
+
     /// Puts a payload, right or broken, where the controller serves it, and asks for it by the version that it names,
     /// which is returned.
     pub(crate) fn offer(&mut self, version: &str, broken: Option<Broken>, greeting: &str) -> Result<String> {
         let step = ui::step(format!("write the update {version}"));
         let (built, stock) = (&self.built, self.stage.stock());
         let key = Key::test()?;
-        let pieces = Pieces::of(built, stock, &key)?;
+        let mut pieces = Pieces::of(built, stock, &key)?;
+        if let Some(selector) = &self.selector {
+            pieces.selector()?.clone_from(selector);
+        }
         let payload = broken::payload(broken, pieces, built, stock, &key, version, &step)?;
         step.done(format!("{} KiB", payload.len().div_ceil(1024)));
         let version = broken.map_or_else(|| version.to_owned(), |broken| broken.version(version));
@@ -135,6 +172,12 @@ impl<'s> Device<'s> {
         self.site.controller.observe(|seen| {
             seen.devices.get(&self.uuid).and_then(|device| device.boots.last()).map_or(0, |boot| boot.number)
         })
+    }
+
+    /// What the controller was told of the last one.
+    pub(crate) fn last_start(&self) -> Result<BootView> {
+        let last = self.site.controller.observe(|seen| seen.devices.get(&self.uuid)?.boots.last().cloned());
+        last.context("the controller was told of no start")
     }
 
     pub(crate) fn started_after(&self, seen: u64) -> Result<BootView> {

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use gpt::partition::Partition;
 use proto_gpt::slots::{Slot, State};
 use xtask::qemu::{Boot, Machine, Options};
@@ -156,6 +156,33 @@ fn number(partitions: &BTreeMap<u32, Partition>, slot: Slot) -> Result<u32> {
 pub(crate) fn slot_start(image: &Path, slot: Slot) -> Result<u64> {
     let partitions = partitions(image)?;
     Ok(partitions[&number(&partitions, slot)?].first_lba * BLOCK)
+}
+
+/// What both partitions of selectors begin with, in their order: so many bytes.
+pub(crate) fn selectors(image: &Path, bytes: usize) -> Result<[Vec<u8>; 2]> {
+    let file = File::open(image)?;
+    let [first, second] = esp_starts(image)?;
+    let read = |start| -> Result<Vec<u8>> {
+        let mut begin = vec![0; bytes];
+        file.read_exact_at(&mut begin, start)?;
+        Ok(begin)
+    };
+    Ok([read(first)?, read(second)?])
+}
+
+/// Makes the first partition of a selector none that firmware finds a file system in.
+pub(crate) fn zero_first_selector(image: &Path) -> Result<()> {
+    let [first, _] = esp_starts(image)?;
+    Ok(File::options().write(true).open(image)?.write_all_at(&[0; BLOCK as usize], first)?)
+}
+
+/// Where they begin, in bytes.
+fn esp_starts(image: &Path) -> Result<[u64; 2]> {
+    let partitions = partitions(image)?;
+    let esp = |partition: &&Partition| partition.part_type_guid == gpt::partition_types::EFI;
+    let starts: Vec<u64> =
+        partitions.values().filter(esp).map(|partition| partition.first_lba * BLOCK).collect();
+    starts.try_into().map_err(|starts: Vec<u64>| anyhow!("the disk has {} ESPs", starts.len()))
 }
 
 /// Changes one bit of a slot.

@@ -101,4 +101,7 @@ area! {
     SAVED_BAD = "E-AGENT-034",
         cause: "The configuration that was kept cannot be used.",
         next: "Nothing, if the controller is reached; until then the device has no configuration.";
+    SELECTOR = "E-AGENT-035",
+        cause: "The storage domain has not replaced a selector by that of the system that is to be started, or runs.",
+        next: "See the reason in the line; the machine starts by the selector that it has.";
 }

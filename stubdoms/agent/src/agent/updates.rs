@@ -83,7 +83,7 @@ impl Agent {
                     self.recall_kept();
                 }
             }
-            Some(asker @ Asker::Fill(_)) => {
+            Some(asker @ (Asker::Fill(_) | Asker::Selector(_))) => {
                 let wishes = self.base_os.on_answer(&mut around!(self), asker, answer);
                 self.grant(wishes);
             }

@@ -2,11 +2,13 @@
 //!
 //! `proto/update` decides; this carries out what the agent can: it has the content fetched ([`super::contents`], one
 //! tree of which goes into the slot instead of memory), puts it through the decoder ([`fill`]), asks storage
-//! ([`crate::storage`]), and says what is to be reported ([`report`]) and kept.
+//! ([`crate::storage`]), and says what is to be reported ([`report`]) and kept. Beside that it has the selector replaced
+//! ([`selector`]).
 
 pub(crate) mod fill;
 mod memory;
 pub(crate) mod report;
+mod selector;
 
 use alloc::{
     string::{String, ToString},
@@ -25,7 +27,10 @@ use proto_update::{
     payload::PayloadError,
 };
 
-use self::fill::{Ended, Fill};
+use self::{
+    fill::{Ended, Fill},
+    selector::Selectors,
+};
 use super::{
     contents::Contents,
     problem::{Problem, Troubles},
@@ -114,6 +119,7 @@ pub(crate) struct BaseOs {
     unusable: Option<PayloadError>,
     /// The configuration's applications are left as they are until this is over.
     activating: bool,
+    selectors: Selectors,
     pub(crate) troubles: Troubles,
 }
 
@@ -131,6 +137,7 @@ impl BaseOs {
             refusal: String::new(),
             unusable: None,
             activating: false,
+            selectors: Selectors::new(),
             troubles: Troubles::default(),
         }
     }
@@ -210,7 +217,15 @@ impl BaseOs {
 
     /// When [`step`](Self::step) is due at the latest.
     pub(crate) fn deadline(&self, inputs: &Inputs) -> Option<Instant> {
-        earliest(self.update.deadline(inputs).map(|at| Instant(0).after(at)), self.ask_again)
+        let update = self.update.deadline(inputs).map(|at| Instant(0).after(at));
+        let selector = self.selectors.due().filter(|_| self.is_at_rest(inputs));
+        earliest(earliest(update, self.ask_again), selector)
+    }
+
+    /// Whether a proven version runs, and nothing is under way.
+    fn is_at_rest(&self, inputs: &Inputs) -> bool {
+        let proven = self.update.slots().is_some_and(|slots| slots.current.state == SlotState::Active);
+        proven && inputs.free && self.update.state() == State::Settled
     }
 
     /// What the machine is told.
@@ -237,6 +252,7 @@ impl BaseOs {
         let mut wishes = Vec::new();
         if event == Event::Lost {
             self.ask_again = None;
+            self.selectors.lost(around.now.at());
         }
         if self.ask_again.take_if(|at| *at <= around.now.at()).is_some() {
             around.desk.ask(Asker::Slots, Request::Slots);
@@ -252,6 +268,9 @@ impl BaseOs {
             wishes.push(Wish::CatchUp);
         }
         self.activating = self.is_activating();
+        if self.is_at_rest(&self.inputs(around)) {
+            self.selectors.step(around.now.at(), around.desk);
+        }
         self.refresh(around);
         wishes
     }
@@ -287,7 +306,12 @@ impl BaseOs {
                 self.fill = None;
                 around.desk.ask(Asker::Verify, Request::Verify);
             }
-            Action::Change(change) => around.desk.ask(Asker::Change, Request::Change(on_the_wire(change))),
+            Action::Change(change) => {
+                if change == Change::Arm {
+                    self.selectors.arming(around.desk);
+                }
+                around.desk.ask(Asker::Change, Request::Change(on_the_wire(change)));
+            }
             Action::AskSlots => around.desk.ask(Asker::Slots, Request::Slots),
             Action::Keep => wishes.push(Wish::Keep(memory::encode(&self.update.memory()))),
             Action::Reset(ending) => wishes.push(Wish::Reset(ending)),
@@ -333,6 +357,10 @@ impl BaseOs {
                 Some(version) => Event::Verified(version),
                 None => Event::Refused(Refused::Payload),
             },
+            (Asker::Selector(which), answer) => {
+                self.selectors.answered(around.now.at(), which, &answer);
+                Event::Look
+            }
             (Asker::Fill(_), answer) => {
                 let Some(fill) = self.fill.as_mut().filter(|fill| fill.is_open()) else {
                     return Vec::new();

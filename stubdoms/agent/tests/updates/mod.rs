@@ -98,7 +98,8 @@ fn a_version_is_fetched_installed_started_tested_and_committed() {
     world.controller.devices.clear();
     order(&mut world, "0.2.0");
     world.run_until("the reset", |world| world.resets == 1);
-    assert_eq!(storage(&world).asked, ["begin", "verify", "arm"]);
+    assert_eq!(storage(&world).asked, ["first", "begin", "verify", "second", "arm"]);
+    assert_eq!(storage(&world).selectors, ["0.1.0", "0.2.0"]);
     assert_eq!(storage(&world).running_version(), "0.2.0");
     assert_eq!(world.payload.starts, [0]);
     let seen = words(&world);
@@ -125,8 +126,10 @@ fn a_version_is_fetched_installed_started_tested_and_committed() {
     assert!((480..600).contains(&list[0].sub_status_progress), "{}", list[0].sub_status_progress);
     assert!(running(&world), "the application runs again");
 
+    assert_eq!(storage(&world).selectors, ["0.1.0", "0.2.0"]);
     world.run(600);
-    assert_eq!(storage(&world).asked.last().map(String::as_str), Some("commit"));
+    assert_eq!(storage(&world).asked[5..], ["commit", "first"]);
+    assert_eq!(storage(&world).selectors, ["0.2.0", "0.2.0"]);
     assert_eq!(storage(&world).states(), [SlotState::Spare, SlotState::Active]);
     let device = world.device_info();
     assert_eq!(device.state, ZDeviceState::ZdeviceStateOnline as i32);
@@ -440,7 +443,7 @@ fn while_the_vault_is_locked_the_base_os_is_updated_and_nothing_else() {
     world.run(290);
     assert_eq!(world.downloads.len(), 0, "what was kept may still come");
     world.run_until("the reset", |world| world.resets == 2);
-    assert_eq!(storage(&world).asked, ["begin", "verify", "arm"]);
+    assert_eq!(storage(&world).asked, ["first", "first", "begin", "verify", "second", "arm"]);
     assert_eq!(world.payload.starts, [0]);
     assert!(world.downloads.iter().all(|download| download.into != Destination::Memory));
     assert!(!world.dom0.commands.contains(&"define".into()));
@@ -485,7 +488,7 @@ fn a_server_that_does_not_resume_begins_anew() {
     order(&mut world, "0.2.0");
     world.run_until("the reset", |world| world.resets == 1);
     assert_eq!(world.payload.starts, [0, 0]);
-    assert_eq!(storage(&world).asked, ["begin", "begin", "verify", "arm"]);
+    assert_eq!(storage(&world).asked, ["first", "begin", "begin", "verify", "second", "arm"]);
 }
 
 #[test]
@@ -497,7 +500,7 @@ fn a_server_that_is_away_is_tried_again() {
     world.run(60);
     assert_eq!(other(&world).user_status, BaseOsStatus::Failed as i32);
     assert!(error(&world).contains("connection refused"), "{}", error(&world));
-    assert_eq!(storage(&world).asked.len(), 0, "the other slot is as it was");
+    assert_eq!(storage(&world).asked, ["first"], "the other slot is as it was");
     world.payload.refuses = None;
     world.run_until("the reset", |world| world.resets == 1);
 }
@@ -579,7 +582,7 @@ fn a_wrong_hash_is_fetched_again_a_few_times_and_named() {
 
 #[test]
 fn storage_may_end_at_any_request() {
-    for requests in [0, 1, 2, 3, 5, 18, 60, 110, 116, 117, 118, 119, 120, 125] {
+    for requests in [0, 1, 2, 3, 5, 18, 60, 110, 116, 117, 118, 119, 120, 121, 122, 123, 125] {
         let mut world = World::with_storage();
         world.storage.as_mut().unwrap().dies_after = Some(requests);
         order(&mut world, "0.2.0");
@@ -587,6 +590,55 @@ fn storage_may_end_at_any_request() {
         assert_eq!(storage(&world).running_version(), "0.2.0", "{requests}");
         assert!(storage(&world).dies_after.is_none() || requests > 115, "{requests}: it has ended");
     }
+}
+
+fn times(world: &World, what: &str) -> usize {
+    storage(world).asked.iter().filter(|asked| *asked == what).count()
+}
+
+/// Whatever storage says about the selectors, the update goes on; a disk that refuses is asked for the first one again.
+#[test]
+fn an_update_goes_on_without_its_selector() {
+    for refusal in [Refusal::Disk, Refusal::NoSelector, Refusal::Selector, Refusal::State] {
+        let mut world = World::with_storage();
+        world.storage.as_mut().unwrap().refusals.push_back(("second", refusal));
+        order(&mut world, "0.2.0");
+        world.run_until("the reset", |world| world.resets == 1);
+        assert_eq!(storage(&world).asked, ["first", "begin", "verify", "second", "arm"], "{refusal:?}");
+        assert_eq!(storage(&world).selectors, ["0.1.0", "0.1.0"]);
+        world.storage.as_mut().unwrap().refusals.extend([("first", refusal), ("first", refusal)]);
+        world.run(750);
+        assert_eq!(storage(&world).states(), [SlotState::Spare, SlotState::Active], "{refusal:?}");
+        world.run(3000);
+        let passes = refusal == Refusal::Disk;
+        assert_eq!(times(&world, "first"), if passes { 4 } else { 2 }, "{refusal:?}");
+        assert_eq!(storage(&world).selectors[0], if passes { "0.2.0" } else { "0.1.0" });
+    }
+}
+
+#[test]
+fn a_storage_that_ends_over_the_second_selector_has_the_version_armed_without() {
+    let mut world = World::with_storage();
+    world.storage.as_mut().unwrap().dies_of = Some("second");
+    order(&mut world, "0.2.0");
+    world.run_until("the reset", |world| world.resets == 1);
+    assert_eq!(storage(&world).asked, ["first", "begin", "verify", "second", "verify", "arm"]);
+}
+
+/// A storage that ends of it is not asked again and again.
+#[test]
+fn a_storage_that_ends_over_the_first_selector_is_asked_ever_more_rarely() {
+    let mut world = World::with_storage();
+    world.storage.as_mut().unwrap().dies_of = Some("first");
+    order(&mut world, "0.2.0");
+    world.run_until("the reset", |world| world.resets == 1);
+    world.run(750);
+    let before = times(&world, "first");
+    world.run(2 * 3600);
+    assert!((4..8).contains(&(times(&world, "first") - before)), "{:?}", storage(&world).asked);
+    world.storage.as_mut().unwrap().dies_of = None;
+    world.run(3700);
+    assert_eq!(storage(&world).selectors, ["0.2.0", "0.2.0"]);
 }
 
 #[test]
@@ -671,7 +723,7 @@ fn a_version_that_is_not_to_run_is_prepared_only() {
     order(&mut world, "0.2.0");
     world.controller.edit(|config| config.baseos.as_mut().unwrap().activate = false);
     world.run(300);
-    assert_eq!(storage(&world).asked, ["begin", "verify"]);
+    assert_eq!(storage(&world).asked, ["first", "begin", "verify"]);
     assert_eq!(
         (other(&world).status, other(&world).user_status),
         (ZSwState::Delivered as i32, BaseOsStatus::None as i32)

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use ed25519_dalek::{Signer, SigningKey};
 use proto_handoff::record::Version;
-use proto_svc::storage::{Answer, Change, Refusal, Request, SlotName, SlotReport, SlotState, Status};
+use proto_svc::storage::{
+    Answer, Change, Refusal, Request, Selector, SlotName, SlotReport, SlotState, Status,
+};
 use proto_update::{
     manifest::{ALIGN, Draft, HEADER_BYTES, Header, Kind, Machine},
     payload, version,
@@ -58,6 +60,8 @@ pub struct Storage {
     begun: Vec<u8>,
     slots: [Slot; 2],
     pub running: usize,
+    /// From which version the first and the second selector are.
+    pub selectors: [String; 2],
     /// A slot that the selector does not start.
     pub damaged: Option<usize>,
     /// Requests, other than those for values and pieces.
@@ -72,6 +76,8 @@ pub struct Storage {
     pub dies_after: Option<u32>,
     /// And is not started anew.
     pub stays_away: bool,
+    /// It ends of each request of this kind.
+    pub dies_of: Option<&'static str>,
 }
 
 impl Storage {
@@ -86,12 +92,14 @@ impl Storage {
             begun: Vec::new(),
             slots: [slot(SlotState::Active), slot(SlotState::Unused)],
             running: 0,
+            selectors: ["0.1.0".into(), "0.1.0".into()],
             damaged: None,
             asked: Vec::new(),
             writes: 0,
             refusals: VecDeque::new(),
             full: false,
             dies_after: None,
+            dies_of: None,
             stays_away: false,
         }
     }
@@ -173,10 +181,16 @@ impl Storage {
             Request::Change(Change::TryOther) => "try other",
             Request::Slots => "slots",
             Request::Get { .. } => "get",
+            Request::ReplaceSelector(Selector::First) => "first",
+            Request::ReplaceSelector(Selector::Second) => "second",
             _ => "",
         };
         if !matches!(kind, "" | "get" | "write" | "slots") {
             self.asked.push(kind.into());
+        }
+        if !kind.is_empty() && self.dies_of == Some(kind) {
+            self.there = false;
+            return None;
         }
         if let Some((_, refusal)) = self.refusals.pop_front_if(|(refused, _)| *refused == kind) {
             return Some(Self::refused(refusal));
@@ -245,7 +259,20 @@ impl Storage {
                 Ok(()) => self.told(),
                 Err(refusal) => Self::refused(refusal),
             },
-            Request::ReplaceSelector(_) => Self::refused(Refusal::NoSelector),
+            Request::ReplaceSelector(which) => {
+                let (place, slot) = match which {
+                    Selector::First => (0, self.running),
+                    Selector::Second => (1, 1 - self.running),
+                };
+                match which {
+                    Selector::First => assert!(!self.is_trial(), "it has proven itself"),
+                    Selector::Second => assert!(self.slots[slot].verified, "it was verified"),
+                }
+                let version = self.version_of(slot);
+                let replaced = self.selectors[place] != version;
+                self.selectors[place] = version;
+                Answer::Selector { replaced }
+            }
             Request::Delete { .. } | Request::Next { .. } if !self.is_open() => {
                 Self::refused(Refusal::Locked)
             }

@@ -14,7 +14,7 @@ use proto_handoff::record::Version;
 use proto_manifest::wiring::Wiring;
 use proto_svc::{
     Message, device,
-    storage::{self, Change, FromStorage, MAX_PIECE, MAX_VALUE, ToStorage},
+    storage::{self, Change, FromStorage, MAX_PIECE, MAX_VALUE, Selector, ToStorage},
     vault::{self, FromVault, KeyName, ToVault},
 };
 use proto_update::manifest::{Draft, Kind, Machine};
@@ -203,6 +203,7 @@ async fn with_storage(storage: &mut Storage, tally: &mut Tally) {
         ("arm_what_was_there_before", Request::Change(Change::Arm), R::State),
         ("write_without_a_beginning", write(0, &[0]), R::State),
         ("verify_of_what_is_no_newer", Request::Verify, R::Older),
+        ("selector_of_what_is_no_newer", Request::ReplaceSelector(Selector::Second), R::State),
         ("begin_more_than_the_slot", Request::Begin { length: u64::MAX }, R::TooLarge),
         ("begin_nothing", Request::Begin { length: 0 }, R::TooLarge),
         ("value_of_anothers_name", put("../sealed", 1), R::Name),
@@ -243,10 +244,17 @@ async fn with_storage(storage: &mut Storage, tally: &mut Tally) {
         ("verify_of_what_is_signed_by_nobody", Request::Verify, R::Signature),
         ("arm_what_is_signed_by_nobody", Request::Change(Change::Arm), R::State),
         ("try_what_is_signed_by_nobody", Request::Change(Change::TryOther), R::State),
+        ("selector_that_is_signed_by_nobody", Request::ReplaceSelector(Selector::Second), R::State),
     ] {
         let verdict = storage.refuses(request, right).await;
         tally.case(name, verdict).await;
     }
+    // The first one may be replaced by that of what runs: it is that.
+    let same = match storage.request(Request::ReplaceSelector(Selector::First)).await {
+        Ok(storage::Answer::Selector { replaced: false }) => Ok(()),
+        other => Err(format!("{other:?}")),
+    };
+    tally.case("the_first_selector_is_that_of_what_runs", same).await;
     let after = storage.request(Request::Slots).await;
     tally.case("the_slot_that_runs_is_as_it_was", same_slot(before, after)).await;
 }
