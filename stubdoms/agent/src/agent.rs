@@ -225,6 +225,8 @@ pub struct Agent {
     noted: Option<Commands>,
     /// The same of the test of the version that runs.
     noted_course: Option<Course>,
+    /// The same of the configuration's timestamp.
+    noted_applied: Option<Timestamp>,
     /// Until when nothing is reported, unless there is a configuration before.
     quiet_until: Option<Instant>,
     traffic: Traffic,
@@ -334,6 +336,7 @@ impl Agent {
             held_bytes: 0,
             noted: None,
             noted_course: None,
+            noted_applied: None,
             quiet_until: None,
             traffic: Traffic::default(),
             link: LinkTotals::default(),
@@ -355,9 +358,10 @@ impl Agent {
     /// Takes what an earlier life of the agent left: before the first [`poll`](Self::poll), once.
     pub fn recall(&mut self, apps: impl IntoIterator<Item = KnownApp>, note: &[u8]) {
         apps.into_iter().for_each(|app| self.apps.know(app));
-        if let Some(DeviceNote { course, commands, counters }) = DeviceNote::decode(note) {
+        if let Some(DeviceNote { course, applied, commands, counters }) = DeviceNote::decode(note) {
             self.base_os.resume(self.now.at(), course);
-            self.noted_course = course;
+            self.store.recall(applied);
+            (self.noted_course, self.noted_applied) = (course, applied);
             if let Some(commands) = commands {
                 self.operations.recall(commands);
                 self.base_os.goes_on();
@@ -375,15 +379,15 @@ impl Agent {
         }
     }
 
-    /// Leaves a note for a later life of the agent: the commands that were obeyed, how the test of the version goes, and
-    /// the counters that the controller is told, which count since boot.
+    /// Leaves a note for a later life of the agent: the commands that were obeyed, how the test of the version goes, how
+    /// old the configuration is, and the counters that the controller is told, which count since boot.
     fn leave_note(&mut self) {
-        let (course, commands) = (self.base_os.course(), self.noted);
-        self.noted_course = course;
+        let (course, applied) = (self.base_os.course(), self.store.last_applied());
+        (self.noted_course, self.noted_applied) = (course, applied);
         let counters = self.link.counters().chain(self.metrics.counters()).chain(self.logs.counters());
         let counters = counters.chain([self.session.verify_failures]).chain(self.traffic.counters());
         let counters = counters.chain(self.secrets.ciphers.counters()).collect();
-        let note = DeviceNote { course, commands, counters }.encode();
+        let note = DeviceNote { course, applied, commands: self.noted, counters }.encode();
         self.device_commands.push_back(DeviceCommand::Note(note));
     }
 
@@ -409,7 +413,7 @@ impl Agent {
             self.reconcile();
             self.refresh_update();
         }
-        if self.base_os.course() != self.noted_course {
+        if self.base_os.course() != self.noted_course || self.store.last_applied() != self.noted_applied {
             self.leave_note();
         }
         self.operate();

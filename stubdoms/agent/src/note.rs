@@ -12,6 +12,7 @@ use core::{
     time::Duration,
 };
 
+use proto_eve::{Timestamp, time};
 use proto_update::machine::Course;
 
 use crate::reconcile::domains::VolumeRef;
@@ -48,6 +49,8 @@ pub(crate) struct Commands {
 pub(crate) struct DeviceNote {
     /// The test of the version that runs, if it is under test.
     pub(crate) course: Option<Course>,
+    /// The timestamp of the configuration that was applied last, if it has one.
+    pub(crate) applied: Option<Timestamp>,
     /// None before there was a configuration to look for them in.
     pub(crate) commands: Option<Commands>,
     /// What metrics count since boot. Those that are not there begin at 0.
@@ -103,7 +106,8 @@ impl DeviceNote {
     /// Counters that do not fit are left out, the last ones first.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let commands = self.commands.map_or_else(|| UNKNOWN.into(), Commands::words);
-        let mut note = format!("{VERSION} {} {commands}", course_word(self.course));
+        let applied = word(self.applied.map(|at| format!("{}.{}", at.seconds, at.nanos)));
+        let mut note = format!("{VERSION} {} {applied} {commands}", course_word(self.course));
         for counter in &self.counters {
             let word = format!(" {counter}");
             if note.len() + word.len() > MAX_DEVICE_NOTE {
@@ -117,6 +121,13 @@ impl DeviceNote {
     pub(crate) fn decode(note: &[u8]) -> Option<Self> {
         let mut words = words(note)?;
         let course = read_course(words.next()?)?;
+        let applied = match words.next()? {
+            "-" => None,
+            applied => {
+                let (seconds, nanos) = applied.split_once('.')?;
+                Some(time::timestamp(seconds.parse().ok()?, nanos.parse().ok()?))
+            }
+        };
         let commands = match words.clone().next()? {
             UNKNOWN => {
                 words.next();
@@ -125,7 +136,7 @@ impl DeviceNote {
             _ => Some(Commands::read(&mut words)?),
         };
         let counters = words.map(str::parse).collect::<Result<_, _>>().ok()?;
-        Some(Self { course, commands, counters })
+        Some(Self { course, applied, commands, counters })
     }
 }
 
@@ -211,8 +222,10 @@ mod tests {
                 (Vec::from([5]), None, Some(course)),
                 (Vec::from([5]), Some(commands), None),
             ] {
-                let note = DeviceNote { course, commands, counters };
-                assert_eq!(DeviceNote::decode(&note.encode()), Some(note));
+                for applied in [None, Some(time::timestamp(1 << 40, 999_999_999))] {
+                    let note = DeviceNote { course, applied, commands, counters: counters.clone() };
+                    assert_eq!(DeviceNote::decode(&note.encode()), Some(note));
+                }
             }
         }
         // As versions before this one have kept them.
@@ -233,7 +246,7 @@ mod tests {
     #[test]
     fn counters_that_do_not_fit_are_left_out() {
         let (course, commands) = (None, Some(Commands::default()));
-        let note = DeviceNote { course, commands, counters: [u64::MAX; 100].to_vec() };
+        let note = DeviceNote { course, applied: None, commands, counters: [u64::MAX; 100].to_vec() };
         let encoded = note.encode();
         assert!(encoded.len() <= MAX_DEVICE_NOTE);
         let read = DeviceNote::decode(&encoded).unwrap();

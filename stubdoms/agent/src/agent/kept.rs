@@ -284,7 +284,14 @@ impl Agent {
         let response = config_messages::parse_response(&payload).map_err(|error| error.to_string())?;
         let config = response.config.ok_or_else(|| String::from("it is empty"))?;
         let named = config.id.as_ref().and_then(|id| Uuid::parse(&id.uuid)).is_some();
-        if named { Ok(config) } else { Err(String::from("its id is not a UUID")) }
+        if !named {
+            return Err(String::from("its id is not a UUID"));
+        }
+        let undated = config.config_timestamp.is_none() && self.store.last_applied().is_some();
+        if undated || self.store.is_obsolete(&config) {
+            return Err(String::from("a newer one was applied in this start"));
+        }
+        Ok(config)
     }
 
     /// Ahead of a reset: puts its reason away, once. Tells whether that is done, or cannot be.

@@ -10,6 +10,8 @@ use crate::{agent::Origin, clock::Now};
 pub(crate) struct Store {
     hash: String,
     applied: Option<Timestamp>,
+    /// What an earlier life of the agent had applied in this start.
+    earlier: Option<Timestamp>,
     epoch: Option<i64>,
     certs_hash: Option<String>,
     received: Option<Timestamp>,
@@ -50,6 +52,23 @@ impl Store {
         self.hash.clear();
     }
 
+    /// Takes the timestamp of what an earlier life of the agent had applied in this start: what is older is not applied
+    /// over what that life has left.
+    pub(crate) fn recall(&mut self, applied: Option<Timestamp>) {
+        self.earlier = applied;
+    }
+
+    /// The timestamp of the configuration that was applied last in this start, in this life or an earlier one.
+    pub(crate) fn last_applied(&self) -> Option<Timestamp> {
+        self.applied.or(self.earlier)
+    }
+
+    /// Whether one that is newer was applied in this start.
+    pub(crate) fn is_obsolete(&self, config: &EdgeDevConfig) -> bool {
+        let (last, this) = (self.last_applied(), config.config_timestamp);
+        last.zip(this).is_some_and(|(last, this)| time::is_older(&this, &last))
+    }
+
     pub(crate) fn has_config(&self) -> bool {
         self.processed.is_some() || self.applied.is_some() || self.epoch.is_some()
     }
@@ -78,9 +97,7 @@ impl Store {
         if config.id.as_ref().and_then(|id| Uuid::parse(&id.uuid)).is_none() {
             return Verdict::NoIdentity;
         }
-        if let (Some(applied), Some(new)) = (&self.applied, &config.config_timestamp)
-            && time::is_older(new, applied)
-        {
+        if self.is_obsolete(&config) {
             return Verdict::Obsolete;
         }
         Verdict::Apply(Box::new(config))

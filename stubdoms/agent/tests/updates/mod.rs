@@ -1,7 +1,7 @@
 //! Updates of the base OS, and what outlives a start.
 
 use proto_eve::wire::{
-    config::{BaseOs, ContentTree, DeviceOpsCmd},
+    config::{BaseOs, ContentTree, DeviceOpsCmd, InstanceOpsCmd},
     info::{BaseOsStatus, BaseOsSubStatus, BootReason, ZDeviceState, ZInfoDevSw, ZSwState},
 };
 use proto_svc::{
@@ -829,6 +829,47 @@ fn a_command_is_obeyed_once_over_starts() {
     world.run_until("the reset", |world| world.resets == 3);
     world.run(1000);
     assert_eq!(world.resets, 3);
+}
+
+#[test]
+fn an_older_configuration_is_not_applied_over_what_an_earlier_life_has_left() {
+    let at = |seconds| Some(proto_eve::time::timestamp(seconds, 0));
+    let mut world = World::with_storage();
+    world.controller.edit(|config| config.config_timestamp = at(1000));
+    world.run(60);
+    let older = world.storage.as_ref().unwrap().values.clone();
+    world.controller.edit(|config| {
+        config.config_timestamp = at(1001);
+        let app = &mut config.apps[0];
+        app.restart = Some(InstanceOpsCmd { counter: 78, ..InstanceOpsCmd::default() });
+        app.fixedresources.as_mut().unwrap().extraargs = "greeting=servus".into();
+    });
+    world.run(200);
+    assert!(running(&world));
+    world.dom0.commands.clear();
+    // Control ended before the newer one was stored, and nobody can be asked for it.
+    let newer = std::mem::replace(&mut world.storage.as_mut().unwrap().values, older);
+    world.controller.up = false;
+    world.reborn();
+    world.run(300);
+    assert_eq!(world.dom0.commands, [""; 0], "what runs is left as it is");
+    assert!(!world.agent.has_config());
+    // The same with what was applied last.
+    world.storage.as_mut().unwrap().values = newer;
+    world.reborn();
+    world.run(300);
+    assert!(world.agent.has_config());
+    assert_eq!(world.dom0.commands, [""; 0]);
+    // Nor does a controller get it applied that has gone back in time meanwhile.
+    world.reborn();
+    world.controller.up = true;
+    world.controller.edit(|config| {
+        config.config_timestamp = at(999);
+        config.apps.clear();
+    });
+    world.run(300);
+    assert_eq!(world.dom0.commands, [""; 0]);
+    assert!(running(&world));
 }
 
 #[test]
