@@ -1,5 +1,7 @@
 //! A new configuration, part by part, in the order that the parts depend on each other.
 
+use alloc::vec::Vec;
+
 use proto_errors::agent;
 use proto_eve::{text, wire::config::EdgeDevConfig};
 
@@ -85,12 +87,15 @@ impl Agent {
         }
         self.names = names(config);
         // What runs is left as it is until the device runs the other version.
-        if !self.base_os.is_activating() && self.diff.changed(Part::Apps, config) {
-            for image in self.apps.configure(now, config) {
-                self.contents.is_with_dom0(image);
-            }
-            self.release_held();
-        }
+        let adopted = if self.base_os.is_activating() {
+            self.apps.run_on(config)
+        } else if self.diff.changed(Part::Apps, config) {
+            self.apps.configure(now, config)
+        } else {
+            Vec::new()
+        };
+        adopted.into_iter().for_each(|image| self.contents.is_with_dom0(image));
+        self.release_held();
         if self.diff.changed(Part::Unsupported, config) {
             log_unsupported(config);
         }

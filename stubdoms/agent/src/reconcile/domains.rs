@@ -221,6 +221,26 @@ impl Apps {
         images
     }
 
+    /// Goes on with what runs of an earlier life and is in this configuration, just as it runs: what the configuration
+    /// changes of it is left to the next one that is taken. Gives back the images.
+    pub(crate) fn run_on(&mut self, config: &EdgeDevConfig) -> Vec<Image> {
+        let mut images = Vec::new();
+        for instance in config.apps.iter().take(MAX_APPS) {
+            let Some(id) = instance.uuidandversion.as_ref().filter(|id| is_id(&id.uuid)) else { continue };
+            let uuid = Uuid::parse(&id.uuid);
+            let runs = |known: &KnownApp| Some(known.definition.app) == uuid && known.running.is_some();
+            let Some(at) = self.known.iter().position(runs) else { continue };
+            let mut app = App::new(&id.uuid, read(instance, &config.global_profile));
+            images.extend(app.adopt(self.known.swap_remove(at)));
+            app.name_as(instance);
+            app.wanted.activate = true;
+            app.wanted.vm = app.vm_in_use.clone().unwrap_or(app.wanted.vm);
+            app.wanted.volumes = app.volumes_in_use.clone().unwrap_or(app.wanted.volumes);
+            self.apps.insert(id.uuid.clone(), app);
+        }
+        images
+    }
+
     /// Lets each application go as far as it can.
     pub(crate) fn step(&mut self, around: &Surroundings<'_>) {
         for app in self.apps.values_mut() {
@@ -369,6 +389,12 @@ impl App {
         }
     }
 
+    fn name_as(&mut self, instance: &AppInstanceConfig) {
+        self.version =
+            instance.uuidandversion.as_ref().map_or_else(String::new, |id| text::bounded(&id.version, 64));
+        self.name = text::bounded(&instance.displayname, 256);
+    }
+
     fn configure(
         &mut self,
         now: Now,
@@ -376,9 +402,7 @@ impl App {
         wanted: Wanted,
         commands: &mut VecDeque<AppCommand>,
     ) {
-        self.version =
-            instance.uuidandversion.as_ref().map_or_else(String::new, |id| text::bounded(&id.version, 64));
-        self.name = text::bounded(&instance.displayname, 256);
+        self.name_as(instance);
         self.wanted = wanted;
         self.removing = false;
         // Unlike the device's, an application's counter that is absent is one of 0.

@@ -832,6 +832,36 @@ fn a_command_is_obeyed_once_over_starts() {
 }
 
 #[test]
+fn what_runs_is_reported_by_a_later_life_too_while_another_version_is_fetched() {
+    let mut world = World::with_storage();
+    world.run(60);
+    world.dom0.commands.clear();
+    let text = "away".into();
+    world.payload.refuses = Some(DownloadError::Http(HttpFailure { kind: FailureKind::Refused, text }));
+    order(&mut world, "0.2.0");
+    world.controller.edit(|config| {
+        let app = &mut config.apps[0];
+        app.restart = Some(InstanceOpsCmd { counter: 78, ..InstanceOpsCmd::default() });
+        app.fixedresources.as_mut().unwrap().extraargs = "greeting=servus".into();
+    });
+    world.reborn();
+    let before = world.controller.metrics.len();
+    world.app_event(stubdoms_agent::AppEvent::Console { offset: 0, bytes: b"one\ntwo\n".to_vec() });
+    world.run(120);
+    assert!(world.agent.has_config() && world.resets == 0);
+    let later = &world.controller.metrics[before..];
+    assert!(!later.is_empty() && later.iter().all(|message| message.am.len() == 1), "{later:?}");
+    assert!(running(&world));
+    assert_eq!(world.taken().last(), Some(&8), "its lines go on");
+    assert_eq!(world.dom0.commands, [""; 0], "what runs is left as it is");
+    // The order is taken back: the application gets what it was told meanwhile.
+    world.controller.edit(|config| config.baseos = None);
+    world.run(200);
+    assert!(world.dom0.commands.ends_with(&["define".into(), "start".into()]), "{:?}", world.dom0.commands);
+    assert!(running(&world) && world.resets == 0);
+}
+
+#[test]
 fn an_older_configuration_is_not_applied_over_what_an_earlier_life_has_left() {
     let at = |seconds| Some(proto_eve::time::timestamp(seconds, 0));
     let mut world = World::with_storage();
