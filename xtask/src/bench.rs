@@ -9,12 +9,16 @@
 //! | module | what |
 //! |---|---|
 //! | [`orders`] | starts in which dom0 measures on order: idle domains, channels, creations, kills |
+//! | [`updates`] | a device with firmware, disk and TPM: attested, updated, and back from versions of no use |
 //! | [`samples`] | medians, the table, the comparison with an earlier run |
+//! | [`goals`] | what the medians are to be at most |
 //! | [`debian`] | the other system: a Debian dom0 with `xl` |
 
 pub mod debian;
+pub mod goals;
 pub mod orders;
 pub mod samples;
+pub mod updates;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -76,13 +80,16 @@ pub enum Part {
     Running,
     /// Services that are ended and come back. One start for each.
     Kills,
+    /// A device until it is attested, over an update, and back from one that panics and one that hangs; the selector.
+    /// As many devices as starts.
+    Updates,
 }
 
 impl Part {
     /// Its starts in which dom0 measures on order, with these services.
     fn orders(self, services: &[String]) -> Vec<Order> {
         match self {
-            Self::Boot => Vec::new(),
+            Self::Boot | Self::Updates => Vec::new(),
             Self::Running => vec![orders::running(services)],
             Self::Kills => services.iter().map(|name| orders::kills(name)).collect(),
         }
@@ -185,6 +192,9 @@ fn machine_of(options: &Options, arch: Arch) -> Result<Bench<'_>> {
         if parts.contains(&Part::Boot) {
             bench.start(run)?;
         }
+        if parts.contains(&Part::Updates) {
+            bench.updates(run)?;
+        }
         if options.debian && arch == Arch::X86_64 {
             let debian = match &mut debian {
                 Some(debian) => debian,
@@ -193,7 +203,7 @@ fn machine_of(options: &Options, arch: Arch) -> Result<Bench<'_>> {
             bench.start_debian(run, debian);
         }
     }
-    if parts.iter().all(|part| *part == Part::Boot) {
+    if parts.iter().all(|part| matches!(part, Part::Boot | Part::Updates)) {
         return Ok(bench);
     }
     let services = bench.build()?.1.services()?;
@@ -202,6 +212,15 @@ fn machine_of(options: &Options, arch: Arch) -> Result<Bench<'_>> {
         bench.attempt(&order.name, |bench| order.measure(&bench.stock, &built, &site, &mut bench.samples));
     }
     Ok(bench)
+}
+
+/// How the device comes by its files.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// In the archive that QEMU loads.
+    Direct,
+    /// On its disk.
+    Disk,
 }
 
 /// A run of the subcommand.
@@ -219,6 +238,10 @@ struct Bench<'a> {
 impl Bench<'_> {
     /// A new controller, and a build that knows it.
     fn build(&self) -> Result<(Site, Built)> {
+        self.build_for(if self.options.uefi { Way::Disk } else { Way::Direct })
+    }
+
+    fn build_for(&self, way: Way) -> Result<(Site, Built)> {
         let folder = paths::output("bench");
         if folder.exists() {
             std::fs::remove_dir_all(&folder)?;
@@ -226,7 +249,7 @@ impl Bench<'_> {
         let site = Site::open(&paths::create(folder)?, None)?;
         let built = build::build(&build::Options {
             arch: self.arch,
-            config: (!self.options.uefi).then(|| site.config()),
+            config: (way == Way::Direct).then(|| site.config()),
             no_build: self.options.no_build,
             ..build::Options::default()
         })?;
@@ -246,6 +269,18 @@ impl Bench<'_> {
             let lines = measure(&machine, &site, timeout, &mut bench.samples)?;
             bench.megahertz = debian::megahertz(&lines).or(bench.megahertz);
             Ok(())
+        });
+        Ok(())
+    }
+
+    /// Updates a device of our system.
+    fn updates(&mut self, run: u32) -> Result<()> {
+        setup::host_tools(&[setup::Host::Swtpm])?;
+        let (site, built) = self.build_for(Way::Disk)?;
+        site.offer_sample(&built, site::CONFIG)?;
+        let folder = paths::output("bench");
+        self.attempt(&format!("updated device {run} of {}", self.options.runs), |bench| {
+            updates::measure(&bench.stock, &built, &site, &folder, &mut bench.samples)
         });
         Ok(())
     }
@@ -378,12 +413,8 @@ fn points(lines: &[Line], seen: &[(&str, Duration)], samples: &mut Samples) {
             samples.add(name, "ms", milliseconds(at));
         }
     }
-    let to_first_line = lines
-        .iter()
-        .filter(|line| line.who == "dom0")
-        .find_map(|line| line.text.split_once(TO_FIRST_LINE)?.1.strip_suffix(" ms")?.parse::<f64>().ok());
-    if let (Some(line), Some(before)) = (at("dom0", "sarsen dom0"), to_first_line) {
-        samples.add(FIRST_INSTRUCTION, "ms", milliseconds(line) - before);
+    if let Some(at) = first_instruction(lines) {
+        samples.add(FIRST_INSTRUCTION, "ms", at);
     }
     if let Some(dom0) = at("dom0", "sarsen dom0") {
         for (name, time) in seen {
@@ -398,6 +429,15 @@ fn points(lines: &[Line], seen: &[(&str, Duration)], samples: &mut Samples) {
         }
     }
     orders::measurements(lines, samples);
+}
+
+/// When dom0 began, in milliseconds since power-on.
+fn first_instruction(lines: &[Line]) -> Option<f64> {
+    let mut dom0 = lines.iter().filter(|line| line.who == "dom0");
+    let line = dom0.clone().find(|line| line.text.contains("sarsen dom0"))?;
+    let before = dom0
+        .find_map(|line| line.text.split_once(TO_FIRST_LINE)?.1.strip_suffix(" ms")?.parse::<f64>().ok())?;
+    Some(line.at.as_secs_f64() * 1000.0 - before)
 }
 
 /// When the last service was ready: dom0's `domain NAME is dN` and `domain NAME: ready after …`.

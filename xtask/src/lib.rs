@@ -29,6 +29,7 @@ pub mod measure;
 pub mod miri;
 pub mod pack;
 pub mod paths;
+pub mod progress;
 pub mod qemu;
 pub mod qmp;
 pub mod run;

@@ -21,7 +21,7 @@ pub const ESP_MIB: u64 = 48;
 const PACKAGE: &str = "boot-selector";
 const PROGRAM: &str = "selector.efi";
 /// It is read and measured at every start: it stays small.
-const MAX_BYTES: usize = 150 << 10;
+pub const MAX_BYTES: usize = 150 << 10;
 
 /// Where firmware looks for a program on a disk that it does not know. Source: UEFI 2.10, section 3.5.1.1.
 #[must_use]

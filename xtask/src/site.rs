@@ -103,4 +103,16 @@ impl Site {
         let taken = self.controller.set_config(config).context("the controller's configuration");
         taken.map(drop).or_code(code::CONTROLLER)
     }
+
+    /// Puts a payload where the controller serves it, and names its version in [`CONFIG`].
+    ///
+    /// # Errors
+    /// When it cannot be kept, or is no version's name.
+    pub fn offer_version(&self, version: &str, payload: &[u8]) -> Result<()> {
+        let content = format!("{version}.update");
+        self.controller.put_content(&content, payload)?;
+        let base = format!("\n[base]\nversion = \"{version}\"\ncontent = \"{content}\"\n");
+        self.controller.set_config(&format!("{CONFIG}{base}"))?;
+        Ok(())
+    }
 }

@@ -6,6 +6,8 @@ use std::fmt::Write;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use super::goals;
+
 /// Samples by name and unit.
 #[derive(Debug, Default)]
 pub struct Samples {
@@ -38,6 +40,9 @@ pub struct Summary {
     pub most: f64,
     /// All, in the order in which they were taken.
     pub samples: Vec<f64>,
+    /// The most that the median is to be, if that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub goal: Option<f64>,
 }
 
 impl Samples {
@@ -65,6 +70,7 @@ impl Samples {
                 least: *sorted.first()?,
                 most: *sorted.last()?,
                 samples: values.clone(),
+                goal: goals::goal(name),
             })
         };
         self.values.iter().filter_map(summary).collect()
@@ -91,9 +97,13 @@ fn median(sorted: &[f64]) -> f64 {
 /// A table for people.
 pub fn table(values: &[Summary]) -> String {
     let mut text = line("", ["median", "least", "most"], "unit", "n");
-    for Summary { name, unit, median, least, most, samples } in values {
+    for Summary { name, unit, median, least, most, samples, goal } in values {
         let numbers = [*median, *least, *most].map(number);
-        text += &line(name, numbers.each_ref().map(String::as_str), unit, &samples.len().to_string());
+        let goal = goal.map_or_else(String::new, |goal| {
+            format!("  goal {}: {}", number(goal), if *median <= goal { "met" } else { "missed" })
+        });
+        let count = format!("{:>4}{goal}", samples.len());
+        text += &line(name, numbers.each_ref().map(String::as_str), unit, &count);
     }
     text
 }
@@ -188,6 +198,15 @@ mod tests {
     fn the_table_has_a_line_for_each_name() {
         let text = table(&samples(&[("a b", "ms", 1.0), ("a b", "ms", 2.0)]));
         assert_eq!(words(&text)[1], ["a", "b", "1.5", "1.0", "2.0", "ms", "2"]);
+    }
+
+    #[test]
+    fn a_goal_stands_beside_its_median() {
+        let name = "memory of vault, by Xen's page count";
+        for (value, told) in [(4096.0, "met"), (4100.0, "missed")] {
+            let text = table(&samples(&[(name, "KiB", value)]));
+            assert!(text.trim_end().ends_with(&format!("   1  goal 4096.0: {told}")), "{text}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::broken::{self, Broken};
 use crate::build::Built;
 use crate::interrupt::Interrupt;
 use crate::measure::Made;
+use crate::progress::{application, attested, runs};
 use crate::qemu::Machine;
 use crate::setup::Stock;
 use crate::site::{self, Site};
@@ -86,7 +87,7 @@ impl Story<'_> {
         let predict = |payload| releases.made.predict(payload, &[&releases.second], Some(&log));
         self.site.controller.expect(vec![predict(None)?, predict(Some(&releases.second))?]);
         let boots = self.boots();
-        self.offer(SECOND, &releases.second)?;
+        self.site.offer_version(SECOND, &releases.second)?;
         self.reach(&format!("version {SECOND} is fetched, verified and armed"), |device, _| {
             let slots = &device.info.as_ref()?.slots;
             let there = slots.iter().any(|slot| slot.version == SECOND && slot.partition == "updating");
@@ -105,7 +106,7 @@ impl Story<'_> {
     /// To a third version that fails, and back.
     fn fall_back(&mut self, releases: &Releases) -> Result<()> {
         let boots = self.boots();
-        self.offer(THIRD, &releases.third)?;
+        self.site.offer_version(THIRD, &releases.third)?;
         self.reach(&format!("version {THIRD} is tried in vain, and the device falls back"), |device, _| {
             let boot = device.boots.last().filter(|boot| boot.number > boots && boot.version == SECOND)?;
             Some(format!("to {}: {}", boot.label, boot.text))
@@ -122,12 +123,7 @@ impl Story<'_> {
 
     /// The device has an accepted quote of what runs, and its storage is open.
     fn attested(&mut self, name: &str) -> Result<()> {
-        self.reach(name, |device, _| {
-            let info = device.info.as_ref()?;
-            let quote = device.quote.as_ref().filter(|quote| quote.trusted && device.attested)?;
-            let open = info.vaults.iter().any(|vault| vault.status == "ENABLED");
-            (open && quote.at_ms >= info.boot_ms).then(|| quote.verdict.clone())
-        })
+        self.reach(name, |device, _| attested(device))
     }
 
     /// The application runs since the machine was started last, and writes.
@@ -140,22 +136,12 @@ impl Story<'_> {
     /// it from then is there.
     fn application(&mut self, since: i64) -> Result<()> {
         self.reach("the application is RUNNING", |_, observed| {
-            let app = observed.app(site::APP)?;
-            (app.state == "RUNNING" && !app.deleted && app.boot_ms >= since).then(String::new)
+            application(observed).filter(|began| *began >= since).map(|_| String::new())
         })?;
         self.reach("the application's lines arrive", |_, observed| {
             let mut lines = observed.app_lines(site::APP);
             lines.find(|line| line.at_ms >= since).map(|line| line.content.clone())
         })
-    }
-
-    /// Puts a payload where the controller serves it, and names its version in the configuration.
-    fn offer(&self, version: &str, payload: &[u8]) -> Result<()> {
-        let content = format!("{version}.update");
-        self.site.controller.put_content(&content, payload)?;
-        let base = format!("\n[base]\nversion = \"{version}\"\ncontent = \"{content}\"\n");
-        self.site.controller.set_config(&format!("{}{base}", site::CONFIG))?;
-        Ok(())
     }
 
     /// The number of the last start that the controller was told of.
@@ -212,10 +198,4 @@ impl Story<'_> {
             observed.events.iter().skip(skip).map(|event| format!("    {}\n", event.text)).collect()
         })
     }
-}
-
-/// Whether the version is the one that has proven itself, and runs.
-fn runs(device: &DeviceView, version: &str) -> Option<String> {
-    let slots = &device.info.as_ref()?.slots;
-    slots.iter().find(|slot| slot.runs(version)).map(|slot| format!("in {}", slot.label))
 }
