@@ -4,11 +4,12 @@
 //! domain waits: it looks at the channel again and again and gives its turn to others in between, which is
 //! when vault runs. That takes the TPM a few milliseconds, of which there is one for each envelope and one for a
 //! connection; nothing else of this domain runs meanwhile, so it is bounded well below the time after which dom0
-//! thinks a service hangs.
+//! thinks a service hangs. A vault that was waited for in vain is waited for no more until it says something, or another
+//! one is there: it may have ended, which this domain only hears when it is its turn.
 
 use alloc::rc::Rc;
 use core::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     future::{Future, poll_fn},
     pin::pin,
     task::{Context, Poll, Waker},
@@ -41,6 +42,8 @@ struct Inner {
     /// While vault is there.
     channel: RefCell<Option<Channel>>,
     questions: RefCell<VaultQuestions>,
+    /// A signature was waited for in vain, and nothing was heard since.
+    mute: Cell<bool>,
     /// Rung when the task has to look.
     look: Signal<NoopRawMutex, ()>,
 }
@@ -62,6 +65,14 @@ impl Vault {
 
     /// Has the device's key sign a digest: r and s. None if vault does not do it in time.
     pub(crate) fn sign(&self, digest: &[u8; 32]) -> Option<[u8; 64]> {
+        if self.0.mute.get() {
+            // It may have spoken meanwhile.
+            let _ = self.0.turn(&mut Context::from_waker(Waker::noop()));
+            self.0.look.signal(());
+            if self.0.mute.get() {
+                return None;
+            }
+        }
         self.0.questions.borrow_mut().sign(digest);
         let deadline = timer::now() + SIGN_WITHIN;
         let mut context = Context::from_waker(Waker::noop());
@@ -84,6 +95,7 @@ impl Vault {
                 Some(signature)
             }
             other => {
+                self.0.mute.set(other.is_none());
                 log::warn!("vault: no signature: {other:?} [{}]", ctl::VAULT_MUTE);
                 None
             }
@@ -103,6 +115,7 @@ pub(crate) async fn serve(vault: Vault, peers: &'static Peers, brain: Brain) {
         let (tie, channel) = offer(peers, pages).await;
         vault.0.questions.borrow_mut().begin_again();
         vault.0.channel.replace(Some(channel));
+        vault.0.mute.set(false);
         brain.tell(|agent, now| agent.on_vault(now, VaultEvent::There));
         let over = select(tie.cut(), talk(&vault, &brain)).await;
         vault.0.channel.replace(None);
@@ -170,6 +183,7 @@ impl Inner {
     }
 
     fn take(&self, message: FromVault) -> Result<(), Fault> {
+        self.mute.set(false);
         match message {
             // Said and checked when the channel was opened.
             FromVault::Hello { .. } => {}
