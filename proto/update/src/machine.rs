@@ -38,7 +38,8 @@
 //!
 //! Control may end, and be there anew in the same start. What a test has come to goes on then ([`Course`]): its times
 //! count from when its first life began, and a version whose control has ended [`MAX_LIVES`] times under test falls
-//! back. Each life on its own would look like the beginning of a good one.
+//! back. Each life on its own would look like the beginning of a good one. The vault's time alone begins anew, for a life
+//! that has just begun cannot tell a vault that is locked from one that it has not heard of.
 //!
 //! Time is handed in and counts on the monotonic clock, which is one for all lives; the wall clock's jumps do not
 //! matter.

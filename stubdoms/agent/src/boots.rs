@@ -3,9 +3,10 @@
 //!
 //! Ahead of an ordered reset its reason is kept. A start that finds one has begun for that reason, whatever the
 //! hardware says; one that finds none was not ordered. A version that was tried in between may have had nowhere to keep
-//! its reason, for its vault stayed locked: then the reason found is that of a start before it, and not taken. The record is a line with
-//! their number and that by which dom0 tells the last from others, a line of words for that start, and one for the end that was ordered, if there is one; a
-//! record that cannot be read counts as none.
+//! its reason, for its vault stayed locked: then the reason found is that of a start before it, and not taken. The
+//! record is a line with their number and that by which dom0 tells the last from others, a line of words for that
+//! start, and one for the end that was ordered, if there is one; a record that cannot be read counts as none. One of
+//! format 1 lacks the number of the last.
 
 use alloc::{format, string::String, vec::Vec};
 
@@ -18,6 +19,8 @@ use crate::{
 };
 
 const FORMAT: &str = "2";
+/// The format before, without the number by which the last start is told from others.
+const UNNUMBERED: &str = "1";
 /// Bytes of a reason's text.
 const MAX_TEXT: usize = 256;
 
@@ -159,8 +162,13 @@ fn mute(evidence: Why) -> Why {
 fn decode(bytes: &[u8]) -> Option<Boots> {
     let mut lines = core::str::from_utf8(bytes).ok()?.split('\n');
     let mut words = lines.next()?.split(' ');
-    let (format, earlier, start) = (words.next()?, words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-    if format != FORMAT || words.next().is_some() {
+    let (format, earlier) = (words.next()?, words.next()?.parse().ok()?);
+    let start = match format {
+        FORMAT => words.next()?.parse().ok()?,
+        UNNUMBERED => 0,
+        _ => return None,
+    };
+    if words.next().is_some() {
         return None;
     }
     let why = |line: &str| {
@@ -243,6 +251,10 @@ mod tests {
             assert_eq!(second.earlier, 1);
             assert_eq!(Boots::new(Some(&second.encode()), &start(2), !fresh), second);
         }
+        // A version before this one has kept no number.
+        let old = format!("1 7\n{}", core::str::from_utf8(&kept).unwrap().split_once('\n').unwrap().1);
+        assert_eq!(Boots::new(Some(old.as_bytes()), &start(2), true).earlier, 8);
+        assert_eq!(Boots::new(Some(old.as_bytes()), &start(2), false).earlier, 7);
         // One of both has none.
         assert_eq!(Boots::new(Some(&kept), &start(0), true).earlier, 1);
         assert_eq!(Boots::new(Some(&kept), &start(0), false), first);

@@ -2,7 +2,8 @@
 //!
 //! Control may end at any time, and the applications run on. What an agent that is there anew cannot find
 //! out otherwise is in notes, one for the device and one for each application: counters of commands that
-//! were obeyed, so that each is obeyed once, and how the test of a version goes. A note is a line of words, the first
+//! were obeyed, so that each is obeyed once, how the test of a version goes, and how old the configuration is that was
+//! applied last. A note is a line of words, the first
 //! of which is its version; one that cannot be read counts as none.
 
 use alloc::{format, string::String, vec::Vec};

@@ -521,6 +521,22 @@ fn maintenance_leaves_applications_alone_until_it_ends() {
 }
 
 #[test]
+fn a_later_life_in_maintenance_reports_what_runs() {
+    let mut world = World::onboarded();
+    world.controller.edit(|config| config.maintenance_mode = true);
+    world.run(60);
+    world.dom0.commands.clear();
+    world.reborn();
+    let before = world.controller.metrics.len();
+    world.app_event(AppEvent::Console { offset: 0, bytes: b"one\n".to_vec() });
+    world.run(200);
+    let later = &world.controller.metrics[before..];
+    assert!(!later.is_empty() && later.iter().all(|message| message.am.len() == 1), "{later:?}");
+    assert_eq!(world.taken().last(), Some(&4), "its lines go on");
+    assert!(running(&world) && world.dom0.commands.is_empty(), "{:?}", world.dom0.commands);
+}
+
+#[test]
 fn an_older_configuration_is_not_applied() {
     let mut world = World::onboarded();
     let stamp = |seconds| Some(proto_eve::Timestamp { seconds, nanos: 0 });

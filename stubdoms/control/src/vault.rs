@@ -9,7 +9,7 @@
 
 use alloc::rc::Rc;
 use core::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     future::{Future, poll_fn},
     pin::pin,
     task::{Context, Poll, Waker},
@@ -42,8 +42,6 @@ struct Inner {
     /// While vault is there.
     channel: RefCell<Option<Channel>>,
     questions: RefCell<VaultQuestions>,
-    /// A signature was waited for in vain, and nothing was heard since.
-    mute: Cell<bool>,
     /// Rung when the task has to look.
     look: Signal<NoopRawMutex, ()>,
 }
@@ -65,11 +63,12 @@ impl Vault {
 
     /// Has the device's key sign a digest: r and s. None if vault does not do it in time.
     pub(crate) fn sign(&self, digest: &[u8; 32]) -> Option<[u8; 64]> {
-        if self.0.mute.get() {
+        let is_mute = || self.0.questions.borrow().is_mute();
+        if is_mute() {
             // It may have spoken meanwhile.
             let _ = self.0.turn(&mut Context::from_waker(Waker::noop()));
             self.0.look.signal(());
-            if self.0.mute.get() {
+            if is_mute() {
                 return None;
             }
         }
@@ -95,7 +94,6 @@ impl Vault {
                 Some(signature)
             }
             other => {
-                self.0.mute.set(other.is_none());
                 log::warn!("vault: no signature: {other:?} [{}]", ctl::VAULT_MUTE);
                 None
             }
@@ -115,7 +113,6 @@ pub(crate) async fn serve(vault: Vault, peers: &'static Peers, brain: Brain) {
         let (tie, channel) = offer(peers, pages).await;
         vault.0.questions.borrow_mut().begin_again();
         vault.0.channel.replace(Some(channel));
-        vault.0.mute.set(false);
         brain.tell(|agent, now| agent.on_vault(now, VaultEvent::There));
         let over = select(tie.cut(), talk(&vault, &brain)).await;
         vault.0.channel.replace(None);
@@ -183,7 +180,6 @@ impl Inner {
     }
 
     fn take(&self, message: FromVault) -> Result<(), Fault> {
-        self.mute.set(false);
         match message {
             // Said and checked when the channel was opened.
             FromVault::Hello { .. } => {}

@@ -49,7 +49,7 @@ const PAUSES: &str = "100-3000-15000";
 const NEXT: &str = "0.2.0";
 /// How often the story looks.
 const LOOK: Duration = Duration::from_millis(500);
-/// From the configuration with the new version until it is proven. A trial that was given up is begun anew.
+/// From the configuration with the new version until it is proven.
 const PROOF: Duration = Duration::from_secs(900);
 
 fn kills_update(stage: &Stage<'_>, each: u32) -> Result<()> {
@@ -84,7 +84,9 @@ fn kills_update(stage: &Stage<'_>, each: u32) -> Result<()> {
         );
         std::thread::sleep(LOOK);
     }
-    device.machine.wait_for("drill: done", PROOF)?;
+    // That of the first start may have come to its end as well.
+    device.machine.wait_for_from("dom0", "boot: slot B, version", AROUND)?;
+    device.machine.wait_for_from("dom0", "drill: done", PROOF)?;
     device.is_attested()?;
     device.site.controller.wait_app_line(site::APP, "second", AROUND)?;
     let lines = device.machine.lines();

@@ -213,7 +213,7 @@ impl Agent {
         match self.store.judge(self.now, response) {
             Verdict::Unchanged => self.config.confirm(self.now.at()),
             Verdict::Obsolete => log::warn!(
-                "configuration: older than the one that is applied; ignored [{}]",
+                "configuration: older than the one that was applied last; ignored [{}]",
                 code::CONFIG_OLD
             ),
             Verdict::NoIdentity => {

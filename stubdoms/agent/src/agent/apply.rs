@@ -6,7 +6,9 @@ use proto_errors::agent;
 use proto_eve::{text, wire::config::EdgeDevConfig};
 
 use super::{Agent, Origin};
-use crate::{config::diff::Part, properties::Tri, report::info::Names, uplink::PortConfig};
+use crate::{
+    config::diff::Part, properties::Tri, reconcile::contents::Image, report::info::Names, uplink::PortConfig,
+};
 
 const MAX_NAME: usize = 256;
 
@@ -46,7 +48,7 @@ impl Agent {
             log::info!("maintenance mode: {}", if was { "left" } else { "entered" });
         }
         if skip || self.maintenance.holds_base_os() {
-            return;
+            return self.run_on(config);
         }
         self.apply_objects(config, items);
     }
@@ -80,25 +82,35 @@ impl Agent {
                 "configuration: contents, volumes and applications wait, for the storage is locked [{}]",
                 agent::VAULT_LOCKED
             );
-            return;
+            return self.run_on(config);
         }
         if self.diff.changed(Part::Volumes, config) {
             self.volumes.configure(config);
         }
         self.names = names(config);
         // What runs is left as it is until the device runs the other version.
-        let adopted = if self.base_os.is_activating() {
-            self.apps.run_on(config)
+        if self.base_os.is_activating() {
+            self.run_on(config);
         } else if self.diff.changed(Part::Apps, config) {
-            self.apps.configure(now, config)
-        } else {
-            Vec::new()
-        };
-        adopted.into_iter().for_each(|image| self.contents.is_with_dom0(image));
-        self.release_held();
+            let adopted = self.apps.configure(now, config);
+            self.take_up(adopted);
+        }
         if self.diff.changed(Part::Unsupported, config) {
             log_unsupported(config);
         }
+    }
+}
+
+impl Agent {
+    /// Goes on with what runs of an earlier life, when the rest of the configuration has to wait.
+    fn run_on(&mut self, config: &EdgeDevConfig) {
+        let adopted = self.apps.run_on(config);
+        self.take_up(adopted);
+    }
+
+    fn take_up(&mut self, adopted: Vec<Image>) {
+        adopted.into_iter().for_each(|image| self.contents.is_with_dom0(image));
+        self.release_held();
     }
 }
 

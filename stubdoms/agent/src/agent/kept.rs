@@ -38,7 +38,7 @@ const MAX_MODEL: usize = 256;
 /// What the agent knows of earlier starts.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
-    /// There was no agent before this one in this start.
+    /// An agent before this one in this start has left which commands it obeyed.
     pub(super) is_later_life: bool,
     /// This start, once it is known what was kept.
     pub(super) boots: Option<Boots>,
@@ -305,8 +305,8 @@ impl Agent {
         // It is there now, and was not for long in any of its lives.
         let control = self.base_os.ends_again_and_again().then(|| String::from("control"));
         let missing = control.or_else(|| self.missing());
-        if !core::mem::replace(&mut self.kept.ending, true)
-            && let Some(boots) = &mut self.kept.boots
+        if let Some(boots) = &mut self.kept.boots
+            && !core::mem::replace(&mut self.kept.ending, true)
         {
             boots.end(cause, &self.facts.version, missing.as_deref(), self.now.wall);
             self.keep.put(Name::Boots, boots.encode());

@@ -24,7 +24,7 @@ pub(crate) struct Store {
 pub(crate) enum Verdict {
     /// The same as before.
     Unchanged,
-    /// Older than what is applied: keep what runs.
+    /// Older than what was applied last in this start, in this life or an earlier one: keep what runs.
     Obsolete,
     /// Its `id.uuid` is not a UUID: refuse it.
     NoIdentity,
@@ -106,7 +106,8 @@ impl Store {
     /// A configuration is being applied.
     pub(crate) fn applied(&mut self, now: Now, config: &EdgeDevConfig, origin: Origin) -> Wishes {
         self.live |= origin == Origin::Controller;
-        self.applied = config.config_timestamp.or(self.applied);
+        // Of one without a timestamp nobody can say what is older.
+        (self.applied, self.earlier) = (config.config_timestamp, None);
         self.processed = now.timestamp();
         let epoch = self.epoch.replace(config.controller_epoch);
         let certs = self.certs_hash.replace(config.controllercert_confighash.clone());

@@ -23,6 +23,8 @@ pub struct VaultQuestions {
     agents: Option<u32>,
     /// The signature that is waited for, and the answer once it is here.
     signature: Option<(u32, Option<Answer>)>,
+    /// A signature was waited for in vain, and nothing was heard since.
+    mute: bool,
     /// What came and is for the agent.
     inbox: VecDeque<VaultEvent>,
 }
@@ -45,14 +47,21 @@ impl VaultQuestions {
 
     /// The answer to [`sign`](Self::sign), once.
     pub fn take_signature(&mut self) -> Option<Answer> {
-        self.signature.as_mut()?.1.take()
+        let (_, answer) = self.signature.take_if(|(_, answer)| answer.is_some())?;
+        answer
     }
 
     /// Nobody waits for the signature any more.
     pub fn give_up_signature(&mut self) {
         if let Some((number, _)) = self.signature.take() {
             self.asks.give_up(number);
+            self.mute = true;
         }
+    }
+
+    /// Whether a signature was waited for in vain, and the vault has said nothing since: it may have ended.
+    pub fn is_mute(&self) -> bool {
+        self.mute
     }
 
     /// What is to be sent next; [`sent`](Self::sent) once it was.
@@ -70,7 +79,9 @@ impl VaultQuestions {
     /// # Errors
     /// [`NotAsked`]: the vault breaks the protocol.
     pub fn answered(&mut self, number: u32, answer: Answer) -> Result<(), NotAsked> {
-        if self.asks.answered(number)?.is_none() {
+        let asked = self.asks.answered(number)?;
+        self.mute = false;
+        if asked.is_none() {
             return Ok(());
         }
         match &mut self.signature {
@@ -85,6 +96,7 @@ impl VaultQuestions {
 
     /// The vault says that its state has changed.
     pub fn changed(&mut self) {
+        self.mute = false;
         // Said once it means the same as said often.
         if !self.inbox.contains(&VaultEvent::Changed) {
             self.inbox.push_back(VaultEvent::Changed);
@@ -104,6 +116,7 @@ impl VaultQuestions {
     /// Another life of the vault is there, and is asked what is still waited for.
     pub fn begin_again(&mut self) {
         self.asks.begin_again();
+        self.mute = false;
     }
 }
 
@@ -147,6 +160,34 @@ mod tests {
         questions.answered(asked, Answer::Signature([3; 32], [4; 32])).unwrap();
         assert_eq!(questions.take_signature(), Some(Answer::Signature([3; 32], [4; 32])));
         assert_eq!(questions.take_event(), None);
+    }
+
+    #[test]
+    fn a_vault_is_mute_from_a_signature_that_was_waited_for_in_vain_to_its_next_word() {
+        let mut questions = VaultQuestions::default();
+        let in_vain = |questions: &mut VaultQuestions| {
+            questions.sign(&[1; 32]);
+            let [number] = send(questions)[..] else { panic!("the signature is asked for") };
+            questions.give_up_signature();
+            assert!(questions.is_mute());
+            number
+        };
+        let late = in_vain(&mut questions);
+        questions.answered(late, Answer::Signature([1; 32], [2; 32])).unwrap();
+        assert!(!questions.is_mute(), "it was late");
+        in_vain(&mut questions);
+        questions.changed();
+        assert!(!questions.is_mute());
+        in_vain(&mut questions);
+        questions.begin_again();
+        assert!(!questions.is_mute(), "another one is there");
+        // One that is answered in time is not given up.
+        questions.sign(&[1; 32]);
+        let [number] = send(&mut questions)[..] else { panic!("the signature is asked for") };
+        questions.answered(number, Answer::Signature([1; 32], [2; 32])).unwrap();
+        assert!(questions.take_signature().is_some());
+        questions.give_up_signature();
+        assert!(!questions.is_mute());
     }
 
     #[test]

@@ -341,6 +341,28 @@ fn a_fallback_that_is_due_before_it_is_known_what_was_kept_is_kept_with_its_reas
 }
 
 #[test]
+fn a_reset_that_waits_keeps_its_reason_when_a_closed_store_opens_meanwhile() {
+    let mut world = under_test();
+    ends_every(&mut world, 100, 2);
+    world.run(100);
+    world.storage.as_mut().unwrap().open = false;
+    world.restart_storage();
+    // The log does not leave, and the reset waits for that.
+    world.controller.force.insert("newlogs".into(), 503);
+    world.reborn();
+    world.net_logs();
+    world.run(5);
+    assert_eq!(world.resets, 1, "it waits for a while");
+    world.storage.as_mut().unwrap().open = true;
+    world.restart_storage();
+    world.run_until("the fallback", |world| world.resets == 2);
+    world.controller.force.clear();
+    world.run(60);
+    let reason = &world.device_info().last_reboot_reason;
+    assert!(reason.contains("0.2.0: control was not well"), "{reason}");
+}
+
+#[test]
 fn a_later_life_of_control_has_no_more_time_to_reach_the_controller() {
     for ends_at in [30, 200, 295] {
         let mut world = under_test();
