@@ -249,8 +249,10 @@ fn accepted_but_remarked_upon() {
         ("zedcloud is empty", |metric| metric.zedcloud.clear()),
         ("newlog is missing", |metric| metric.newlog = None),
         ("dormant_time_in_seconds is 0", |metric| metric.dormant_time_in_seconds = 0),
-        ("last_received_config is missing", |metric| metric.last_received_config = None),
         ("last_processed_config is missing", |metric| metric.last_processed_config = None),
+        ("last_received_config is missing", |metric| {
+            (metric.last_received_config, metric.last_processed_config) = (None, None);
+        }),
     ];
     assert_eq!(device.ask_config().status, 304, "it has its configuration");
     for (part, thin) in thinner {

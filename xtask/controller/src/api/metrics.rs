@@ -80,6 +80,8 @@ fn app_gist(app: &AppMetric) -> AppMetrics {
 fn check_device(state: &State, device: Uuid, metric: &DeviceMetric, notes: &mut Notes) {
     let view = state.observed.devices.get(&device);
     let configured = view.is_some_and(|view| view.config_confirmed.is_some());
+    // One that runs by what it has kept has processed a configuration, and received none since its agent began.
+    let received = metric.last_received_config.is_some() || metric.last_processed_config.is_some();
     for (right, what) in [
         (metric.memory.is_some(), "memory of the device is missing"),
         (metric.device_memory.is_some(), "deviceMemory is missing"),
@@ -88,7 +90,7 @@ fn check_device(state: &State, device: Uuid, metric: &DeviceMetric, notes: &mut 
         (!metric.zedcloud.is_empty(), "zedcloud is empty"),
         (metric.newlog.is_some(), "newlog is missing"),
         (metric.dormant_time_in_seconds > 0, "dormant_time_in_seconds is 0"),
-        (!configured || metric.last_received_config.is_some(), "last_received_config is missing"),
+        (!configured || received, "last_received_config is missing"),
         (!configured || metric.last_processed_config.is_some(), "last_processed_config is missing"),
         (metric.cpu_metric.as_ref().is_none_or(fits), "cpuMetric: total is not totalNs in seconds"),
     ] {
