@@ -339,7 +339,8 @@ impl Handoff {
     /// Reads a record.
     ///
     /// # Errors
-    /// When it is not one, or says something that is not known here.
+    /// When it is not one, or a field stands for nothing. A number that is not known here of a reason, a refusal, the
+    /// table's state or a kind of watchdog is none: it is read as some other one.
     pub fn parse(bytes: &[u8]) -> Result<Self, HandoffError> {
         let cut = HandoffError::Truncated { have: bytes.len() };
         let front = bytes.get(..*LENGTHS.start()).ok_or(cut)?;

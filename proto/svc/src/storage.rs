@@ -113,6 +113,9 @@ pub enum Selector {
     /// What is there while the first one is replaced. It is replaced by what came with the other slot, once that was
     /// verified.
     Second,
+    /// The second one again, by what came with the system that runs, once that has proved itself: a version that fell
+    /// back leaves its own there.
+    SecondBack,
 }
 
 /// A change of the slots, each allowed in the state that it is for only.
@@ -294,7 +297,7 @@ pub enum Refusal {
 
 impl Message for ToStorage {
     const CHANNEL: &'static str = "storage";
-    const VERSION: u16 = 3;
+    const VERSION: u16 = 4;
 }
 
 impl Message for FromStorage {

@@ -12,12 +12,15 @@
 //! ```
 //!
 //! A file system whose first block is zero is none for any firmware. Of a block that is torn one end is old and the
-//! other one new, and one of both is zero; what makes a file system stands at both ends (the geometry from byte 11 on,
-//! the signature in the last two), so it is none either, or lacks nothing but the jump and the name ahead of byte 11,
-//! at which UEFI does not look. So whenever the power goes, at least one partition is whole, and none is half written and
-//! looks whole: what could be started at all is a selector that was known, the old or the new one. The second partition
-//! is replaced first. The first, by which the machine starts, follows when the system that came with it has proven
-//! itself, and the second is then the way back for who stands beside the machine.
+//! other one new, and one of both is zero. What makes a file system stands at both ends of the boot sector, the first
+//! 512 bytes of the block: the geometry from byte 11 on, the signature in bytes 510 and 511. Torn within them it is none
+//! either, or lacks nothing but the jump and the name ahead of byte 11, at which UEFI does not look. Of a block of 4096
+//! bytes that is torn behind them the boot sector is whole or zero; if it is whole, nothing behind it in the block
+//! counts, and all other blocks are on the disk, for those were flushed before. So whenever the power goes, at least one
+//! partition is whole, and none is half written and looks whole: what could be started at all is a selector that was
+//! known, the old or the new one. The second partition is replaced first. The first, by which the machine starts,
+//! follows when the system that came with it has proven itself, and the second is then the way back for who stands
+//! beside the machine.
 //!
 //! This guards against power cuts and bad disks. It does not find out that a selector which is whole does not work
 //! on this machine: that is for tests, and for the key of Secure Boot where there is one.

@@ -481,7 +481,7 @@ impl Slots {
         which: Selector,
     ) -> Result<Replaced, SlotsError> {
         let other = match which {
-            Selector::First => self.other(disk).await?,
+            Selector::First | Selector::SecondBack => self.other(disk).await?,
             Selector::Second => self.other_of_proven(disk).await?,
         };
         self.be_certain(disk).await?;
@@ -492,8 +492,10 @@ impl Slots {
         let esps = selector::esps(partitions.table())?;
         // From which slot it is, and beside which one it may stand.
         let (from, beside) = match which {
-            Selector::First if !successful || priority == 0 => return Err(SlotsError::UnderTest),
-            Selector::First => (runs, other.window()),
+            Selector::First | Selector::SecondBack if !successful || priority == 0 => {
+                return Err(SlotsError::UnderTest);
+            }
+            Selector::First | Selector::SecondBack => (runs, other.window()),
             Selector::Second if self.verified.is_none() => return Err(SlotsError::NotVerified),
             Selector::Second => (other.window(), runs),
         };

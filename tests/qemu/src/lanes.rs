@@ -4,7 +4,7 @@
 //! once as it has CPUs; `SARSEN_LANES` sets another number. What all share is built before the first begins.
 
 use std::fs::File;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -42,9 +42,13 @@ pub(crate) fn tell(stories: &[&Story], lanes: usize) -> usize {
                     let mut failed = lock(&failed);
                     let seconds = started.elapsed().as_secs_f64();
                     match told {
-                        Ok(Told { output, passed }) => {
+                        Ok(Told { output, status }) => {
                             print!("{output}");
-                            *failed += usize::from(!passed);
+                            // One that was ended, or has panicked, says nothing of it itself.
+                            if !status.success() && !output.lines().any(|line| line.starts_with("FAIL")) {
+                                println!("FAIL {} ({seconds:.1} s): {status}", story.name);
+                            }
+                            *failed += usize::from(!status.success());
                         }
                         Err(error) => {
                             println!("FAIL {} ({seconds:.1} s): {error:#}", story.name);
@@ -65,7 +69,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// How a story in a process of its own has ended.
 struct Told {
     output: String,
-    passed: bool,
+    status: ExitStatus,
 }
 
 /// Tells one story in a process of its own.
@@ -83,5 +87,5 @@ fn apart(story: &Story) -> Result<Told> {
         .status()
         .context("cannot start this program once more")?;
     let output = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(Told { output: String::from_utf8_lossy(&output).into_owned(), passed: status.success() })
+    Ok(Told { output: String::from_utf8_lossy(&output).into_owned(), status })
 }

@@ -300,6 +300,7 @@ impl BaseOs {
                 around.contents.stop_for_slot(around.now);
             }
             Action::Begin { slot_bytes } => {
+                self.selectors.emptying(around.desk);
                 around.desk.ask(Asker::Begin, Request::Begin { length: slot_bytes });
             }
             Action::Verify => {

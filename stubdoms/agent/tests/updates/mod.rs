@@ -98,7 +98,7 @@ fn a_version_is_fetched_installed_started_tested_and_committed() {
     world.controller.devices.clear();
     order(&mut world, "0.2.0");
     world.run_until("the reset", |world| world.resets == 1);
-    assert_eq!(storage(&world).asked, ["first", "begin", "verify", "second", "arm"]);
+    assert_eq!(storage(&world).asked, INSTALLED);
     assert_eq!(storage(&world).selectors, ["0.1.0", "0.2.0"]);
     assert_eq!(storage(&world).running_version(), "0.2.0");
     assert_eq!(world.payload.starts, [0]);
@@ -128,7 +128,7 @@ fn a_version_is_fetched_installed_started_tested_and_committed() {
 
     assert_eq!(storage(&world).selectors, ["0.1.0", "0.2.0"]);
     world.run(600);
-    assert_eq!(storage(&world).asked[5..], ["commit", "first"]);
+    assert_eq!(storage(&world).asked[INSTALLED.len()..], ["commit", "first", "second back"]);
     assert_eq!(storage(&world).selectors, ["0.2.0", "0.2.0"]);
     assert_eq!(storage(&world).states(), [SlotState::Spare, SlotState::Active]);
     let device = world.device_info();
@@ -465,7 +465,7 @@ fn while_the_vault_is_locked_the_base_os_is_updated_and_nothing_else() {
     world.run(290);
     assert_eq!(world.downloads.len(), 0, "what was kept may still come");
     world.run_until("the reset", |world| world.resets == 2);
-    assert_eq!(storage(&world).asked, ["first", "first", "begin", "verify", "second", "arm"]);
+    assert_eq!(storage(&world).asked, [&BOTH[..], &INSTALLED[..]].concat());
     assert_eq!(world.payload.starts, [0]);
     assert!(world.downloads.iter().all(|download| download.into != Destination::Memory));
     assert!(!world.dom0.commands.contains(&"define".into()));
@@ -510,7 +510,7 @@ fn a_server_that_does_not_resume_begins_anew() {
     order(&mut world, "0.2.0");
     world.run_until("the reset", |world| world.resets == 1);
     assert_eq!(world.payload.starts, [0, 0]);
-    assert_eq!(storage(&world).asked, ["first", "begin", "begin", "verify", "second", "arm"]);
+    assert_eq!(storage(&world).asked, [&BOTH[..], &BOTH[..], &["begin"], &INSTALLED[2..]].concat());
 }
 
 #[test]
@@ -522,7 +522,7 @@ fn a_server_that_is_away_is_tried_again() {
     world.run(60);
     assert_eq!(other(&world).user_status, BaseOsStatus::Failed as i32);
     assert!(error(&world).contains("connection refused"), "{}", error(&world));
-    assert_eq!(storage(&world).asked, ["first"], "the other slot is as it was");
+    assert_eq!(storage(&world).asked, BOTH, "the other slot is as it was");
     world.payload.refuses = None;
     world.run_until("the reset", |world| world.resets == 1);
 }
@@ -618,6 +618,12 @@ fn times(world: &World, what: &str) -> usize {
     storage(world).asked.iter().filter(|asked| *asked == what).count()
 }
 
+/// Both selectors are asked for as those of what runs: at rest, and ahead of emptying a slot.
+const BOTH: [&str; 2] = ["first", "second back"];
+/// What is asked of storage until a version is armed.
+const INSTALLED: [&str; 8] =
+    ["first", "second back", "first", "second back", "begin", "verify", "second", "arm"];
+
 /// Whatever storage says about the selectors, the update goes on; a disk that refuses is asked for the first one again.
 #[test]
 fn an_update_goes_on_without_its_selector() {
@@ -626,14 +632,14 @@ fn an_update_goes_on_without_its_selector() {
         world.storage.as_mut().unwrap().refusals.push_back(("second", refusal));
         order(&mut world, "0.2.0");
         world.run_until("the reset", |world| world.resets == 1);
-        assert_eq!(storage(&world).asked, ["first", "begin", "verify", "second", "arm"], "{refusal:?}");
+        assert_eq!(storage(&world).asked, INSTALLED, "{refusal:?}");
         assert_eq!(storage(&world).selectors, ["0.1.0", "0.1.0"]);
         world.storage.as_mut().unwrap().refusals.extend([("first", refusal), ("first", refusal)]);
         world.run(750);
         assert_eq!(storage(&world).states(), [SlotState::Spare, SlotState::Active], "{refusal:?}");
         world.run(3000);
         let passes = refusal == Refusal::Disk;
-        assert_eq!(times(&world, "first"), if passes { 4 } else { 2 }, "{refusal:?}");
+        assert_eq!(times(&world, "first"), if passes { 5 } else { 3 }, "{refusal:?}");
         assert_eq!(storage(&world).selectors[0], if passes { "0.2.0" } else { "0.1.0" });
     }
 }
@@ -644,7 +650,64 @@ fn a_storage_that_ends_over_the_second_selector_has_the_version_armed_without() 
     world.storage.as_mut().unwrap().dies_of = Some("second");
     order(&mut world, "0.2.0");
     world.run_until("the reset", |world| world.resets == 1);
-    assert_eq!(storage(&world).asked, ["first", "begin", "verify", "second", "verify", "arm"]);
+    assert_eq!(storage(&world).asked, [&INSTALLED[..7], &["verify", "arm"]].concat());
+}
+
+/// Nobody is at rest between them, and a slot that is emptied vouches for no selector.
+#[test]
+fn versions_that_are_named_under_test_have_their_selectors_in_both_places() {
+    let mut world = World::with_storage();
+    for (resets, (version, next)) in
+        (1..).zip([("0.2.0", "0.3.0"), ("0.3.0", "0.4.0"), ("0.4.0", "0.5.0"), ("0.5.0", "0.5.0")])
+    {
+        if resets == 1 {
+            order(&mut world, version);
+        }
+        world.run_until("the reset", |world| world.resets == resets);
+        assert_eq!(storage(&world).selectors[1], version);
+        assert!(
+            storage(&world)
+                .asked
+                .ends_with(&INSTALLED[2..].iter().map(|&asked| asked.into()).collect::<Vec<String>>())
+        );
+        world.run(60);
+        assert!(storage(&world).is_trial());
+        order(&mut world, next);
+    }
+    world.run(900);
+    assert_eq!(storage(&world).states(), [SlotState::Active, SlotState::Spare]);
+    assert_eq!(storage(&world).selectors, ["0.5.0", "0.5.0"]);
+}
+
+#[test]
+fn after_a_fallback_the_second_selector_is_that_of_what_runs() {
+    let mut world = World::with_storage();
+    order(&mut world, "0.2.0");
+    world.run_until("the reset", |world| world.resets == 1);
+    world.uplink(false);
+    assert_eq!(storage(&world).selectors, ["0.1.0", "0.2.0"]);
+    world.run_until("the fallback", |world| world.resets == 2);
+    world.run(60);
+    assert_eq!(storage(&world).selectors, ["0.1.0", "0.1.0"]);
+}
+
+/// A slot is emptied nevertheless, and a storage that ends over both is not asked for them ahead of that.
+#[test]
+fn both_selectors_are_no_reason_not_to_empty_a_slot() {
+    for of in BOTH {
+        for refusal in [Refusal::Disk, Refusal::NoSelector, Refusal::Selector, Refusal::State] {
+            let mut world = World::with_storage();
+            world.storage.as_mut().unwrap().refusals.extend([(of, refusal); 2]);
+            order(&mut world, "0.2.0");
+            world.run_until("the reset", |world| world.resets == 1);
+            assert_eq!(storage(&world).asked, INSTALLED, "{of}, {refusal:?}");
+        }
+        let mut world = World::with_storage();
+        world.storage.as_mut().unwrap().dies_of = Some(of);
+        order(&mut world, "0.2.0");
+        world.run_until("the reset", |world| world.resets == 1);
+        assert_eq!(storage(&world).running_version(), "0.2.0", "{of}");
+    }
 }
 
 /// A storage that ends of it is not asked again and again.
@@ -745,7 +808,7 @@ fn a_version_that_is_not_to_run_is_prepared_only() {
     order(&mut world, "0.2.0");
     world.controller.edit(|config| config.baseos.as_mut().unwrap().activate = false);
     world.run(300);
-    assert_eq!(storage(&world).asked, ["first", "begin", "verify"]);
+    assert_eq!(storage(&world).asked, INSTALLED[..6]);
     assert_eq!(
         (other(&world).status, other(&world).user_status),
         (ZSwState::Delivered as i32, BaseOsStatus::None as i32)

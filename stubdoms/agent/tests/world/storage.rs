@@ -183,6 +183,7 @@ impl Storage {
             Request::Get { .. } => "get",
             Request::ReplaceSelector(Selector::First) => "first",
             Request::ReplaceSelector(Selector::Second) => "second",
+            Request::ReplaceSelector(Selector::SecondBack) => "second back",
             _ => "",
         };
         if !matches!(kind, "" | "get" | "write" | "slots") {
@@ -263,10 +264,22 @@ impl Storage {
                 let (place, slot) = match which {
                     Selector::First => (0, self.running),
                     Selector::Second => (1, 1 - self.running),
+                    Selector::SecondBack => (1, self.running),
                 };
                 match which {
-                    Selector::First => assert!(!self.is_trial(), "it has proven itself"),
+                    Selector::First | Selector::SecondBack => {
+                        assert!(!self.is_trial(), "it has proven itself");
+                        assert_ne!(
+                            self.slots[1 - self.running].state,
+                            SlotState::Updating,
+                            "nothing is armed"
+                        );
+                    }
                     Selector::Second => assert!(self.slots[slot].verified, "it was verified"),
+                }
+                let known = [self.version_of(0), self.version_of(1)];
+                if !known.contains(&self.selectors[1 - place]) {
+                    return Some(Self::refused(Refusal::Selector));
                 }
                 let version = self.version_of(slot);
                 let replaced = self.selectors[place] != version;

@@ -47,7 +47,7 @@ impl fmt::Display for Event {
             Self::Replaced(which, Replaced { before, now, .. }) => {
                 let which = match which {
                     Selector::First => "first",
-                    Selector::Second => "second",
+                    Selector::Second | Selector::SecondBack => "second",
                 };
                 let short =
                     |hash: &[u8; 32]| hash.first_chunk().map_or(0, |short| u32::from_be_bytes(*short));

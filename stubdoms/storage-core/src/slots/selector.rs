@@ -66,7 +66,7 @@ impl Doubts {
     const fn of(&mut self, which: Selector) -> (&mut bool, bool) {
         match which {
             Selector::First => (&mut self.first, self.second),
-            Selector::Second => (&mut self.second, self.first),
+            Selector::Second | Selector::SecondBack => (&mut self.second, self.first),
         }
     }
 }
@@ -135,7 +135,7 @@ pub(super) async fn replace<D: BlockDevice>(
 ) -> Result<Replaced, SlotsError> {
     let (target, other) = match which {
         Selector::First => (esps.first, esps.second),
-        Selector::Second => (esps.second, esps.first),
+        Selector::Second | Selector::SecondBack => (esps.second, esps.first),
     };
     let blocks = (image.len() / disk.block_bytes()) as u64;
     let mut some = vec![Known { blocks, sha256: Sha256::digest(image).into() }];

@@ -21,6 +21,7 @@ use crate::world::{
 const STATES: usize = 10_000;
 const SECOND: Request = Request::ReplaceSelector(Selector::Second);
 const FIRST: Request = Request::ReplaceSelector(Selector::First);
+const SECOND_BACK: Request = Request::ReplaceSelector(Selector::SecondBack);
 const REPLACED: Answer = Answer::Selector { replaced: true };
 const THERE: Answer = Answer::Selector { replaced: false };
 
@@ -100,6 +101,21 @@ fn committed() -> Image {
     disk.image()
 }
 
+/// And the first one was replaced, while the second is from before.
+fn behind() -> Image {
+    let mut image = committed();
+    put(&mut image, ESP_1, &new());
+    put(&mut image, ESP_2, &old());
+    image
+}
+
+/// It has not, and 1.0.0 was started again.
+fn fallen_back() -> Image {
+    let mut image = trial().image();
+    assert_eq!(boot(&mut image), Some((Slot::A, "1.0.0".to_owned())));
+    image
+}
+
 /// It has yet to.
 fn trial() -> FakeDisk {
     let updated = disk(filled());
@@ -127,12 +143,16 @@ fn powerless(disk: &FakeDisk) -> Image {
     log.cut(log.events().len()).left(|_| 0)
 }
 
-/// The two replacements of an update: the disk ahead of it, who asks, what for, and the partitions.
+/// The two replacements of an update, and that of a second one that is behind: the disk ahead of it, who asks, what for, and the partitions.
 type Case = (Image, fn(&FakeDisk) -> Life, Request, u64, u64);
 
-fn cases() -> [Case; 2] {
+fn cases() -> [Case; 3] {
     let runs_b = |disk: &FakeDisk| Life::start_from(disk, Some(Slot::B));
-    [(filled(), verified, SECOND, ESP_2, ESP_1), (committed(), runs_b, FIRST, ESP_1, ESP_2)]
+    [
+        (filled(), verified, SECOND, ESP_2, ESP_1),
+        (committed(), runs_b, FIRST, ESP_1, ESP_2),
+        (behind(), runs_b, SECOND_BACK, ESP_2, ESP_1),
+    ]
 }
 
 #[test]
@@ -241,10 +261,10 @@ fn what_may_not_be_is_refused_by_name_and_nothing_is_written() {
         assert!(esps(&disk.image()) == esps(&image), "{name}");
         assert!(written(&disk).is_empty(), "{name}");
     }
-    // Under test the first is not replaced, and of nobody's slot none is.
+    // Under test none is replaced, and of nobody's slot neither.
     let disk = trial();
-    assert_eq!(Life::start_from(&disk, Some(Slot::B)).refusal(&FIRST), Some(Refusal::State));
-    for asked in [FIRST, SECOND] {
+    for asked in [FIRST, SECOND, SECOND_BACK] {
+        assert_eq!(Life::start_from(&disk, Some(Slot::B)).refusal(&asked), Some(Refusal::State));
         assert_eq!(Life::start_from(&disk, None).refusal(&asked), Some(Refusal::NoSlot));
     }
     assert!(written(&disk).is_empty());
@@ -281,6 +301,61 @@ fn a_damaged_selector_is_mended_beside_a_known_one() {
         let life = Life::start(&disk);
         assert_eq!(life.ask(&FIRST), REPLACED);
         assert!(holds(&powerless(&disk), ESP_1, &old()));
+    }
+}
+
+/// A version that fell back leaves its own in the second partition: the one that runs puts its own there again, also
+/// beside a first one that firmware has written to.
+#[test]
+fn after_a_fallback_the_second_selector_is_that_of_what_runs() {
+    for dirtied in [false, true] {
+        let mut image = fallen_back();
+        if dirtied {
+            image.put(ESP_1 + 9, &[7; BLOCK]);
+        }
+        assert!(holds(&image, ESP_2, &new()));
+        let disk = disk(image);
+        let life = Life::start(&disk);
+        if dirtied {
+            assert_eq!(life.refusal(&SECOND_BACK), Some(Refusal::Selector), "nothing vouches for the first");
+        }
+        assert_eq!(life.ask(&FIRST), if dirtied { REPLACED } else { THERE });
+        assert_eq!((life.ask(&SECOND_BACK), life.ask(&SECOND_BACK)), (REPLACED, THERE));
+        assert!(holds(&powerless(&disk), ESP_1, &old()) && holds(&powerless(&disk), ESP_2, &old()));
+    }
+}
+
+/// Each version is named as soon as the one before has proven itself, or falls back, and each has another selector; and
+/// firmware writes to the first partition in each start. What is asked for ahead of emptying a slot leaves in no
+/// partition what was known by that slot alone.
+#[test]
+fn versions_back_to_back_have_their_selectors_replaced() {
+    for (dirtied, falls_back) in [(false, false), (true, false), (false, true), (true, true)] {
+        let mut image = flashed();
+        let (mut runs, mut has) = (Slot::A, old());
+        for next in 1..=6_u8 {
+            if dirtied {
+                image.put(ESP_1 + 9, &[7; BLOCK]);
+            }
+            let disk = disk(image);
+            let life = Life::start_from(&disk, Some(runs));
+            life.done(&Request::Change(Change::Commit));
+            [FIRST, SECOND_BACK].iter().for_each(|both| life.done(both));
+            assert!(holds(&disk.image(), ESP_1, &has) && holds(&disk.image(), ESP_2, &has), "{next}");
+            let (version, brings) = (format!("1.{next}.0"), self::image(next * 16, 16 + usize::from(next)));
+            life.fill(&system_with(&version, &brings));
+            life.done(&Request::Verify);
+            assert_eq!(life.ask(&SECOND), REPLACED);
+            life.done(&Request::Change(Change::Arm));
+            assert!(holds(&powerless(&disk), ESP_1, &has) && holds(&powerless(&disk), ESP_2, &brings));
+            image = powerless(&disk);
+            assert_eq!(boot(&mut image), Some((runs.other(), version)));
+            if falls_back && next % 2 == 0 {
+                assert_eq!(boot(&mut image).map(|(slot, _)| slot), Some(runs));
+            } else {
+                (runs, has) = (runs.other(), brings);
+            }
+        }
     }
 }
 
@@ -382,7 +457,7 @@ fn a_disk_that_fails_leaves_a_selector_and_what_is_asked_again_is_done() {
                     let refused = life.refusal(&asked);
                     failed += usize::from(refused.is_some());
                     assert!(matches!(refused, None | Some(Refusal::Disk)), "{refused:?}");
-                    for request in [FIRST, SECOND, FIRST, asked.clone()] {
+                    for request in [FIRST, SECOND, SECOND_BACK, FIRST, asked.clone()] {
                         life.ask(&request);
                     }
                     let log = disk.log();

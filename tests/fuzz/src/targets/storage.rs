@@ -248,6 +248,7 @@ pub(super) fn storage_request_lists() -> Vec<Vec<u8>> {
         list(&[
             Request::ReplaceSelector(Selector::Second),
             Request::ReplaceSelector(Selector::First),
+            Request::ReplaceSelector(Selector::SecondBack),
             Request::ReplaceSelector(Selector::First),
         ]),
     ]

@@ -1,9 +1,11 @@
 //! The selector: when storage is asked to replace it, and what is made of the answers.
 //!
-//! The second one is asked for ahead of arming a version, the first one once in each life in which a proven version runs:
-//! what is there already storage does not write again. Neither is a reason for a version to fail: the machine starts by
-//! the selector that it has. A disk that refuses is asked for the first one again, ever more rarely. A storage that has
-//! ended over the second one is not asked for that again: a version could never be armed.
+//! The second one is asked for ahead of arming a version. Both are asked for as those of the version that runs once in
+//! each life in which a proven one does, and ahead of emptying the other slot: of two partitions each is the reason to
+//! believe the other, by what the slots hold, and a slot that is emptied vouches for nothing. What is there already
+//! storage does not write again. None of it is a reason for a version to fail: the machine starts by the selector that
+//! it has. A disk that refuses is asked for both again, ever more rarely. A storage that has ended over them is not
+//! asked for that ahead of anything: a version could never be fetched, or armed.
 
 use core::time::Duration;
 
@@ -16,15 +18,17 @@ use crate::{
     storage::{Asker, Desk},
 };
 
-/// How soon the first one is asked for again, at first and at the longest.
+/// How soon both are asked for again, at first and at the longest.
 const AGAIN: Duration = Duration::from_secs(60);
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// How one stands.
+/// The requests by which both become those of the version that runs, in this order: each is believed by the other one.
+const BOTH: [Selector; 2] = [Selector::First, Selector::SecondBack];
+
+/// How the second one stands, which is due whenever a version is to be armed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// To be asked for, not before this.
-    Due(Instant),
+enum Second {
+    Due,
     /// Storage was asked.
     Asked,
     /// Not in this life any more.
@@ -33,53 +37,63 @@ enum State {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Selectors {
-    first: State,
+    /// When both are to be asked for, if nothing else is under way; `None` while they are, and when they are done.
+    due: Option<Instant>,
     pause: Duration,
-    /// The same of the second one, which is due whenever a version is to be armed.
-    second: State,
+    /// Answers about both that are to come.
+    awaited: usize,
+    /// Storage has ended over them, and has not answered since.
+    ended: bool,
+    second: Second,
 }
 
 impl Selectors {
     pub(super) const fn new() -> Self {
-        let due = State::Due(Instant(0));
-        Self { first: due, pause: AGAIN, second: due }
+        Self { due: Some(Instant(0)), pause: AGAIN, awaited: 0, ended: false, second: Second::Due }
     }
 
-    /// When the first one is to be asked for, once a proven version runs and nothing is under way.
+    /// When both are to be asked for, once a proven version runs and nothing is under way.
     pub(super) const fn due(&self) -> Option<Instant> {
-        match self.first {
-            State::Due(at) => Some(at),
-            State::Asked | State::Over => None,
-        }
+        self.due
     }
 
-    /// Asks for the first one if it is due.
+    /// Asks for both if they are due.
     pub(super) fn step(&mut self, now: Instant, desk: &mut Desk) {
-        if self.due().is_some_and(|at| at <= now) {
-            ask(desk, Selector::First);
-            self.first = State::Asked;
+        if self.due.take_if(|at| *at <= now).is_some() {
+            if desk.is_up() {
+                self.ask_both(desk);
+            } else {
+                self.again(now);
+            }
         }
     }
 
-    /// A version is about to be armed. Storage answers in order: what is asked here is done ahead of that.
+    /// The other slot is about to be emptied. Storage answers in order: what is asked here is done ahead of that.
+    pub(super) fn emptying(&mut self, desk: &mut Desk) {
+        if !self.ended && desk.is_up() {
+            self.ask_both(desk);
+        }
+    }
+
+    /// A version is about to be armed: the same.
     pub(super) fn arming(&mut self, desk: &mut Desk) {
-        if self.second != State::Over {
+        if self.second != Second::Over && desk.is_up() {
             ask(desk, Selector::Second);
-            self.second = State::Asked;
+            self.second = Second::Asked;
         }
     }
 
     /// Storage has ended, perhaps of this.
     pub(super) fn lost(&mut self, now: Instant) {
-        if self.first == State::Asked {
+        if self.awaited > 0 {
+            not_replaced("selectors are");
+            self.awaited = 0;
+            self.ended = true;
             self.again(now);
         }
-        if self.second == State::Asked {
-            log::warn!(
-                "base OS: the second selector is not replaced: storage ended meanwhile [{}]",
-                code::SELECTOR
-            );
-            self.second = State::Over;
+        if self.second == Second::Asked {
+            not_replaced("second selector is");
+            self.second = Second::Over;
         }
     }
 
@@ -91,16 +105,34 @@ impl Selectors {
             Answer::Refused { refusal: Refusal::Disk | Refusal::NoDisk | Refusal::Locked, .. }
         );
         match which {
-            Selector::First if may_pass => self.again(now),
-            Selector::First => self.first = State::Over,
-            Selector::Second => self.second = State::Due(now),
+            Selector::First | Selector::SecondBack => {
+                self.awaited = self.awaited.saturating_sub(1);
+                self.ended &= self.awaited > 0;
+                if may_pass {
+                    self.again(now);
+                }
+            }
+            Selector::Second => self.second = Second::Due,
         }
     }
 
-    fn again(&mut self, now: Instant) {
-        self.first = State::Due(now.after(self.pause));
-        self.pause = LONGEST.min(self.pause * 2);
+    fn ask_both(&mut self, desk: &mut Desk) {
+        BOTH.into_iter().for_each(|which| ask(desk, which));
+        self.awaited += BOTH.len();
+        self.due = None;
     }
+
+    /// Has both asked for again later, unless that is so already.
+    fn again(&mut self, now: Instant) {
+        if self.due.is_none() {
+            self.due = Some(now.after(self.pause));
+            self.pause = LONGEST.min(self.pause * 2);
+        }
+    }
+}
+
+fn not_replaced(which: &str) {
+    log::warn!("base OS: the {which} not replaced: storage ended meanwhile [{}]", code::SELECTOR);
 }
 
 fn ask(desk: &mut Desk, which: Selector) {
@@ -110,7 +142,7 @@ fn ask(desk: &mut Desk, which: Selector) {
 fn tell(which: Selector, answer: &Answer) {
     let which = match which {
         Selector::First => "first",
-        Selector::Second => "second",
+        Selector::Second | Selector::SecondBack => "second",
     };
     match answer {
         Answer::Selector { replaced: true } => log::info!("base OS: the {which} selector is replaced"),
