@@ -27,12 +27,6 @@ use crate::stage::Stage;
 pub(crate) const STORIES: &[Story] = &[Story {
     name: "bit_flips",
     about: "one bit is another one, in either copy of the partition table, or in header, signature, GRUB, Xen, dom0 or archive of slot A: what is damaged is not started",
-    tell: |stage| bit_flips(stage, 10),
-}];
-
-pub(crate) const NIGHTLY: &[Story] = &[Story {
-    name: "bit_flips-forty",
-    about: "the story `bit_flips` with forty flips",
     tell: |stage| bit_flips(stage, 40),
 }];
 

@@ -92,14 +92,8 @@ const STORIES: &[&[Story]] = &[
 ];
 
 /// Those that are too long for every run: `--nightly`.
-const NIGHTLY: &[&[Story]] = &[
-    guest::NIGHTLY,
-    bit_flips::NIGHTLY,
-    fall_back::NIGHTLY,
-    power_cuts::NIGHTLY,
-    kills_update::NIGHTLY,
-    kills::NIGHTLY,
-];
+const NIGHTLY: &[&[Story]] =
+    &[guest::NIGHTLY, fall_back::NIGHTLY, power_cuts::NIGHTLY, kills_update::NIGHTLY, kills::NIGHTLY];
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
