@@ -480,13 +480,15 @@ fn built(text: &str) -> Option<(&str, f64)> {
     Some((name, time.strip_suffix(" ms")?.parse().ok()?))
 }
 
+/// A line of the console, for the tests of what is made of such lines.
+#[cfg(test)]
+fn line(ms: u64, who: &str, text: &str) -> Line {
+    Line { at: Duration::from_millis(ms), who: who.into(), text: text.into() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn line(ms: u64, who: &str, text: &str) -> Line {
-        Line { at: Duration::from_millis(ms), who: who.into(), text: text.into() }
-    }
 
     #[test]
     fn a_start_becomes_samples() {

@@ -23,7 +23,7 @@ use crate::secure_boot::ProgramKey;
 use crate::selector::ESP_MIB;
 use crate::setup::Stock;
 use crate::slot::{Key, Pieces};
-use crate::{build, paths, selector, setup, slot, ui};
+use crate::{build, paths, setup, slot, ui};
 
 /// Options of `image`.
 #[derive(Debug, Clone, clap::Args)]
@@ -153,9 +153,12 @@ pub fn make_with(
     key: &Key,
     version: &str,
 ) -> Result<()> {
-    let esp = selector::esp(built.arch, selector::build(built.arch, key)?)?;
+    let mut pieces = Pieces::of(built, stock, key)?;
+    pieces.release(version)?;
+    // What is behind the image is zero in its partition.
+    let esp = pieces.selector()?.clone();
     let step = ui::step("write the disk image");
-    let slot = slot::make(built, stock, key, version, &step)?;
+    let slot = pieces.sign_as(version, stock, key, &step)?;
     step.say(format!("a slot: {} KiB", slot.len().div_ceil(1024)));
     let state = |state: State| state.put(0);
     let partition =

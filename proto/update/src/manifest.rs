@@ -333,9 +333,7 @@ impl Trusted {
     /// Where a part lies in the contents. Nobody knows yet whether the contents are what was signed.
     #[must_use]
     pub fn place(&self, kind: Kind) -> Option<Range<u64>> {
-        let place = self.0.places.iter().find(|place| place.kind.get() == kind.number())?;
-        // Within the contents: the header was parsed.
-        Some(place.offset.get()..place.offset.get().checked_add(place.length.get())?)
+        place(&self.0.places, kind)
     }
 
     /// Begins a check of contents that are too long to be held at once.
@@ -400,11 +398,15 @@ impl<'a> Contents<'a> {
     /// A part.
     #[must_use]
     pub fn part(&self, kind: Kind) -> Option<&'a [u8]> {
-        let place = self.places.iter().find(|place| place.kind.get() == kind.number())?;
-        let start = usize::try_from(place.offset.get()).ok()?;
-        let length = usize::try_from(place.length.get()).ok()?;
-        self.bytes.get(start..start.checked_add(length)?)
+        let Range { start, end } = place(&self.places, kind)?;
+        self.bytes.get(usize::try_from(start).ok()?..usize::try_from(end).ok()?)
     }
+}
+
+/// Where a part lies; within the contents, for the header was parsed.
+fn place(places: &[RawPart], kind: Kind) -> Option<Range<u64>> {
+    let place = places.iter().find(|place| place.kind.get() == kind.number())?;
+    Some(place.offset.get()..place.offset.get().checked_add(place.length.get())?)
 }
 
 impl fmt::Debug for Header {

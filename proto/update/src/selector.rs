@@ -265,8 +265,8 @@ impl<'a> Replacement<'a> {
     }
 
     /// Whether the new selector is there, whole.
-    #[must_use]
-    pub fn is_done(&self) -> bool {
+    #[cfg(test)]
+    fn is_done(&self) -> bool {
         self.state == State::Done
     }
 }

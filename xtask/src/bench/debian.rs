@@ -282,10 +282,7 @@ fn ramdisk(kernel: &Path, packages: &[PathBuf], application: &[u8]) -> Result<Ve
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn line(ms: u64, who: &str, text: &str) -> Line {
-        Line { at: Duration::from_millis(ms), who: who.into(), text: text.into() }
-    }
+    use crate::bench::line;
 
     #[test]
     fn a_start_becomes_samples_and_ratios() {

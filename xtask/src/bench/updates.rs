@@ -278,10 +278,7 @@ fn begins_selector(line: &Line) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn line(ms: u64, who: &str, text: &str) -> Line {
-        Line { at: Duration::from_millis(ms), who: who.into(), text: text.into() }
-    }
+    use crate::bench::line;
 
     fn start(words: &str) -> Vec<Line> {
         vec![

@@ -99,9 +99,7 @@ impl Agent {
             log_unsupported(config);
         }
     }
-}
 
-impl Agent {
     /// Goes on with what runs of an earlier life, when the rest of the configuration has to wait.
     fn run_on(&mut self, config: &EdgeDevConfig) {
         let adopted = self.apps.run_on(config);

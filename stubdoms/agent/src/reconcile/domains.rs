@@ -186,8 +186,7 @@ impl Apps {
     /// Takes the list of a configuration: what is not in it is removed. Gives back the images of those that are
     /// adopted.
     pub(crate) fn configure(&mut self, now: Now, config: &EdgeDevConfig) -> Vec<Image> {
-        let mut known = core::mem::take(&mut self.known);
-        let mut images = Vec::new();
+        let images = self.run_on(config);
         let profile = config.global_profile.as_str();
         let mut kept: Vec<&str> = Vec::new();
         for instance in config.apps.iter().take(MAX_APPS) {
@@ -203,12 +202,11 @@ impl Apps {
             kept.push(id);
             let wanted = read(instance, profile);
             let app = self.apps.entry(id.into()).or_insert_with(|| App::new(id, wanted.clone()));
-            if let Some(at) = known.iter().position(|known| Some(known.definition.app) == app.uuid) {
-                images.extend(app.adopt(known.swap_remove(at)));
-            }
+            // What dom0 has of it and does not run is no use.
+            self.known.retain(|known| Some(known.definition.app) != app.uuid);
             app.configure(now, instance, wanted, &mut self.commands);
         }
-        for KnownApp { definition, .. } in known {
+        for KnownApp { definition, .. } in core::mem::take(&mut self.known) {
             log::info!("application {}: it is not in the configuration, and is removed", definition.name);
             self.commands.push_back(AppCommand::Remove { app: definition.app });
         }
