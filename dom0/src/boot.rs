@@ -171,7 +171,7 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
 /// A number that no other start is likely to have.
 fn start_number() -> u32 {
     let mut number = [0; 4];
-    // Without one only the log suffers: what control gives to storage it does not know again in a later life.
+    // Without one a later life of control may not know again what storage has of the log, nor that the start is counted.
     let drawn = rt::entropy::try_fill(&mut number);
     drawn.map_or(0, |()| u32::from_le_bytes(number))
 }

@@ -118,6 +118,17 @@ pub enum Selector {
     SecondBack,
 }
 
+impl Selector {
+    /// Which of the two it is, in a word.
+    #[must_use]
+    pub const fn place(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Second | Self::SecondBack => "second",
+        }
+    }
+}
+
 /// A change of the slots, each allowed in the state that it is for only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {

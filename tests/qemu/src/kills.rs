@@ -379,7 +379,17 @@ impl Source {
     }
 }
 
-pub(crate) fn is_kill(line: &Line) -> bool {
+/// Lines of domains that died otherwise than by order.
+pub(crate) fn deaths(lines: &[Line]) -> impl Iterator<Item = &Line> {
+    const WORDS: [&str; 7] =
+        ["PANIC", "FAULT", "crashed", "watchdog fired", "(XEN) Panic", "is given up", "last words"];
+    lines.iter().filter(|line| {
+        let ended = line.who == "dom0" && line.text.contains(" is ended: ") && !is_kill(line);
+        ended || WORDS.iter().any(|word| line.text.contains(word))
+    })
+}
+
+fn is_kill(line: &Line) -> bool {
     line.who == "dom0" && line.text.contains("is ended: it was ordered")
 }
 
@@ -436,12 +446,7 @@ fn check(load: &Load<'_>) -> Result<()> {
     }
 
     // 6.
-    let words = ["PANIC", "FAULT", "crashed", "watchdog fired", "(XEN) Panic", "is given up", "last words"];
-    let died = lines.iter().filter(|line| {
-        let died = line.who == "dom0" && line.text.contains(" is ended: ") && !is_kill(line);
-        died || words.iter().any(|word| line.text.contains(word))
-    });
-    wrong.extend(died.map(|line| format!("a domain died: {line}")));
+    wrong.extend(deaths(&lines).map(|line| format!("a domain died: {line}")));
     for name in &load.services {
         let killed = print_recoveries(name, &lines);
         if killed != load.each {

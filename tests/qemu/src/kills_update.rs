@@ -23,7 +23,7 @@ use xtask_controller::LogLine;
 use crate::Story;
 use crate::application::no_violations;
 use crate::device::{AROUND, Device};
-use crate::kills::{KILLS_SEED, is_kill};
+use crate::kills::{KILLS_SEED, deaths};
 use crate::random::seed;
 use crate::stage::Stage;
 
@@ -106,11 +106,7 @@ fn kills_update(stage: &Stage<'_>, each: u32) -> Result<()> {
         device.starts(),
         device.slots()
     );
-    let words = ["PANIC", "FAULT", "crashed", "watchdog fired", "(XEN) Panic", "is given up", "last words"];
-    let died = lines.iter().find(|line| {
-        let ended = line.who == "dom0" && line.text.contains(" is ended: ") && !is_kill(line);
-        ended || words.iter().any(|word| line.text.contains(word))
-    });
+    let died = deaths(&lines).next();
     ensure!(died.is_none(), "a domain died: {}", died.map(ToString::to_string).unwrap_or_default());
     no_violations(&device.site)?;
     device.machine.quit();

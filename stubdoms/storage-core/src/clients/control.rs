@@ -45,10 +45,7 @@ impl fmt::Display for Event {
             Self::Changed(Change::Commit) => f.write_str("the slot that runs has proven itself"),
             Self::Changed(Change::Abandon) => f.write_str("the other slot is not to be started any more"),
             Self::Replaced(which, Replaced { before, now, .. }) => {
-                let which = match which {
-                    Selector::First => "first",
-                    Selector::Second | Selector::SecondBack => "second",
-                };
+                let which = which.place();
                 let short =
                     |hash: &[u8; 32]| hash.first_chunk().map_or(0, |short| u32::from_be_bytes(*short));
                 write!(f, "the {which} selector is replaced: {:08x}… by {:08x}…", short(before), short(now))

@@ -140,10 +140,7 @@ fn ask(desk: &mut Desk, which: Selector) {
 }
 
 fn tell(which: Selector, answer: &Answer) {
-    let which = match which {
-        Selector::First => "first",
-        Selector::Second | Selector::SecondBack => "second",
-    };
+    let which = which.place();
     match answer {
         Answer::Selector { replaced: true } => log::info!("base OS: the {which} selector is replaced"),
         Answer::Selector { replaced: false } => {}
