@@ -90,7 +90,7 @@ pub fn in_image(arch: Arch, image: &[u8]) -> Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use proto_update::selector::Replacement;
+    use proto_update::selector::{Doubt, Replacement};
 
     use super::*;
 
@@ -104,7 +104,9 @@ mod tests {
             assert!(image.len().is_multiple_of(ALIGN) && image.len() < 400 << 10, "{}", image.len());
             assert_eq!(in_image(arch, &image).unwrap(), program);
             let blocks = |bytes: usize| (bytes / 512) as u64;
-            let begun = |room| Replacement::new(&image, 512, room, &[], false).is_ok();
+            let begun = |room| {
+                Replacement::new(&image, 512, room, &[], Doubt { target: false, other: false }).is_ok()
+            };
             assert!(begun(blocks(volume.len())) && !begun(blocks(volume.len()) - 1));
             let other = esp(arch, [program, vec![0; 8]].concat()).unwrap();
             assert!(other != volume);

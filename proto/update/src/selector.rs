@@ -6,7 +6,7 @@
 //! first block when all others were read back and found right:
 //!
 //! ```text
-//!   target holds it already: nothing is done
+//!   target holds it already: no more is done
 //!   the other one is right -> first block zeroed -> blocks 1… written -> read back -> first block written -> read back
 //!        flush                   flush                 flush                             flush
 //! ```
@@ -21,6 +21,12 @@
 //! known, the old or the new one. The second partition is replaced first. The first, by which the machine starts,
 //! follows when the system that came with it has proven itself, and the second is then the way back for who stands
 //! beside the machine.
+//!
+//! What is read may lie in the disk's cache alone: a flush failed, in this life of storage or in one that nobody knows of any
+//! more, and a flush that comes later says nothing of what it lost. By the order above the last block to be written is all
+//! that can be in doubt of a partition that reads as whole. So that one, as it was read, is written again and flushed before
+//! such a partition is believed: the other one ahead of the zeros, and the target before it is said to hold the image. The
+//! same bytes, or what was torn or zero on the disk: neither makes less of it.
 //!
 //! This guards against power cuts and bad disks. It does not find out that a selector which is whole does not work
 //! on this machine: that is for tests, and for the key of Secure Boot where there is one.
@@ -59,6 +65,11 @@ pub enum Step<'a> {
         block: u64,
         /// Whole blocks; `None` for one block of zeros.
         bytes: Option<&'a [u8]>,
+    },
+    /// Write the first block of a partition again, as it was read last.
+    Again {
+        /// Of which.
+        whose: Whose,
     },
     /// Have the disk keep what was written before anything that follows.
     Flush,
@@ -116,6 +127,13 @@ const CHUNK: u64 = 128;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Target,
+    /// The target holds the image, or the other one a known image, and may not do so on the disk.
+    Again {
+        whose: Whose,
+    },
+    AgainFlush {
+        whose: Whose,
+    },
     /// Whether it holds the known image of this number.
     Other {
         known: usize,
@@ -134,6 +152,16 @@ enum State {
     Failed,
 }
 
+/// Which partitions may not be on the disk as they are read: nobody knows of an earlier life of storage what failed in
+/// it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Doubt {
+    /// The one that is replaced.
+    pub target: bool,
+    /// The other one.
+    pub other: bool,
+}
+
 /// One replacement, step by step.
 #[derive(Clone, Debug)]
 pub struct Replacement<'a> {
@@ -141,14 +169,13 @@ pub struct Replacement<'a> {
     sha256: [u8; 32],
     block_bytes: usize,
     known: &'a [Known],
-    doubtful: bool,
+    doubt: Doubt,
     state: State,
 }
 
 impl<'a> Replacement<'a> {
     /// Begins to replace a partition of `room` blocks by `image`. `known` are the images that the other one may begin
-    /// with. A target that holds the image is left as it is, unless it is `doubtful`: what is read of it may not be on
-    /// the disk, because a replacement has failed.
+    /// with. Of a target that holds the image no more than the first block is written, and that only if it is in doubt.
     ///
     /// # Errors
     /// [`ReplaceError::Size`], [`ReplaceError::NoVolume`].
@@ -157,7 +184,7 @@ impl<'a> Replacement<'a> {
         block_bytes: usize,
         room: u64,
         known: &'a [Known],
-        doubtful: bool,
+        doubt: Doubt,
     ) -> Result<Self, ReplaceError> {
         let bytes = image.len();
         let whole = block_bytes > 0 && bytes > block_bytes && bytes.is_multiple_of(block_bytes);
@@ -169,7 +196,7 @@ impl<'a> Replacement<'a> {
             return Err(ReplaceError::NoVolume);
         }
         let sha256 = Sha256::digest(image).into();
-        Ok(Self { image, sha256, block_bytes, known, doubtful, state: State::Target })
+        Ok(Self { image, sha256, block_bytes, known, doubt, state: State::Target })
     }
 
     /// The SHA-256 of the image.
@@ -200,10 +227,13 @@ impl<'a> Replacement<'a> {
                 let known = self.known.get(known)?;
                 Some(Step::Read { whose: Whose::Other, block: 0, blocks: known.blocks })
             }
+            State::Again { whose } => Some(Step::Again { whose }),
             State::Zero => Some(Step::Write { block: 0, bytes: None }),
             State::Body { from } => Some(Step::Write { block: from, bytes: Some(self.part(from, CHUNK)) }),
             State::First => Some(Step::Write { block: 0, bytes: Some(self.part(0, 1)) }),
-            State::ZeroFlush | State::BodyFlush | State::FirstFlush => Some(Step::Flush),
+            State::AgainFlush { .. } | State::ZeroFlush | State::BodyFlush | State::FirstFlush => {
+                Some(Step::Flush)
+            }
             State::BodyRead => target(1),
             State::WholeRead => target(0),
             State::Done | State::Failed => None,
@@ -213,6 +243,9 @@ impl<'a> Replacement<'a> {
     /// The write or flush was done. What failed is not done: the replacement is dropped then, and begun anew.
     pub fn done(&mut self) {
         self.state = match self.state {
+            State::Again { whose } => State::AgainFlush { whose },
+            State::AgainFlush { whose: Whose::Target } => State::WholeRead,
+            State::AgainFlush { whose: Whose::Other } => State::Zero,
             State::Zero => State::ZeroFlush,
             State::ZeroFlush => State::Body { from: 1 },
             State::Body { from } if from + CHUNK < self.blocks() => State::Body { from: from + CHUNK },
@@ -237,11 +270,12 @@ impl<'a> Replacement<'a> {
     pub fn read(&mut self, digest: &[u8; 32]) -> Result<(), ReplaceError> {
         let is_image = self.sha256 == *digest;
         let next = match self.state {
-            State::Target if is_image && !self.doubtful => Ok(State::Done),
+            State::Target if is_image && self.doubt.target => Ok(State::Again { whose: Whose::Target }),
+            State::Target if is_image => Ok(State::Done),
             State::Target if self.known.is_empty() => Err(ReplaceError::OtherUnknown),
             State::Target => Ok(State::Other { known: 0 }),
             State::Other { known } if self.known.get(known).is_some_and(|known| known.sha256 == *digest) => {
-                Ok(State::Zero)
+                Ok(if self.doubt.other { State::Again { whose: Whose::Other } } else { State::Zero })
             }
             State::Other { known } if known + 1 < self.known.len() => Ok(State::Other { known: known + 1 }),
             State::Other { .. } => Err(ReplaceError::OtherUnknown),
@@ -251,7 +285,9 @@ impl<'a> Replacement<'a> {
             }
             State::WholeRead if is_image => Ok(State::Done),
             State::WholeRead => Err(ReplaceError::NotWritten { block: 0 }),
-            State::Zero
+            State::Again { .. }
+            | State::AgainFlush { .. }
+            | State::Zero
             | State::ZeroFlush
             | State::Body { .. }
             | State::BodyFlush

@@ -125,8 +125,6 @@ pub enum SlotsError {
         /// Its bytes.
         bytes: u64,
     },
-    /// The other EFI system partition is in doubt: the disk has failed while it was written.
-    OtherInDoubt,
     /// The selector is not replaced.
     Replace(ReplaceError),
 }
@@ -159,9 +157,6 @@ impl fmt::Display for SlotsError {
             Self::SelectorBytes { bytes } => {
                 write!(f, "the selector that the slot brings has {bytes} bytes, too many to be held")
             }
-            Self::OtherInDoubt => {
-                f.write_str("the disk has failed while the other selector was written: it may not be whole")
-            }
             Self::Replace(why) => write!(f, "the selector is not replaced: {why}"),
         }
     }
@@ -186,11 +181,9 @@ impl Coded for SlotsError {
             | Self::Length { .. }
             | Self::Piece { .. }
             | Self::Unknown(_) => code::SLOT_CHANGE,
-            Self::Esps { .. }
-            | Self::NoSelector
-            | Self::SelectorBytes { .. }
-            | Self::OtherInDoubt
-            | Self::Replace(_) => code::SELECTOR,
+            Self::Esps { .. } | Self::NoSelector | Self::SelectorBytes { .. } | Self::Replace(_) => {
+                code::SELECTOR
+            }
         }
     }
 }
@@ -220,7 +213,7 @@ pub struct Slots {
     verified: Option<Version>,
     /// The copy of the table that was being written when the disk failed.
     doubt: Doubt,
-    /// The partitions of selectors that were being written when something failed.
+    /// The partitions of selectors that may not be on the disk as they are read.
     selectors: Doubts,
 }
 
@@ -272,7 +265,7 @@ impl Slots {
     /// The slots of a disk, of which `running` is the one that the machine was started from. Nothing is read
     /// yet; of a table that was read before, `doubt` is the copy that was not written.
     pub(crate) const fn new(running: Option<Slot>, trust: Trust, doubt: Doubt) -> Self {
-        let selectors = Doubts::NONE;
+        let selectors = Doubts::BOTH;
         Self { running, trust, board: None, fill: None, verified: None, doubt, selectors }
     }
 

@@ -6,6 +6,7 @@ use super::*;
 
 const BLOCK: usize = 512;
 const BLOCKS: usize = 300;
+const SURE: Doubt = Doubt { target: false, other: false };
 
 fn image(seed: u8) -> Vec<u8> {
     let mut image: Vec<u8> = (0..BLOCKS * BLOCK).map(|at| (at / 7) as u8 ^ seed).collect();
@@ -71,7 +72,7 @@ fn replace(
     known: &[Known],
     mut look: impl FnMut(&Partition),
 ) -> Result<usize, ReplaceError> {
-    let mut replacement = Replacement::new(image, BLOCK, BLOCKS as u64, known, false)?;
+    let mut replacement = Replacement::new(image, BLOCK, BLOCKS as u64, known, SURE)?;
     let mut steps = 0;
     while let Some(step) = replacement.step() {
         match step {
@@ -87,6 +88,7 @@ fn replace(
                 let at = block as usize * BLOCK;
                 replacement.read(&hash(&bytes[at..at + blocks as usize * BLOCK]))?;
             }
+            Step::Again { .. } => unreachable!("nothing is in doubt"),
             Step::Write { block, bytes } => {
                 target.write(block, bytes.unwrap_or(&[0; BLOCK]));
                 replacement.done();
@@ -162,7 +164,7 @@ fn the_only_selector_is_not_replaced() {
 fn what_the_disk_did_not_keep_is_never_given_its_first_block() {
     let (old, new) = (image(0), image(0x5a));
     let known = [known(&old)];
-    let mut replacement = Replacement::new(&new, BLOCK, BLOCKS as u64, &known, false).unwrap();
+    let mut replacement = Replacement::new(&new, BLOCK, BLOCKS as u64, &known, SURE).unwrap();
     replacement.read(&hash(&old)).unwrap();
     replacement.read(&hash(&old)).unwrap();
     while !matches!(replacement.step(), Some(Step::Read { .. })) {
@@ -195,23 +197,52 @@ fn the_other_one_may_hold_an_image_of_another_length() {
 }
 
 #[test]
-fn a_target_that_holds_the_image_is_not_written_unless_it_is_doubtful() {
+fn a_target_that_holds_the_image_is_not_written() {
     let new = image(0x5a);
     let mut target = Partition::of(&new);
     // Whatever the other one holds.
     let steps = replace(&new, &mut target, &[0; BLOCKS * BLOCK], &[], |_| {}).unwrap();
     assert_eq!((steps, target.cached.len()), (1, 0));
-    let known = [known(&new)];
-    let mut again = Replacement::new(&new, BLOCK, BLOCKS as u64, &known, true).unwrap();
-    again.read(&hash(&new)).unwrap();
-    assert_eq!(again.step(), Some(Step::Read { whose: Whose::Other, block: 0, blocks: BLOCKS as u64 }));
-    again.read(&hash(&new)).unwrap();
-    assert_eq!(again.step(), Some(Step::Write { block: 0, bytes: None }));
+}
+
+/// What a partition in doubt is believed after: its first block written again, as it was read, and flushed.
+#[test]
+fn what_is_in_doubt_has_its_first_block_written_again_ahead_of_all_that_relies_on_it() {
+    let (old, new) = (image(0), image(0x5a));
+    let (known, both) = ([known(&old)], Doubt { target: true, other: true });
+    let begin = |doubt| Replacement::new(&new, BLOCK, BLOCKS as u64, &known, doubt).unwrap();
+    let whole = |whose| Some(Step::Read { whose, block: 0, blocks: BLOCKS as u64 });
+    let again = |replacement: &mut Replacement, whose| {
+        assert_eq!(replacement.step(), Some(Step::Again { whose }));
+        replacement.done();
+        assert_eq!(replacement.step(), Some(Step::Flush));
+        replacement.done();
+    };
+    let mut there = begin(both);
+    there.read(&hash(&new)).unwrap();
+    again(&mut there, Whose::Target);
+    assert_eq!(there.step(), whole(Whose::Target));
+    there.read(&hash(&new)).unwrap();
+    assert!(there.is_done());
+    for doubt in [both, Doubt { target: false, ..both }, Doubt { other: false, ..both }] {
+        let mut replaced = begin(doubt);
+        replaced.read(&hash(&old)).unwrap();
+        assert_eq!(replaced.step(), whole(Whose::Other));
+        replaced.read(&hash(&old)).unwrap();
+        if doubt.other {
+            again(&mut replaced, Whose::Other);
+        }
+        assert_eq!(replaced.step(), Some(Step::Write { block: 0, bytes: None }));
+    }
+    let mut lost = begin(both);
+    lost.read(&hash(&new)).unwrap();
+    again(&mut lost, Whose::Target);
+    assert_eq!(lost.read(&hash(&old)), Err(ReplaceError::NotWritten { block: 0 }));
 }
 
 #[test]
 fn an_image_has_whole_blocks_and_fits() {
-    let new = |bytes: &[u8], block, room| Replacement::new(bytes, block, room, &[], false).map(drop);
+    let new = |bytes: &[u8], block, room| Replacement::new(bytes, block, room, &[], SURE).map(drop);
     let size = |bytes: usize, room| new(&image(0)[..bytes], BLOCK, room);
     assert_eq!(size(2 * BLOCK, BLOCKS as u64), Ok(()));
     for (bytes, room) in [(0, 9), (BLOCK, 9), (2 * BLOCK + 1, 9), (3 * BLOCK, 2)] {

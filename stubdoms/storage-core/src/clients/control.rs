@@ -139,9 +139,7 @@ impl Refused {
                 SlotsError::Older { .. } => Refusal::Older,
                 SlotsError::Esps { .. } | SlotsError::NoSelector => Refusal::NoSelector,
                 SlotsError::Replace(ReplaceError::NotWritten { .. }) => Refusal::Disk,
-                SlotsError::SelectorBytes { .. } | SlotsError::OtherInDoubt | SlotsError::Replace(_) => {
-                    Refusal::Selector
-                }
+                SlotsError::SelectorBytes { .. } | SlotsError::Replace(_) => Refusal::Selector,
             },
         }
     }

@@ -11,7 +11,7 @@ use proto_gpt::partition::ESP;
 use proto_gpt::table::Table;
 use proto_handoff::record::Version;
 use proto_svc::storage::Selector;
-use proto_update::selector::{Known, MAX_BYTES, ReplaceError, Replacement, Step, Whose};
+use proto_update::selector::{Doubt, Known, MAX_BYTES, ReplaceError, Replacement, Step, Whose};
 use sha2::{Digest, Sha256};
 
 use super::SlotsError;
@@ -51,8 +51,7 @@ pub(super) fn esps(table: &Table) -> Result<Esps, SlotsError> {
     }
 }
 
-/// Which of them may not be on the disk as they are read: something failed since they were written, and a flush that
-/// comes later says nothing of that. Each is written anew before it is believed.
+/// Which of them may not be on the disk as they are read: both, until in this life they were written and flushed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Doubts {
     first: bool,
@@ -60,13 +59,17 @@ pub(super) struct Doubts {
 }
 
 impl Doubts {
-    pub(super) const NONE: Self = Self { first: false, second: false };
+    pub(super) const BOTH: Self = Self { first: true, second: true };
 
-    /// That of one, and that of the other.
-    const fn of(&mut self, which: Selector) -> (&mut bool, bool) {
-        match which {
-            Selector::First => (&mut self.first, self.second),
-            Selector::Second | Selector::SecondBack => (&mut self.second, self.first),
+    /// That of one of them, as the target of a replacement or beside it.
+    const fn of(&mut self, which: Selector, whose: Whose) -> &mut bool {
+        match (which, whose) {
+            (Selector::First, Whose::Target) | (Selector::Second | Selector::SecondBack, Whose::Other) => {
+                &mut self.first
+            }
+            (Selector::First, Whose::Other) | (Selector::Second | Selector::SecondBack, Whose::Target) => {
+                &mut self.second
+            }
         }
     }
 }
@@ -139,8 +142,6 @@ pub(super) async fn replace<D: BlockDevice>(
     };
     let blocks = (image.len() / disk.block_bytes()) as u64;
     let mut some = vec![Known { blocks, sha256: Sha256::digest(image).into() }];
-    // What an earlier life of this domain has written may be in the disk's cache alone, and reads the same.
-    disk.flush(disk.epoch()).await?;
     let mut carry_out = Carry { disk, target, other, image, which, doubts };
     let first = carry_out.run(&some).await;
     if first != Err(SlotsError::Replace(ReplaceError::OtherUnknown)) {
@@ -162,33 +163,48 @@ struct Carry<'a, D> {
 }
 
 impl<D: BlockDevice> Carry<'_, D> {
+    const fn window(&self, whose: Whose) -> Window {
+        match whose {
+            Whose::Target => self.target,
+            Whose::Other => self.other,
+        }
+    }
+
+    const fn doubt(&mut self, whose: Whose) -> &mut bool {
+        self.doubts.of(self.which, whose)
+    }
+
     async fn run(&mut self, known: &[Known]) -> Result<Replaced, SlotsError> {
         let Self { disk, target, other, image, .. } = *self;
         let block_bytes = disk.block_bytes();
-        let (doubt, other_in_doubt) = self.doubts.of(self.which);
         let room = |window: Window| window.bytes(block_bytes) / block_bytes as u64;
         // One that is longer than the other partition is not what that begins with.
         let known: Vec<Known> = known.iter().filter(|known| known.blocks <= room(other)).copied().collect();
-        let begun = Replacement::new(image, block_bytes, room(target), &known, *doubt);
+        let doubt = Doubt { target: *self.doubt(Whose::Target), other: *self.doubt(Whose::Other) };
+        let begun = Replacement::new(image, block_bytes, room(target), &known, doubt);
         let mut replacement = begun.map_err(SlotsError::Replace)?;
         let mut replaced = Replaced { before: [0; 32], now: *replacement.sha256(), is_written: false };
         // What is written and not flushed yet is on its way as long as this lasts.
         let mut since: Option<Epoch> = None;
+        // The first block of what was read last, and whose was written again.
+        let (mut first, mut again) = (vec![0; block_bytes], None);
         while let Some(step) = replacement.step() {
             match step {
                 Step::Read { whose, block, blocks } => {
-                    if whose == Whose::Other && other_in_doubt {
-                        return Err(SlotsError::OtherInDoubt);
-                    }
-                    let window = if whose == Whose::Target { target } else { other };
-                    let digest = digest(disk, window, block, blocks).await?;
+                    let digest = digest(disk, self.window(whose), block, blocks, &mut first).await?;
                     if whose == Whose::Target && !replaced.is_written {
                         replaced.before = digest;
                     }
                     replacement.read(&digest).map_err(SlotsError::Replace)?;
                 }
+                Step::Again { whose } => {
+                    since.get_or_insert(disk.epoch());
+                    disk.write(self.window(whose), 0, &first).await?;
+                    again = Some(whose);
+                    replacement.done();
+                }
                 Step::Write { block, bytes } => {
-                    *doubt = true;
+                    *self.doubt(Whose::Target) = true;
                     replaced.is_written = true;
                     since.get_or_insert(disk.epoch());
                     let at = block.saturating_mul(block_bytes as u64);
@@ -200,30 +216,38 @@ impl<D: BlockDevice> Carry<'_, D> {
                 }
                 Step::Flush => {
                     disk.flush(since.take().unwrap_or(disk.epoch())).await?;
+                    if again.take() == Some(Whose::Other) {
+                        *self.doubt(Whose::Other) = false;
+                    }
                     replacement.done();
                 }
             }
         }
-        *doubt = false;
+        *self.doubt(Whose::Target) = false;
         Ok(replaced)
     }
 }
 
-/// The SHA-256 of blocks of a window.
+/// The SHA-256 of blocks of a window, and the first of them.
 async fn digest<D: BlockDevice>(
     disk: &Disk<D>,
     window: Window,
     block: u64,
     blocks: u64,
+    first: &mut [u8],
 ) -> Result<[u8; 32], DiskError> {
     let block_bytes = disk.block_bytes() as u64;
     let mut hash = Sha256::new();
     let mut chunk = vec![0; CHUNK];
     let (mut at, mut left) = (block.saturating_mul(block_bytes), blocks.saturating_mul(block_bytes));
+    let begin = at;
     while left > 0 {
         let some = left.min(CHUNK as u64);
         let into = chunk.get_mut(..some as usize).unwrap_or_default();
         disk.read(window, at, into).await?;
+        if let (true, Some(block)) = (at == begin, into.get(..first.len())) {
+            first.copy_from_slice(block);
+        }
         hash.update(&*into);
         at += some;
         left -= some;

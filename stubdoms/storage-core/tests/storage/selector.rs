@@ -159,14 +159,15 @@ fn cases() -> [Case; 3] {
 fn both_are_replaced_in_the_course_of_an_update_and_no_more_is_written() {
     let disk = disk(flashed());
     let life = Life::start(&disk);
-    // What is there is not written.
-    assert_eq!(life.ask(&FIRST), THERE);
-    assert!(written(&disk).is_empty());
+    // Of what is there the first block is written, once in a life: an earlier one may have left it in the disk's cache.
+    assert_eq!((life.ask(&FIRST), life.ask(&FIRST)), (THERE, THERE));
+    assert_eq!(written(&disk), [ESP_1]);
+    assert!(holds(&powerless(&disk), ESP_1, &old()));
     fills(&system_with("1.1.0", &new())).iter().chain([&Request::Verify]).for_each(|one| life.done(one));
     let before = written(&disk).len();
     assert_eq!((life.ask(&SECOND), life.ask(&SECOND)), (REPLACED, THERE));
     assert!(written(&disk)[before..].iter().all(|block| (ESP_2..ESP_2 + 24).contains(block)));
-    // The block of zeros, and each of the image once.
+    // The block of zeros, and each of the image once; the first one is known to be there.
     assert_eq!(written(&disk).len() - before, 1 + 24);
     assert!(holds(&disk.image(), ESP_1, &old()) && holds(&disk.image(), ESP_2, &new()));
     life.done(&Request::Change(Change::Arm));
@@ -174,7 +175,8 @@ fn both_are_replaced_in_the_course_of_an_update_and_no_more_is_written() {
     let disk = crate::world::disk(committed());
     let life = Life::start_from(&disk, Some(Slot::B));
     assert_eq!((life.ask(&FIRST), life.ask(&FIRST)), (REPLACED, THERE));
-    assert_eq!(written(&disk).len(), 1 + 24);
+    // The first block of the other one ahead of that.
+    assert_eq!((written(&disk)[0], written(&disk).len()), (ESP_2, 1 + 1 + 24));
     assert!(holds(&powerless(&disk), ESP_1, &new()) && holds(&powerless(&disk), ESP_2, &new()));
     let Answer::Slots { running: Some(SlotName::B), .. } = life.ask(&Request::Slots) else {
         panic!("the slots are as they were")
@@ -433,7 +435,8 @@ fn a_request_that_is_dropped_at_any_instant_leaves_a_selector() {
     }
 }
 
-/// The disk fails once, at any call and in any way. The power may go at any later write, whatever is asked then.
+/// The disk fails once, at any call and in any way. The power may go at any later write, whatever is asked then, of this life
+/// of storage or of one that knows nothing of it.
 #[test]
 fn a_disk_that_fails_leaves_a_selector_and_what_is_asked_again_is_done() {
     let errors = [Error::TimedOut { within: Duration::from_secs(1) }, Error::Fault(Fault::Fatal)];
@@ -450,29 +453,34 @@ fn a_disk_that_fails_leaves_a_selector_and_what_is_asked_again_is_done() {
         for call in first..good.calls() {
             for error in errors {
                 for done in [Done::Nothing, Done::Blocks(1), Done::All, Done::Unsure] {
-                    let disk = disk(before.clone());
-                    let life = start(&disk);
-                    disk.fail(call, Failure { error, done });
-                    // Both, in whatever order: a partition in doubt is none to rely on.
-                    let refused = life.refusal(&asked);
-                    failed += usize::from(refused.is_some());
-                    assert!(matches!(refused, None | Some(Refusal::Disk)), "{refused:?}");
-                    for request in [FIRST, SECOND, SECOND_BACK, FIRST, asked.clone()] {
-                        life.ask(&request);
-                    }
-                    let log = disk.log();
-                    for at in 0..=log.events().len() {
-                        let cut = log.cut(at);
-                        for left in [cut.left(|_| 0), cut.left(|of| of - 1), cut.left(|of| (of - 1) / 2)] {
-                            assert!(starts(&left), "{asked:?}, call {call}, {error}, {done:?}, event {at}");
-                            states += 1;
+                    for same_life in [true, false] {
+                        let disk = disk(before.clone());
+                        let life = start(&disk);
+                        disk.fail(call, Failure { error, done });
+                        let refused = life.refusal(&asked);
+                        failed += usize::from(refused.is_some());
+                        assert!(matches!(refused, None | Some(Refusal::Disk)), "{refused:?}");
+                        // Both, in whatever order: a partition in doubt is none to rely on.
+                        let life = if same_life { life } else { start(&disk) };
+                        for request in [FIRST, SECOND, SECOND_BACK, FIRST, asked.clone()] {
+                            life.ask(&request);
                         }
+                        let told = format!("{asked:?}, call {call}, {error}, {done:?}, {same_life}");
+                        let log = disk.log();
+                        for at in 0..=log.events().len() {
+                            let cut = log.cut(at);
+                            for left in [cut.left(|_| 0), cut.left(|of| of - 1), cut.left(|of| (of - 1) / 2)]
+                            {
+                                assert!(starts(&left), "{told}, event {at}");
+                                states += 1;
+                            }
+                        }
+                        assert!(holds(&powerless(&disk), target, &new()), "{told}");
                     }
-                    assert!(holds(&powerless(&disk), target, &new()), "call {call}, {error}, {done:?}");
                 }
             }
         }
     }
     println!("{failed} failures, {states} states");
-    assert!(failed > 20 && states > 5_000, "{failed}, {states}");
+    assert!(failed > 40 && states > 10_000, "{failed}, {states}");
 }

@@ -17,7 +17,7 @@ use proto_handoff::kept::{Kept, Note};
 use proto_handoff::record::{EventLog, Files, Handoff, Place, Refused, TableState, Version, Watchdog};
 use proto_update::manifest::{ALIGN, Draft, Header as SlotHeader, Kind, Machine};
 use proto_update::payload::{Decoder, pack};
-use proto_update::selector::Replacement;
+use proto_update::selector::{Doubt, Replacement};
 use uuid::Uuid;
 
 const BLOCK: usize = 512;
@@ -184,7 +184,7 @@ pub(super) fn slot_header(bytes: &[u8]) {
         assert_eq!(place.and_then(|place| bytes.get(place)), contents.part(kind));
     }
     if let Some(image) = contents.part(Kind::Selector) {
-        let _ = Replacement::new(image, 512, 96, &[], false);
+        let _ = Replacement::new(image, 512, 96, &[], Doubt { target: false, other: false });
     }
 }
 
