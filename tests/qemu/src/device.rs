@@ -101,10 +101,13 @@ impl<'s> Device<'s> {
     }
 
     /// From now on what is offered comes with another selector: one that does the same, and is measured as another one. Its
-    /// partition is to begin with what this gives.
+    /// partition is to begin with what this gives. The first time the disk must be at rest.
     pub(crate) fn bring_another_selector(&mut self) -> Result<Vec<u8>> {
         let arch = self.stage.built().arch;
-        let mut program = disk::file(&disk::read(&self.disk()?)?.esp, xtask::selector::path(arch))?;
+        let mut program = match &self.selector {
+            Some(last) => xtask::selector::in_image(arch, last)?,
+            None => disk::file(&disk::read(&self.disk()?)?.esp, xtask::selector::path(arch))?,
+        };
         // Behind the end of the program nobody looks.
         program.extend([0; 8]);
         let image = xtask::selector::image(&xtask::selector::esp(arch, program)?)?;

@@ -3,9 +3,10 @@
 //!
 //! QEMU and the TPM are killed, and started again on the disk and the state that they left. The instants follow from a
 //! seed that is printed; `SARSEN_CUTS_SEED` sets it. Some lie before dom0, where the selector takes a try off a slot; some
-//! in the seconds after, where the store is found; some up to where a version is under test. A version that was cut off
-//! under test is left by the selector, as it should; the story asks for it once more then, and for another one when it is
-//! proven. What is looked at, in each life that is long enough:
+//! in the seconds after, where the store is found; some up to where a version is under test; some where a slot is armed or
+//! a version has proven itself, each with a selector that is replaced: every version brings another one. A version that
+//! was cut off under test is left by the selector, as it should; the story asks for it once more then, and for another one
+//! when it is proven. What is looked at, in each life that is long enough:
 //!
 //! 1. One of the two versions starts: the one that was told as proven, or the one that is asked for.
 //! 2. The device is who it was: the only one that the controller knows, and registered once. (A version under test whose
@@ -28,24 +29,55 @@ use crate::device::{AROUND, Device};
 use crate::random::Random;
 use crate::stage::Stage;
 
-pub(crate) const STORIES: &[Story] = &[Story {
-    name: "power_cuts",
-    about: "the power goes 12 times at any instant of an update: one of two versions starts, and the device is who it was and has what it had",
-    tell: |stage| power_cuts(stage, 12),
-}];
+pub(crate) const STORIES: &[Story] = &[
+    Story {
+        name: "power_cuts",
+        about: "the power goes 20 times at any instant of updates: one of two versions starts, and the device is who it was and has what it had",
+        tell: |stage| power_cuts(stage, 20, 5),
+    },
+    Story {
+        name: "power_cuts-more",
+        about: "the same at 20 other instants, beside the first story",
+        tell: |stage| power_cuts(stage, 20, 6),
+    },
+];
 
 pub(crate) const NIGHTLY: &[Story] = &[Story {
     name: "power_cuts-hundred",
     about: "the story `power_cuts` with a hundred cuts, some 40 minutes",
-    tell: |stage| power_cuts(stage, 100),
+    tell: |stage| power_cuts(stage, 100, 7),
 }];
 
-/// The seed unless another one is asked for.
-const SEED: u64 = 5;
 /// From power-on to dom0's word about the slot.
 const START: Duration = Duration::from_secs(180);
-/// The longest lives: within the firmware and the selector, until the device works, and through an update.
-const LONGEST_MS: [u64; 3] = [9000, 8000, 45_000];
+
+/// What a life is cut off by.
+#[derive(Clone, Copy)]
+enum Since {
+    PowerOn,
+    /// dom0's word about the slot.
+    Dom0,
+    /// The first such line of control after it; without one, the life ends after [`UNSEEN`].
+    Control(&'static str),
+}
+
+/// Within the firmware and the selector.
+const FIRMWARE: (Since, u64) = (Since::PowerOn, 8000);
+/// Until the device works.
+const EARLY: (Since, u64) = (Since::Dom0, 8000);
+/// Through an update.
+const UPDATE: (Since, u64) = (Since::Dom0, 45_000);
+/// Where the second selector is replaced, and the slot armed.
+const ARMED: (Since, u64) = (Since::Control("-> Arming"), 1500);
+/// Where a version is proven, and the first selector replaced.
+const PROVEN: (Since, u64) = (Since::Control("Testing -> "), 2500);
+/// One life after the other, and so on: since when, and how many milliseconds more at most.
+const LIVES: [(Since, u64); 10] =
+    [UPDATE, FIRMWARE, EARLY, ARMED, PROVEN, EARLY, ARMED, FIRMWARE, UPDATE, EARLY];
+/// How long a line of control is waited for: a download, a reset and a test.
+const UNSEEN: Duration = Duration::from_secs(120);
+/// How often it is looked for.
+const LOOK: Duration = Duration::from_millis(20);
 /// Between two changes of the configuration.
 const CHANGE: Duration = Duration::from_secs(3);
 /// How often a version may fail in the end, without any cut.
@@ -81,8 +113,8 @@ struct Lives<'s> {
     skipped: usize,
 }
 
-fn power_cuts(stage: &Stage<'_>, cuts: u32) -> Result<()> {
-    let random = Random::seeded("SARSEN_CUTS_SEED", SEED)?;
+fn power_cuts(stage: &Stage<'_>, cuts: usize, seed: u64) -> Result<()> {
+    let random = Random::seeded("SARSEN_CUTS_SEED", seed)?;
     let device = Device::start(stage)?;
     device.is_attested()?;
     let mut lives = Lives {
@@ -98,12 +130,14 @@ fn power_cuts(stage: &Stage<'_>, cuts: u32) -> Result<()> {
         told: 0,
     };
     lives.next_version()?;
-    for cut in 1..=cuts {
-        let longest = LONGEST_MS[lives.random.below(LONGEST_MS.len() as u64) as usize];
-        let life = Duration::from_millis(lives.random.below(longest));
+    for (cut, (since, longest_ms)) in (1..=cuts).zip(LIVES.into_iter().cycle()) {
+        let life = Duration::from_millis(lives.random.below(longest_ms));
         // The first life was seen to start.
-        if cut > 1 && longest != LONGEST_MS[0] {
+        if cut > 1 && !matches!(since, Since::PowerOn) {
             lives.starts()?;
+        }
+        if let Since::Control(words) = since {
+            lives.live_until(words)?;
         }
         lives.live(life)?;
         lives.device.machine.kill();
@@ -150,6 +184,27 @@ impl Lives<'_> {
         }
     }
 
+    /// The same, until control has said this.
+    fn live_until(&mut self, words: &str) -> Result<()> {
+        let end = Instant::now() + UNSEEN;
+        let mut changed = Instant::now();
+        let mut seen = self.skipped;
+        while Instant::now() < end {
+            let lines = self.device.machine.lines_from(seen);
+            seen += lines.len();
+            if lines.iter().any(|line| line.who == "control" && line.text.contains(words)) {
+                return Ok(());
+            }
+            if changed.elapsed() > CHANGE {
+                changed = Instant::now();
+                self.look()?;
+                self.change()?;
+            }
+            std::thread::sleep(LOOK);
+        }
+        Ok(())
+    }
+
     /// What the controller was told: whether the version that is asked for has proven itself, or failed.
     fn look(&mut self) -> Result<()> {
         let slots = self.device.slots();
@@ -171,6 +226,7 @@ impl Lives<'_> {
     fn next_version(&mut self) -> Result<()> {
         self.versions += 1;
         self.wanted = format!("0.2.{}", self.versions);
+        self.device.bring_another_selector()?;
         self.device.offer(&self.wanted, None, &self.greeting())?;
         self.change()
     }
