@@ -2,8 +2,10 @@
 
 mod answers;
 mod apply;
+mod consoles;
 mod kept;
 mod keys;
+mod requests;
 mod updates;
 
 use alloc::{
@@ -19,25 +21,27 @@ use keys::Gathering;
 use proto_errors::agent as code;
 use proto_eve::{
     Timestamp,
-    attest::{self as attest_messages, EscrowedKey, Evidence},
-    config as config_messages,
-    endpoint::Endpoint,
+    attest::{self as attest_messages, EscrowedKey},
     uuid::Uuid,
     wire::certs::{ZCert, ZCertType},
 };
 use proto_update::machine::{Class, Course};
 
-use self::kept::Kept;
+use self::{
+    consoles::Console,
+    kept::Kept,
+    requests::{Flight, Slot},
+};
 use crate::{
-    attest::{Ask, Attest, AttestState},
+    attest::{Attest, AttestState},
     certs::CertsKeeper,
     clock::{Instant, Now, Random, earliest},
     config::{Poll, diff::Diff, store::Store},
-    http::{FailureKind, Outcome, Request, RequestId},
+    http::RequestId,
     identity::{DigestSigner, NotIssued},
     keep::Keep,
     note::{Commands, DeviceNote},
-    onboard::{Onboard, Stage, Step},
+    onboard::{Onboard, Stage},
     operations::{Cause, Maintenance, Operation, Operations, Progress},
     properties::Properties,
     provision::{Credentials, DeviceFacts, ProvisionError, Provisioning},
@@ -53,27 +57,22 @@ use crate::{
         volumes::Volumes,
     },
     report::{
-        console::Lines,
         info::{self, Names, Reporter},
-        logs::{LogRecord, Logs, Taken, Upload},
+        logs::{LogRecord, Logs, Taken},
         metrics::{self, DomainUsage, Machine, Metrics, Traffic},
     },
-    retry::{Deferred, Sent},
+    retry::Deferred,
     secrets::Secrets,
-    session::{Limits, Message, Session},
+    session::Session,
     storage::Desk,
     uplink::{LinkTotals, PortConfig, Uplink},
     vault::Vault,
 };
 
 const DEFAULT_SPOOL: usize = 512 * 1024;
-/// What a request may take beyond its own limit before it counts as lost in the shell.
-const GRACE: Duration = Duration::from_secs(30);
 
 /// How long an agent that is there anew waits for its configuration before it reports without one.
 const QUIET: Duration = Duration::from_secs(60);
-/// Console bytes that are held until there is a configuration.
-const MAX_HELD: usize = 512 * 1024;
 
 /// What the shell is to do about the device itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,19 +92,6 @@ pub enum DeviceCommand {
     QueryUsage,
 }
 
-/// What a request under way is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Purpose {
-    Certs,
-    Register,
-    Uuid,
-    Attest(Ask),
-    Config,
-    Info(Sent),
-    Metrics,
-    Logs(Upload),
-}
-
 /// Where a configuration comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
@@ -113,50 +99,6 @@ pub(crate) enum Origin {
     Controller,
     /// It was kept.
     Saved,
-}
-
-/// Of each of these, one request is under way at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Slot {
-    Certs,
-    Onboard,
-    Attest,
-    Config,
-    Info,
-    Metrics,
-    Logs,
-}
-
-/// In the order in which they are served.
-const SLOTS: [Slot; 7] =
-    [Slot::Certs, Slot::Onboard, Slot::Attest, Slot::Config, Slot::Info, Slot::Metrics, Slot::Logs];
-
-impl Purpose {
-    fn slot(&self) -> Slot {
-        match self {
-            Self::Certs => Slot::Certs,
-            Self::Register | Self::Uuid => Slot::Onboard,
-            Self::Attest(_) => Slot::Attest,
-            Self::Config => Slot::Config,
-            Self::Info(_) => Slot::Info,
-            Self::Metrics => Slot::Metrics,
-            Self::Logs(_) => Slot::Logs,
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Flight {
-    purpose: Purpose,
-    endpoint: Endpoint,
-    sent: Instant,
-    lost: Instant,
-    bytes: usize,
-}
-
-struct Console {
-    name: String,
-    lines: Lines,
 }
 
 /// The device agent.
@@ -431,24 +373,6 @@ impl Agent {
         self.deadline().map(|deadline| deadline.0)
     }
 
-    /// The next request to send, if any is due.
-    pub fn next_request(&mut self) -> Option<Request> {
-        if !self.uplink.up {
-            return None;
-        }
-        for slot in SLOTS {
-            if self.is_busy(slot) || (slot != Slot::Certs && !self.can_sign()) {
-                continue;
-            }
-            let Some((purpose, endpoint, message)) = self.due(slot) else { continue };
-            match self.send(purpose, endpoint, message) {
-                Some(request) => return Some(request),
-                None => continue,
-            }
-        }
-        None
-    }
-
     /// What is next to be done about contents.
     pub fn next_content_command(&mut self) -> Option<ContentCommand> {
         self.contents.next_command()
@@ -603,101 +527,6 @@ impl Agent {
         self.store.has_config()
     }
 
-    fn is_busy(&self, slot: Slot) -> bool {
-        self.flights.values().any(|flight| flight.purpose.slot() == slot)
-    }
-
-    /// What a slot wants to send now.
-    fn due(&mut self, slot: Slot) -> Option<(Purpose, Endpoint, Message)> {
-        let now = self.now.at();
-        match slot {
-            Slot::Certs => {
-                (self.certs.deadline() <= now).then_some((Purpose::Certs, Endpoint::Certs, Message::Nothing))
-            }
-            Slot::Onboard if self.unknown_until().is_some_and(|until| until > now) => None,
-            Slot::Onboard => Some(match self.onboard.due(now)? {
-                Step::Register => (Purpose::Register, Endpoint::Register, Message::Registration),
-                Step::Uuid => (Purpose::Uuid, Endpoint::Uuid, Message::Payload(proto_eve::uuid::request())),
-            }),
-            Slot::Attest => {
-                let ask = self.attest.due(now)?;
-                Some((Purpose::Attest(ask), Endpoint::Attest, Message::Payload(self.attest_message(ask))))
-            }
-            Slot::Config => self.config.due(now).then(|| {
-                let payload = config_messages::request(self.store.hash(), self.attest.token());
-                (Purpose::Config, Endpoint::Config, Message::Payload(payload))
-            }),
-            Slot::Info => {
-                self.session.uuid()?;
-                let (sent, body) = self.queue.due(now)?;
-                Some((Purpose::Info(sent), Endpoint::Info, Message::Payload(body.to_vec())))
-            }
-            Slot::Metrics => {
-                self.session.uuid().filter(|_| self.metrics.due(now))?;
-                // What the controller is told is noted before. Without a configuration there is no note yet.
-                if self.noted.is_some() {
-                    self.leave_note();
-                }
-                let device = self.session.uuid()?;
-                let payload = self.metrics.message(self.now, &self.metrics_view(device));
-                Some((Purpose::Metrics, Endpoint::Metrics, Message::Payload(payload)))
-            }
-            Slot::Logs => {
-                let device = self.session.uuid()?;
-                let (upload, endpoint, gzip) =
-                    self.logs.due(now, device, &self.facts.partition, &self.facts.version)?;
-                Some((Purpose::Logs(upload), endpoint, Message::Payload(gzip)))
-            }
-        }
-    }
-
-    fn send(&mut self, purpose: Purpose, endpoint: Endpoint, message: Message) -> Option<Request> {
-        let now = self.now.at();
-        let id = RequestId(self.next_id);
-        self.next_id += 1;
-        let limits = Limits::of(&self.properties);
-        match &purpose {
-            Purpose::Certs => self.certs.sent(now),
-            Purpose::Attest(ask) => self.attest.sent(*ask),
-            Purpose::Metrics => self.metrics.sent(now, &mut self.random),
-            Purpose::Register | Purpose::Uuid | Purpose::Config | Purpose::Info(_) | Purpose::Logs(_) => {}
-        }
-        match self.session.request(id, endpoint, message, limits, &mut self.random) {
-            Ok(request) => {
-                let bytes = request.body.len();
-                self.traffic.sent(action(endpoint), bytes);
-                let lost = now.after(limits.timeout + GRACE);
-                self.flights.insert(id, Flight { purpose, endpoint, sent: now, lost, bytes });
-                Some(request)
-            }
-            Err(error) => {
-                log::error!("{}: not sent: {error} [{}]", action(endpoint), code::NOT_SENT);
-                self.route(purpose, Outcome::NoAnswer(FailureKind::Local));
-                None
-            }
-        }
-    }
-
-    fn attest_message(&self, ask: Ask) -> Vec<u8> {
-        match ask {
-            Ask::Certs => attest_messages::certs_request(self.published.clone()),
-            Ask::Nonce => attest_messages::nonce_request(),
-            Ask::Quote => {
-                let evidence = self.attest.quote().map(|quote| Evidence {
-                    attest: &quote.attest,
-                    signature: &quote.signature,
-                    pcrs: &quote.pcrs,
-                    event_log: &quote.event_log,
-                });
-                attest_messages::quote_request(&self.facts.version, &self.facts.firmware, evidence)
-            }
-            Ask::Keys => match self.attest.key() {
-                Some(key) => attest_messages::store_keys_request(self.attest.token(), key),
-                None => Vec::new(),
-            },
-        }
-    }
-
     /// Moves contents, volumes and applications.
     fn reconcile(&mut self) {
         let now = self.now;
@@ -821,67 +650,6 @@ impl Agent {
         }
     }
 
-    fn on_console(&mut self, uuid: Uuid, offset: u64, bytes: Vec<u8>) {
-        let end = offset.saturating_add(bytes.len() as u64);
-        let Some(app) = self.apps.by_uuid(&uuid) else {
-            if self.apps.is_known(&uuid) {
-                self.hold(uuid, offset, bytes);
-            } else {
-                self.logs.pass_over(uuid, end);
-            }
-            return;
-        };
-        if !app.logs_wanted() {
-            return self.logs.pass_over(uuid, end);
-        }
-        let console = self
-            .consoles
-            .entry(uuid)
-            .or_insert_with(|| Console { name: app.name.clone(), lines: Lines::default() });
-        console.name.clone_from(&app.name);
-        let (now, logs) = (self.now, &mut self.logs);
-        console
-            .lines
-            .push(offset, &bytes, |line, mark| logs.app_line(now, uuid, &app.name, app.domid, &line, mark));
-        if console.lines.is_empty() {
-            self.logs.pass_over(uuid, end);
-        }
-    }
-
-    /// Holds console bytes until there is a configuration.
-    fn hold(&mut self, uuid: Uuid, offset: u64, bytes: Vec<u8>) {
-        self.held_bytes += bytes.len();
-        self.held.push_back((uuid, offset, bytes));
-        while self.held_bytes > MAX_HELD
-            && let Some((_, _, oldest)) = self.held.pop_front()
-        {
-            log::warn!(
-                "application: {} bytes of its console are dropped [{}]",
-                oldest.len(),
-                code::LOGS_LOST
-            );
-            self.held_bytes -= oldest.len();
-        }
-    }
-
-    /// There is a configuration: what was held goes where it says.
-    fn release_held(&mut self) {
-        self.held_bytes = 0;
-        for (uuid, offset, bytes) in core::mem::take(&mut self.held) {
-            self.on_console(uuid, offset, bytes);
-        }
-    }
-
-    fn flush_console(&mut self, uuid: Uuid) {
-        let Some(app) = self.apps.by_uuid(&uuid) else { return };
-        if let Some(console) = self.consoles.get_mut(&uuid) {
-            let (now, logs) = (self.now, &mut self.logs);
-            console
-                .lines
-                .flush(&mut |line, mark| logs.app_line(now, uuid, &app.name, app.domid, &line, mark));
-        }
-    }
-
     /// When the device reboots unless the controller answers what its configuration is. It counts in time since
     /// boot, or since this agent is there.
     fn no_config_deadline(&self) -> Option<Instant> {
@@ -973,21 +741,6 @@ fn surroundings<'a>(
 
 fn app_name(apps: &Apps, uuid: &Uuid) -> String {
     apps.by_uuid(uuid).map_or_else(|| uuid.to_string(), |app| app.name.clone())
-}
-
-/// Last part of an endpoint's path, for counters and log lines.
-fn action(endpoint: Endpoint) -> &'static str {
-    match endpoint {
-        Endpoint::Certs => "certs",
-        Endpoint::Register => "register",
-        Endpoint::Uuid => "uuid",
-        Endpoint::Config => "config",
-        Endpoint::Attest => "attest",
-        Endpoint::Info => "info",
-        Endpoint::Metrics => "metrics",
-        Endpoint::Newlogs => "newlogs",
-        Endpoint::AppNewlogs(_) => "apps/newlogs",
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,10 @@ use alloc::vec::Vec;
 use proto_errors::{Coded, agent as code};
 use proto_eve::{attest, config, endpoint::StatusClass, uuid};
 
-use super::{Agent, Purpose, action};
+use super::{
+    Agent,
+    requests::{Purpose, action},
+};
 use crate::{
     attest::Ask,
     clock::Now,

@@ -14,6 +14,7 @@ use proto_eve::{
 use super::*;
 use crate::{
     clock::WallTime,
+    http::Outcome,
     reconcile::domains::command::{AppFailure, StopReason},
 };
 
