@@ -39,7 +39,7 @@ use crate::{
     config::{Poll, diff::Diff, store::Store},
     http::RequestId,
     identity::{DigestSigner, NotIssued},
-    keep::Keep,
+    keep::{Keep, Name},
     note::{Commands, DeviceNote},
     onboard::{Onboard, Stage},
     operations::{Cause, Maintenance, Operation, Operations, Progress},
@@ -59,7 +59,7 @@ use crate::{
     report::{
         info::{self, Names, Reporter},
         logs::{LogRecord, Logs, Taken},
-        metrics::{self, DomainUsage, Machine, Metrics, Traffic},
+        metrics::{self, DomainUsage, Machine, Metrics, Traffic, spool::Spool},
     },
     retry::Deferred,
     secrets::Secrets,
@@ -157,6 +157,8 @@ pub struct Agent {
     queue: Deferred,
     reporter: Reporter,
     metrics: Metrics,
+    /// Metrics messages on their way.
+    spool: Spool,
     logs: Logs,
     logs_closed: bool,
     consoles: BTreeMap<Uuid, Console>,
@@ -234,6 +236,7 @@ impl Agent {
         let spool = if facts.log_spool_bytes == 0 { DEFAULT_SPOOL } else { facts.log_spool_bytes };
         let at = now.at();
         let mut random = Random::new(seed);
+        let start = if facts.start == 0 { random.next() as u32 } else { facts.start };
         log::info!("agent: controller {}, version {}", credentials.server, facts.version);
         Ok(Self {
             onboard: Onboard::new(at, credentials.onboard.is_some()),
@@ -271,7 +274,8 @@ impl Agent {
             queue: Deferred::new(),
             reporter: Reporter::new(at),
             metrics: Metrics::new(),
-            logs: Logs::new(at, spool, if facts.start == 0 { random.next() as u32 } else { facts.start }),
+            spool: Spool::new(start),
+            logs: Logs::new(at, spool, start),
             logs_closed: false,
             consoles: BTreeMap::new(),
             held: VecDeque::new(),
@@ -312,6 +316,7 @@ impl Agent {
                 self.hold_reports();
             }
             let mut counters = counters.into_iter();
+            self.spool.recall(&mut counters);
             self.link.recall(&mut counters);
             self.metrics.recall(&mut counters);
             self.logs.recall(&mut counters);
@@ -326,7 +331,8 @@ impl Agent {
     fn leave_note(&mut self) {
         let (course, applied) = (self.base_os.course(), self.store.last_applied());
         (self.noted_course, self.noted_applied) = (course, applied);
-        let counters = self.link.counters().chain(self.metrics.counters()).chain(self.logs.counters());
+        let counters = self.spool.counters().chain(self.link.counters()).chain(self.metrics.counters());
+        let counters = counters.chain(self.logs.counters());
         let counters = counters.chain([self.session.verify_failures]).chain(self.traffic.counters());
         let counters = counters.chain(self.secrets.ciphers.counters()).collect();
         let note = DeviceNote { course, applied, commands: self.noted, counters }.encode();
@@ -361,11 +367,12 @@ impl Agent {
         self.operate();
         let apps = &self.apps;
         self.logs.step(now, |app| app_name(apps, app));
-        self.spool();
+        self.keep_spools();
         let quiet = self.quiet().is_some_and(|until| until > at);
         if !quiet && self.metrics.step(at) {
             self.device_commands.push_back(DeviceCommand::QueryUsage);
         }
+        self.make_metrics();
         if !quiet && self.session.uuid().is_some() && (self.dirty || self.reporter.deadline() <= at) {
             self.report();
         }
@@ -412,6 +419,7 @@ impl Agent {
             self.onboard.hurry(now.at());
             self.config.hurry(now.at());
             self.queue.kick(now.at(), &mut self.random);
+            self.spool.kick(now.at(), &mut self.random);
             self.contents.hurry(now);
         } else if was && !is {
             self.reach.port_down(now, "the port has no link, or no address");
@@ -584,7 +592,7 @@ impl Agent {
         }
         let stopped = self.apps.all_stopped();
         let ended = self.keep_ending();
-        let quiet = !self.is_busy(Slot::Info) && !self.is_busy(Slot::Logs);
+        let quiet = [Slot::Info, Slot::Metrics, Slot::Logs].iter().all(|slot| !self.is_busy(*slot));
         let drained = quiet && !self.dirty && self.queue.len() == 0 && self.logs.is_drained() && ended;
         match self.operations.step(self.now.at(), stopped, drained) {
             Progress::Act(operation) => {
@@ -633,6 +641,20 @@ impl Agent {
         self.reporter.refresh(self.now, &view, &mut self.queue, &mut self.random);
     }
 
+    /// Makes this period's metrics message, once what it is made of is here.
+    fn make_metrics(&mut self) {
+        let now = self.now;
+        self.spool.step(now);
+        let Some(device) = self.session.uuid().copied().filter(|_| self.metrics.due(now.at())) else {
+            return;
+        };
+        self.metrics.made(now.at(), &mut self.random);
+        let message = self.metrics.message(now, &self.metrics_view(&device));
+        self.spool.push(now, device, message);
+        // Ahead of the controller.
+        self.leave_note();
+    }
+
     fn metrics_view<'a>(&'a self, device: &'a Uuid) -> metrics::View<'a> {
         metrics::View {
             facts: &self.facts,
@@ -642,6 +664,7 @@ impl Agent {
             port: &self.port,
             apps: &self.apps,
             logs: &self.logs,
+            lost: self.spool.lost,
             traffic: &self.traffic,
             verify_failures: self.session.verify_failures,
             ciphers: &self.secrets.ciphers,
@@ -683,6 +706,11 @@ impl Agent {
             self.no_config_deadline(),
             self.logs.closing_deadline(),
             self.logs.keep_deadline().filter(|_| self.keep.is_open()),
+            self.spool.keep_deadline().filter(|_| self.keep.is_open()),
+            self.metrics
+                .deadline()
+                .filter(|_| onboarded)
+                .map(|deadline| self.quiet().map_or(deadline, |quiet| deadline.max(quiet))),
             Some(self.reporter.deadline()).filter(|_| onboarded).max(self.quiet().filter(|_| onboarded)),
         ] {
             first = earliest(first, machine);
@@ -690,6 +718,7 @@ impl Agent {
         if !may_send {
             return first;
         }
+        let is_dropped = |number| self.keep.is_kept(Name::Metrics(number));
         for (slot, deadline) in [
             (Slot::Certs, Some(self.certs.deadline())),
             (
@@ -699,12 +728,7 @@ impl Agent {
             (Slot::Attest, self.attest.deadline()),
             (Slot::Config, self.config.deadline()),
             (Slot::Info, self.queue.deadline().filter(|_| onboarded)),
-            (
-                Slot::Metrics,
-                self.metrics
-                    .deadline()
-                    .map(|deadline| self.quiet().map_or(deadline, |quiet| deadline.max(quiet))),
-            ),
+            (Slot::Metrics, self.spool.deadline(is_dropped).filter(|_| onboarded)),
             (Slot::Logs, self.logs.upload_deadline().filter(|_| onboarded)),
         ] {
             // What is due already is handed out by `next_request`. A shell that cannot send it yet

@@ -23,6 +23,12 @@ pub struct WallTime {
 }
 
 impl WallTime {
+    /// The time so long ago; not before 1970.
+    pub(crate) fn before(self, ago: Duration) -> Self {
+        let before = Duration::new(self.seconds, self.nanos).saturating_sub(ago);
+        Self { seconds: before.as_secs(), nanos: before.subsec_nanos() }
+    }
+
     pub(crate) fn timestamp(self) -> Timestamp {
         time::timestamp(i64::try_from(self.seconds).unwrap_or(i64::MAX), self.nanos)
     }

@@ -8,7 +8,10 @@ use proto_eve::{
     wire::config::EdgeDevConfig,
 };
 
-pub use crate::report::logs::fuzz::{piece, piece_seed};
+pub use crate::report::{
+    logs::fuzz::{piece, piece_seed},
+    metrics::fuzz::{metrics_piece, metrics_seed},
+};
 use crate::{
     Agent, WallTime,
     agent::Origin,

@@ -16,8 +16,8 @@
 //! reason is told ([`Keep::trouble`]). What cannot be read is tried for a minute, and the device goes on without it.
 //! The values are as foreign as any input: whoever reads one checks it.
 //!
-//! Files of the log are values as well, by number: which ones there are storage is asked when all others were read. The
-//! names rise, and the list ends where it does not, or has more than was ever kept.
+//! Files of the log and metrics messages are values as well, by number: which ones there are storage is asked when all
+//! others were read. The names rise, and each list ends where they do not, or where it has more than was ever kept.
 
 use alloc::{
     collections::BTreeMap,
@@ -42,12 +42,15 @@ const AGAIN: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
 /// The most files of the log that are kept.
 pub(crate) const MAX_LOGS: usize = 128;
-/// What is taken of a list of files of the log: names, and bytes in all. Twice of what is ever kept, for what was to be
+/// The most metrics messages that are kept: with files of the log and all else fewer values than storage lets us have.
+pub(crate) const MAX_METRICS: usize = 96;
+/// What is taken of each list: names, and bytes in all. Twice of what is ever kept, for what was to be
 /// dropped may still be there; a storage that was taken over has neither our heap nor our time behind that.
 const MAX_LISTED: usize = 2 * MAX_LOGS;
 const MAX_LISTED_BYTES: usize = 1024 * 1024;
-/// Ahead of the names of all files of the log.
+/// Ahead of the names of all files of the log, and of all metrics messages.
 const LOG: &str = "log.";
+const METRICS: &str = "metrics.";
 
 /// A value's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,10 +71,12 @@ pub(crate) enum Name {
     ConfigBackup,
     /// A file of the log, by its number: later ones have higher numbers.
     Log(u32),
+    /// A metrics message, in the same way.
+    Metrics(u32),
 }
 
 impl Name {
-    /// All but files of the log.
+    /// All but those that are listed.
     const RECORDS: [Self; 7] = [
         Self::Identity,
         Self::Certs,
@@ -82,6 +87,21 @@ impl Name {
         Self::ConfigBackup,
     ];
 
+    /// What stands ahead of the number in names like this one, which storage lists; nothing if there is one of it.
+    const fn list(self) -> Option<&'static str> {
+        match self {
+            Self::Log(_) => Some(LOG),
+            Self::Metrics(_) => Some(METRICS),
+            Self::Identity
+            | Self::Certs
+            | Self::Boots
+            | Self::Commands
+            | Self::Update
+            | Self::Config
+            | Self::ConfigBackup => None,
+        }
+    }
+
     fn key(self) -> Key {
         let mut key = Key::new();
         // No name is longer than a key.
@@ -89,10 +109,11 @@ impl Name {
         key
     }
 
-    /// The file of the log that this is the name of.
-    fn log(key: &str) -> Option<Self> {
-        let number = key.strip_prefix(LOG).filter(|number| number.len() == 8)?;
-        u32::from_str_radix(number, 16).ok().map(Self::Log)
+    /// What this is the name of in a list.
+    fn listed(list: &'static str, key: &str) -> Option<Self> {
+        let number = key.strip_prefix(list).filter(|number| number.len() == 8)?;
+        let number = u32::from_str_radix(number, 16).ok()?;
+        Some(if list == LOG { Self::Log(number) } else { Self::Metrics(number) })
     }
 
     /// Whether what is put while there is no storage is to be there when it comes. The others count on from what
@@ -100,7 +121,7 @@ impl Name {
     const fn outlasts(self) -> bool {
         match self {
             Self::Identity | Self::Certs | Self::Commands | Self::Config | Self::ConfigBackup => true,
-            Self::Boots | Self::Update | Self::Log(_) => false,
+            Self::Boots | Self::Update | Self::Log(_) | Self::Metrics(_) => false,
         }
     }
 }
@@ -116,6 +137,7 @@ impl fmt::Display for Name {
             Self::Config => "config",
             Self::ConfigBackup => "config.backup",
             Self::Log(number) => return write!(f, "{LOG}{number:08x}"),
+            Self::Metrics(number) => return write!(f, "{METRICS}{number:08x}"),
         })
     }
 }
@@ -138,7 +160,7 @@ struct Reading {
     part: Part,
     bytes: Vec<u8>,
     asked: bool,
-    /// Names of files of the log that were told, and the bytes of those that were read.
+    /// Names that were told of the list, and the bytes of those that were read.
     listed: usize,
     listed_bytes: usize,
     /// Since when this part is refused, and when it is asked for again.
@@ -149,28 +171,33 @@ struct Reading {
 enum Part {
     /// The value of this place in the list.
     Record(usize),
-    /// Which is the first file of the log behind this name.
-    Next(Key),
-    /// A file of the log.
-    Log(Name),
+    /// Which is the first of this list behind this name.
+    Next(&'static str, Key),
+    /// One of the list.
+    Listed(Name),
 }
 
 impl Part {
     const fn name(&self) -> Option<Name> {
         match self {
             Self::Record(at) if *at < Name::RECORDS.len() => Some(Name::RECORDS[*at]),
-            Self::Record(_) | Self::Next(_) => None,
-            Self::Log(name) => Some(*name),
+            Self::Record(_) | Self::Next(..) => None,
+            Self::Listed(name) => Some(*name),
         }
+    }
+
+    /// A list from its start.
+    fn list(list: &'static str) -> Self {
+        Self::Next(list, Key::try_from(list).unwrap_or_default())
     }
 
     /// What is read when this was.
     fn then(&self) -> Self {
         match self {
             Self::Record(at) if at + 1 < Name::RECORDS.len() => Self::Record(at + 1),
-            Self::Record(_) => Self::Next(Key::try_from(LOG).unwrap_or_default()),
-            Self::Next(after) => Self::Next(after.clone()),
-            Self::Log(name) => Self::Next(name.key()),
+            Self::Record(_) => Self::list(LOG),
+            Self::Next(list, after) => Self::Next(list, after.clone()),
+            Self::Listed(name) => Self::Next(name.list().unwrap_or(LOG), name.key()),
         }
     }
 }
@@ -221,8 +248,8 @@ pub(crate) struct Keep {
     writing: Option<Writing>,
     /// What storage has refused.
     again: BTreeMap<Name, Again>,
-    /// Files of the log that are on the disk, and that nobody was told of yet.
-    stored: Vec<u32>,
+    /// What of the list is on the disk, and nobody was told of yet.
+    stored: Vec<Name>,
 }
 
 impl Keep {
@@ -349,8 +376,15 @@ impl Keep {
         self.is_kept(name) || self.again.contains_key(&name)
     }
 
-    /// The next file of the log that is on the disk now.
-    pub(crate) fn next_stored(&mut self) -> Option<u32> {
+    /// The next metrics message that was kept, in the same way.
+    pub(crate) fn take_metrics(&mut self) -> Option<(u32, Vec<u8>)> {
+        let (name, _) = self.found.range(Name::Metrics(0)..).next()?;
+        let Name::Metrics(number) = *name else { return None };
+        self.take(Name::Metrics(number)).map(|bytes| (number, bytes))
+    }
+
+    /// The next file of the log, or metrics message, that is on the disk now.
+    pub(crate) fn next_stored(&mut self) -> Option<Name> {
         self.stored.pop()
     }
 
@@ -372,7 +406,7 @@ impl Keep {
                 reading.asked = true;
                 let offset = u32::try_from(reading.bytes.len()).unwrap_or(u32::MAX);
                 match (&reading.part, reading.part.name()) {
-                    (Part::Next(after), _) => Some(Request::Next { after: after.clone() }),
+                    (Part::Next(_, after), _) => Some(Request::Next { after: after.clone() }),
                     (_, Some(name)) => Some(Request::Get { key: name.key(), offset }),
                     (_, None) => None,
                 }
@@ -422,7 +456,7 @@ impl Keep {
         reading.asked = false;
         let mut listed = None;
         match answer {
-            Answer::Name(next) if matches!(reading.part, Part::Next(_)) => {
+            Answer::Name(next) if matches!(reading.part, Part::Next(..)) => {
                 listed = Some(reading.listed(next.as_ref()));
             }
             Answer::Value { total, offset, bytes: piece }
@@ -453,7 +487,7 @@ impl Keep {
                     code::NOT_READ
                 );
                 reading.bytes.clear();
-                if matches!(reading.part, Part::Next(_)) {
+                if matches!(reading.part, Part::Next(..)) {
                     listed = Some(None);
                 }
             }
@@ -461,10 +495,11 @@ impl Keep {
         reading.refused = None;
         let read = core::mem::take(&mut reading.bytes);
         let (name, then) = match listed {
-            Some(log) => (None, log.map(Part::Log)),
+            Some(Some(name)) => (None, Some(Part::Listed(name))),
+            Some(None) => (None, reading.next_list()),
             None => (reading.part.name(), Some(reading.part.then())),
         };
-        if let Part::Log(_) = reading.part {
+        if let Part::Listed(_) = reading.part {
             reading.listed_bytes += read.len();
         }
         if let Some(name) = name.filter(|name| !read.is_empty() && !self.wanted.contains_key(name)) {
@@ -499,8 +534,8 @@ impl Keep {
             if self.again.remove(&name).is_some() {
                 log::info!("storage: {name} is kept now");
             }
-            if let (Name::Log(number), Some(_)) = (name, bytes) {
-                self.stored.push(number);
+            if name.list().is_some() && bytes.is_some() {
+                self.stored.push(name);
             }
             return;
         };
@@ -519,15 +554,15 @@ impl Reading {
         Self { part, bytes: Vec::new(), asked: false, listed: 0, listed_bytes: 0, refused: None }
     }
 
-    /// The file of the log that storage names behind the last one, if the list goes on.
+    /// What storage names behind the last one, if the list goes on.
     fn listed(&mut self, next: Option<&Key>) -> Option<Name> {
-        let (Part::Next(after), Some(next)) = (&self.part, next) else { return None };
+        let (Part::Next(list, after), Some(next)) = (&self.part, next) else { return None };
         let rises = next > after;
-        let log = Name::log(next).filter(|_| rises);
+        let name = Name::listed(list, next).filter(|_| rises);
         let full = self.listed >= MAX_LISTED || self.listed_bytes >= MAX_LISTED_BYTES;
-        if !rises || log.is_some() && full {
+        if !rises || name.is_some() && full {
             log::warn!(
-                "storage: the list of what is kept ends after {} files of the log with {} bytes: {} [{}]",
+                "storage: the list of what is kept ends after {} names with {} bytes: {} [{}]",
                 self.listed,
                 self.listed_bytes,
                 if rises { "it has more than were ever kept" } else { "its names do not rise" },
@@ -535,7 +570,13 @@ impl Reading {
             );
         }
         self.listed += 1;
-        log.filter(|_| !full)
+        name.filter(|_| !full)
+    }
+
+    /// One list has ended.
+    fn next_list(&mut self) -> Option<Part> {
+        (self.listed, self.listed_bytes) = (0, 0);
+        matches!(self.part, Part::Next(LOG, _)).then(|| Part::list(METRICS))
     }
 
     /// Whether a part that was refused is asked for again; the reason is told once.

@@ -2,6 +2,7 @@
 
 mod applications;
 mod hostile;
+mod metrics;
 mod reports;
 mod spool;
 mod timers;

@@ -104,4 +104,7 @@ area! {
     SELECTOR = "E-AGENT-035",
         cause: "The storage domain has not replaced a selector by that of the system that is to be started, or runs.",
         next: "See the reason in the line; the machine starts by the selector that it has.";
+    METRICS_LOST = "E-AGENT-036",
+        cause: "Metrics messages that waited for the controller are not delivered: the outage was so long that they thinned out, or it refused them.",
+        next: "Nothing, if the outage is over: the counters in later messages count on. Else restore the way to the controller.";
 }

@@ -84,9 +84,12 @@ impl Agent {
             Purpose::Attest(ask) => self.on_attest(ask, outcome),
             Purpose::Config => self.on_config(outcome),
             Purpose::Info(sent) => self.queue.on_answer(at, &sent, &outcome, &mut self.random),
-            Purpose::Metrics => {
+            Purpose::Metrics(delivery) => {
+                self.spool.on_answer(at, delivery, &outcome, &mut self.random);
                 if matches!(outcome, Outcome::Success { .. }) {
                     self.metrics.on_success(self.properties.seconds("timer.metric.interval"));
+                    // A later life owes the controller nothing of this.
+                    self.leave_note();
                 }
             }
             Purpose::Logs(upload) => self.logs.on_answer(at, upload, &outcome, &mut self.random),
@@ -157,6 +160,7 @@ impl Agent {
         self.attest.begin(at);
         self.config.begin(at);
         self.metrics.begin(at);
+        self.spool.belong_to(&identity.uuid);
         self.dirty = true;
     }
 
@@ -242,6 +246,7 @@ impl Agent {
             (Change::Back { after }, _) => {
                 log::info!("controller {server}: reached again after {} s", after.as_secs());
                 self.queue.kick(self.now.at(), &mut self.random);
+                self.spool.kick(self.now.at(), &mut self.random);
             }
             (Change::Mended, _) => log::info!("controller {server}: {path} is answered again"),
             (_, Err(failure)) => log::warn!(

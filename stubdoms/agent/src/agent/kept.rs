@@ -31,7 +31,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long storage has to say who the device is before the controller is asked.
 const IDENTITY: Duration = Duration::from_secs(10);
-/// How long storage has to say what it has of the log before more of it is uploaded.
+/// How long storage has to say what it has of the log and of metrics before more of it is uploaded.
 const SPOOL: Duration = Duration::from_secs(30);
 const MAX_MODEL: usize = 256;
 
@@ -73,20 +73,33 @@ impl Agent {
         self.keep = Keep::expecting(now);
         self.kept.unknown_until = Some(now.after(IDENTITY));
         self.logs.hold(now.after(SPOOL));
+        self.spool.hold(now.after(SPOOL));
     }
 
-    /// Moves files of the log to storage, and drops there what the controller has.
-    pub(super) fn spool(&mut self) {
-        while let Some(number) = self.keep.next_stored() {
-            self.logs.on_kept(number);
+    /// Moves files of the log and metrics messages to storage, and drops there what the controller has.
+    pub(super) fn keep_spools(&mut self) {
+        while let Some(name) = self.keep.next_stored() {
+            match name {
+                Name::Log(number) => self.logs.on_kept(number),
+                Name::Metrics(number) => self.spool.on_kept(number),
+                _ => {}
+            }
         }
         while let Some(number) = self.logs.next_to_drop() {
             self.keep.drop(Name::Log(number));
         }
-        if self.keep.is_open()
-            && let Some((number, bytes)) = self.logs.next_to_keep(self.now.at(), self.logs_closed)
-        {
+        while let Some(number) = self.spool.next_to_drop() {
+            self.keep.drop(Name::Metrics(number));
+        }
+        if !self.keep.is_open() {
+            return;
+        }
+        let (now, all) = (self.now.at(), self.logs_closed);
+        if let Some((number, bytes)) = self.logs.next_to_keep(now, all) {
             self.keep.put(Name::Log(number), bytes);
+        }
+        if let Some((number, bytes)) = self.spool.next_to_keep(now, all) {
+            self.keep.put(Name::Metrics(number), bytes);
         }
     }
 
@@ -118,10 +131,18 @@ impl Agent {
         while let Some((number, bytes)) = self.keep.take_log() {
             self.logs.restore(self.now.at(), number, &bytes);
         }
+        while let Some((number, bytes)) = self.keep.take_metrics() {
+            self.spool.restore(self.now.at(), number, &bytes);
+        }
+        if let Some(device) = self.session.uuid() {
+            self.spool.belong_to(device);
+        }
         if self.keep.is_absent() {
             self.logs.release();
+            self.spool.release();
         } else {
             self.logs.settled();
+            self.spool.settled();
         }
         self.recall_certs();
         self.dirty = true;
@@ -311,6 +332,7 @@ impl Agent {
             boots.end(cause, &self.facts.version, missing.as_deref(), self.now.wall);
             self.keep.put(Name::Boots, boots.encode());
         }
-        !self.keep.is_open() || self.keep.is_tried(Name::Boots) && self.keep.is_tried(Name::Update)
+        let spooled = self.spool.is_safe(|number| self.keep.is_tried(Name::Metrics(number)));
+        !self.keep.is_open() || spooled && self.keep.is_tried(Name::Boots) && self.keep.is_tried(Name::Update)
     }
 }

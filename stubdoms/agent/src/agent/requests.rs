@@ -15,8 +15,9 @@ use crate::{
     attest::Ask,
     clock::Instant,
     http::{FailureKind, Outcome, Request, RequestId},
+    keep::Name,
     onboard::Step,
-    report::logs::Upload,
+    report::{logs::Upload, metrics::spool::Delivery},
     retry::Sent,
     session::{Limits, Message},
 };
@@ -33,7 +34,7 @@ pub(super) enum Purpose {
     Attest(Ask),
     Config,
     Info(Sent),
-    Metrics,
+    Metrics(Delivery),
     Logs(Upload),
 }
 
@@ -61,7 +62,7 @@ impl Purpose {
             Self::Attest(_) => Slot::Attest,
             Self::Config => Slot::Config,
             Self::Info(_) => Slot::Info,
-            Self::Metrics => Slot::Metrics,
+            Self::Metrics(_) => Slot::Metrics,
             Self::Logs(_) => Slot::Logs,
         }
     }
@@ -126,14 +127,11 @@ impl Agent {
                 Some((Purpose::Info(sent), Endpoint::Info, Message::Payload(body.to_vec())))
             }
             Slot::Metrics => {
-                self.session.uuid().filter(|_| self.metrics.due(now))?;
-                // What the controller is told is noted before. Without a configuration there is no note yet.
-                if self.noted.is_some() {
-                    self.leave_note();
-                }
-                let device = self.session.uuid()?;
-                let payload = self.metrics.message(self.now, &self.metrics_view(device));
-                Some((Purpose::Metrics, Endpoint::Metrics, Message::Payload(payload)))
+                self.session.uuid()?;
+                let keep = &self.keep;
+                let (delivery, payload) =
+                    self.spool.due(now, |number| keep.is_kept(Name::Metrics(number)))?;
+                Some((Purpose::Metrics(delivery), Endpoint::Metrics, Message::Payload(payload)))
             }
             Slot::Logs => {
                 let device = self.session.uuid()?;
@@ -152,7 +150,7 @@ impl Agent {
         match &purpose {
             Purpose::Certs => self.certs.sent(now),
             Purpose::Attest(ask) => self.attest.sent(*ask),
-            Purpose::Metrics => self.metrics.sent(now, &mut self.random),
+            Purpose::Metrics(delivery) => self.spool.sent(*delivery),
             Purpose::Register | Purpose::Uuid | Purpose::Config | Purpose::Info(_) | Purpose::Logs(_) => {}
         }
         match self.session.request(id, endpoint, message, limits, &mut self.random) {

@@ -312,24 +312,27 @@ fn what_cannot_be_read_is_tried_for_a_minute() {
 }
 
 #[test]
-fn files_of_the_log_are_found_by_number_and_dropped() {
+fn what_is_listed_is_found_by_number_and_dropped() {
     let mut store = Store::default();
     let mut keep = opened(&mut store);
     for number in [7, 3, 0x1234_5678] {
         keep.put(Name::Log(number), vec![number as u8; 1000]);
     }
     store.serve(&mut keep);
-    let mut stored: Vec<u32> = core::iter::from_fn(|| keep.next_stored()).collect();
+    keep.put(Name::Metrics(9), vec![9; 10]);
+    store.serve(&mut keep);
+    let mut stored: Vec<Name> = core::iter::from_fn(|| keep.next_stored()).collect();
     stored.sort_unstable();
-    assert_eq!(stored, [3, 7, 0x1234_5678]);
+    assert_eq!(stored, [Name::Log(3), Name::Log(7), Name::Log(0x1234_5678), Name::Metrics(9)]);
     // What is none of ours, or is behind them, is left alone.
     store.values.insert("log.x".into(), vec![1]);
     store.values.insert("zebra".into(), vec![1]);
     let mut keep = opened(&mut store);
     let found: Vec<_> = core::iter::from_fn(|| keep.take_log()).collect();
     assert_eq!(found, [3, 7, 0x1234_5678].map(|number: u32| (number, vec![number as u8; 1000])));
+    assert_eq!((keep.take_metrics(), keep.take_metrics()), (Some((9, vec![9; 10])), None));
     keep.drop(Name::Log(7));
     store.serve(&mut keep);
     assert_eq!((keep.next_stored(), store.values.contains_key("log.00000007")), (None, false));
-    assert_eq!(store.values.len(), 4);
+    assert_eq!(store.values.len(), 5);
 }

@@ -1,4 +1,10 @@
-//! Metrics: counters of the device and of each application, one message a period, never repeated.
+//! Metrics: counters of the device and of each application, one message a period, which waits in the [`spool`] until the
+//! controller has it.
+
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
+mod piece;
+pub(crate) mod spool;
 
 use alloc::{
     collections::BTreeMap,
@@ -13,8 +19,9 @@ use proto_eve::{
     Message, Timestamp, time,
     uuid::Uuid,
     wire::metrics::{
-        AppCpuMetric, AppMemoryMetric, AppMetric, DeviceMemoryMetric, DeviceMetric, MemoryMetric,
-        NetworkMetric, NewlogMetric, UrlcloudMetric, ZMetricMsg, ZedcloudMetric, z_metric_msg::MetricContent,
+        AppCpuMetric, AppMemoryMetric, AppMetric, DeviceMemoryMetric, DeviceMetric, MemoryMetric, MetricItem,
+        MetricItemType, NetworkMetric, NewlogMetric, UrlcloudMetric, ZMetricMsg, ZedcloudMetric,
+        metric_item::MetricItemValue, z_metric_msg::MetricContent,
     },
 };
 
@@ -213,6 +220,8 @@ pub(crate) struct View<'a> {
     pub(crate) port: &'a PortConfig,
     pub(crate) apps: &'a Apps,
     pub(crate) logs: &'a Logs,
+    /// Messages before this one that the controller will never have.
+    pub(crate) lost: u32,
     pub(crate) traffic: &'a Traffic,
     pub(crate) verify_failures: u64,
     pub(crate) ciphers: &'a Ciphers,
@@ -302,8 +311,8 @@ impl Metrics {
         matches!(self.phase, Phase::Collecting { until } if until <= now)
     }
 
-    /// The message is under way; the next one comes after the interval, whatever becomes of it.
-    pub(crate) fn sent(&mut self, now: Instant, random: &mut Random) {
+    /// The message is made; the next one comes after the interval, whatever becomes of it.
+    pub(crate) fn made(&mut self, now: Instant, random: &mut Random) {
         self.phase = Phase::Idle { next: now.after(random.share(self.interval, 300, 1000)) };
     }
 
@@ -337,6 +346,7 @@ impl Metrics {
             network: vec![network(view)],
             zedcloud: vec![cloud(view)],
             cpu_metric: Some(cpu(now, self.cpu.total)),
+            metric_items: vec![lost(view.lost)],
             cipher: view.ciphers.message(),
             newlog: Some(newlog(view.logs)),
             device_memory: Some(DeviceMemoryMetric {
@@ -438,6 +448,15 @@ fn cloud(view: &View<'_>) -> ZedcloudMetric {
                 sess_resume_count: 0,
             })
             .collect(),
+    }
+}
+
+/// How many messages are missing, as an item of our own among those that the API leaves to devices.
+fn lost(messages: u32) -> MetricItem {
+    MetricItem {
+        key: "metrics.lost".into(),
+        r#type: MetricItemType::MetricItemCounter as i32,
+        metric_item_value: Some(MetricItemValue::Uint32Value(messages)),
     }
 }
 

@@ -97,6 +97,8 @@ pub struct Controller {
     pub escrow: Vec<AttestVolumeKey>,
     /// What is given for keeping is not kept.
     pub forgets_keys: bool,
+    /// Requests to this action are taken, and the answer is lost.
+    pub mute: Option<String>,
     /// A status for every request to the action, instead of its own.
     pub force: BTreeMap<String, u16>,
     signing: Signing,
@@ -131,6 +133,7 @@ impl Controller {
             has_tpm: false,
             escrow: Vec::new(),
             forgets_keys: false,
+            mute: None,
             force: BTreeMap::new(),
             signing: Signing::new("signing"),
             served_certs: "signing".into(),
@@ -186,6 +189,9 @@ impl Controller {
             None => self.act(&action, request),
         };
         self.trace.push(format!("{action} {status}"));
+        if self.mute.as_ref() == Some(&action) {
+            return Err(HttpFailure { kind: FailureKind::Timeout, text: "no answer".into() });
+        }
         let mut body = payload.map_or_else(Vec::new, |payload| auth::seal(payload, &self.signing).unwrap());
         if self.flip_bit && action == "config" && !body.is_empty() {
             // A byte of the configuration, not of the envelope around it.

@@ -117,17 +117,30 @@ fn turn(agent: &mut Agent, second: u64) {
     panic!("an agent that never has enough");
 }
 
-/// The names of what is kept, in the order in which it is asked for; and that of a file of the log.
-const KEPT: [&str; 8] =
-    ["identity", "certs", "boots", "commands", "update", "config", "config.backup", "log.00000005"];
+/// The names of what is kept, in the order in which it is asked for; those of a file of the log and of a metrics message
+/// come last.
+const KEPT: [&str; 9] = [
+    "identity",
+    "certs",
+    "boots",
+    "commands",
+    "update",
+    "config",
+    "config.backup",
+    "log.00000005",
+    "metrics.00000002",
+];
+/// Those that storage lists.
+const LISTED: usize = 7;
 
 /// What storage has kept of earlier starts, a piece for each name: whatever that is, the agent goes on, and asks for a
-/// bounded number of things. A file of the log that is accepted is written as it was read.
+/// bounded number of things. A file of the log, or a metrics message, that is accepted is written as it was read.
 pub(super) fn kept(bytes: &[u8]) {
     let Some(mut agent) = agent(provisioned()) else { panic!("the files are good") };
     let mut input = Input::new(bytes);
     let values = KEPT.map(|name| (name, input.piece()));
-    fuzz::piece(values[7].1);
+    fuzz::piece(values[LISTED].1);
+    fuzz::metrics_piece(values[LISTED + 1].1);
     agent.expect_storage();
     agent.on_storage(at(1), true);
     for second in [1, 2, 70, 200] {
@@ -155,8 +168,8 @@ fn stored(values: &[(&str, &[u8])], request: &Request) -> Answer {
             damaged: 0,
         }),
         Request::Next { after } => {
-            let (last, _) = values[7];
-            Answer::Name((after.as_str() < last).then(|| last.try_into().expect("it is a name")))
+            let next = KEPT[LISTED..].iter().find(|name| after.as_str() < **name);
+            Answer::Name(next.map(|name| (*name).try_into().expect("it is a name")))
         }
         Request::Get { key, offset } => {
             let value = values.iter().find(|(name, value)| *name == key.as_str() && !value.is_empty());
@@ -173,7 +186,7 @@ fn stored(values: &[(&str, &[u8])], request: &Request) -> Answer {
 
 /// Each value alone, as the agent writes it, and all together.
 pub(super) fn all_kept() -> Vec<Vec<u8>> {
-    let values: [&[u8]; 8] = [
+    let values: [&[u8]; KEPT.len()] = [
         b"6ba7b810-9dad-11d1-80b4-00c04fd430c8\nmaker\nmodel",
         b"",
         b"1 3\n2 1700000000 ordered\n4 - power",
@@ -182,6 +195,7 @@ pub(super) fn all_kept() -> Vec<Vec<u8>> {
         b"",
         b"",
         &fuzz::piece_seed(),
+        &fuzz::metrics_seed(),
     ];
     let list = |only: Option<usize>| {
         let mut bytes = Vec::new();
