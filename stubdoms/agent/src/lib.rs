@@ -1,7 +1,7 @@
 //! The device agent: onboarding, attestation, configuration, applications, reports. Pure.
 //!
 //! Stands between the controller, whose answers it believes only when their signature verifies, and
-//! the shell (`stubdoms/control`), which does what the agent says: HTTP over TLS, downloads, and
+//! the shell (`stubdoms/control-shell`), which does what the agent says: HTTP over TLS, downloads, and
 //! commands to dom0. [`Agent`] is the one value to hold; its machines are:
 //!
 //! | module | what it decides |

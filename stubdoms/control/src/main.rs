@@ -1,50 +1,28 @@
-//! The domain that talks with the controller: joins the device agent with the way out and with dom0.
-//!
-//! | module | task |
-//! |---|---|
-//! | [`work`] | carries out what the agent wants next |
-//! | [`fetching`] | one exchange over HTTP each: requests, downloads |
-//! | [`device`] | the channel to dom0: applications, consoles, usage, logs |
-//! | [`storage`] | the channel to storage: values, the slot that does not run |
-//! | [`vault`] | the channel to vault: signatures, quotes, the storage's key |
-//! | [`link`], [`vif`] | the channel to net, the vif and the TCP/IP stack on it |
-//!
-//! The other modules hold what these share. Nothing is decided here: that is `stubdoms/agent`'s.
+//! The domain that talks with the controller: its tasks are in `stubdoms/control-shell`, what they stand on is
+//! chosen here.
 
-#![no_std]
-#![cfg_attr(target_os = "none", no_main)]
+#![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 
 #[cfg(target_os = "none")]
-extern crate alloc;
+mod system;
 
 #[cfg(target_os = "none")]
-mod brain;
-#[cfg(target_os = "none")]
-mod clock;
-#[cfg(target_os = "none")]
-mod contents;
-#[cfg(target_os = "none")]
-mod device;
-#[cfg(target_os = "none")]
-mod fetching;
-#[cfg(target_os = "none")]
-mod link;
-#[cfg(target_os = "none")]
-mod provision;
-#[cfg(target_os = "none")]
-mod storage;
-#[cfg(target_os = "none")]
-mod vault;
-#[cfg(target_os = "none")]
-mod vif;
-#[cfg(target_os = "none")]
-mod web;
-#[cfg(target_os = "none")]
-mod work;
+board_support_rt::domain!(main);
 
 #[cfg(target_os = "none")]
-board_support_rt::domain!(work::main);
+async fn main(boot: board_support_rt::Boot, spawner: board_support_rt::Spawner) {
+    let wiring = stubdoms_service::read_wiring(&boot);
+    let peers = stubdoms_service::peers(&wiring);
+    spawner.spawn(stubdoms_service::supervise(wiring.clone(), peers));
+    let start = stubdoms_control_shell::Start {
+        wiring: &wiring,
+        peers,
+        files: boot.module(1),
+        heap_limit: board_support_rt::heap::usage().limit,
+    };
+    stubdoms_control_shell::main(system::Device, spawner, start, stubdoms_service::ready).await;
+}
 
 #[cfg(not(target_os = "none"))]
 fn main() {}

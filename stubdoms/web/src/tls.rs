@@ -10,9 +10,10 @@ mod identity;
 mod resumption;
 mod session;
 
-pub use config::{SetupError, TlsConfig, WallClock};
+pub use config::{SetupError, TlsConfig, WallClock, provider};
 pub use error::{CertificateFault, TlsError};
 pub use identity::{Identity, KeyUnusable, SignP256};
+pub use rustls::crypto::CryptoProvider;
 pub use session::Session;
 
 #[cfg(test)]

@@ -36,9 +36,22 @@ impl TlsConfig {
         identity: Option<Identity>,
         clock: Arc<dyn WallClock>,
     ) -> Result<Self, SetupError> {
+        Self::with_provider(provider(), roots, identity, clock)
+    }
+
+    /// The same with other primitives than [`provider`]'s, such as those whose random numbers a test can repeat.
+    ///
+    /// # Errors
+    /// As [`TlsConfig::new`].
+    pub fn with_provider(
+        provider: CryptoProvider,
+        roots: &[&[u8]],
+        identity: Option<Identity>,
+        clock: Arc<dyn WallClock>,
+    ) -> Result<Self, SetupError> {
         let store = read_roots(roots)?;
         let builder =
-            ClientConfig::builder_with_details(Arc::new(provider()), Arc::new(CertificateClock(clock)))
+            ClientConfig::builder_with_details(Arc::new(provider), Arc::new(CertificateClock(clock)))
                 .with_safe_default_protocol_versions()
                 .map_err(|_| SetupError::Provider)?
                 .with_root_certificates(store);
@@ -69,8 +82,9 @@ fn read_roots(files: &[&[u8]]) -> Result<RootCertStore, SetupError> {
 }
 
 /// RustCrypto's primitives, with ChaCha20 in front: without vector registers it is the faster one, and unlike table
-/// lookups it takes the same time for every key.
-fn provider() -> CryptoProvider {
+/// lookups it takes the same time for every key. Random numbers are `getrandom`'s.
+#[must_use]
+pub fn provider() -> CryptoProvider {
     use rustls_rustcrypto as rc;
     CryptoProvider {
         cipher_suites: vec![

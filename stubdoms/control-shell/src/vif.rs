@@ -7,12 +7,11 @@ use core::{
     pin::pin,
 };
 
-use board_support_hyp::Xen;
+use board_support_hyp::Pages;
 use board_support_pv::{
     grant::Park,
     net::{device::Device, front::BufferCounts},
 };
-use board_support_rt::{Domain, entropy, pool::Page};
 use embassy_futures::select::{Either, select};
 use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
 use proto_errors::{Coded, ctl};
@@ -24,12 +23,14 @@ use stubdoms_web::{
     time::Timer,
 };
 
-use crate::clock::Alarm;
+use crate::{clock::Alarm, system::System};
 
 /// The vif as a network device, unplugged while net is not there.
-pub(crate) type Vif = Device<Option<vif::Vif<Xen, Domain>>>;
+pub(crate) type Vif<S> = Device<Option<vif::Vif<<S as System>::Xen, <S as System>::Runtime>>>;
 /// The channel by which net is asked for it.
-pub(crate) type Network = vif::Network<Xen, Domain>;
+pub(crate) type Network<S> = vif::Network<<S as System>::Xen, <S as System>::Runtime>;
+/// A park for the pages of vifs.
+pub(crate) type FramePark<S> = Park<<<S as System>::Runtime as Pages>::Page>;
 
 /// Our hardware address on the vif: locally administered, seen by net alone.
 const MAC: [u8; 6] = [0x02, 0x53, 0x52, 0x53, 0x4e, 0x02];
@@ -47,26 +48,28 @@ pub(crate) struct Connected {
 }
 
 /// A stack whose vif is unplugged.
-pub(crate) fn unplugged() -> Stack<Vif> {
-    Stack::new(Device::new(None), NO_ADDRESS, entropy::fill, Alarm.now()).expect("the address is a host's")
+pub(crate) fn unplugged<S: System>(system: &S) -> Stack<Vif<S>> {
+    Stack::new(Device::new(None), NO_ADDRESS, S::fill, Alarm(system.clone()).now())
+        .expect("the address is a host's")
 }
 
 /// Takes the vif away, with everything that was granted for it. Exchanges that are under way end now.
-pub(crate) fn unplug(stack: &Stack<Vif>) {
+pub(crate) fn unplug<S: System>(stack: &Stack<Vif<S>>) {
     stack.with_device(|device| *device = Device::new(None));
     stack.reset_connections();
 }
 
 /// Has net connect a vif, and plugs it in. `None` after a line in the log if net closes the channel or gives an address
 /// that cannot be ours.
-pub(crate) async fn plug(
-    stack: &Stack<Vif>,
-    park: &'static Park<Page>,
+pub(crate) async fn plug<S: System>(
+    system: &S,
+    stack: &Stack<Vif<S>>,
+    park: &'static FramePark<S>,
     net: DomId,
-    channel: &mut Network,
+    channel: &mut Network<S>,
 ) -> Option<Connected> {
     let wanted = Wanted { net, mac: MAC, buffers: BufferCounts::default() };
-    let connected = match connect(&Xen, &Domain, park, channel, wanted).await {
+    let connected = match connect(system.xen(), system.runtime(), park, channel, wanted).await {
         Ok(connected) => connected,
         Err(error) => {
             log::error!("channel network: {}", error.told());
@@ -88,7 +91,8 @@ pub(crate) async fn plug(
 }
 
 /// Runs the stack until net breaks the protocol of the vif, of which it leaves a line in the log.
-pub(crate) async fn run(stack: &Stack<Vif>) {
+pub(crate) async fn run<S: System>(system: &S, stack: &Stack<Vif<S>>) {
+    let alarm = Alarm(system.clone());
     let broken = Signal::<NoopRawMutex, _>::new();
     let frames = async || {
         // The borrow of the device must not last over a wait, so the wait is asked anew each time;
@@ -100,6 +104,6 @@ pub(crate) async fn run(stack: &Stack<Vif>) {
         }
     };
     // The fault is asked for first: a device with a fault is not polled again.
-    let Either::First(fault) = select(broken.wait(), stack.run(&Alarm, frames)).await;
+    let Either::First(fault) = select(broken.wait(), stack.run(&alarm, frames)).await;
     log::error!("vif: net broke the protocol: {fault} [{}]", ctl::NET_FAULT);
 }

@@ -1,8 +1,7 @@
-//! The provisioning files: module 1, an archive of their own.
+//! The provisioning files: an archive of their own.
 
 use alloc::{borrow::ToOwned, string::String, vec::Vec};
 
-use board_support_rt::Boot;
 use proto_manifest::archive::Archive;
 use proto_svc::measure::ALLOW_VAULT_CLEAN;
 use stubdoms_agent::Provisioning;
@@ -19,8 +18,8 @@ pub(crate) struct Files {
 ///
 /// # Panics
 /// If there is no archive: dom0 gives one, or does not start this domain.
-pub(crate) fn read(boot: &Boot) -> Files {
-    let archive = match boot.module(1).map(Archive::open) {
+pub(crate) fn read(archive: Option<&[u8]>) -> Files {
+    let archive = match archive.map(Archive::open) {
         Some(Ok(archive)) => archive,
         Some(Err(error)) => panic!("provisioning files: {error}"),
         None => panic!("provisioning files: dom0 gave no archive"),

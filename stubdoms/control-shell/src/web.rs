@@ -4,7 +4,6 @@
 use alloc::{sync::Arc, vec::Vec};
 use core::net::Ipv4Addr;
 
-use board_support_rt::entropy;
 use stubdoms_web::{
     client::Client,
     net::Stack,
@@ -15,27 +14,33 @@ use proto_errors::ctl;
 
 use crate::{
     clock::{Alarm, TimeOfDay},
+    system::System,
     vif::Vif,
 };
 
 /// An HTTP client of this domain.
-pub(crate) type HttpClient = Client<'static, Vif, Alarm>;
+pub(crate) type HttpClient<S> = Client<'static, Vif<S>, Alarm<S>>;
 
 /// The way out.
-pub(crate) struct Web {
-    usual: HttpClient,
+pub(crate) struct Web<S: System> {
+    usual: HttpClient<S>,
     roots: Vec<u8>,
 }
 
-impl Web {
+impl<S: System> Web<S> {
     /// A way out over `stack`. `roots` is PEM: whom we trust. Servers that ask who we are see nothing before
     /// [`show`](Self::show).
     ///
     /// # Errors
     /// [`SetupError`] if `roots` cannot be used.
-    pub(crate) fn new(stack: &'static Stack<Vif>, roots: Vec<u8>, hosts: &str) -> Result<Self, SetupError> {
-        let tls = TlsConfig::new(&[&roots], None, Arc::new(TimeOfDay))?;
-        let usual = Client::new(stack, Alarm, entropy::fill);
+    pub(crate) fn new(
+        system: S,
+        stack: &'static Stack<Vif<S>>,
+        roots: Vec<u8>,
+        hosts: &str,
+    ) -> Result<Self, SetupError> {
+        let tls = config::<S>(&[&roots], None)?;
+        let usual = Client::new(stack, Alarm(system), S::fill);
         usual.set_tls(tls);
         let bad = usual.resolver(|resolver| resolver.set_hosts(hosts));
         if bad > 0 {
@@ -49,12 +54,12 @@ impl Web {
     /// # Errors
     /// [`SetupError`] if `roots` cannot be used any more, which they could be.
     pub(crate) fn show(&self, identity: Identity) -> Result<(), SetupError> {
-        self.usual.set_tls(TlsConfig::new(&[&self.roots], Some(identity), Arc::new(TimeOfDay))?);
+        self.usual.set_tls(config::<S>(&[&self.roots], Some(identity))?);
         Ok(())
     }
 
     /// The client that trusts the provisioned root.
-    pub(crate) fn usual(&self) -> &HttpClient {
+    pub(crate) fn usual(&self) -> &HttpClient<S> {
         &self.usual
     }
 
@@ -62,14 +67,18 @@ impl Web {
     ///
     /// # Errors
     /// [`SetupError`] if one of them is no certificate.
-    pub(crate) fn trusting(&self, anchors: &[Vec<u8>]) -> Result<HttpClient, SetupError> {
+    pub(crate) fn trusting(&self, anchors: &[Vec<u8>]) -> Result<HttpClient<S>, SetupError> {
         let roots: Vec<&[u8]> =
             core::iter::once(self.roots.as_slice()).chain(anchors.iter().map(Vec::as_slice)).collect();
-        Ok(self.usual.trusting(TlsConfig::new(&roots, None, Arc::new(TimeOfDay))?))
+        Ok(self.usual.trusting(config::<S>(&roots, None)?))
     }
 
     /// Asks these name servers from now on.
     pub(crate) fn set_servers(&self, servers: &[Ipv4Addr]) {
         self.usual.resolver(|resolver| resolver.set_servers(servers));
     }
+}
+
+fn config<S: System>(roots: &[&[u8]], identity: Option<Identity>) -> Result<TlsConfig, SetupError> {
+    TlsConfig::with_provider(S::tls(), roots, identity, Arc::new(TimeOfDay::<S>::new()))
 }

@@ -4,16 +4,21 @@
 
 use alloc::rc::Rc;
 
-use board_support_rt::memory::SpecialPage;
 use embassy_futures::select::{Either, select};
 use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
 use proto_errors::{Coded, ctl};
 use proto_svc::storage::{FromStorage, ToStorage};
-use stubdoms_service::{Offered, Peers, offer, park};
+use stubdoms_service::{
+    Peers,
+    channels::{offer, park},
+};
 
-use crate::brain::Brain;
+use crate::{
+    brain::Brain,
+    system::{ChannelPark, Offered, System},
+};
 
-type Channel = Offered<ToStorage, FromStorage>;
+type Channel<S> = Offered<S, ToStorage, FromStorage>;
 
 /// The way to storage.
 #[derive(Clone, Default)]
@@ -40,10 +45,11 @@ impl Storage {
 }
 
 /// Connects with one life of storage after the other.
-pub(crate) async fn serve(storage: Storage, peers: &'static Peers, brain: Brain) {
-    let pages = park::<SpecialPage>();
+pub(crate) async fn serve<S: System>(storage: Storage, peers: &'static Peers, brain: Brain<S>) {
+    let pages: &'static ChannelPark<S> = park();
     loop {
-        let (tie, mut channel) = offer(peers, pages).await;
+        let (xen, runtime) = (brain.system().xen().clone(), brain.system().runtime().clone());
+        let (tie, mut channel): (_, Channel<S>) = offer(xen, runtime, peers, pages).await;
         brain.tell(|agent, now| agent.on_storage(now, true));
         let over = select(tie.cut(), talk(&storage, &mut channel, &brain)).await;
         drop(channel);
@@ -60,7 +66,7 @@ pub(crate) async fn serve(storage: Storage, peers: &'static Peers, brain: Brain)
 }
 
 /// Talks until storage closes the channel or breaks its protocol, of which it leaves a line in the log.
-async fn talk(storage: &Storage, channel: &mut Channel, brain: &Brain) {
+async fn talk<S: System>(storage: &Storage, channel: &mut Channel<S>, brain: &Brain<S>) {
     let (mut sender, mut receiver) = channel.split();
     let outgoing = async {
         loop {

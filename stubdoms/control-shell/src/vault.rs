@@ -16,31 +16,41 @@ use core::{
     time::Duration,
 };
 
-use board_support_hyp::{Xen, sched::Sched};
-use board_support_rt::{local::Local, memory::SpecialPage, timer};
+use board_support_hyp::{Sched, Timer};
 use embassy_futures::select::{Either, select};
 use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
 use proto_errors::{Coded, ctl};
 use proto_svc::vault::{Answer, FromVault, Request, ToVault};
 use stubdoms_agent::{VaultEvent, VaultQuestions};
-use stubdoms_service::{Offered, Peers, offer, park};
+use stubdoms_service::{
+    Peers,
+    channels::{offer, park},
+};
 use stubdoms_web::tls::{KeyUnusable, SignP256};
 
-use crate::brain::Brain;
+use crate::{
+    brain::Brain,
+    system::{ChannelPark, Offered, System},
+};
 
 /// How long a signature is waited for.
 const SIGN_WITHIN: Duration = Duration::from_secs(1);
 
-type Channel = Offered<ToVault, FromVault>;
+type Channel<S> = Offered<S, ToVault, FromVault>;
 
 /// The way to vault.
-#[derive(Clone, Default)]
-pub(crate) struct Vault(Rc<Inner>);
+pub(crate) struct Vault<S: System>(Rc<Inner<S>>);
 
-#[derive(Default)]
-struct Inner {
+impl<S: System> Clone for Vault<S> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+struct Inner<S: System> {
+    system: S,
     /// While vault is there.
-    channel: RefCell<Option<Channel>>,
+    channel: RefCell<Option<Channel<S>>>,
     questions: RefCell<VaultQuestions>,
     /// Rung when the task has to look.
     look: Signal<NoopRawMutex, ()>,
@@ -54,7 +64,13 @@ enum Fault {
     Answer,
 }
 
-impl Vault {
+impl<S: System> Vault<S> {
+    /// While vault is not there.
+    pub(crate) fn new(system: S) -> Self {
+        let (channel, questions, look) = (RefCell::default(), RefCell::default(), Signal::new());
+        Self(Rc::new(Inner { system, channel, questions, look }))
+    }
+
     /// Asks for something, for the agent.
     pub(crate) fn ask(&self, request: Request) {
         self.0.questions.borrow_mut().ask(request);
@@ -73,15 +89,16 @@ impl Vault {
             }
         }
         self.0.questions.borrow_mut().sign(digest);
-        let deadline = timer::now() + SIGN_WITHIN;
+        let Inner { system, .. } = &*self.0;
+        let deadline = system.runtime().now() + SIGN_WITHIN;
         let mut context = Context::from_waker(Waker::noop());
         let answer = loop {
             let broken = self.0.turn(&mut context).is_err();
             let answered = self.0.questions.borrow_mut().take_signature();
-            if answered.is_some() || broken || timer::now() >= deadline {
+            if answered.is_some() || broken || system.runtime().now() >= deadline {
                 break answered;
             }
-            Xen.yield_now();
+            system.xen().yield_now();
         };
         self.0.questions.borrow_mut().give_up_signature();
         // The port's event went to nobody meanwhile.
@@ -101,16 +118,17 @@ impl Vault {
     }
 
     /// What shows the device's certificate to TLS servers.
-    pub(crate) fn tls_key(&self) -> TlsKey {
-        TlsKey(Local::new(self.clone()))
+    pub(crate) fn tls_key(&self) -> TlsKey<S> {
+        TlsKey(S::local(self.clone()))
     }
 }
 
 /// Connects with one life of vault after the other.
-pub(crate) async fn serve(vault: Vault, peers: &'static Peers, brain: Brain) {
-    let pages = park::<SpecialPage>();
+pub(crate) async fn serve<S: System>(vault: Vault<S>, peers: &'static Peers, brain: Brain<S>) {
+    let pages: &'static ChannelPark<S> = park();
     loop {
-        let (tie, channel) = offer(peers, pages).await;
+        let (xen, runtime) = (brain.system().xen().clone(), brain.system().runtime().clone());
+        let (tie, channel): (_, Channel<S>) = offer(xen, runtime, peers, pages).await;
         vault.0.questions.borrow_mut().begin_again();
         vault.0.channel.replace(Some(channel));
         brain.tell(|agent, now| agent.on_vault(now, VaultEvent::There));
@@ -135,7 +153,7 @@ pub(crate) async fn serve(vault: Vault, peers: &'static Peers, brain: Brain) {
 }
 
 /// Talks until vault closes the channel or breaks its protocol.
-async fn talk(vault: &Vault, brain: &Brain) -> Fault {
+async fn talk<S: System>(vault: &Vault<S>, brain: &Brain<S>) -> Fault {
     loop {
         let turn = poll_fn(|context| match vault.0.turn(context) {
             Err(fault) => Poll::Ready(Some(fault)),
@@ -154,7 +172,7 @@ async fn talk(vault: &Vault, brain: &Brain) -> Fault {
     }
 }
 
-impl Inner {
+impl<S: System> Inner<S> {
     /// Sends and receives what can be now. No borrow lasts beyond this: the futures are polled once and dropped,
     /// with which neither a message is lost nor one sent in part.
     fn turn(&self, context: &mut Context<'_>) -> Result<(), Fault> {
@@ -193,15 +211,15 @@ impl Inner {
 }
 
 /// The device's key, for TLS.
-pub(crate) struct TlsKey(Local<Vault>);
+pub(crate) struct TlsKey<S: System>(S::Local<Vault<S>>);
 
-impl core::fmt::Debug for TlsKey {
+impl<S: System> core::fmt::Debug for TlsKey<S> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str("TlsKey")
     }
 }
 
-impl SignP256 for TlsKey {
+impl<S: System> SignP256 for TlsKey<S> {
     fn sign_digest(&self, digest: &[u8; 32]) -> Result<[u8; 64], KeyUnusable> {
         self.0.sign(digest).ok_or(KeyUnusable)
     }

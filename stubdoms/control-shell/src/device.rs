@@ -14,12 +14,16 @@ use stubdoms_agent::{
     AppCommand, AppDefinition, AppEvent, AppFailure, DomainUsage, EventLogPieces, EventLogStep, KnownApp,
     Machine, RunningApp, StopReason, Taken, Uuid,
 };
-use stubdoms_service::{Owned, open_dom0};
+use stubdoms_service::channels::open_dom0;
 
-use crate::{brain::Brain, clock};
+use crate::{
+    brain::Brain,
+    clock,
+    system::{Owned, System},
+};
 
 /// The channel.
-pub(crate) type Device = Owned<FromControl, ToControl>;
+pub(crate) type Device<S> = Owned<S, FromControl, ToControl>;
 
 /// What is to be sent to dom0.
 #[derive(Debug)]
@@ -79,13 +83,14 @@ pub(crate) struct Greeting {
 ///
 /// # Panics
 /// If dom0 breaks the channel.
-pub(crate) async fn open(wiring: &Wiring) -> (Device, Greeting) {
-    let mut channel: Device = open_dom0(wiring).await;
+pub(crate) async fn open<S: System>(system: &S, wiring: &Wiring) -> (Device<S>, Greeting) {
+    let (xen, runtime) = (system.xen().clone(), system.runtime().clone());
+    let mut channel: Device<S> = open_dom0(xen, runtime, wiring).await;
     let (mut found, mut apps, mut goes_on) = (None, Vec::new(), Vec::new());
     loop {
         match channel.receive().await {
             Ok(ToControl::Machine(machine)) => found = Some(machine),
-            Ok(ToControl::Known(known)) => apps.push(known_app(known)),
+            Ok(ToControl::Known(known)) => apps.push(known_app(system, known)),
             Ok(ToControl::GoesOn { app, note }) => goes_on.push((app.map(uuid), note.to_vec())),
             Ok(ToControl::KnownAll { note }) => {
                 let Some(machine) = found else { panic!("channel device: the machine comes first") };
@@ -103,7 +108,7 @@ pub(crate) async fn open(wiring: &Wiring) -> (Device, Greeting) {
 ///
 /// # Panics
 /// If dom0 breaks the channel.
-pub(crate) async fn serve(mut channel: Device, orders: Rc<Orders>, brain: Brain) {
+pub(crate) async fn serve<S: System>(mut channel: Device<S>, orders: Rc<Orders>, brain: Brain<S>) {
     let (mut sender, mut receiver) = channel.split();
     let log = RefCell::new(EventLogPieces::default());
     let outgoing = async {
@@ -138,7 +143,7 @@ pub(crate) async fn serve(mut channel: Device, orders: Rc<Orders>, brain: Brain)
 }
 
 /// The messages that carry out an order. A definition is followed by its image in pieces.
-async fn for_each_message(order: Order, brain: &Brain, mut send: impl AsyncFnMut(FromControl)) {
+async fn for_each_message<S: System>(order: Order, brain: &Brain<S>, mut send: impl AsyncFnMut(FromControl)) {
     match order {
         Order::Note(note) => send(FromControl::DeviceNote { note: bounded(&note) }).await,
         Order::Taken(Taken { app, before, note }) => {
@@ -178,10 +183,12 @@ fn bounded<const N: usize>(note: &[u8]) -> heapless::Vec<u8, N> {
     heapless::Vec::from_slice(note).unwrap_or_default()
 }
 
-fn known_app(known: device::Known) -> KnownApp {
+fn known_app<S: System>(system: &S, known: device::Known) -> KnownApp {
     let device::Known { definition, running, note } = known;
-    let running = running
-        .map(|running| RunningApp { domid: running.domid, since: clock::wall_time_at(running.since_ns) });
+    let running = running.map(|running| RunningApp {
+        domid: running.domid,
+        since: clock::wall_time_at(system, running.since_ns),
+    });
     let definition = AppDefinition {
         app: uuid(definition.app),
         name: definition.name.as_str().into(),
@@ -207,7 +214,7 @@ fn describe(definition: &AppDefinition) -> device::AppDefinition {
     }
 }
 
-fn take(message: ToControl, brain: &Brain) {
+fn take<S: System>(message: ToControl, brain: &Brain<S>) {
     match message {
         // Told in the greeting; or put together where it is received.
         ToControl::Hello { .. }

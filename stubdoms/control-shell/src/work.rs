@@ -3,9 +3,10 @@
 use alloc::{boxed::Box, collections::BTreeMap, rc::Rc, string::String, sync::Arc, vec::Vec};
 use core::{fmt::Display, future::pending};
 
-use board_support_rt::{Boot, Spawner, entropy, heap, timer};
+use board_support_hyp::{Instant, Spawn, Timer};
 use embassy_futures::select::select;
 use proto_errors::ctl;
+use proto_manifest::wiring::Wiring;
 use proto_svc::{
     Message,
     device::{self as svc_device, Machine},
@@ -14,7 +15,7 @@ use proto_svc::{
     vault::ToVault,
 };
 use stubdoms_agent::{Agent, BootCause, ContentCommand, DeviceCommand, DeviceFacts, DownloadId, StartedSlot};
-use stubdoms_service::{peers, read_wiring, ready, supervise};
+use stubdoms_service::Peers;
 use stubdoms_web::tls::{Identity, SetupError};
 
 use crate::{
@@ -25,6 +26,7 @@ use crate::{
     link::{self, CountersWanted, Link},
     provision,
     storage::{self, Storage},
+    system::System,
     vault::{self, Vault},
     vif,
     web::Web,
@@ -33,28 +35,49 @@ use crate::{
 /// Share of the heap's limit that contents may take.
 const CONTENT_SHARE: usize = 2;
 
-/// The domain's story. A file that cannot be used ends it with a line that names the file.
-pub(crate) async fn main(boot: Boot, spawner: Spawner) {
-    let wiring = read_wiring(&boot);
-    let peers = peers(&wiring);
-    spawner.spawn(supervise(wiring.clone(), peers));
-    let files = provision::read(&boot);
+/// What control begins with.
+#[derive(Debug)]
+pub struct Start<'a> {
+    /// Its wiring.
+    pub wiring: &'a Wiring,
+    /// The peers that the wiring names, as supervision keeps them.
+    pub peers: &'static Peers,
+    /// The archive of the provisioning files.
+    pub files: Option<&'a [u8]>,
+    /// Most bytes that the heap may ever have in use.
+    pub heap_limit: usize,
+}
+
+/// The domain's story, all but supervision. `ready` is called when it can do its work. A file that cannot be used ends
+/// it with a line that names the file.
+///
+/// # Panics
+/// If dom0 gives no archive of files, or breaks the channel to it.
+pub async fn main<S: System>(
+    system: S,
+    spawner: S::Spawner,
+    start: Start<'_>,
+    ready: impl FnOnce() + 'static,
+) {
+    let Start { wiring, peers, files, heap_limit } = start;
+    let files = provision::read(files);
     let identity = (files.agent.device_cert.clone(), files.agent.device_key.clone());
     let roots = files.agent.root_certificate.clone();
 
-    let (channel, Greeting { machine, apps, note, goes_on }) = device::open(&wiring).await;
+    let (channel, Greeting { machine, apps, note, goes_on }) = device::open(&system, wiring).await;
     let mut seed = [0; 8];
-    entropy::fill(&mut seed);
+    S::fill(&mut seed);
     let seed = u64::from_le_bytes(seed);
     // Systems without a TPM for a domain of its own have no such channel.
-    let vault = wiring.channel(ToVault::CHANNEL).map(|_| Vault::default());
+    let vault = wiring.channel(ToVault::CHANNEL).map(|_| Vault::new(system.clone()));
+    let facts = facts(&system, &machine, heap_limit);
     let made = match &vault {
         Some(vault) => {
             let signer = vault.clone();
             let signer = Rc::new(move |digest: &[u8; 32]| signer.sign(digest));
-            Agent::with_vault(files.agent, facts(&machine), signer, seed, clock::now())
+            Agent::with_vault(files.agent, facts, signer, seed, clock::now(&system))
         }
-        None => Agent::new(files.agent, facts(&machine), seed, clock::now()),
+        None => Agent::new(files.agent, facts, seed, clock::now(&system)),
     };
     let mut agent = match made {
         Ok(agent) => agent,
@@ -67,7 +90,7 @@ pub(crate) async fn main(boot: Boot, spawner: Spawner) {
     }
     agent.recall(apps, &note);
     goes_on.iter().for_each(|(app, note)| agent.goes_on(*app, note));
-    let brain = Brain::new(agent);
+    let brain = Brain::new(system.clone(), agent);
     let orders = Rc::new(Orders::default());
     spawner.spawn(device::serve(channel, orders.clone(), brain.clone()));
 
@@ -77,8 +100,8 @@ pub(crate) async fn main(boot: Boot, spawner: Spawner) {
             ctl::NO_NET
         );
     }
-    let stack = &*Box::leak(Box::new(vif::unplugged()));
-    let web = match Web::new(stack, roots, &files.hosts) {
+    let stack = &*Box::leak(Box::new(vif::unplugged(&system)));
+    let web = match Web::new(system, stack, roots, &files.hosts) {
         Ok(web) => &*Box::leak(Box::new(web)),
         Err(error) => return useless(error).await,
     };
@@ -98,7 +121,10 @@ pub(crate) async fn main(boot: Boot, spawner: Spawner) {
 }
 
 /// Shows the certificate of the files, whose key is there, too.
-fn show_provisioned(web: &Web, (certificate, key): &(Vec<u8>, Vec<u8>)) -> Result<(), SetupError> {
+fn show_provisioned<S: System>(
+    web: &Web<S>,
+    (certificate, key): &(Vec<u8>, Vec<u8>),
+) -> Result<(), SetupError> {
     web.show(Identity::from_pem(certificate, key)?)
 }
 
@@ -110,7 +136,7 @@ async fn useless(error: impl Display) {
 }
 
 /// What is true of this machine.
-fn facts(machine: &Machine) -> DeviceFacts {
+fn facts<S: System>(system: &S, machine: &Machine, heap_limit: usize) -> DeviceFacts {
     // Without a slot (QEMU loads Xen) the label stays one that controllers know, since they take reports and logs by
     // it: the list of images has the current partition first and the other one second, and each bundle of logs names
     // its image.
@@ -126,10 +152,10 @@ fn facts(machine: &Machine) -> DeviceFacts {
         memory_mib: machine.memory_kib / 1024,
         app_memory_kib: machine.app_limit_kib.into(),
         app_vcpus: machine.app_vcpus.into(),
-        content_bytes: (heap::usage().limit / CONTENT_SHARE) as u64,
+        content_bytes: (heap_limit / CONTENT_SHARE) as u64,
         version: version.into(),
         partition: partition.into(),
-        boot_time: clock::wall_time_at(0),
+        boot_time: clock::wall_time_at(system, 0),
         boot_cause: boot_cause(machine.boot.cause),
         boot_text: match machine.boot.cause {
             svc_device::BootCause::Unknown => String::new(),
@@ -159,29 +185,29 @@ fn boot_cause(cause: svc_device::BootCause) -> BootCause {
 }
 
 /// Who carries out what the agent wants.
-struct Work {
-    spawner: Spawner,
-    web: &'static Web,
+struct Work<S: System> {
+    spawner: S::Spawner,
+    web: &'static Web<S>,
     /// The vault, if there is one.
-    vault: Option<Vault>,
+    vault: Option<Vault<S>>,
     /// Storage, if there is any.
     storage: Option<Storage>,
     /// Certificate and key of the files, PEM; empty if there are none.
     identity: (Vec<u8>, Vec<u8>),
-    brain: Brain,
+    brain: Brain<S>,
     orders: Rc<Orders>,
     counters_wanted: CountersWanted,
     downloads: BTreeMap<DownloadId, Cancelled>,
 }
 
-impl Work {
+impl<S: System> Work<S> {
     async fn run(mut self) {
         loop {
             let deadline = self.brain.ask(Agent::poll);
             self.carry_out();
             match deadline {
                 Some(at) => {
-                    let alarm = timer::sleep_until(timer::Instant::from_nanos(at));
+                    let alarm = self.brain.system().runtime().sleep_until(Instant::from_nanos(at));
                     select(self.brain.changed(), alarm).await;
                 }
                 None => self.brain.changed().await,

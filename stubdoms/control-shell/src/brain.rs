@@ -9,22 +9,29 @@ use proto_errors::ctl;
 use proto_svc::supervision::{Level, LogRecord};
 use stubdoms_agent::{Agent, Losses, Now, Severity};
 
-use crate::{clock, contents::Contents};
+use crate::{clock, contents::Contents, system::System};
 
 /// The agent, the contents that it holds, and the bell of the task that serves it.
-#[derive(Clone)]
-pub(crate) struct Brain(Rc<Inner>);
+pub(crate) struct Brain<S>(Rc<Inner<S>>);
 
-struct Inner {
+struct Inner<S> {
+    system: S,
     agent: RefCell<Agent>,
     contents: RefCell<Contents>,
     losses: RefCell<Losses>,
     changed: Signal<NoopRawMutex, ()>,
 }
 
-impl Brain {
-    pub(crate) fn new(agent: Agent) -> Self {
+impl<S> Clone for Brain<S> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<S: System> Brain<S> {
+    pub(crate) fn new(system: S, agent: Agent) -> Self {
         Self(Rc::new(Inner {
+            system,
             agent: RefCell::new(agent),
             contents: RefCell::default(),
             losses: RefCell::default(),
@@ -34,14 +41,19 @@ impl Brain {
 
     /// Tells the agent something.
     pub(crate) fn tell<R>(&self, what: impl FnOnce(&mut Agent, Now) -> R) -> R {
-        let result = what(&mut self.0.agent.borrow_mut(), clock::now());
+        let result = what(&mut self.0.agent.borrow_mut(), clock::now(&self.0.system));
         self.0.changed.signal(());
         result
     }
 
     /// Asks the agent something, which changes nothing for others.
     pub(crate) fn ask<R>(&self, what: impl FnOnce(&mut Agent, Now) -> R) -> R {
-        what(&mut self.0.agent.borrow_mut(), clock::now())
+        what(&mut self.0.agent.borrow_mut(), clock::now(&self.0.system))
+    }
+
+    /// What this domain stands on.
+    pub(crate) fn system(&self) -> &S {
+        &self.0.system
     }
 
     /// Waits until someone told the agent something.
@@ -71,14 +83,14 @@ impl Brain {
             severity,
             source: domain.to_owned(),
             content: record.text.as_str().to_owned(),
-            at: clock::wall_time_at(record.at_ns),
+            at: clock::wall_time_at(&self.0.system, record.at_ns),
         };
         self.tell(|agent, now| agent.log(now, &line, mark));
     }
 
     /// Has it logged that something was lost on the way, if that is to be told.
     pub(crate) fn lost(&self, lines: u32, console_bytes: u32) {
-        let told = self.0.losses.borrow_mut().add(clock::now(), lines, console_bytes);
+        let told = self.0.losses.borrow_mut().add(clock::now(&self.0.system), lines, console_bytes);
         if let Some((lines, console_bytes)) = told {
             log::warn!(
                 "log: dom0 dropped {lines} lines and {console_bytes} bytes of consoles [{}]",

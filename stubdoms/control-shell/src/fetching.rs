@@ -17,7 +17,7 @@ use stubdoms_web::{
     url::Url,
 };
 
-use crate::{brain::Brain, clock::Alarm, contents::Receiving, storage::Storage, web::Web};
+use crate::{brain::Brain, clock::Alarm, contents::Receiving, storage::Storage, system::System, web::Web};
 
 /// How long the agent goes at most without a word while bytes come in. Far below the least that
 /// `timer.download.stalled` may be, which is 20 s.
@@ -27,13 +27,13 @@ const TELL_AGAIN: Duration = Duration::from_secs(3);
 pub(crate) type Cancelled = Rc<Signal<NoopRawMutex, ()>>;
 
 /// Carries out a request towards the controller and tells the agent how it ended.
-pub(crate) async fn request(web: &'static Web, request: Request, brain: Brain) {
+pub(crate) async fn request<S: System>(web: &'static Web<S>, request: Request, brain: Brain<S>) {
     let id = request.id;
     let result = exchange(web, request).await;
     brain.tell(|agent, now| agent.on_response(now, id, result));
 }
 
-async fn exchange(web: &Web, request: Request) -> Result<Response, HttpFailure> {
+async fn exchange<S: System>(web: &Web<S>, request: Request) -> Result<Response, HttpFailure> {
     let method = match request.method {
         Method::Get => http::Method::Get,
         Method::Post => http::Method::Post,
@@ -54,11 +54,11 @@ async fn exchange(web: &Web, request: Request) -> Result<Response, HttpFailure> 
 
 /// Downloads a content, holds it if its hash is right, and tells the agent; ends without a word when
 /// it is cancelled.
-pub(crate) async fn download(
-    web: &'static Web,
+pub(crate) async fn download<S: System>(
+    web: &'static Web<S>,
     download: Download,
     cancelled: Cancelled,
-    brain: Brain,
+    brain: Brain<S>,
     storage: Option<Storage>,
 ) {
     let id = download.id;
@@ -78,11 +78,11 @@ pub(crate) async fn download(
 }
 
 /// Gives a content to the agent as it comes, at the pace that storage sets.
-async fn pass_on(
-    web: &Web,
+async fn pass_on<S: System>(
+    web: &Web<S>,
     download: &Download,
     from: u64,
-    brain: &Brain,
+    brain: &Brain<S>,
     storage: &Storage,
 ) -> Result<u64, DownloadError> {
     let mut request = request_for(download)?;
@@ -95,15 +95,15 @@ async fn pass_on(
 }
 
 /// The agent takes the bytes.
-struct PassingOn<'a> {
+struct PassingOn<'a, S> {
     id: DownloadId,
-    brain: &'a Brain,
+    brain: &'a Brain<S>,
     storage: &'a Storage,
     total: Option<u64>,
     given: u64,
 }
 
-impl Sink for PassingOn<'_> {
+impl<S: System> Sink for PassingOn<'_, S> {
     fn begin(&mut self, start: Start) -> Result<(), Refused> {
         (self.total, self.given) = (start.total, start.offset);
         let fits = self.brain.tell(|agent, now| agent.on_download_start(now, self.id, start.offset));
@@ -134,8 +134,8 @@ fn request_for(download: &Download) -> Result<http::Request<'_>, DownloadError> 
 }
 
 /// Downloads into a sink; anything but the content is an error.
-async fn fetch_into(
-    web: &Web,
+async fn fetch_into<S: System>(
+    web: &Web<S>,
     download: &Download,
     request: &http::Request<'_>,
     sink: &mut impl Sink,
@@ -163,9 +163,14 @@ async fn fetch_into(
     }
 }
 
-async fn receive(web: &Web, download: &Download, brain: &Brain) -> Result<u64, DownloadError> {
+async fn receive<S: System>(
+    web: &Web<S>,
+    download: &Download,
+    brain: &Brain<S>,
+) -> Result<u64, DownloadError> {
     let request = request_for(download)?;
     let id = download.id;
+    let alarm = Alarm(brain.system().clone());
     let mut total = None;
     let mut told: Option<(Option<u64>, Duration)> = None;
     let mut sink = Receiving::new(download.max_bytes, |received: u64, announced: Option<u64>| {
@@ -173,7 +178,7 @@ async fn receive(web: &Web, download: &Download, brain: &Brain) -> Result<u64, D
         // The agent hears of each hundredth, not of each segment. A slow download, or one of unknown
         // length, must not look as if it stood still: the agent gives those up.
         let percent = total.filter(|&total| total > 0).map(|total| received.saturating_mul(100) / total);
-        let now = Alarm.now();
+        let now = alarm.now();
         if told.is_none_or(|(before, at)| before != percent || now.saturating_sub(at) >= TELL_AGAIN) {
             told = Some((percent, now));
             brain.tell(|agent, now| agent.on_download_progress(now, id, received, total));

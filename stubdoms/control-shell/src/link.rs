@@ -17,11 +17,15 @@ use proto_svc::{
 };
 use proto_xen::DomId;
 use stubdoms_agent::LinkCounters;
-use stubdoms_service::{Peers, offer, park};
+use stubdoms_service::{
+    Peers,
+    channels::{offer, park},
+};
 use stubdoms_web::net::Stack;
 
 use crate::{
     brain::Brain,
+    system::{ChannelPark, System},
     vif::{self, Connected, Network, Vif},
     web::Web,
 };
@@ -30,34 +34,38 @@ use crate::{
 pub(crate) type CountersWanted = Rc<Signal<NoopRawMutex, ()>>;
 
 /// What the link stands on.
-pub(crate) struct Link {
+pub(crate) struct Link<S: System> {
     /// Who is there.
     pub(crate) peers: &'static Peers,
     /// The stack whose vif is plugged in and out.
-    pub(crate) stack: &'static Stack<Vif>,
+    pub(crate) stack: &'static Stack<Vif<S>>,
     /// For the name servers that net tells.
-    pub(crate) web: &'static Web,
+    pub(crate) web: &'static Web<S>,
     /// Rung by who wants counters.
     pub(crate) wanted: CountersWanted,
     /// For how the uplink stands.
-    pub(crate) brain: Brain,
+    pub(crate) brain: Brain<S>,
 }
 
 /// Connects with one life of net after the other. `first` is called when the first vif is plugged in.
 ///
 /// Without net the controller cannot be reached; the rest goes on: the applications, their consoles, the
 /// channel to dom0.
-pub(crate) async fn serve(link: Link, first: impl FnOnce()) {
+pub(crate) async fn serve<S: System>(link: Link<S>, first: impl FnOnce()) {
     let Link { peers, stack, web, wanted, brain } = link;
-    let (pages, frames) = (park(), park());
+    let pages: &'static ChannelPark<S> = park();
+    let frames = park();
+    let system = brain.system().clone();
     let mut first = Some(first);
     loop {
-        let (tie, mut channel) = offer(peers, pages).await;
+        let (xen, runtime) = (system.xen().clone(), system.runtime().clone());
+        let (tie, mut channel): (_, Network<S>) = offer(xen, runtime, peers, pages).await;
         let served = async {
             let net = match tie.end() {
                 PeerEnd::Offer { peer, .. } | PeerEnd::Accept { peer, .. } => DomId(peer),
             };
-            let Some(Connected { mtu, uplink }) = vif::plug(stack, frames, net, &mut channel).await else {
+            let Some(Connected { mtu, uplink }) = vif::plug(&system, stack, frames, net, &mut channel).await
+            else {
                 return;
             };
             if let Some(first) = first.take() {
@@ -67,12 +75,12 @@ pub(crate) async fn serve(link: Link, first: impl FnOnce()) {
             if let Some(uplink) = uplink {
                 known.uplink(uplink, web, &brain);
             }
-            select(vif::run(stack), talk(&mut channel, &mut known, &wanted, web, &brain)).await;
+            select(vif::run(&system, stack), talk(&mut channel, &mut known, &wanted, web, &brain)).await;
         };
         let over = select(tie.cut(), served).await;
         // The agent knows before its exchanges fail, so that it sends nothing until net is back.
         brain.tell(|agent, now| agent.on_uplink_lost(now));
-        vif::unplug(stack);
+        vif::unplug::<S>(stack);
         drop(channel);
         match over {
             Either::First(()) => {
@@ -86,12 +94,12 @@ pub(crate) async fn serve(link: Link, first: impl FnOnce()) {
 
 /// Talks with net until it closes the channel or breaks its protocol, of which it leaves a line in the
 /// log.
-async fn talk(
-    channel: &mut Network,
+async fn talk<S: System>(
+    channel: &mut Network<S>,
     known: &mut Known,
     wanted: &CountersWanted,
-    web: &'static Web,
-    brain: &Brain,
+    web: &'static Web<S>,
+    brain: &Brain<S>,
 ) {
     let (mut sender, mut receiver) = channel.split();
     loop {
@@ -120,7 +128,7 @@ struct Known {
 }
 
 impl Known {
-    fn hear(&mut self, message: ToControl, web: &Web, brain: &Brain) {
+    fn hear<S: System>(&mut self, message: ToControl, web: &Web<S>, brain: &Brain<S>) {
         match message {
             ToControl::Uplink(uplink) => self.uplink(uplink, web, brain),
             ToControl::Counters(counters) => self.counters(&counters, brain),
@@ -128,7 +136,7 @@ impl Known {
         }
     }
 
-    fn uplink(&mut self, uplink: Uplink, web: &Web, brain: &Brain) {
+    fn uplink<S: System>(&mut self, uplink: Uplink, web: &Web<S>, brain: &Brain<S>) {
         let servers: Vec<Ipv4Addr> =
             uplink.lease.iter().flat_map(|lease| &lease.dns).map(|&server| Ipv4Addr::from(server)).collect();
         web.set_servers(&servers);
@@ -136,7 +144,7 @@ impl Known {
         self.tell(brain);
     }
 
-    fn counters(&mut self, counters: &Counters, brain: &Brain) {
+    fn counters<S: System>(&mut self, counters: &Counters, brain: &Brain<S>) {
         if self.uplink.as_ref().is_some_and(|uplink| uplink.name == counters.port) {
             self.counters = LinkCounters {
                 tx_bytes: counters.tx_bytes,
@@ -150,7 +158,7 @@ impl Known {
         }
     }
 
-    fn tell(&self, brain: &Brain) {
+    fn tell<S: System>(&self, brain: &Brain<S>) {
         let Some(uplink) = &self.uplink else { return };
         let mut told = stubdoms_agent::Uplink {
             up: uplink.link && uplink.lease.is_some(),
