@@ -111,9 +111,9 @@ fn connect<X: Hypervisor, R: Runtime>(
     mac: Mac,
 ) -> ToControl {
     let error = match node.connect(VIF, frontend, mac) {
-        Ok(network) => {
+        Ok((network, gone)) => {
             log::info!("{VIF_NAME} of {}: connected as {}", frontend.frontend, network.guest);
-            spawner.spawn(vif::run(node, VIF));
+            spawner.spawn(vif::run(node, VIF, gone));
             return ToControl::VifConnected {
                 address: network.guest.octets(),
                 prefix: network.prefix,

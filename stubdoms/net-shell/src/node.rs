@@ -1,7 +1,7 @@
 //! What the tasks share: the machine and the ports it forwards between. Borrowed for one pass at a
 //! time, never while waiting.
 
-use alloc::boxed::Box;
+use alloc::{boxed::Box, rc::Rc};
 use core::{
     cell::RefCell,
     task::{Context, Poll},
@@ -37,6 +37,10 @@ const TICK: Duration = Duration::from_millis(1);
 
 type Backend<X, R> = Back<Port<X, R>, X>;
 type Flag = Signal<NoopRawMutex, ()>;
+
+/// Rung when one connection of a guest is over. The next connection of the same vif has another one, so that it says
+/// nothing of that, however late it is heard.
+pub(crate) type Gone = Rc<Flag>;
 
 /// How a pass ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,8 +83,6 @@ pub struct Node<X: Hypervisor, R: Runtime> {
     pub(crate) card_wanted: Flag,
     /// There is room in the card again, for each vif.
     room: [Flag; MAX_VIFS],
-    /// The vif is gone, for its task.
-    gone: [Flag; MAX_VIFS],
 }
 
 struct State<X: Hypervisor, R: Runtime> {
@@ -98,6 +100,8 @@ struct Ports<X: Hypervisor, R: Runtime> {
     card: Option<Card>,
     link: bool,
     vifs: [Option<Backend<X, R>>; MAX_VIFS],
+    /// For the task of each.
+    gone: [Option<Gone>; MAX_VIFS],
     /// Some vif waits for room.
     starved: bool,
 }
@@ -120,7 +124,8 @@ impl<X: Hypervisor, R: Runtime> Node<X, R> {
     /// A node with a running card, for as long as the domain lives.
     pub(crate) fn new(xen: X, runtime: R, card: Card, seed: [u8; 32]) -> &'static Self {
         let machine = Forwarder::new(now(&runtime), Mac(card.mac()), Sizes::default(), seed);
-        let ports = Ports { card: Some(card), link: false, vifs: [const { None }; MAX_VIFS], starved: false };
+        let (vifs, gone) = ([const { None }; MAX_VIFS], [const { None }; MAX_VIFS]);
+        let ports = Ports { card: Some(card), link: false, vifs, gone, starved: false };
         let state =
             State { machine, ports, next: None, card_errors: 0, card_drops: 0, frame: [0; MAX_FRAME] };
         Box::leak(Box::new(Self {
@@ -131,7 +136,6 @@ impl<X: Hypervisor, R: Runtime> Node<X, R> {
             uplink_changed: Flag::new(),
             card_wanted: Flag::new(),
             room: [const { Flag::new() }; MAX_VIFS],
-            gone: [const { Flag::new() }; MAX_VIFS],
         }))
     }
 
@@ -241,18 +245,19 @@ impl<X: Hypervisor, R: Runtime> Node<X, R> {
         self.state.borrow_mut().ports.card = Some(card);
     }
 
-    /// Connects a guest.
+    /// Connects a guest. Beside its network it gives what rings at the end of the connection.
     ///
     /// # Errors
     /// [`VifError`]; nothing is left behind.
-    pub(crate) fn connect(&self, id: VifId, vif: Vif, mac: Mac) -> Result<VifNetwork, VifError> {
+    pub(crate) fn connect(&self, id: VifId, vif: Vif, mac: Mac) -> Result<(VifNetwork, Gone), VifError> {
         let mut state = self.state.borrow_mut();
         let network = state.machine.connect_vif(id, mac).map_err(VifError::Refused)?;
         match Back::connect(self.xen.clone(), self.runtime.clone(), self.xen.clone(), vif) {
             Ok(back) => {
-                self.gone[id.index()].reset();
+                let gone = Gone::default();
                 state.ports.vifs[id.index()] = Some(back);
-                Ok(network)
+                state.ports.gone[id.index()] = Some(gone.clone());
+                Ok((network, gone))
             }
             Err(error) => {
                 state.machine.disconnect_vif(id);
@@ -266,13 +271,10 @@ impl<X: Hypervisor, R: Runtime> Node<X, R> {
         let mut state = self.state.borrow_mut();
         state.machine.disconnect_vif(id);
         let back = state.ports.vifs[id.index()].take()?;
-        self.gone[id.index()].signal(());
+        if let Some(gone) = state.ports.gone[id.index()].take() {
+            gone.signal(());
+        }
         Some(back.frontend())
-    }
-
-    /// Waits until the guest is disconnected.
-    pub(crate) async fn gone(&self, id: VifId) {
-        self.gone[id.index()].wait().await;
     }
 
     /// Ready once the guest has frames for us; never if it is disconnected.

@@ -12,11 +12,12 @@ use proto_ring::PeerFault;
 use stubdoms_net_core::vif::VifId;
 use stubdoms_service::channels::Hypervisor;
 
-use crate::node::{Node, Pass};
+use crate::node::{Gone, Node, Pass};
 
 /// Serves a vif until it is disconnected or its guest breaks the protocol.
-pub(crate) async fn run<X: Hypervisor, R: Runtime>(node: &'static Node<X, R>, id: VifId) {
-    let Either::First(fault) = select(serve(node, id), node.gone(id)).await else {
+pub(crate) async fn run<X: Hypervisor, R: Runtime>(node: &'static Node<X, R>, id: VifId, gone: Gone) {
+    // The end is asked for first: the vif may be connected again by now, and is another task's then.
+    let Either::Second(fault) = select(gone.wait(), serve(node, id)).await else {
         return;
     };
     if let Some(domain) = node.disconnect(id) {
