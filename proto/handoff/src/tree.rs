@@ -8,7 +8,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use dtoolkit::fdt::Fdt;
+use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 use dtoolkit::{Node, ToPropertyValue};
 
@@ -86,8 +86,7 @@ impl core::error::Error for TreeError {}
 /// # Errors
 /// When the tree is broken, has no `/chosen`, or lacks a device that is to be given away.
 pub fn extend(machine: &[u8], start: &Start<'_>) -> Result<Vec<u8>, TreeError> {
-    let tree = Fdt::new(machine).map_err(broken)?;
-    let mut tree = DeviceTree::from_fdt(&tree);
+    let mut tree = read(machine)?;
     let chosen = tree.find_node_mut("/chosen").ok_or_else(|| TreeError::Missing("/chosen".into()))?;
     put(chosen, "#address-cells", 2u32)?;
     put(chosen, "#size-cells", 2u32)?;
@@ -117,6 +116,24 @@ pub fn extend(machine: &[u8], start: &Start<'_>) -> Result<Vec<u8>, TreeError> {
         reserve(&mut tree, at)?;
     }
     Ok(tree.to_dtb())
+}
+
+/// How deep nodes may lie in one another. Those of machines lie less than ten deep.
+const MAX_DEPTH: usize = 32;
+
+/// The machine's tree. It is taken apart and put together by recursion, and a tree of the longest length can have its
+/// nodes in one another so deep that no stack holds that: such a tree is broken.
+fn read(machine: &[u8]) -> Result<DeviceTree, TreeError> {
+    let tree = Fdt::new(machine).map_err(broken)?;
+    if is_deeper(&tree.root(), MAX_DEPTH) {
+        return Err(TreeError::Broken(format!("its nodes lie more than {MAX_DEPTH} deep")));
+    }
+    Ok(DeviceTree::from_fdt(&tree))
+}
+
+/// Whether nodes lie in this one more than so many `levels` deep.
+fn is_deeper(node: &FdtNode<'_>, levels: usize) -> bool {
+    node.children().any(|child| levels.checked_sub(1).is_none_or(|levels| is_deeper(&child, levels)))
 }
 
 /// Keeps the pages at `at` from becoming anybody's memory. Xen maps what is reserved into dom0.
@@ -155,8 +172,7 @@ const PAGE: usize = 4096;
 #[must_use]
 pub fn ecam(machine: &[u8]) -> Option<u64> {
     use dtoolkit::Property;
-    let tree = Fdt::new(machine).ok()?;
-    let tree = DeviceTree::from_fdt(&tree);
+    let tree = read(machine).ok()?;
     let is_host = |node: &&DeviceTreeNode| {
         let compatible = node.property("compatible");
         compatible.is_some_and(|text| text.value().split(|&byte| byte == 0).any(|one| one == HOST))
@@ -302,6 +318,38 @@ mod tests {
             [0, 0x200, 0x400].map(|at| given(&format!("/virtio_mmio@{:x}", 0x0a00_0000 + at))),
             [false, true, false]
         );
+    }
+
+    /// A tree of `depth` nodes in one another, beside `/chosen`.
+    fn nested(depth: usize) -> Vec<u8> {
+        let words = |words: &[u32]| words.iter().flat_map(|word| word.to_be_bytes()).collect::<Vec<u8>>();
+        let mut nodes = words(&[1, 0, 1]);
+        nodes.extend(b"chosen\0\0");
+        nodes.extend(words(&[2]));
+        for _ in 0..depth {
+            nodes.extend(words(&[1]));
+            nodes.extend(b"n\0\0\0");
+        }
+        nodes.extend(words(&[2]).repeat(depth));
+        nodes.extend(words(&[2, 9]));
+        let end = (56 + nodes.len()) as u32;
+        let header = words(&[0xd00d_feed, end, 56, end, 40, 17, 16, 0, 0, nodes.len() as u32, 0, 0, 0, 0]);
+        [header, nodes].concat()
+    }
+
+    /// 1. Whoever writes what firmware loads its tree from nests nodes.
+    /// 2. Taken apart by recursion, it runs over the selector's stack, into whatever lies behind it.
+    #[test]
+    fn a_tree_that_no_stack_holds_is_refused() {
+        let start = Start { give_away: &[], ..START };
+        assert!(extend(&nested(MAX_DEPTH), &start).is_ok());
+        assert_eq!(ecam(&nested(MAX_DEPTH)), None);
+        // As long as the selector reads at most.
+        for depth in [MAX_DEPTH + 1, (2 << 20) / 12 - 10] {
+            let why = extend(&nested(depth), &start).unwrap_err().to_string();
+            assert_eq!(why, "the machine's device tree: its nodes lie more than 32 deep");
+            assert_eq!(ecam(&nested(depth)), None);
+        }
     }
 
     #[test]

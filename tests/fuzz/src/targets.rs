@@ -67,6 +67,7 @@ targets! {
     elf: manifest::elf, manifest::elves, "dom0: an application's image";
     start_info: boot::start_info, boot::start_infos, "a domain: the loader's start info";
     device_tree: boot::device_tree, boot::device_trees, "dom0 on aarch64: the device tree";
+    start_tree: boot::start_tree, boot::start_trees, "the selector on aarch64: the firmware's device tree";
     acpi: boot::acpi, boot::tables, "dom0: the firmware's tables";
     pci_card: pci::card, pci::cards, "dom0: what a PCI card says of its registers and interrupts";
     partition_table: disk::partition_table, disk::partition_tables, "the selector: both copies of the partition table";
@@ -91,6 +92,7 @@ targets! {
     vault_record: tpm::record, tpm::records, "vault: what the storage had kept for it";
     vault_kept: tpm::kept, tpm::kepts, "vault: all that the storage had kept for it, over two lives";
     event_log: tpm::event_log, tpm::event_logs, "control, the controller: the firmware's event log";
+    final_events: dom0::final_events, dom0::final_event_tables, "dom0: the firmware's log, and the table of events that came after";
     store_image: storage::store_image, storage::store_images, "storage: what lies on its disk";
     storage_requests: storage::storage_requests, storage::storage_request_lists, "storage: what control asks for";
     requests: svc::requests, svc::request_lists, "dom0: what control asks for";

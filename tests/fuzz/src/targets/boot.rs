@@ -1,5 +1,6 @@
 //! What loader and firmware leave in memory.
 
+use proto_handoff::tree::{self, Module, Start};
 use proto_xen::start_info::{MAGIC, MemmapEntry, ModlistEntry, StartInfo};
 use zerocopy::IntoBytes;
 
@@ -69,6 +70,61 @@ pub(super) fn device_trees() -> Vec<Vec<u8>> {
     vec![tree.finish()]
 }
 
+/// What Xen is told is put into the tree that the firmware gives (the first byte says what of it there is): it can be put
+/// there once more, and changes nothing then but the order.
+pub(super) fn start_tree(bytes: &[u8]) {
+    let Some((&choice, machine)) = bytes.split_first() else { return };
+    let some = |bit: u8| choice & 1 << bit != 0;
+    let start = Start {
+        xen: "console=dtuart",
+        dom0: "drill=net:1:2",
+        kernel: Module { at: 0x4c00_0000, length: 0x1234 },
+        ramdisk: Module { at: 0x1_0000_0000, length: 5 },
+        give_away: if some(0) { &["/virtio_mmio@a000200"] } else { &[] },
+        handoff: some(1).then_some(b"record"),
+        event_log: some(2).then_some(b"log"),
+        provisioning: some(3).then_some(b"files"),
+        seed: some(4).then_some(b"random"),
+        kept_at: some(5).then_some(0x4fff_e000),
+    };
+    let ecam = tree::ecam(machine);
+    let Ok(extended) = tree::extend(machine, &start) else { return };
+    assert_eq!(tree::ecam(&extended), ecam);
+    let again = tree::extend(&extended, &start).expect("a tree of ours");
+    assert_eq!(again.len(), extended.len());
+    assert_eq!(tree::extend(&again, &start), Ok(again));
+}
+
+/// Trees such as the firmware gives.
+pub(super) fn start_trees() -> Vec<Vec<u8>> {
+    let machine = |reserved: Option<u32>| {
+        let mut tree = Tree::default();
+        tree.begin("");
+        tree.begin("chosen");
+        tree.property("#size-cells", &1u32.to_be_bytes());
+        tree.property(tree::HANDOFF, b"forged");
+        tree.end();
+        tree.begin("virtio_mmio@a000200");
+        tree.end();
+        tree.begin("pcie@10000000");
+        tree.property("compatible", b"other\0pci-host-ecam-generic\0");
+        tree.property("reg", &[0x40_1000_0000u64, 0x1000_0000].map(u64::to_be_bytes).concat());
+        tree.end();
+        if let Some(cells) = reserved {
+            tree.begin("reserved-memory");
+            tree.property("#address-cells", &cells.to_be_bytes());
+            tree.property("#size-cells", &cells.to_be_bytes());
+            tree.begin("firmware@1000");
+            tree.end();
+            tree.end();
+        }
+        tree.end();
+        tree.finish()
+    };
+    let machines = [None, Some(2), Some(1)].map(machine);
+    machines.iter().flat_map(|tree| [0xff, 0x3e, 0].map(|choice| [&[choice], &tree[..]].concat())).collect()
+}
+
 /// A flattened tree being written. Source: Devicetree Specification 0.4, section 5.
 #[derive(Default)]
 struct Tree {
@@ -100,13 +156,15 @@ impl Tree {
 
     fn finish(mut self) -> Vec<u8> {
         const HEADER: usize = 40;
+        // Behind it the memory that is reserved, which is none.
+        const STRUCTURE: usize = HEADER + 16;
         self.word(9);
-        let strings_at = HEADER + self.structure.len();
+        let strings_at = STRUCTURE + self.structure.len();
         let size = strings_at + self.strings.len();
         let header = [
             0xd00d_feed,
             size,
-            HEADER,
+            STRUCTURE,
             strings_at,
             HEADER,
             17,
@@ -116,6 +174,7 @@ impl Tree {
             self.structure.len(),
         ];
         let mut bytes: Vec<u8> = header.iter().flat_map(|&word| (word as u32).to_be_bytes()).collect();
+        bytes.resize(STRUCTURE, 0);
         bytes.extend(self.structure);
         bytes.extend(self.strings);
         bytes

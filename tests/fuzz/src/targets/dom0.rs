@@ -1,14 +1,17 @@
-//! What dom0 reads of a domain that ended, of what control says of what it was given, and of the serial line.
+//! What dom0 reads of a domain that ended, of what control says of what it was given, of the serial line, and of what the
+//! firmware has measured.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use board_support_rt::epitaph;
+use dom0_toolstack::eventlog;
 use dom0_toolstack::journal::CAPACITY;
 use dom0_toolstack::outbox::Outbox;
 use dom0_toolstack::typed::{MAX_LINE, Typed, Typing};
 use proto_svc::device::{AppId, ToControl};
 use proto_svc::supervision::{Level, LogRecord};
+use proto_tpm::eventlog::{Event, Log, emit_header, kind};
 
 use super::input::Input;
 
@@ -168,5 +171,48 @@ pub(super) fn typings() -> Vec<Vec<u8>> {
         b"hello good morning\r\n\r\nweb  GET /\rx\n".to_vec(),
         vec![b'x'; 600],
         b"\x1b[A\x7fhello\x00 \xff\n".to_vec(),
+    ]
+}
+
+/// How many of the final events are in the log already, the log as far as the next two bytes say, and the table of final
+/// events: whatever they are, control is given a log that is well-formed to its end.
+pub(super) fn final_events(bytes: &[u8]) {
+    let Some((&[seen, low, high], bytes)) = bytes.split_first_chunk() else { return };
+    let (firmware, after) = bytes.split_at(bytes.len().min(u16::from_le_bytes([low, high]).into()));
+    let (log, _) = eventlog::begin(Some(firmware), after, seen.into());
+    let (none, _) = eventlog::begin(None, after, seen.into());
+    assert!(log.len() <= (firmware.len() + after.len()).max(none.len()), "nothing is made up");
+    assert!(log.starts_with(firmware) || log == none, "the firmware's part is taken whole or not at all");
+    for log in [&log, &none] {
+        let events = Log::parse(log).expect("a header").events();
+        assert!(events.into_iter().all(|event| event.is_ok()), "each event is one");
+    }
+}
+
+pub(super) fn final_event_tables() -> Vec<Vec<u8>> {
+    let event = |data: &[u8]| {
+        let event = Event { pcr: 5, kind: kind::EFI_ACTION, sha256: Some([7; 32]), data };
+        let mut bytes = vec![0; 256];
+        let length = event.emit(&mut bytes).expect("there is room");
+        bytes.truncate(length);
+        bytes
+    };
+    let mut header = vec![0; 128];
+    let length = emit_header(&mut header).expect("there is room");
+    header.truncate(length);
+    let firmware = [header, event(b"one"), event(b"two")].concat();
+    let late = [event(b"slot A"), event(b"Exit Boot Services Invocation")].concat();
+    let seed = |seen: u8, firmware: &[u8], version: u64, count: u64, late: &[u8]| {
+        let length = u16::try_from(firmware.len()).expect("short").to_le_bytes();
+        let table = [&version.to_le_bytes(), &count.to_le_bytes(), late, &[0xff; 40]].concat();
+        [&[seen][..], &length, firmware, &table].concat()
+    };
+    vec![
+        seed(0, &firmware, 1, 2, &late),
+        seed(1, &firmware, 1, 2, &late),
+        seed(0, &firmware, 1, u64::MAX, &late),
+        seed(0, &firmware, 2, 1, &late),
+        seed(0, &firmware[..firmware.len() - 1], 1, 2, &late),
+        seed(0, b"no log", 1, 0, b""),
     ]
 }
