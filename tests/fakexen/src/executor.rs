@@ -5,7 +5,7 @@
 //! virtual time goes on to the next deadline. So an event may come late, may come twice, and several may come
 //! as one; none is lost for good, as on Xen.
 //!
-//! A task belongs to a domain and is polled only while that runs. [`Executor::drop_dead`] drops the tasks of
+//! A task belongs to a domain and is polled only while that runs, or to something beside the machine. [`Executor::drop_dead`] drops the tasks of
 //! domains that are gone; what they held has no effect any more.
 
 use core::{
@@ -28,7 +28,7 @@ use proto_xen::DomId;
 
 use crate::{
     rng::Rng,
-    runtime::{as_domain, init_log},
+    runtime::{init_log, on_behalf_of},
     world::{Domain, World},
 };
 
@@ -42,8 +42,12 @@ impl Wake for Flag {
 
 type Work<'t> = Pin<Box<dyn Future<Output = ()> + 't>>;
 
+/// Tasks that are to start: whose each is, and what it does.
+type Starting<'t> = Vec<(Option<DomId>, Work<'t>)>;
+
 struct Task<'t> {
-    domain: DomId,
+    /// Whose it is; nobody's on the machine if `None`.
+    domain: Option<DomId>,
     work: Work<'t>,
     woken: Arc<Flag>,
 }
@@ -71,12 +75,17 @@ impl Spawner<'static> {
 
 /// Starts tasks, also from within one.
 #[derive(Clone, Default)]
-pub struct Spawner<'t>(Rc<RefCell<Vec<(DomId, Work<'t>)>>>);
+pub struct Spawner<'t>(Rc<RefCell<Starting<'t>>>);
 
 impl<'t> Spawner<'t> {
     /// Starts a task of `domain`.
     pub fn spawn(&self, domain: DomId, work: impl Future<Output = ()> + 't) {
-        self.0.borrow_mut().push((domain, Box::pin(work)));
+        self.0.borrow_mut().push((Some(domain), Box::pin(work)));
+    }
+
+    /// Starts a task of something beside the machine, such as another host on its network. It always runs.
+    pub fn spawn_beside(&self, work: impl Future<Output = ()> + 't) {
+        self.0.borrow_mut().push((None, Box::pin(work)));
     }
 }
 
@@ -152,9 +161,9 @@ impl<'t> Executor<'t> {
     pub fn drop_dead(&mut self) {
         self.adopt();
         let world = self.world.clone();
-        let is_dead = |id: &DomId| world.state().domains.get(id).is_none_or(|dom| dom.dying);
+        let is_dead = |id: DomId| world.state().domains.get(&id).is_none_or(|dom| dom.dying);
         let (dead, alive) =
-            core::mem::take(&mut self.tasks).into_iter().partition(|task| is_dead(&task.domain));
+            core::mem::take(&mut self.tasks).into_iter().partition(|task| task.domain.is_some_and(is_dead));
         self.tasks = alive;
         drop::<Vec<Task<'t>>>(dead);
     }
@@ -196,7 +205,10 @@ impl<'t> Executor<'t> {
             let runs = |id: DomId| state.domains.get(&id).is_some_and(|dom| dom.life.get() && !dom.own.spins);
             let woken = |task: &Task<'_>| task.woken.0.load(Ordering::SeqCst);
             let tasks = self.tasks.iter().enumerate();
-            tasks.filter(|(_, task)| woken(task) && runs(task.domain)).map(|(index, _)| index).collect()
+            tasks
+                .filter(|(_, task)| woken(task) && task.domain.is_none_or(runs))
+                .map(|(index, _)| index)
+                .collect()
         };
         let under_way = self.world.state().in_flight.as_ref().map_or(0, Vec::len);
         if under_way > 0 && (ready.is_empty() || self.rng.once_in(self.delay)) {
@@ -224,11 +236,11 @@ impl<'t> Executor<'t> {
             dom.own.blocked = !dom.own.spins;
         }
         for task in ready.iter().filter_map(|&index| self.tasks.get(index)) {
-            if let Some(dom) = state.domains.get_mut(&task.domain) {
+            if let Some(dom) = task.domain.and_then(|id| state.domains.get_mut(&id)) {
                 dom.own.blocked = false;
             }
         }
-        if let Some(dom) = state.domains.get_mut(&self.tasks[index].domain) {
+        if let Some(dom) = self.tasks[index].domain.and_then(|id| state.domains.get_mut(&id)) {
             dom.own.rounds += 1;
             dom.own.cpu_ns += took;
         }
@@ -240,7 +252,7 @@ impl<'t> Executor<'t> {
         let waker = Waker::from(task.woken.clone());
         let work = &mut task.work;
         let poll = || work.as_mut().poll(&mut Context::from_waker(&waker));
-        if as_domain(&self.world, task.domain, poll).is_ready() {
+        if on_behalf_of(&self.world, task.domain, poll).is_ready() {
             drop(self.tasks.swap_remove(index));
         }
     }

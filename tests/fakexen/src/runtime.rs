@@ -15,6 +15,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     env,
     sync::Once,
+    time::Duration,
 };
 
 use board_support_hyp::{
@@ -196,8 +197,8 @@ impl Runtime for Domain {
 }
 
 thread_local! {
-    /// Whose task is polled.
-    static CURRENT: RefCell<Option<(World, DomId)>> = const { RefCell::new(None) };
+    /// On which machine, and whose task is polled.
+    static CURRENT: RefCell<Option<(World, Option<DomId>)>> = const { RefCell::new(None) };
 }
 
 struct Logger;
@@ -209,7 +210,7 @@ impl log::Log for Logger {
 
     fn log(&self, line: &log::Record<'_>) {
         if self.enabled(line.metadata())
-            && let Some((world, id)) = CURRENT.with_borrow(Clone::clone)
+            && let Some((world, Some(id))) = CURRENT.with_borrow(Clone::clone)
         {
             world.write_line(id, line);
         }
@@ -220,6 +221,16 @@ impl log::Log for Logger {
 
 static LOGGER: Once = Once::new();
 
+/// When the machine is switched on: 2027-01-15 08:00, since 1970.
+const POWER_ON: Duration = Duration::from_secs(1_800_000_000);
+
+/// The time since 1970, for the task that is polled; `None` if none is.
+#[must_use]
+pub fn time_of_day() -> Option<Duration> {
+    let world = CURRENT.with_borrow(|current| current.as_ref().map(|(world, _)| world.clone()))?;
+    Some(POWER_ON + Duration::from_nanos(world.now_ns()))
+}
+
 /// Has lines of the log go to the domains from now on.
 pub(crate) fn init_log() {
     LOGGER.call_once(|| {
@@ -229,9 +240,9 @@ pub(crate) fn init_log() {
     });
 }
 
-/// Runs `work` as a task of `id`.
-pub(crate) fn as_domain<R>(world: &World, id: DomId, work: impl FnOnce() -> R) -> R {
-    struct Back(Option<(World, DomId)>);
+/// Runs `work` as a task of `id`, or of something beside the machine.
+pub(crate) fn on_behalf_of<R>(world: &World, id: Option<DomId>, work: impl FnOnce() -> R) -> R {
+    struct Back(Option<(World, Option<DomId>)>);
     impl Drop for Back {
         fn drop(&mut self) {
             let before = self.0.take();

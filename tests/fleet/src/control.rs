@@ -1,5 +1,5 @@
-//! control: its vif with an echo through it, and the life of an application over and over. It stands for
-//! `stubdoms/control`, whose agent needs a controller; channels and supervision are those of every service.
+//! A small control: its vif with an echo through it, and the life of an application over and over. It stands for
+//! the [`whole`](crate::whole) one where there is no controller; channels and supervision are those of every service.
 
 use std::{net::Ipv4Addr, rc::Rc, time::Duration};
 

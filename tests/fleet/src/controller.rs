@@ -1,4 +1,4 @@
-//! What the controller has got through control: it outlasts every control. What it is given is checked
+//! What the controller has got through the small control: it outlasts every control. What it is given is checked
 //! against dom0's promises: each stream is whole and in its order, and what is given again is the same.
 
 use std::collections::BTreeMap;

@@ -12,20 +12,33 @@
 //! | [`programs`] | what a domain's code is, by its image; what a panic of it does |
 //! | [`stage`] | a machine with all that on it |
 //! | [`wire`] | the card of net, and the network behind it: a DHCP server, an echo |
-//! | [`control`] | control: its vif, and the life of an application over and over |
+//! | [`drills`] | what stories do to it: a service is ended, calls fail |
+//! | [`whole`] | control as it is on the device |
+//! | [`far`], [`http`] | a host in that network, with services over TCP and TLS |
+//! | [`eve`], [`keys`] | the controller on it, for the whole control; its certificates and the provisioning files |
+//! | [`random`] | numbers that are random, and the same for the same seed |
+//! | [`control`] | a small control: its vif, and the life of an application over and over |
 //! | [`vault`] | vault, as far as a measured start needs it, and its TPM |
-//! | [`controller`] | the controller, as far as it gets what control is told: is anything missing? |
-//! | [`hostile`] | that application, which tries what it must not |
+//! | [`controller`] | the controller of the small control, as far as it gets what that is told: is anything missing? |
+//! | [`hostile`], [`plain`] | an application that tries what it must not; one that counts |
 //! | [`image`] | ELF files for all of them |
 
 #![forbid(unsafe_code)]
 
 pub mod control;
 pub mod controller;
+pub mod drills;
+pub mod eve;
+pub mod far;
 pub mod host;
 pub mod hostile;
+pub mod http;
 pub mod image;
+pub mod keys;
+pub mod plain;
 pub mod programs;
+pub mod random;
 pub mod stage;
 pub mod vault;
+pub mod whole;
 pub mod wire;

@@ -32,11 +32,15 @@ use stubdoms_service::{
 use tests_fakexen::{Domain, Rng, World, executor::Spawner};
 
 use crate::{
-    control, hostile, image,
+    control, hostile, image, plain,
     stage::Seen,
     vault::{self, Chip},
+    whole,
     wire::{Card, Down},
 };
+
+/// Pages of a service's pool.
+const POOL_PAGES: u64 = 256;
 
 /// Pages of a service.
 pub const SERVICE_PAGES: u64 = 1024;
@@ -65,6 +69,8 @@ pub struct Programs {
     pub chip: Rc<Chip>,
     /// What the story looks at.
     pub seen: Rc<Seen>,
+    /// control is the whole one.
+    pub whole: bool,
     /// Chooses what is random in them.
     pub rng: Rng,
 }
@@ -81,6 +87,10 @@ impl Programs {
             self.spawner.spawn(domain.id(), hostile::main(domain, self.seen.clone(), seed));
             return;
         }
+        if text.starts_with(plain::TEXT) {
+            self.spawner.spawn(domain.id(), plain::main(domain, self.seen.clone()));
+            return;
+        }
         *self.seen.lives.borrow_mut() += 1;
         let begun = (text.to_vec(), self.chip.log().len());
         self.seen.begun.borrow_mut().push(begun);
@@ -89,6 +99,8 @@ impl Programs {
             let mut seed = [0; 32];
             seed.fill_with(|| self.rng.next_u64() as u8);
             base.tasks.spawn(net(base.clone(), self.card.clone(), seed));
+        } else if text.starts_with(b"control") && self.whole {
+            base.tasks.spawn(whole::main(base.clone()));
         } else if text.starts_with(b"control") {
             base.tasks.spawn(control::main(base.clone()));
         } else if text.starts_with(b"vault") {
@@ -132,8 +144,8 @@ pub struct Base {
 impl Base {
     fn new(domain: Domain, spawner: Spawner<'static>, seen: Rc<Seen>) -> Self {
         // Above the image, below the modules.
-        domain.set_pool(Gfn(0x200), 128);
-        let wiring = channels::wiring(Some(&record(domain.world(), domain.id())));
+        domain.set_pool(Gfn(0x200), POOL_PAGES);
+        let wiring = channels::wiring(module(domain.world(), domain.id(), 0).as_deref());
         let epitaph = Gaddr(wiring.epitaph).frame();
         let tasks = Tasks { domain: domain.clone(), spawner, epitaph, seen: seen.clone() };
         let (peers, ready) = (peers(&wiring), Box::leak(Box::default()));
@@ -165,8 +177,9 @@ pub fn channel_park() -> &'static board_support_pv::grant::Park<tests_fakexen::p
     park()
 }
 
-/// The wiring record: the first module of the start info, whose page is the highest that begins with its magic.
-fn record(world: &World, id: DomId) -> Vec<u8> {
+/// A module of the start info, whose page is the highest that begins with its magic. The first is the wiring record,
+/// the second one the archive of provisioning files, where there is one.
+pub(crate) fn module(world: &World, id: DomId, index: u32) -> Option<Vec<u8>> {
     let number = |at: u64, bytes: usize| {
         let bytes = world.read(id, at, bytes);
         bytes.iter().rev().fold(0u64, |value, &byte| value << 8 | u64::from(byte))
@@ -174,8 +187,11 @@ fn record(world: &World, id: DomId) -> Vec<u8> {
     let pages = (0..SERVICE_PAGES).rev().map(|page| page << 12);
     let mut start_info = pages.filter(|&page| number(page, 4) == u64::from(MAGIC));
     let start_info = start_info.next().expect("dom0 wrote the start info");
-    let modules = number(start_info + 16, 8);
-    world.read(id, number(modules, 8), number(modules + 8, 8) as usize)
+    if index as u64 >= number(start_info + 12, 4) {
+        return None;
+    }
+    let module = number(start_info + 16, 8) + 32 * u64::from(index);
+    Some(world.read(id, number(module, 8), number(module + 8, 8) as usize))
 }
 
 /// Starts tasks of a service, and ends it if one of them panics.

@@ -38,9 +38,14 @@ use tests_fakexen::{Census, Executor, World, executor::Outcome};
 
 use crate::{
     controller::Controller,
+    eve,
+    far::{Far, Secure},
     host::{Config, Food, Host, PATIENCE as DOG},
-    image,
+    hostile,
+    http::Answer,
+    image, keys, plain,
     programs::{Bell, Programs},
+    random,
     vault::Chip,
     wire::Card,
 };
@@ -83,6 +88,10 @@ pub struct Seen {
     pub begun: RefCell<Vec<(Vec<u8>, usize)>>,
     /// control starts no application, for a story in which much time passes.
     pub calm: Cell<bool>,
+    /// The applications that count, each from its start.
+    pub plain: RefCell<Vec<DomId>>,
+    /// How far the last one has counted.
+    pub counted: Cell<u64>,
     /// Last words of services that no story has looked at yet.
     pub last_words: RefCell<Vec<(DomId, String)>>,
     /// What a service is to say last, for the story has ordered it to panic: a part of it.
@@ -115,6 +124,8 @@ pub struct Fleet {
     pub card: Rc<Card>,
     /// The TPM of vault.
     pub chip: Rc<Chip>,
+    /// The controller of a whole control, where there is one.
+    pub eve: Option<Rc<RefCell<eve::Controller>>>,
     /// What the story looks at.
     pub seen: Rc<Seen>,
 }
@@ -205,7 +216,7 @@ fn table(images: [&[u8]; 4], more: More) -> Table {
     let mut channels = vec![channel("network", Party::Domain(NET.0)), channel("device", Party::Dom0)];
     let mut devices = vec![card];
     match more {
-        More::Nothing => {}
+        More::Nothing | More::Plain | More::Hostile => {}
         More::Quiet | More::Channels => domains.push(domain("quiet", quiet, false, &[])),
         More::Vault => {
             domains.push(domain("vault", vault, false, &[1]));
@@ -238,6 +249,10 @@ fn table(images: [&[u8]; 4], more: More) -> Table {
 pub enum More {
     /// Nothing.
     Nothing,
+    /// control is the whole one, and the controller's configuration has an application that counts.
+    Plain,
+    /// The same with a hostile one.
+    Hostile,
     /// A service that does nothing.
     Quiet,
     /// As `Quiet`, and so many channels to net that it cannot be told of all of them.
@@ -277,7 +292,7 @@ fn dom0(world: &World, executor: &Executor<'static>, more: More) -> (Rc<Ground<H
     let device = &table.devices[0];
     let Bus::Pci(pci) = &device.bus else { panic!("the card is on PCI") };
     let held = Held::take(hyp, leak(Config(world.clone())), device, pci).expect("the card is there");
-    let mut builder = Builder::new(hyp, table, archive, leak([held]), PLATFORM, b"files");
+    let mut builder = Builder::new(hyp, table, archive, leak([held]), PLATFORM, keys::provisioning().leak());
     let page = |device: &Device| match device.bus {
         Bus::Registers(registers) => Some(HeldPage::take(hyp, device, registers, device.kind)),
         Bus::Pci(_) | Bus::VirtioMmio(_) => None,
@@ -315,6 +330,26 @@ fn dom0(world: &World, executor: &Executor<'static>, more: More) -> (Rc<Ground<H
     (Rc::new(ground), Supervisor::of(table, Boot::Fresh))
 }
 
+/// Puts a controller and a store with this image behind the card.
+fn behind(
+    world: &World,
+    executor: &Executor<'static>,
+    card: &Rc<Card>,
+    image: Vec<u8>,
+) -> Rc<RefCell<eve::Controller>> {
+    let controller = Rc::new(RefCell::new(eve::Controller::new(&image)));
+    let mut far = Far::new(world, card.clone());
+    let api = controller.clone();
+    far.serve(keys::API, Secure::Tls, Box::new(move |asked| api.borrow_mut().serve(asked)));
+    let store = move |asked: &crate::http::Asked| match asked.path.as_str() {
+        eve::PATH => Answer { body: image.clone(), ..Answer::empty(200) },
+        _ => Answer::empty(404),
+    };
+    far.serve(eve::STORE_PORT, Secure::Plain, Box::new(store));
+    executor.spawner().spawn_beside(far.run());
+    controller
+}
+
 impl Stage {
     /// A machine whose every turn is decided by `seed`.
     ///
@@ -331,15 +366,23 @@ impl Stage {
     /// As [`Stage::new`].
     #[must_use]
     pub fn with(seed: u64, more: More) -> Self {
+        random::begin(seed);
         let world = World::new();
         let before = world.census();
         let mut executor = Executor::new(&world, seed);
         let (ground, supervisor) = dom0(&world, &executor, more);
-        let (card, seen, chip) = (Rc::default(), Rc::default(), Chip::new());
-        let fleet = Fleet { ground: ground.clone(), world, card, chip, seen };
+        let (card, seen, chip): (Rc<Card>, _, _) = (Rc::default(), Rc::default(), Chip::new());
+        let eve = match more {
+            More::Plain => Some(plain::image()),
+            More::Hostile => Some(hostile::image()),
+            More::Nothing | More::Quiet | More::Channels | More::Vault => None,
+        }
+        .map(|image| behind(&world, &executor, &card, image));
+        let fleet = Fleet { ground: ground.clone(), world, card, chip, eve, seen };
         let (spawner, rng) = (executor.spawner(), tests_fakexen::Rng::new(seed));
         let (card, chip, seen) = (fleet.card.clone(), fleet.chip.clone(), fleet.seen.clone());
-        let mut programs = Programs { spawner, card, chip, seen, rng };
+        let whole = fleet.eve.is_some();
+        let mut programs = Programs { spawner, card, chip, seen, whole, rng };
         executor.on_start(move |domain| programs.begin(domain));
         let (stop, stopped) = (Rc::new(Bell::new()), Rc::new(Cell::new(false)));
         executor.spawn(DomId::DOM0, watch::deaths(ground.clone()));
@@ -364,10 +407,12 @@ impl Stage {
         });
         let Seen { echoes, lives, started, ended, .. } = &*fleet.seen;
         let (lives, started, ended) = (lives.borrow(), started.borrow(), ended.borrow());
+        let asked = fleet.eve.iter().map(|eve| eve.borrow().told()).collect::<String>();
         assert_eq!(
             outcome,
             Outcome::Done,
-            "{what}: {lives} lives, {} echoes, {started} applications started, {ended} ended",
+            "{what}: {} ms after power-on, {lives} lives, {} echoes, {started} applications started, {ended} ended; {asked}",
+            fleet.world.now_ns() / 1_000_000,
             echoes.borrow().len()
         );
     }

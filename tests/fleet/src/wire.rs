@@ -1,10 +1,13 @@
-//! The network card of net, and the network behind it: a DHCP server, a router, an echo on its port 7.
+//! The network card of net, and the network behind it: a DHCP server, a router, an echo on its port 7. With the host of
+//! [`far`](crate::far) the router speaks TCP, too.
 
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
+    future::poll_fn,
     net::Ipv4Addr,
     rc::Rc,
+    task::{Poll, Waker},
     time::Duration,
 };
 
@@ -16,6 +19,8 @@ use stubdoms_net_core::Mac;
 use stubdoms_net_shell::card::Found;
 use tests_fakexen::{Domain, World, pci::Owner};
 
+use crate::random;
+
 /// The card's hardware address.
 pub const CARD: Mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
 /// The router, which is server for everything.
@@ -23,7 +28,8 @@ pub const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 /// The port of the echo.
 pub const ECHO: u16 = 7;
 
-const ROUTER_MAC: Mac = Mac([0x52, 0x55, 10, 0, 2, 2]);
+/// The router's hardware address.
+pub const ROUTER_MAC: Mac = Mac([0x52, 0x55, 10, 0, 2, 2]);
 const LEASED: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
 const ETHERNET: usize = 14;
 const UDP: usize = ETHERNET + 20;
@@ -53,6 +59,12 @@ pub struct Card {
     dead: Cell<bool>,
     /// How often it was reset.
     pub resets: Cell<u32>,
+    /// One frame in so many to and from the host of [`far`](crate::far) is lost; none if 0.
+    loss: Cell<usize>,
+    /// What goes out to the host of [`far`](crate::far), where there is one.
+    outgoing: RefCell<Option<VecDeque<Vec<u8>>>>,
+    /// Who waits for it.
+    far: RefCell<Option<Waker>>,
 }
 
 impl Card {
@@ -71,6 +83,66 @@ impl Card {
     /// Whether it starts from now on when it is told to.
     pub fn starts(&self, starts: bool) {
         self.dead.set(!starts);
+    }
+
+    /// From now on one frame in so many to and from that host is lost; none if 0.
+    pub fn lose(&self, one_in: usize) {
+        self.loss.set(one_in);
+    }
+
+    fn is_lost(&self) -> bool {
+        self.loss.get() > 0 && random::below(self.loss.get()) == 0
+    }
+
+    /// From now on there is a host for whom ARP and TCP are.
+    pub fn begin_far(&self) {
+        self.outgoing.replace(Some(VecDeque::new()));
+    }
+
+    /// The next frame that went out to that host.
+    pub fn take_for_far(&self) -> Option<Vec<u8>> {
+        self.outgoing.borrow_mut().as_mut()?.pop_front()
+    }
+
+    /// Waits for one.
+    pub async fn frame_for_far(&self) {
+        poll_fn(|context| {
+            if self.outgoing.borrow().as_ref().is_some_and(|frames| !frames.is_empty()) {
+                return Poll::Ready(());
+            }
+            self.far.replace(Some(context.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// A frame of that host comes in, if it is not lost.
+    pub fn come_from_far(&self, world: &World, frame: Vec<u8>) {
+        if !self.is_lost() {
+            self.come_in(world, frame);
+        }
+    }
+
+    /// A frame comes in, if the cable is in and there is room.
+    fn come_in(&self, world: &World, frame: Vec<u8>) {
+        let mut received = self.received.borrow_mut();
+        if !self.unplugged.get() && received.len() < QUEUE {
+            received.push_back(frame);
+            world.interrupt(0);
+        }
+    }
+
+    /// A frame goes out to the host, if it is for that one.
+    fn goes_far(&self, frame: &[u8]) -> bool {
+        let mut outgoing = self.outgoing.borrow_mut();
+        let Some(outgoing) = outgoing.as_mut().filter(|_| is_for_far(frame)) else { return false };
+        if outgoing.len() < QUEUE && !self.is_lost() {
+            outgoing.push_back(frame.to_vec());
+        }
+        if let Some(far) = self.far.take() {
+            far.wake();
+        }
+        true
     }
 
     fn reset(&self) {
@@ -168,18 +240,17 @@ impl Nic for Up {
 
     fn transmit(&mut self, frame: &[u8]) -> Result<(), NotSent> {
         self.0.is_ours();
-        let Card { unsent, received, unplugged, .. } = &*self.0.card;
+        let card = &*self.0.card;
+        let Card { unsent, unplugged, .. } = card;
         if unsent.get() >= RING {
             return Err(NotSent::Full);
         }
         unsent.set(unsent.get() + 1);
-        let answer = answer(frame).filter(|_| !unplugged.get());
-        let mut received = received.borrow_mut();
-        if let Some(answer) = answer
-            && received.len() < QUEUE
+        if !unplugged.get()
+            && !card.goes_far(frame)
+            && let Some(answer) = answer(frame)
         {
-            received.push_back(answer);
-            self.0.driver.world().interrupt(0);
+            card.come_in(self.0.driver.world(), answer);
         }
         Ok(())
     }
@@ -205,6 +276,11 @@ impl Nic for Up {
         self.0.card.reset();
         Box::new(self.0)
     }
+}
+
+/// ARP and TCP.
+fn is_for_far(frame: &[u8]) -> bool {
+    matches!((frame.get(12..14), frame.get(23)), (Some([8, 6]), _) | (Some([8, 0]), Some(6)))
 }
 
 /// What the network answers to a frame.

@@ -13,7 +13,10 @@ use proto_tpm::{
     pcr::{Value, extended},
 };
 use tests_fakexen::seeds;
-use tests_fleet::stage::{CONTROL, Fleet, More, NET, Stage, TABLE_SHA256, VAULT, image_of};
+use tests_fleet::{
+    drills::pass,
+    stage::{CONTROL, Fleet, More, NET, Stage, TABLE_SHA256, VAULT, image_of},
+};
 
 /// The services in the order of the table, which is that of the PCR.
 const SERVICES: [&str; 3] = ["net", "control", "vault"];
@@ -47,14 +50,6 @@ fn none_ran_unmeasured(fleet: &Fleet) {
             SERVICES[place]
         );
     }
-}
-
-fn pass(stage: &mut Stage, steps: usize) {
-    let mut left = steps;
-    stage.until("time passes", |_| {
-        left = left.saturating_sub(1);
-        left == 0
-    });
 }
 
 /// The start was measured, and nothing more than that.

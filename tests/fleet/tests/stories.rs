@@ -6,7 +6,10 @@ use dom0_supervisor::READY_LIMIT;
 use proto_svc::supervision::{Break, ToService};
 use proto_xen::DomId;
 use tests_fakexen::{Call, Fault, seeds};
-use tests_fleet::stage::{CONTROL, Fleet, More, NET, QUIET, Stage};
+use tests_fleet::{
+    drills::{end_one, fail_calls, have_ended, pass, wait_ms},
+    stage::{CONTROL, Fleet, More, NET, QUIET, Stage},
+};
 
 /// Answers of the echo, but for the first `old`, between the services that run now.
 fn echoes(fleet: &Fleet, old: usize) -> usize {
@@ -35,14 +38,6 @@ fn works(stage: &mut Stage) {
             let written = *lines.entry(id).or_insert_with(|| fleet.world.lines_of(id));
             controller.lines_of(id) >= written
         })
-    });
-}
-
-fn pass(stage: &mut Stage, steps: usize) {
-    let mut left = steps;
-    stage.until("time passes", |_| {
-        left = left.saturating_sub(1);
-        left == 0
     });
 }
 
@@ -84,26 +79,9 @@ fn services_die_midway_and_are_there_anew() {
             // Anywhere: while it starts, while it works, while its peer dies.
             let steps = stage.executor.rng().below(6000);
             pass(&mut stage, steps);
-            let service = [NET, CONTROL][stage.executor.rng().below(2)];
-            ended.extend(stage.fleet.id(service));
-            match stage.executor.rng().below(5) {
-                0 => stage.fleet.crash(service),
-                1 => stage.fleet.order(service),
-                2 => stage.fleet.say(service, ToService::Break(Break::Panic)),
-                3 => stage.fleet.say(service, ToService::Break(Break::Hang)),
-                _ => {
-                    if let Some(id) = stage.fleet.id(service) {
-                        stage.fleet.world.hang(id);
-                    }
-                }
-            }
+            ended.extend(end_one(&mut stage));
         }
-        // One that hangs is only found when it is asked, and may not have heard that it is to end.
-        stage.until("all that were to end have ended", |fleet| {
-            [NET, CONTROL].iter().all(|&service| {
-                fleet.id(service).is_some_and(|id| !fleet.world.hangs(id) && !ended.contains(&id))
-            })
-        });
+        have_ended(&mut stage, &ended);
         works(&mut stage);
         ended.sort_unstable();
         ended.dedup();
@@ -116,12 +94,6 @@ fn services_die_midway_and_are_there_anew() {
     assert!(runs < 60 || adopted > 0, "no control has found an application that runs");
 }
 
-/// Lets virtual time pass.
-fn wait(stage: &mut Stage, seconds: u64) {
-    let end = stage.fleet.world.now_ns() + seconds * 1_000_000_000;
-    stage.until("seconds pass", |fleet| fleet.world.now_ns() >= end);
-}
-
 #[test]
 fn a_service_that_is_never_ready_is_ended_and_nobody_for_it() {
     seeds(4, |seed| {
@@ -130,10 +102,10 @@ fn a_service_that_is_never_ready_is_ended_and_nobody_for_it() {
         stage.fleet.seen.calm.set(true);
         stage.until("both services run", |fleet| fleet.id(NET).is_some() && fleet.id(CONTROL).is_some());
         let (net, control) = (stage.fleet.id(NET), stage.fleet.id(CONTROL));
-        wait(&mut stage, READY_LIMIT.as_secs() - 1);
+        wait_ms(&mut stage, (READY_LIMIT.as_secs() - 1) * 1000);
         assert_eq!((stage.fleet.id(NET), stage.fleet.id(CONTROL)), (net, control));
         stage.until("net is ended", |fleet| fleet.id(NET).is_some_and(|id| Some(id) != net));
-        wait(&mut stage, READY_LIMIT.as_secs());
+        wait_ms(&mut stage, READY_LIMIT.as_secs() * 1000);
         assert_eq!(stage.fleet.id(CONTROL), control, "it waits for net");
         stage.fleet.card.starts(true);
         stage.fleet.seen.calm.set(false);
@@ -148,7 +120,7 @@ fn a_cable_that_is_out_ends_nobody() {
         let mut stage = Stage::new(seed);
         stage.fleet.card.plug(&stage.fleet.world, false);
         stage.fleet.seen.calm.set(true);
-        wait(&mut stage, 2 * READY_LIMIT.as_secs());
+        wait_ms(&mut stage, 2 * READY_LIMIT.as_secs() * 1000);
         assert_eq!(*stage.fleet.seen.lives.borrow(), 2);
         stage.fleet.card.plug(&stage.fleet.world, true);
         stage.fleet.seen.calm.set(false);
@@ -241,7 +213,7 @@ fn a_service_that_cannot_be_told_of_its_peers_is_told_later() {
         renew(&mut stage, QUIET);
         renew(&mut stage, CONTROL);
         let old = stage.fleet.seen.echoes.borrow().len();
-        wait(&mut stage, 5);
+        wait_ms(&mut stage, 5000);
         assert_eq!(echoes(&stage.fleet, old), 0, "net does not know of this control");
         let complaints = stage.fleet.seen.controller.borrow().count("domain net: its peers: ");
         assert_eq!(complaints, 1, "it is complained of once");
@@ -256,27 +228,6 @@ fn a_service_that_cannot_be_told_of_its_peers_is_told_later() {
 
 /// Seeds of the stories in which calls fail.
 const SEEDS: u64 = 20;
-
-/// Has calls of `caller` to Xen fail while services and applications are built and end. Returns which did.
-fn fail_calls(stage: &mut Stage, caller: fn(&Fleet) -> Option<DomId>) -> Vec<String> {
-    let mut failed = Vec::new();
-    for _ in 0..1 + stage.executor.rng().below(4) {
-        // Something to do for everybody: a service is built anew.
-        let service = [NET, CONTROL][stage.executor.rng().below(2)];
-        stage.fleet.crash(service);
-        let after = stage.executor.rng().below(80);
-        let steps = stage.executor.rng().below(6000);
-        stage.until("there is somebody whose calls can fail", |fleet| caller(fleet).is_some());
-        if let Some(caller) = caller(&stage.fleet) {
-            stage.fleet.world.fail(Fault::nth(after).by(caller));
-        }
-        pass(stage, steps);
-        failed.extend(stage.fleet.world.failed_call());
-    }
-    stage.fleet.world.restart(None);
-    eprintln!("{failed:?}");
-    failed
-}
 
 #[test]
 fn calls_of_dom0_fail_and_the_fleet_goes_on() {

@@ -1,0 +1,67 @@
+//! What stories do to a machine: let it run, end a service, have calls fail.
+
+use proto_svc::supervision::{Break, ToService};
+use proto_xen::DomId;
+use tests_fakexen::Fault;
+
+use crate::stage::{CONTROL, Fleet, NET, Stage};
+
+/// Lets so many steps pass.
+pub fn pass(stage: &mut Stage, steps: usize) {
+    let mut left = steps;
+    stage.until("time passes", |_| {
+        left = left.saturating_sub(1);
+        left == 0
+    });
+}
+
+/// Lets virtual time pass.
+pub fn wait_ms(stage: &mut Stage, ms: u64) {
+    let end = stage.fleet.world.now_ns() + ms * 1_000_000;
+    stage.until("time passes", |fleet| fleet.world.now_ns() >= end);
+}
+
+/// Ends net or control in one of the ways that there are, at random. Returns whom.
+pub fn end_one(stage: &mut Stage) -> Option<DomId> {
+    let service = [NET, CONTROL][stage.executor.rng().below(2)];
+    let id = stage.fleet.id(service);
+    match stage.executor.rng().below(5) {
+        0 => stage.fleet.crash(service),
+        1 => stage.fleet.order(service),
+        2 => stage.fleet.say(service, ToService::Break(Break::Panic)),
+        3 => stage.fleet.say(service, ToService::Break(Break::Hang)),
+        _ => id.into_iter().for_each(|id| stage.fleet.world.hang(id)),
+    }
+    id
+}
+
+/// Runs until those that were to end have ended, and others are there. One that hangs is only found when it is asked,
+/// and may not have heard that it is to end.
+pub fn have_ended(stage: &mut Stage, ended: &[DomId]) {
+    stage.until("all that were to end have ended", |fleet| {
+        [NET, CONTROL].iter().all(|&service| {
+            fleet.id(service).is_some_and(|id| !fleet.world.hangs(id) && !ended.contains(&id))
+        })
+    });
+}
+
+/// Has calls of `caller` to Xen fail while services and applications are built and end. Returns which did.
+pub fn fail_calls(stage: &mut Stage, caller: fn(&Fleet) -> Option<DomId>) -> Vec<String> {
+    let mut failed = Vec::new();
+    for _ in 0..1 + stage.executor.rng().below(4) {
+        // Something to do for everybody: a service is built anew.
+        let service = [NET, CONTROL][stage.executor.rng().below(2)];
+        stage.fleet.crash(service);
+        let after = stage.executor.rng().below(80);
+        let steps = stage.executor.rng().below(6000);
+        stage.until("there is somebody whose calls can fail", |fleet| caller(fleet).is_some());
+        if let Some(caller) = caller(&stage.fleet) {
+            stage.fleet.world.fail(Fault::nth(after).by(caller));
+        }
+        pass(stage, steps);
+        failed.extend(stage.fleet.world.failed_call());
+    }
+    stage.fleet.world.restart(None);
+    eprintln!("{failed:?}");
+    failed
+}

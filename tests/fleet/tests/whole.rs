@@ -1,0 +1,218 @@
+//! Stories with the whole control: it onboards, gets a configuration, has dom0 run the application that stands there,
+//! and sends all that is logged, whatever happens to it and to net meanwhile.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use board_support_hyp::Runtime;
+use proto_xen::DomId;
+use tests_fakexen::seeds;
+use tests_fleet::{
+    drills::{end_one, fail_calls, have_ended, pass, wait_ms},
+    eve::Controller,
+    stage::{CONTROL, Fleet, More, NET, Stage},
+};
+
+/// Looks at the controller.
+fn eve<R>(fleet: &Fleet, look: impl FnOnce(&mut Controller) -> R) -> R {
+    look(&mut fleet.eve.as_ref().expect("the story has a controller").borrow_mut())
+}
+
+/// Anywhere: while services start, while they talk, while nothing happens for seconds.
+fn sometime(stage: &mut Stage) {
+    let rng = stage.executor.rng();
+    if rng.once_in(2) {
+        let steps = rng.below(6000);
+        pass(stage, steps);
+    } else {
+        let ms = rng.below(15_000);
+        wait_ms(stage, ms as u64);
+    }
+}
+
+/// The controller gets every line that a domain which runs has written by now, and a report of control.
+fn is_told_all(stage: &mut Stage) {
+    let reports = eve(&stage.fleet, |eve| eve.reports());
+    let mut lines = BTreeMap::new();
+    stage.until("the controller gets every line, and a report", |fleet| {
+        let ids = [Some(DomId::DOM0), fleet.id(NET), fleet.id(CONTROL)].into_iter().flatten();
+        let all_there = ids.filter(|&id| fleet.world.runs(id)).all(|id| {
+            let written = *lines.entry(id).or_insert_with(|| fleet.world.lines_of(id));
+            eve(fleet, |eve| eve.lines_of(id)) >= written
+        });
+        all_there && eve(fleet, |eve| eve.reports()) > reports
+    });
+}
+
+/// The application counts, the controller knows that it runs, and gets what it has counted.
+fn counts(stage: &mut Stage) {
+    let before = stage.fleet.seen.counted.get();
+    stage.until("the application counts, as the controller knows", |fleet| {
+        let counted = eve(fleet, |eve| eve.console.len() as u64);
+        eve(fleet, |eve| eve.app_runs()) && counted > before
+    });
+    let told = eve(&stage.fleet, |eve| eve.console.clone());
+    let expected = (0..told.len() as u64).map(|number| (number + 1, format!("count {number}"))).collect();
+    assert_eq!(told, expected);
+    assert_eq!(stage.fleet.seen.plain.borrow().len(), 1, "it was started once");
+}
+
+/// Nobody is busy with nothing: a service that has little to do wakes a few times a second.
+fn rests(stage: &mut Stage) {
+    let services = [NET, CONTROL].map(|service| stage.fleet.id(service).expect("it runs"));
+    let rounds = |stage: &Stage| services.map(|id| stage.fleet.world.domain(id).rounds());
+    let before = rounds(stage);
+    wait_ms(stage, 5000);
+    for (after, before) in rounds(stage).into_iter().zip(before) {
+        assert!(after - before < 2000, "{} rounds in five seconds", after - before);
+    }
+}
+
+fn works(stage: &mut Stage) {
+    counts(stage);
+    is_told_all(stage);
+    rests(stage);
+}
+
+#[test]
+fn control_onboards_and_runs_the_application() {
+    seeds(20, |seed| {
+        let mut stage = Stage::with(seed, More::Plain);
+        works(&mut stage);
+        assert_eq!(*stage.fleet.seen.lives.borrow(), 2, "nobody is ended without a reason");
+        eve(&stage.fleet, |eve| {
+            assert_eq!((eve.attested, eve.configured, eve.again), (1, 1, 0));
+            let first: Vec<_> = eve.trace.iter().take(3).map(String::as_str).collect();
+            assert_eq!(first, ["certs 200", "register 201", "uuid 200"]);
+        });
+        stage.end();
+    });
+}
+
+#[test]
+fn a_seed_goes_the_same_way_each_time() {
+    seeds(3, |seed| {
+        let way = || {
+            let mut stage = Stage::with(seed, More::Plain);
+            works(&mut stage);
+            stage.fleet.crash(CONTROL);
+            works(&mut stage);
+            let way = (stage.fleet.world.now_ns(), eve(&stage.fleet, |eve| eve.trace.clone()));
+            stage.end();
+            way
+        };
+        assert_eq!(way(), way());
+    });
+}
+
+#[test]
+fn services_die_midway_and_nothing_is_lost_or_started_again() {
+    let (mut again, mut runs) = (0, 0);
+    seeds(40, |seed| {
+        runs += 1;
+        let mut stage = Stage::with(seed, More::Plain);
+        let mut ended = Vec::new();
+        if seed % 2 == 0 {
+            works(&mut stage);
+        }
+        for _ in 0..1 + stage.executor.rng().below(4) {
+            sometime(&mut stage);
+            ended.extend(end_one(&mut stage));
+        }
+        have_ended(&mut stage, &ended);
+        works(&mut stage);
+        again += eve(&stage.fleet, |eve| eve.again);
+        stage.end();
+    });
+    assert!(runs < 40 || again > 0, "no control has sent a line once more that an earlier one had sent");
+}
+
+#[test]
+fn a_controller_that_is_away_gets_all_when_it_is_back() {
+    seeds(6, |seed| {
+        let mut stage = Stage::with(seed, More::Plain);
+        if seed % 2 == 0 {
+            works(&mut stage);
+        }
+        eve(&stage.fleet, |eve| eve.away = true);
+        wait_ms(&mut stage, 30_000);
+        if seed % 3 == 0 {
+            stage.fleet.crash(CONTROL);
+            wait_ms(&mut stage, 10_000);
+        }
+        eve(&stage.fleet, |eve| eve.away = false);
+        works(&mut stage);
+        stage.fleet.card.plug(&stage.fleet.world, false);
+        wait_ms(&mut stage, 30_000);
+        stage.fleet.card.plug(&stage.fleet.world, true);
+        works(&mut stage);
+        stage.end();
+    });
+}
+
+#[test]
+fn a_network_that_loses_frames_and_answers_loses_no_line() {
+    let (mut again, mut runs) = (0, 0);
+    seeds(10, |seed| {
+        runs += 1;
+        let mut stage = Stage::with(seed, More::Plain);
+        let one_in = 4 + stage.executor.rng().below(20);
+        stage.fleet.card.lose(one_in);
+        eve(&stage.fleet, |eve| eve.cut = one_in / 2);
+        works(&mut stage);
+        for _ in 0..3 {
+            sometime(&mut stage);
+            works(&mut stage);
+        }
+        again += eve(&stage.fleet, |eve| eve.again);
+        stage.end();
+    });
+    assert!(runs < 10 || again > 0, "no answer was lost to lines that the controller had taken");
+}
+
+#[test]
+fn a_hostile_application_takes_nothing_from_the_others() {
+    seeds(6, |seed| {
+        let mut stage = Stage::with(seed, More::Hostile);
+        stage.until("it is tried", |fleet| *fleet.seen.refused.borrow() > 0);
+        is_told_all(&mut stage);
+        end_one(&mut stage);
+        sometime(&mut stage);
+        is_told_all(&mut stage);
+        stage.end();
+    });
+}
+
+/// Seeds of the stories in which calls fail.
+const SEEDS: u64 = 12;
+
+#[test]
+fn calls_of_dom0_fail_and_nothing_is_lost() {
+    let (mut kinds, mut runs) = (BTreeSet::new(), 0);
+    seeds(SEEDS, |seed| {
+        runs += 1;
+        let mut stage = Stage::with(seed, More::Plain);
+        works(&mut stage);
+        let failed = fail_calls(&mut stage, |_| Some(DomId::DOM0));
+        kinds.extend(failed.iter().filter_map(|call| call.split(' ').next()).map(str::to_owned));
+        works(&mut stage);
+        stage.end();
+    });
+    assert!(runs < SEEDS || kinds.len() > 10, "{kinds:?}");
+}
+
+#[test]
+fn calls_of_services_fail_and_nothing_is_lost() {
+    let (mut failed, mut runs) = (0, 0);
+    seeds(SEEDS, |seed| {
+        runs += 1;
+        let mut stage = Stage::with(seed, More::Plain);
+        works(&mut stage);
+        let caller = [|fleet: &Fleet| fleet.id(NET), |fleet: &Fleet| fleet.id(CONTROL)][seed as usize % 2];
+        failed += fail_calls(&mut stage, caller).len();
+        // A channel whose tries were used up waits for net's next life.
+        stage.fleet.order(NET);
+        works(&mut stage);
+        stage.end();
+    });
+    assert!(runs < SEEDS || failed > 10, "{failed}");
+}
