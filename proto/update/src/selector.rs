@@ -33,7 +33,9 @@
 //!
 //! Storage runs it, and takes the image from a slot that was signed; the host tool makes the image.
 
-use sha2::{Digest, Sha256};
+use volume::Comparison;
+
+mod volume;
 
 /// The longest image.
 pub const MAX_BYTES: usize = 1 << 20;
@@ -50,7 +52,7 @@ pub enum Whose {
 /// What is to be done next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step<'a> {
-    /// Read this many blocks of a partition from this one on, and give the SHA-256 to [`Replacement::read`].
+    /// Read this many blocks of a partition from this one on, and give them to [`Replacement::read`].
     Read {
         /// Of which.
         whose: Whose,
@@ -75,15 +77,6 @@ pub enum Step<'a> {
     Flush,
 }
 
-/// An image that a partition may begin with. Those of different versions differ in length.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Known {
-    /// Its blocks.
-    pub blocks: u64,
-    /// The SHA-256 of them.
-    pub sha256: [u8; 32],
-}
-
 /// Why it is not replaced. The other partition is as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplaceError {
@@ -101,7 +94,7 @@ pub enum ReplaceError {
         /// The first block that was read.
         block: u64,
     },
-    /// The digest of a read was given where none was asked for.
+    /// Something was read that was not asked for.
     Unasked,
 }
 
@@ -134,6 +127,7 @@ enum State {
     AgainFlush {
         whose: Whose,
     },
+    AgainRead,
     /// Whether it holds the known image of this number.
     Other {
         known: usize,
@@ -166,16 +160,17 @@ pub struct Doubt {
 #[derive(Clone, Debug)]
 pub struct Replacement<'a> {
     image: &'a [u8],
-    sha256: [u8; 32],
     block_bytes: usize,
-    known: &'a [Known],
+    known: &'a [&'a [u8]],
     doubt: Doubt,
     state: State,
+    /// What is being read.
+    comparison: Comparison<'a>,
 }
 
 impl<'a> Replacement<'a> {
-    /// Begins to replace a partition of `room` blocks by `image`. `known` are the images that the other one may begin
-    /// with. Of a target that holds the image no more than the first block is written, and that only if it is in doubt.
+    /// Begins to replace a partition of `room` blocks by `image`. `known` are the images that the other one may hold, each
+    /// of whole blocks. Of a target that holds the image no more than the first block is written, and that only if it is in doubt.
     ///
     /// # Errors
     /// [`ReplaceError::Size`], [`ReplaceError::NoVolume`].
@@ -183,7 +178,7 @@ impl<'a> Replacement<'a> {
         image: &'a [u8],
         block_bytes: usize,
         room: u64,
-        known: &'a [Known],
+        known: &'a [&'a [u8]],
         doubt: Doubt,
     ) -> Result<Self, ReplaceError> {
         let bytes = image.len();
@@ -195,14 +190,8 @@ impl<'a> Replacement<'a> {
         if volume > room || volume < (bytes / block_bytes) as u64 {
             return Err(ReplaceError::NoVolume);
         }
-        let sha256 = Sha256::digest(image).into();
-        Ok(Self { image, sha256, block_bytes, known, doubt, state: State::Target })
-    }
-
-    /// The SHA-256 of the image.
-    #[must_use]
-    pub const fn sha256(&self) -> &[u8; 32] {
-        &self.sha256
+        let comparison = Comparison::of_volume(image);
+        Ok(Self { image, block_bytes, known, doubt, state: State::Target, comparison })
     }
 
     fn blocks(&self) -> u64 {
@@ -216,16 +205,17 @@ impl<'a> Replacement<'a> {
         self.image.get(at(block)..end).unwrap_or_default()
     }
 
-    /// What is to be done now: the same until [`Self::done`] or [`Self::read`] was called. `None` at the end.
+    /// What is to be done now: the same until [`Self::done`] was called, or [`Self::read`] for all of it. `None` at the end.
     #[must_use]
     pub fn step(&self) -> Option<Step<'a>> {
         let blocks = self.blocks();
         let target = |block| Some(Step::Read { whose: Whose::Target, block, blocks: blocks - block });
         match self.state {
-            State::Target => target(0),
+            State::Target | State::AgainRead | State::WholeRead => target(0),
+            State::BodyRead => target(1),
             State::Other { known } => {
-                let known = self.known.get(known)?;
-                Some(Step::Read { whose: Whose::Other, block: 0, blocks: known.blocks })
+                let bytes = self.known.get(known)?.len();
+                Some(Step::Read { whose: Whose::Other, block: 0, blocks: (bytes / self.block_bytes) as u64 })
             }
             State::Again { whose } => Some(Step::Again { whose }),
             State::Zero => Some(Step::Write { block: 0, bytes: None }),
@@ -234,17 +224,15 @@ impl<'a> Replacement<'a> {
             State::AgainFlush { .. } | State::ZeroFlush | State::BodyFlush | State::FirstFlush => {
                 Some(Step::Flush)
             }
-            State::BodyRead => target(1),
-            State::WholeRead => target(0),
             State::Done | State::Failed => None,
         }
     }
 
     /// The write or flush was done. What failed is not done: the replacement is dropped then, and begun anew.
     pub fn done(&mut self) {
-        self.state = match self.state {
+        self.become_of(match self.state {
             State::Again { whose } => State::AgainFlush { whose },
-            State::AgainFlush { whose: Whose::Target } => State::WholeRead,
+            State::AgainFlush { whose: Whose::Target } => State::AgainRead,
             State::AgainFlush { whose: Whose::Other } => State::Zero,
             State::Zero => State::ZeroFlush,
             State::ZeroFlush => State::Body { from: 1 },
@@ -256,35 +244,51 @@ impl<'a> Replacement<'a> {
             // A read has its own answer.
             State::Target
             | State::Other { .. }
+            | State::AgainRead
             | State::BodyRead
             | State::WholeRead
             | State::Done
-            | State::Failed => self.state,
+            | State::Failed => return,
+        });
+    }
+
+    fn become_of(&mut self, state: State) {
+        self.state = state;
+        self.comparison = match state {
+            State::Target | State::AgainRead => Comparison::of_volume(self.image),
+            State::Other { known } => {
+                Comparison::of_volume(self.known.get(known).copied().unwrap_or_default())
+            }
+            State::BodyRead => Comparison::exact(self.part(1, self.blocks())),
+            State::WholeRead => Comparison::exact(self.image),
+            // Nothing is read.
+            _ => Comparison::exact(&[]),
         };
     }
 
-    /// What was to be read has this SHA-256.
+    /// Takes the next of what is to be read, whole blocks. The step is done when all of them came.
     ///
     /// # Errors
     /// [`ReplaceError`]; there are no steps any more then.
-    pub fn read(&mut self, digest: &[u8; 32]) -> Result<(), ReplaceError> {
-        let is_image = self.sha256 == *digest;
+    pub fn read(&mut self, found: &[u8]) -> Result<(), ReplaceError> {
+        self.comparison.take(found);
+        if self.comparison.left() > 0 {
+            return Ok(());
+        }
+        let is_same = self.comparison.is_same();
         let next = match self.state {
-            State::Target if is_image && self.doubt.target => Ok(State::Again { whose: Whose::Target }),
-            State::Target if is_image => Ok(State::Done),
+            State::Target if is_same && self.doubt.target => Ok(State::Again { whose: Whose::Target }),
+            State::Target if is_same => Ok(State::Done),
             State::Target if self.known.is_empty() => Err(ReplaceError::OtherUnknown),
             State::Target => Ok(State::Other { known: 0 }),
-            State::Other { known } if self.known.get(known).is_some_and(|known| known.sha256 == *digest) => {
-                Ok(if self.doubt.other { State::Again { whose: Whose::Other } } else { State::Zero })
-            }
+            State::Other { .. } if is_same && self.doubt.other => Ok(State::Again { whose: Whose::Other }),
+            State::Other { .. } if is_same => Ok(State::Zero),
             State::Other { known } if known + 1 < self.known.len() => Ok(State::Other { known: known + 1 }),
             State::Other { .. } => Err(ReplaceError::OtherUnknown),
-            State::BodyRead => {
-                let body: [u8; 32] = Sha256::digest(self.part(1, self.blocks() - 1)).into();
-                if body == *digest { Ok(State::First) } else { Err(ReplaceError::NotWritten { block: 1 }) }
-            }
-            State::WholeRead if is_image => Ok(State::Done),
-            State::WholeRead => Err(ReplaceError::NotWritten { block: 0 }),
+            State::BodyRead if is_same => Ok(State::First),
+            State::BodyRead => Err(ReplaceError::NotWritten { block: 1 }),
+            State::AgainRead | State::WholeRead if is_same => Ok(State::Done),
+            State::AgainRead | State::WholeRead => Err(ReplaceError::NotWritten { block: 0 }),
             State::Again { .. }
             | State::AgainFlush { .. }
             | State::Zero
@@ -296,7 +300,7 @@ impl<'a> Replacement<'a> {
             | State::Done
             | State::Failed => Err(ReplaceError::Unasked),
         };
-        self.state = next.unwrap_or(State::Failed);
+        self.become_of(next.unwrap_or(State::Failed));
         next.map(|_| ())
     }
 

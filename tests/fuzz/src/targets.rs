@@ -15,6 +15,7 @@ mod manifest;
 mod names;
 mod pci;
 mod rings;
+mod selector;
 mod storage;
 mod svc;
 mod tool;
@@ -72,6 +73,7 @@ targets! {
     pci_card: pci::card, pci::cards, "dom0: what a PCI card says of its registers and interrupts";
     partition_table: disk::partition_table, disk::partition_tables, "the selector: both copies of the partition table";
     slot_header: disk::slot_header, disk::slots, "the selector: a slot's header and contents";
+    selector_volume: selector::volume, selector::volume_changes, "storage: a partition of a selector, as it is compared";
     update_payload: disk::payload, disk::payloads, "control: an update's payload";
     handoff: disk::handoff, disk::handoffs, "dom0: the selector's record, bare and in its ACPI table; what outlives a reset";
     request_ring_back: rings::request_ring_back, rings::schedules, "a backend: the front rewrites the page";

@@ -100,8 +100,8 @@ impl<'s> Device<'s> {
         selector::image(&self.options)
     }
 
-    /// From now on what is offered comes with another selector: one that does the same, and is measured as another one. Its
-    /// partition is to begin with what this gives. The first time the disk must be at rest.
+    /// From now on what is offered comes with another selector: one that does the same, and is measured as another one. This
+    /// gives its program. The first time the disk must be at rest.
     pub(crate) fn bring_another_selector(&mut self) -> Result<Vec<u8>> {
         let arch = self.stage.built().arch;
         let mut program = match &self.selector {
@@ -110,9 +110,9 @@ impl<'s> Device<'s> {
         };
         // Behind the end of the program nobody looks.
         program.extend([0; 8]);
-        let image = xtask::selector::image(&xtask::selector::esp(arch, program)?)?;
-        self.selector = Some(image.clone());
-        Ok(image)
+        let image = xtask::selector::image(&xtask::selector::esp(arch, program.clone())?)?;
+        self.selector = Some(image);
+        Ok(program)
     }
 
     /// Puts a payload, right or broken, where the controller serves it, and asks for it by the version that it names,

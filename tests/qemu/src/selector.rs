@@ -9,7 +9,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use gpt::partition::Partition;
 use proto_gpt::slots::{Slot, State};
+use proto_update::selector::MAX_BYTES as MAX_IMAGE;
+use xtask::build::Arch;
 use xtask::qemu::{Boot, Machine, Options};
+use xtask::selector::in_image;
 
 use crate::Story;
 use crate::stage::Stage;
@@ -168,6 +171,12 @@ pub(crate) fn selectors(image: &Path, bytes: usize) -> Result<[Vec<u8>; 2]> {
         Ok(begin)
     };
     Ok([read(first)?, read(second)?])
+}
+
+/// The selectors in both, in their order. Firmware may have written other files to their volumes.
+pub(crate) fn programs(image: &Path, arch: Arch) -> Result<[Vec<u8>; 2]> {
+    let [first, second] = selectors(image, MAX_IMAGE)?;
+    Ok([in_image(arch, &first)?, in_image(arch, &second)?])
 }
 
 /// Makes the first partition of a selector none that firmware finds a file system in.

@@ -10,7 +10,7 @@ use xtask::site;
 use crate::Story;
 use crate::application::no_violations;
 use crate::device::{AROUND, Device};
-use crate::selector::{selectors, zero_first_selector};
+use crate::selector::{programs, zero_first_selector};
 use crate::stage::Stage;
 
 pub(crate) const STORIES: &[Story] = &[
@@ -31,8 +31,8 @@ fn update(stage: &Stage<'_>) -> Result<()> {
     let mut device = Device::start(stage)?;
     device.is_attested()?;
     let new = device.bring_another_selector()?;
-    // Behind the image firmware may have written to the first one.
-    let old = selectors(&device.disk()?, new.len())?;
+    let arch = stage.built().arch;
+    let old = programs(&device.disk()?, arch)?;
     ensure!(old[0] == old[1] && old[0] != new, "the disk has two selectors, and the same");
 
     let seen = device.starts();
@@ -65,10 +65,16 @@ fn update(stage: &Stage<'_>) -> Result<()> {
     std::thread::sleep(Duration::from_secs(20));
     ensure!(dom0_starts(&device) == starts, "the device started again: {:?}", device.slots());
 
+    // The file in which U-Boot keeps its variables on the first partition makes it no other one.
+    let lines = device.machine.lines();
+    let replaced = lines
+        .iter()
+        .filter(|line| line.who == "storage" && line.text.contains("the first selector is replaced"));
+    ensure!(replaced.count() == 1, "the first selector was replaced more than once");
+
     // Both selectors are those of the new version; and without the first one the second one does.
-    let both = |disk: &Path| -> Result<bool> {
-        Ok(selectors(disk, new.len())?.iter().all(|selector| *selector == new))
-    };
+    let both =
+        |disk: &Path| -> Result<bool> { Ok(programs(disk, arch)?.iter().all(|program| *program == new)) };
     device.power_cycle(&["PANIC", "boot reason", "Dom0 crashed"], |disk| {
         ensure!(both(disk)?, "the selectors are not those of {NEXT}");
         zero_first_selector(disk)

@@ -1,6 +1,6 @@
 //! Reading back of a slot, and checking: as the selector does it before it starts one.
 
-use alloc::vec;
+use alloc::{vec, vec::Vec};
 use core::ops::Range;
 
 use board_support_drv::block::BlockDevice;
@@ -50,24 +50,18 @@ pub(super) async fn verify<D: BlockDevice>(
     Ok(header)
 }
 
-/// What takes the bytes of the selector, in order.
-pub(super) trait Taker {
-    fn take(&mut self, bytes: &[u8]);
-}
-
-/// The same, and what `taker` makes for so many bytes takes the selector as it comes. It has taken what was signed only
-/// if this says so.
-pub(super) async fn verify_with_selector<D: BlockDevice, T: Taker>(
+/// The same, and the selector, for whose bytes `room` makes room. It is what was signed only if this says so.
+pub(super) async fn verify_with_selector<D: BlockDevice>(
     disk: &Disk<D>,
     slot: Window,
     trust: &Trust,
-    taker: impl FnOnce(u64) -> Result<T, SlotsError>,
-) -> Result<(Trusted, T), SlotsError> {
+    room: impl FnOnce(u64) -> Result<Vec<u8>, SlotsError>,
+) -> Result<(Trusted, Vec<u8>), SlotsError> {
     let header = header(disk, slot, trust).await?;
     let place = header.place(Kind::Selector).ok_or(SlotsError::NoSelector)?;
-    let mut taker = taker(place.end.saturating_sub(place.start))?;
-    contents(disk, slot, &header, |at, bytes| taker.take(within(&place, at, bytes))).await?;
-    Ok((header, taker))
+    let mut selector = room(place.end.saturating_sub(place.start))?;
+    contents(disk, slot, &header, |at, bytes| selector.extend_from_slice(within(&place, at, bytes))).await?;
+    Ok((header, selector))
 }
 
 /// Those of the bytes at `at` that are in the place.

@@ -11,12 +11,12 @@ use proto_gpt::partition::ESP;
 use proto_gpt::table::Table;
 use proto_handoff::record::Version;
 use proto_svc::storage::Selector;
-use proto_update::selector::{Doubt, Known, MAX_BYTES, ReplaceError, Replacement, Step, Whose};
+use proto_update::selector::{Doubt, MAX_BYTES, ReplaceError, Replacement, Step, Whose};
 use sha2::{Digest, Sha256};
 
 use super::SlotsError;
-use super::check::{Taker, Trust, verify_with_selector};
-use crate::disk::{Disk, DiskError, Epoch, Window};
+use super::check::{Trust, verify_with_selector};
+use crate::disk::{Disk, Epoch, Window};
 
 /// Bytes that are read at once.
 const CHUNK: usize = 64 * 1024;
@@ -74,19 +74,6 @@ impl Doubts {
     }
 }
 
-impl Taker for Vec<u8> {
-    fn take(&mut self, bytes: &[u8]) {
-        // There is room for all of it: see `room`.
-        self.extend_from_slice(bytes);
-    }
-}
-
-impl Taker for Sha256 {
-    fn take(&mut self, bytes: &[u8]) {
-        self.update(bytes);
-    }
-}
-
 /// The selector in a slot, and the slot's version.
 pub(super) async fn image<D: BlockDevice>(
     disk: &Disk<D>,
@@ -106,27 +93,6 @@ fn room(bytes: u64) -> Result<Vec<u8>, SlotsError> {
     Ok(image)
 }
 
-/// The selector in a slot as what may stand in the other partition; none if the slot is not right.
-async fn known<D: BlockDevice>(
-    disk: &Disk<D>,
-    slot: Window,
-    trust: &Trust,
-) -> Result<Option<Known>, SlotsError> {
-    let mut length = 0;
-    let hash = |bytes| {
-        length = bytes;
-        Ok(Sha256::new())
-    };
-    match verify_with_selector(disk, slot, trust, hash).await {
-        Ok((_, hash)) => {
-            let blocks = length.div_ceil(disk.block_bytes() as u64);
-            Ok(Some(Known { blocks, sha256: hash.finalize().into() }))
-        }
-        Err(why @ SlotsError::Disk(_)) => Err(why),
-        Err(_) => Ok(None),
-    }
-}
-
 /// Replaces one of the selectors by `image`. If the other one is another, it has to be that of the slot `beside`.
 pub(super) async fn replace<D: BlockDevice>(
     disk: &Disk<D>,
@@ -140,16 +106,18 @@ pub(super) async fn replace<D: BlockDevice>(
         Selector::First => (esps.first, esps.second),
         Selector::Second | Selector::SecondBack => (esps.second, esps.first),
     };
-    let blocks = (image.len() / disk.block_bytes()) as u64;
-    let mut some = vec![Known { blocks, sha256: Sha256::digest(image).into() }];
     let mut carry_out = Carry { disk, target, other, image, which, doubts };
-    let first = carry_out.run(&some).await;
+    let first = carry_out.run(&[image]).await;
     if first != Err(SlotsError::Replace(ReplaceError::OtherUnknown)) {
         return first;
     }
-    // That takes as long as the verification of a slot, and is needed when the versions have different ones.
-    some.extend(known(disk, beside, trust).await?);
-    carry_out.run(&some).await
+    // That takes as long as the verification of a slot, and is needed when the versions have different ones. A slot that
+    // is not right vouches for none.
+    match self::image(disk, beside, trust).await {
+        Ok((_, other)) => carry_out.run(&[image, &other]).await,
+        Err(why @ SlotsError::Disk(_)) => Err(why),
+        Err(_) => first,
+    }
 }
 
 /// What a replacement is carried out with.
@@ -174,16 +142,18 @@ impl<D: BlockDevice> Carry<'_, D> {
         self.doubts.of(self.which, whose)
     }
 
-    async fn run(&mut self, known: &[Known]) -> Result<Replaced, SlotsError> {
+    async fn run(&mut self, known: &[&[u8]]) -> Result<Replaced, SlotsError> {
         let Self { disk, target, other, image, .. } = *self;
         let block_bytes = disk.block_bytes();
-        let room = |window: Window| window.bytes(block_bytes) / block_bytes as u64;
-        // One that is longer than the other partition is not what that begins with.
-        let known: Vec<Known> = known.iter().filter(|known| known.blocks <= room(other)).copied().collect();
+        // One that is longer than the other partition is not what that begins with, and what is empty is none.
+        let fits = |known: &&[u8]| !known.is_empty() && known.len() as u64 <= other.bytes(block_bytes);
+        let known: Vec<&[u8]> = known.iter().copied().filter(fits).collect();
         let doubt = Doubt { target: *self.doubt(Whose::Target), other: *self.doubt(Whose::Other) };
-        let begun = Replacement::new(image, block_bytes, room(target), &known, doubt);
+        let room = target.bytes(block_bytes) / block_bytes as u64;
+        let begun = Replacement::new(image, block_bytes, room, &known, doubt);
         let mut replacement = begun.map_err(SlotsError::Replace)?;
-        let mut replaced = Replaced { before: [0; 32], now: *replacement.sha256(), is_written: false };
+        let now = Sha256::digest(image).into();
+        let mut replaced = Replaced { before: now, now, is_written: false };
         // What is written and not flushed yet is on its way as long as this lasts.
         let mut since: Option<Epoch> = None;
         // The first block of what was read last, and whose was written again.
@@ -191,11 +161,10 @@ impl<D: BlockDevice> Carry<'_, D> {
         while let Some(step) = replacement.step() {
             match step {
                 Step::Read { whose, block, blocks } => {
-                    let digest = digest(disk, self.window(whose), block, blocks, &mut first).await?;
+                    let digest = self.read(&mut replacement, whose, (block, blocks), &mut first).await?;
                     if whose == Whose::Target && !replaced.is_written {
                         replaced.before = digest;
                     }
-                    replacement.read(&digest).map_err(SlotsError::Replace)?;
                 }
                 Step::Again { whose } => {
                     since.get_or_insert(disk.epoch());
@@ -226,33 +195,34 @@ impl<D: BlockDevice> Carry<'_, D> {
         *self.doubt(Whose::Target) = false;
         Ok(replaced)
     }
-}
 
-/// The SHA-256 of blocks of a window, and the first of them.
-async fn digest<D: BlockDevice>(
-    disk: &Disk<D>,
-    window: Window,
-    block: u64,
-    blocks: u64,
-    first: &mut [u8],
-) -> Result<[u8; 32], DiskError> {
-    let block_bytes = disk.block_bytes() as u64;
-    let mut hash = Sha256::new();
-    let mut chunk = vec![0; CHUNK];
-    let (mut at, mut left) = (block.saturating_mul(block_bytes), blocks.saturating_mul(block_bytes));
-    let begin = at;
-    while left > 0 {
-        let some = left.min(CHUNK as u64);
-        let into = chunk.get_mut(..some as usize).unwrap_or_default();
-        disk.read(window, at, into).await?;
-        if let (true, Some(block)) = (at == begin, into.get(..first.len())) {
-            first.copy_from_slice(block);
+    /// Gives blocks to the replacement that are to be read. Their SHA-256; `first` becomes the first of them.
+    async fn read(
+        &self,
+        replacement: &mut Replacement<'_>,
+        whose: Whose,
+        (block, blocks): (u64, u64),
+        first: &mut [u8],
+    ) -> Result<[u8; 32], SlotsError> {
+        let block_bytes = self.disk.block_bytes() as u64;
+        let mut hash = Sha256::new();
+        let mut chunk = vec![0; CHUNK];
+        let begin = block.saturating_mul(block_bytes);
+        let (mut at, mut left) = (begin, blocks.saturating_mul(block_bytes));
+        while left > 0 {
+            let some = left.min(CHUNK as u64);
+            let into = chunk.get_mut(..some as usize).unwrap_or_default();
+            self.disk.read(self.window(whose), at, into).await?;
+            if let (true, Some(block)) = (at == begin, into.get(..first.len())) {
+                first.copy_from_slice(block);
+            }
+            hash.update(&*into);
+            replacement.read(into).map_err(SlotsError::Replace)?;
+            at += some;
+            left -= some;
         }
-        hash.update(&*into);
-        at += some;
-        left -= some;
+        Ok(hash.finalize().into())
     }
-    Ok(hash.finalize().into())
 }
 
 #[cfg(test)]
