@@ -6,7 +6,8 @@ use proto_xen::{
     domctl::{
         self, AFFINITY_HARD, AddressSize, AssignDevice, BindPtIrq, BindSpi, Bitmap, CacheFlush, CreateDomain,
         GetDomainInfo, HvmContext, IomemPermission, MaxMem, MaxVcpus, MemoryMapping, PT_IRQ_TYPE_MSI,
-        PT_IRQ_TYPE_SPI, PagingMempool, VMSI_UNMASKED, VcpuAffinity, VcpuContext, info_flags, op,
+        PT_IRQ_TYPE_SPI, PagingMempool, TSC_MODE_NEVER_EMULATE, TscInfo, VMSI_UNMASKED, VcpuAffinity,
+        VcpuContext, info_flags, op,
     },
     hypercall::Hypercall,
     sched::ShutdownReason,
@@ -145,6 +146,12 @@ pub trait Domctl {
     /// # Errors
     /// What Xen says.
     fn unbind_msi(&self, domain: DomId, pirq: Pirq, vector: u8) -> Result<(), Errno>;
+
+    /// Has the domain, which has vCPUs, read the processor's own time stamp counter: on x86.
+    ///
+    /// # Errors
+    /// What Xen says.
+    fn set_counter_native(&self, domain: DomId) -> Result<(), Errno>;
 
     /// Says how many bits the domain's addresses have: on Arm, before it gets memory.
     ///
@@ -306,6 +313,11 @@ impl Domctl for Xen {
 
     fn unbind_msi(&self, domain: DomId, pirq: Pirq, vector: u8) -> Result<(), Errno> {
         plain(op::UNBIND_PT_IRQ, domain, &bind_argument(pirq, vector, 0)).map(drop)
+    }
+
+    fn set_counter_native(&self, domain: DomId) -> Result<(), Errno> {
+        let payload = TscInfo { tsc_mode: TSC_MODE_NEVER_EMULATE, ..TscInfo::default() };
+        plain(op::SET_TSC_INFO, domain, &payload).map(drop)
     }
 
     fn set_address_size(&self, domain: DomId, bits: u32) -> Result<(), Errno> {

@@ -4,7 +4,7 @@ use proto_xen::{DomId, Gfn, Port, hvm::param};
 
 use crate::{
     build::{Platform, elf::Image, layout::Layout},
-    domain::{Contents, Devices, Shell, Size, check_vcpus},
+    domain::{Contents, Counter, Devices, Shell, Size, check_vcpus},
     error::{BuildError, Step},
     hypervisor::Hypervisor,
     port::OwnPort,
@@ -56,7 +56,7 @@ impl<'h, H: Hypervisor> Application<'h, H> {
         let layout = Layout::new(order.platform, order.memory_pages, 1, &[])?;
         image.check_below(layout.image_limit())?;
         let Order { memory_pages, vcpus, cpus, .. } = *order;
-        let size = Size { memory_pages, vcpus, cpus, devices: Devices::None };
+        let size = Size { memory_pages, vcpus, cpus, devices: Devices::None, counter: Counter::Xen };
         let shell = Shell::create(hyp, order.platform, size)?;
         let id = shell.id();
         let (theirs, port) = OwnPort::connect(hyp, id)?;

@@ -45,6 +45,19 @@ pub struct Size {
     pub cpus: u64,
     /// Devices that it may get.
     pub devices: Devices,
+    /// How it reads the time stamp counter.
+    pub counter: Counter,
+}
+
+/// How a domain on x86 reads the time stamp counter. On Arm all read the processor's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counter {
+    /// As Xen thinks fit. Where it does not trust the processor's to be the same on all of them and in all their
+    /// states, each reading is emulated: a way into Xen and back.
+    Xen,
+    /// The processor's own. For a domain that takes it for nothing but what passed since Xen updated its time, as Xen
+    /// does itself.
+    Native,
 }
 
 /// Devices that a domain may get.
@@ -120,6 +133,9 @@ impl<'h, H: Hypervisor> Shell<'h, H> {
         if let Platform::Arm { .. } = platform {
             // Before it has memory: what Xen sets up for that depends on it.
             hyp.set_address_size(id, 64).map_err(BuildError::at(Step::AddressSize))?;
+        }
+        if matches!((platform, size.counter), (Platform::X86 { .. }, Counter::Native)) {
+            hyp.set_counter_native(id).map_err(BuildError::at(Step::Counter))?;
         }
         let kib = size.memory_pages * (PAGE_SIZE as u64 / 1024);
         hyp.set_max_mem(id, kib).map_err(BuildError::at(Step::MemoryLimit))?;

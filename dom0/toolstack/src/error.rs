@@ -24,6 +24,8 @@ pub enum Step {
     Vcpus,
     /// Saying on which CPUs its vCPUs run.
     Affinity,
+    /// Saying how it reads the time stamp counter.
+    Counter,
     /// Setting the width of its addresses.
     AddressSize,
     /// Setting its memory limit.
@@ -55,6 +57,7 @@ impl fmt::Display for Step {
             Self::Create => "to create it",
             Self::Vcpus => "to set its vCPUs",
             Self::Affinity => "to pin its vCPUs to CPUs",
+            Self::Counter => "to set its time stamp counter",
             Self::AddressSize => "to set the width of its addresses",
             Self::MemoryLimit => "to set its memory limit",
             Self::PagingPool => "memory for its page tables",

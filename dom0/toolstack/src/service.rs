@@ -19,7 +19,7 @@ use proto_xen::{DomId, Gfn, PAGE_SIZE};
 
 use crate::{
     build::{Platform, elf::Image, layout::Layout},
-    domain::{Contents, Devices, Shell, Size, check_vcpus},
+    domain::{Contents, Counter, Devices, Shell, Size, check_vcpus},
     error::BuildError,
     hypervisor::Hypervisor,
     image,
@@ -194,6 +194,8 @@ impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
             vcpus: plan.domain.vcpus.into(),
             cpus: plan.domain.cpus,
             devices: self.devices_of(plan.domain),
+            // Our runtime.
+            counter: Counter::Native,
         };
         Shell::create(self.hyp, self.platform, size)
     }

@@ -19,7 +19,7 @@ use crate::{
         Platform,
         elf::tests::{for_one_vcpu, small},
     },
-    domain::{Devices, Shell, Size},
+    domain::{Counter, Devices, Shell, Size},
     fake::{Call, Domain as Hypervisor, Fault, Ground, Machine, World},
     image::{ImageError, sha256},
     memory,
@@ -229,6 +229,7 @@ fn a_driver_domain_is_built_and_ended_in_this_order() {
             "physinfo",
             "create flags 0x23",
             "vcpus d1 1",
+            "native counter d1",
             "max_mem d1 4096",
             "mempool d1 1081344",
             "populate d1 2 of order 9",
@@ -483,7 +484,7 @@ fn an_application_that_cannot_be_loaded_costs_nothing() {
 }
 
 fn shell(ground: &Ground, memory_pages: u64) -> Result<Shell<'_, Hypervisor>, BuildError> {
-    let size = Size { memory_pages, vcpus: 1, cpus: 0, devices: Devices::None };
+    let size = Size { memory_pages, vcpus: 1, cpus: 0, devices: Devices::None, counter: Counter::Xen };
     Shell::create(&ground.dom0, PLATFORM, size)
 }
 

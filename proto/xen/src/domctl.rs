@@ -27,6 +27,7 @@ pub mod op {
     pub const MEMORY_MAPPING: u32 = 39;
     pub const DEASSIGN_DEVICE: u32 = 47;
     pub const UNBIND_PT_IRQ: u32 = 48;
+    pub const SET_TSC_INFO: u32 = 60;
     pub const CACHE_FLUSH: u32 = 71;
     pub const SET_PAGING_MEMPOOL_SIZE: u32 = 86;
 }
@@ -261,6 +262,25 @@ pub struct AddressSize {
     /// In bits.
     pub size: u32,
 }
+
+/// How a domain on x86 reads the time stamp counter.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct TscInfo {
+    /// [`TSC_MODE_NEVER_EMULATE`], or another of the header's.
+    pub tsc_mode: u32,
+    /// Its frequency, or 0 for the machine's.
+    pub gtsc_khz: u32,
+    /// How often the domain was moved between machines.
+    pub incarnation: u32,
+    /// Not used.
+    pub pad: u32,
+    /// Age of the domain; 0 for a new one.
+    pub elapsed_nsec: u64,
+}
+
+/// The processor's own counter, whatever Xen thinks of it.
+pub const TSC_MODE_NEVER_EMULATE: u32 = 2;
 
 /// Memory of a domain whose cached bytes are to reach it.
 #[repr(C)]

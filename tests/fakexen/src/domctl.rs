@@ -275,6 +275,18 @@ impl Domctl for Domain {
         state.pci.unbind(domain, pirq, vector)
     }
 
+    fn set_counter_native(&self, domain: DomId) -> Result<(), Errno> {
+        let mut state = self.privileged(Call::Counter, || format!("native counter {domain}"))?;
+        if state.machine.architecture != Architecture::X86 {
+            return Err(Errno::ENOSYS);
+        }
+        // Xen stops and lets go each vCPU for it.
+        assert!(domain != self.id(), "a domain sets its own counter");
+        let dom = state.domain_mut(domain)?;
+        assert!(dom.vcpus, "{domain} has no vCPU whose counter could be set");
+        Ok(())
+    }
+
     fn set_address_size(&self, domain: DomId, bits: u32) -> Result<(), Errno> {
         let text = || format!("address size {domain} {bits}");
         let mut state = self.privileged(Call::AddressSize, text)?;

@@ -23,6 +23,8 @@ pub enum Call {
     MaxMem,
     /// `XEN_DOMCTL_set_paging_mempool_size`.
     PagingPool,
+    /// `XEN_DOMCTL_settscinfo`.
+    Counter,
     /// `XEN_DOMCTL_set_address_size`.
     AddressSize,
     /// `XEN_DOMCTL_cacheflush`.

@@ -69,6 +69,11 @@ pub(crate) const AGAINST_EACH: &[Row] = &[
         right: &[EPERM],
     },
     Row {
+        name: "set_counter_native",
+        attempt: |victim| got(Xen.set_counter_native(victim)),
+        right: &[EPERM],
+    },
+    Row {
         name: "set_hvm_context",
         attempt: |victim| got(Xen.set_hvm_context(victim, &[0; 16])),
         right: &[EPERM],
