@@ -1,13 +1,20 @@
 //! What the medians are to be at most.
 
+use super::orders::CREATIONS;
 use super::updates::{PAYLOAD, SELECTOR, SELECTOR_SIZE};
 use crate::selector;
 
 /// Names, and the most that their medians may be, in the unit of their samples.
-const GOALS: [(&str, f64); 5] = [
+const GOALS: [(&str, f64); 11] = [
     (SELECTOR, 300.0),
     (SELECTOR_SIZE, (selector::MAX_BYTES >> 10) as f64),
     (PAYLOAD, 8192.0),
+    ("dom0 first-instruction-to-ready.all", 300.0),
+    ("dom0 kill-to-healthy.vault", 80.0),
+    ("dom0 kill-to-healthy.net", 80.0),
+    ("dom0 kill-to-healthy.storage", 80.0),
+    ("dom0 kill-to-healthy.control", 80.0),
+    (CREATIONS, 10.0),
     ("memory of vault, by Xen's page count", 4096.0),
     ("memory of storage, by Xen's page count", 12288.0),
 ];

@@ -57,7 +57,7 @@ name = "idle"
 "#;
 
 /// The creations whose time must not grow.
-const CREATIONS: &str = "dom0 create-4MiB.hello";
+pub const CREATIONS: &str = "dom0 create-4MiB.hello";
 /// How many of them are held against each other at either end, around the second and the hundredth. The first
 /// of all is left out.
 const ENDS: usize = 20;
