@@ -13,6 +13,9 @@ use crate::refusal::Refusal;
 use crate::route::canonical_uuid;
 use crate::state::{Record, State, device_name};
 
+/// How much older than now a message may be that was sent when it was made. A device may keep them while nobody listens.
+const WAITED_MS: i64 = 60_000;
+
 /// Takes one round of counters; 201.
 pub(super) fn serve(
     state: &mut State,
@@ -31,8 +34,10 @@ pub(super) fn serve(
             return Err(Refusal::message(format!("\"{:.80}\" does not identify an app", app.app_id)));
         }
     }
-    check_device(state, device, metric, notes);
-    check_apps(state, device, metric, &message.am, notes);
+    // One that has waited tells nothing of what the device should have by now.
+    let waited = at_ms.saturating_add(WAITED_MS) < clock::now_ms();
+    check_device(state, device, metric, waited, notes);
+    check_apps(state, device, metric, &message.am, waited, notes);
     let gist = DeviceMetrics {
         at_ms,
         used_mib: metric.memory.as_ref().map_or(0, |memory| memory.used_mem),
@@ -77,9 +82,9 @@ fn app_gist(app: &AppMetric) -> AppMetrics {
 }
 
 /// What metrics of a device have to carry; they are accepted without, and remarked upon.
-fn check_device(state: &State, device: Uuid, metric: &DeviceMetric, notes: &mut Notes) {
+fn check_device(state: &State, device: Uuid, metric: &DeviceMetric, waited: bool, notes: &mut Notes) {
     let view = state.observed.devices.get(&device);
-    let configured = view.is_some_and(|view| view.config_confirmed.is_some());
+    let configured = !waited && view.is_some_and(|view| view.config_confirmed.is_some());
     // One that runs by what it has kept has processed a configuration, and received none since its agent began.
     let received = metric.last_received_config.is_some() || metric.last_processed_config.is_some();
     for (right, what) in [
@@ -115,7 +120,14 @@ fn start_ms(metric: &DeviceMetric) -> i64 {
 /// There is one for each application that the device has reported to run since it began, once the device has its
 /// configuration. One that did not run, or ran in an earlier start, need not be there: its part of the configuration waits
 /// as long as the storage is locked, also when the device's agent has ended meanwhile.
-fn check_apps(state: &State, device: Uuid, metric: &DeviceMetric, apps: &[AppMetric], notes: &mut Notes) {
+fn check_apps(
+    state: &State,
+    device: Uuid,
+    metric: &DeviceMetric,
+    apps: &[AppMetric],
+    waited: bool,
+    notes: &mut Notes,
+) {
     for app in apps {
         let id = &app.app_id;
         let named = canonical_uuid(id).and_then(|id| state.app_name(device, id));
@@ -130,7 +142,7 @@ fn check_apps(state: &State, device: Uuid, metric: &DeviceMetric, apps: &[AppMet
             }
         }
     }
-    let view = state.observed.devices.get(&device).filter(|view| view.config_confirmed.is_some());
+    let view = state.observed.devices.get(&device).filter(|view| !waited && view.config_confirmed.is_some());
     let Some(view) = view else { return };
     let since = start_ms(metric);
     let reported = |object: &&ObjectView| {
