@@ -59,6 +59,7 @@ use crate::{
     report::{
         info::{self, Names, Reporter},
         logs::{LogRecord, Logs, Taken},
+        losses::Losses,
         metrics::{self, DomainUsage, Machine, Metrics, Traffic, spool::Spool},
     },
     retry::Deferred,
@@ -160,6 +161,8 @@ pub struct Agent {
     /// Metrics messages on their way.
     spool: Spool,
     logs: Logs,
+    /// What dom0 dropped of them.
+    losses: Losses,
     logs_closed: bool,
     consoles: BTreeMap<Uuid, Console>,
     /// Console bytes of applications of which no configuration has said whether they are wanted.
@@ -276,6 +279,7 @@ impl Agent {
             metrics: Metrics::new(),
             spool: Spool::new(start),
             logs: Logs::new(at, spool, start),
+            losses: Losses::default(),
             logs_closed: false,
             consoles: BTreeMap::new(),
             held: VecDeque::new(),
@@ -317,6 +321,7 @@ impl Agent {
             }
             let mut counters = counters.into_iter();
             self.spool.recall(&mut counters);
+            self.losses.recall(&mut counters);
             self.link.recall(&mut counters);
             self.metrics.recall(&mut counters);
             self.logs.recall(&mut counters);
@@ -331,7 +336,12 @@ impl Agent {
     fn leave_note(&mut self) {
         let (course, applied) = (self.base_os.course(), self.store.last_applied());
         (self.noted_course, self.noted_applied) = (course, applied);
-        let counters = self.spool.counters().chain(self.link.counters()).chain(self.metrics.counters());
+        let counters = self
+            .spool
+            .counters()
+            .chain(self.losses.counters())
+            .chain(self.link.counters())
+            .chain(self.metrics.counters());
         let counters = counters.chain(self.logs.counters());
         let counters = counters.chain([self.session.verify_failures]).chain(self.traffic.counters());
         let counters = counters.chain(self.secrets.ciphers.counters()).collect();
@@ -368,6 +378,7 @@ impl Agent {
         let apps = &self.apps;
         self.logs.step(now, |app| app_name(apps, app));
         self.keep_spools();
+        self.losses.step(now);
         let quiet = self.quiet().is_some_and(|until| until > at);
         if !quiet && self.metrics.step(at) {
             self.device_commands.push_back(DeviceCommand::QueryUsage);
@@ -490,6 +501,12 @@ impl Agent {
     /// [`Taken`], with this note: before the first line of it, once.
     pub fn goes_on(&mut self, app: Option<Uuid>, note: &[u8]) {
         self.logs.goes_on(app, note);
+    }
+
+    /// dom0 had to drop lines of the log, and bytes of consoles, that were not [`Taken`].
+    pub fn lost(&mut self, now: Now, lines: u32, console_bytes: u32) {
+        self.now = now;
+        self.losses.add(lines, console_bytes);
     }
 
     /// What need not be kept any more, for the controller has it or is not to have it.
@@ -665,6 +682,7 @@ impl Agent {
             apps: &self.apps,
             logs: &self.logs,
             lost: self.spool.lost,
+            losses: &self.losses,
             traffic: &self.traffic,
             verify_failures: self.session.verify_failures,
             ciphers: &self.secrets.ciphers,
@@ -705,6 +723,7 @@ impl Agent {
             self.operations.deadline(),
             self.no_config_deadline(),
             self.logs.closing_deadline(),
+            self.losses.deadline(),
             self.logs.keep_deadline().filter(|_| self.keep.is_open()),
             self.spool.keep_deadline().filter(|_| self.keep.is_open()),
             self.metrics

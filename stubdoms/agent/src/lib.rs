@@ -71,7 +71,6 @@ pub use reconcile::{
 };
 pub use report::{
     logs::{LogRecord, Severity, Taken},
-    losses::Losses,
     metrics::{DomainUsage, Machine},
 };
 pub use uplink::{LinkCounters, Uplink};

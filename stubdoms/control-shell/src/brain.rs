@@ -5,9 +5,8 @@ use alloc::{borrow::ToOwned, rc::Rc};
 use core::cell::{Ref, RefCell, RefMut};
 
 use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
-use proto_errors::ctl;
 use proto_svc::supervision::{Level, LogRecord};
-use stubdoms_agent::{Agent, Losses, Now, Severity};
+use stubdoms_agent::{Agent, Now, Severity};
 
 use crate::{clock, contents::Contents, system::System};
 
@@ -18,7 +17,6 @@ struct Inner<S> {
     system: S,
     agent: RefCell<Agent>,
     contents: RefCell<Contents>,
-    losses: RefCell<Losses>,
     changed: Signal<NoopRawMutex, ()>,
 }
 
@@ -34,7 +32,6 @@ impl<S: System> Brain<S> {
             system,
             agent: RefCell::new(agent),
             contents: RefCell::default(),
-            losses: RefCell::default(),
             changed: Signal::new(),
         }))
     }
@@ -86,16 +83,5 @@ impl<S: System> Brain<S> {
             at: clock::wall_time_at(&self.0.system, record.at_ns),
         };
         self.tell(|agent, now| agent.log(now, &line, mark));
-    }
-
-    /// Has it logged that something was lost on the way, if that is to be told.
-    pub(crate) fn lost(&self, lines: u32, console_bytes: u32) {
-        let told = self.0.losses.borrow_mut().add(clock::now(&self.0.system), lines, console_bytes);
-        if let Some((lines, console_bytes)) = told {
-            log::warn!(
-                "log: dom0 dropped {lines} lines and {console_bytes} bytes of consoles [{}]",
-                ctl::LOG_LOST
-            );
-        }
     }
 }

@@ -253,7 +253,9 @@ fn take<S: System>(message: ToControl, brain: &Brain<S>) {
         // What dom0 is to keep begins with the record after this one.
         ToControl::Log { sequence, domain, record } => brain.log(&domain, &record, sequence + 1),
         ToControl::Vital { missing } => brain.tell(|agent, now| agent.on_services(now, missing.as_deref())),
-        ToControl::Lost { lines, console_bytes } => brain.lost(lines, console_bytes),
+        ToControl::Lost { lines, console_bytes } => {
+            brain.tell(|agent, now| agent.lost(now, lines, console_bytes));
+        }
     }
 }
 

@@ -1,33 +1,67 @@
-//! What was lost of the log on the way, and how often that is told.
+//! What dom0 had to drop of the log and of consoles before it was taken, and how often that is told.
 //!
-//! Each telling is a line of the log itself, so one for every loss would make the next loss. The first loss is
-//! told at once; those of the minute after it are told together, with the first one that comes later.
+//! dom0 keeps lines until control says that they are with the controller or with storage. When both are silent for long
+//! its journal is full, the oldest lines make room, and where they are missing it tells so. Each telling is a line of the
+//! log itself, so one for every loss would make the next loss. The first loss is told at once; those of the minute after it
+//! are told together when that is over. All of them are counted since the start of the machine, for metrics.
 
 use core::time::Duration;
+
+use proto_errors::ctl;
 
 use crate::clock::{Instant, Now};
 
 /// How long after one telling the next may come.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// What was lost and not told yet.
+/// What was lost.
 #[derive(Debug, Default)]
-pub struct Losses {
-    lines: u64,
-    console_bytes: u64,
-    next: Option<Instant>,
+pub(crate) struct Losses {
+    pub(crate) lines: u64,
+    pub(crate) console_bytes: u64,
+    /// What was told of that.
+    told: (u64, u64),
+    next: Instant,
 }
 
 impl Losses {
-    /// Adds a loss. `Some` if it is to be told now: all lines and console bytes since the last telling.
-    pub fn add(&mut self, now: Now, lines: u32, console_bytes: u32) -> Option<(u64, u64)> {
+    /// Adds a loss.
+    pub(crate) fn add(&mut self, lines: u32, console_bytes: u32) {
         self.lines = self.lines.saturating_add(lines.into());
         self.console_bytes = self.console_bytes.saturating_add(console_bytes.into());
-        if self.next.is_some_and(|next| now.at() < next) {
-            return None;
-        }
-        self.next = Some(now.at().after(PAUSE));
-        Some((core::mem::take(&mut self.lines), core::mem::take(&mut self.console_bytes)))
+    }
+
+    /// What a later life of the agent has to know.
+    pub(crate) fn counters(&self) -> impl Iterator<Item = u64> + use<> {
+        [self.lines, self.console_bytes, self.told.0, self.told.1].into_iter()
+    }
+
+    /// Takes what an earlier life left.
+    pub(crate) fn recall(&mut self, counters: &mut impl Iterator<Item = u64>) {
+        let mut next = || counters.next().unwrap_or(0);
+        (self.lines, self.console_bytes, self.told) = (next(), next(), (next(), next()));
+    }
+
+    /// When there is something to tell.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        (self.told != (self.lines, self.console_bytes)).then_some(self.next)
+    }
+
+    /// Tells what is to be told now.
+    pub(crate) fn step(&mut self, now: Now) {
+        let Some((lines, console_bytes)) = self.due(now) else { return };
+        log::warn!(
+            "log: dom0 dropped {lines} lines and {console_bytes} bytes of consoles [{}]",
+            ctl::LOG_LOST
+        );
+    }
+
+    /// Lines and console bytes since the last telling, if they are to be told now.
+    fn due(&mut self, now: Now) -> Option<(u64, u64)> {
+        self.deadline().filter(|at| *at <= now.at())?;
+        let (lines, bytes) = core::mem::replace(&mut self.told, (self.lines, self.console_bytes));
+        self.next = now.at().after(PAUSE);
+        Some((self.lines.saturating_sub(lines), self.console_bytes.saturating_sub(bytes)))
     }
 }
 
@@ -43,19 +77,30 @@ mod tests {
     fn losses_without_end_are_told_once_a_minute_and_none_is_forgotten() {
         let mut losses = Losses::default();
         let (mut told, mut lines, mut bytes) = (0, 0, 0);
-        for second in 0..=600 {
-            if let Some(sum) = losses.add(at(second), 3, 500) {
+        for second in 0..=660 {
+            if second <= 600 {
+                losses.add(3, 500);
+            }
+            if let Some(sum) = losses.due(at(second)) {
                 (told, lines, bytes) = (told + 1, lines + sum.0, bytes + sum.1);
             }
         }
         assert_eq!((told, lines, bytes), (11, 601 * 3, 601 * 500));
     }
 
+    /// As when dom0 tells of one gap after the other, and then of nothing any more.
     #[test]
-    fn a_single_loss_is_told_at_once() {
+    fn a_loss_soon_after_another_is_told_though_no_further_one_comes() {
         let mut losses = Losses::default();
-        assert_eq!(losses.add(at(5), 0, 7), Some((0, 7)));
-        assert_eq!(losses.add(at(6), 2, 0), None);
-        assert_eq!(losses.add(at(90), 1, 1), Some((3, 1)));
+        losses.add(0, 7);
+        assert_eq!((losses.due(at(5)), losses.deadline()), (Some((0, 7)), None));
+        losses.add(2, 0);
+        losses.add(3, 1);
+        assert_eq!((losses.due(at(6)), losses.deadline()), (None, Some(at(65).at())));
+        // Also by a later life.
+        let mut later = Losses::default();
+        later.recall(&mut losses.counters());
+        assert_eq!(later.due(at(7)), Some((5, 1)));
+        assert_eq!((losses.due(at(65)), losses.deadline()), (Some((5, 1)), None));
     }
 }

@@ -25,7 +25,7 @@ use proto_eve::{
     },
 };
 
-use super::{ciphers::Ciphers, logs::Logs};
+use super::{ciphers::Ciphers, logs::Logs, losses::Losses};
 use crate::{
     clock::{Instant, Now, Random, WallTime},
     provision::DeviceFacts,
@@ -222,6 +222,7 @@ pub(crate) struct View<'a> {
     pub(crate) logs: &'a Logs,
     /// Messages before this one that the controller will never have.
     pub(crate) lost: u32,
+    pub(crate) losses: &'a Losses,
     pub(crate) traffic: &'a Traffic,
     pub(crate) verify_failures: u64,
     pub(crate) ciphers: &'a Ciphers,
@@ -346,7 +347,11 @@ impl Metrics {
             network: vec![network(view)],
             zedcloud: vec![cloud(view)],
             cpu_metric: Some(cpu(now, self.cpu.total)),
-            metric_items: vec![lost(view.lost)],
+            metric_items: vec![
+                counter("metrics.lost", view.lost.into()),
+                counter("log.lost_lines", view.losses.lines),
+                counter("consoles.lost_bytes", view.losses.console_bytes),
+            ],
             cipher: view.ciphers.message(),
             newlog: Some(newlog(view.logs)),
             device_memory: Some(DeviceMemoryMetric {
@@ -451,12 +456,12 @@ fn cloud(view: &View<'_>) -> ZedcloudMetric {
     }
 }
 
-/// How many messages are missing, as an item of our own among those that the API leaves to devices.
-fn lost(messages: u32) -> MetricItem {
+/// What is missing, as an item of our own among those that the API leaves to devices.
+fn counter(key: &str, value: u64) -> MetricItem {
     MetricItem {
-        key: "metrics.lost".into(),
+        key: key.into(),
         r#type: MetricItemType::MetricItemCounter as i32,
-        metric_item_value: Some(MetricItemValue::Uint32Value(messages)),
+        metric_item_value: Some(MetricItemValue::Uint64Value(value)),
     }
 }
 

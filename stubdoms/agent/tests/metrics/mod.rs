@@ -1,6 +1,6 @@
 //! Metrics over an outage of the controller, and over starts of the machine and lives of the agent in it.
 
-use proto_eve::{Message, wire::metrics::metric_item::MetricItemValue};
+use proto_eve::Message;
 use stubdoms_agent::{BootCause, DeviceCommand};
 
 use crate::world::*;
@@ -38,13 +38,8 @@ fn received(world: &World) -> (Vec<u64>, usize) {
 }
 
 /// What the last message tells of those that are missing.
-fn lost(world: &World) -> u32 {
-    let item = &world.device_metrics().metric_items[0];
-    assert_eq!(item.key, "metrics.lost");
-    match item.metric_item_value {
-        Some(MetricItemValue::Uint32Value(lost)) => lost,
-        ref other => panic!("{other:?}"),
-    }
+fn lost(world: &World) -> u64 {
+    counted(world, "metrics.lost")
 }
 
 /// Messages that the agent of this start has made so far, as it notes.
@@ -129,7 +124,7 @@ fn what_is_left_out_of_an_outage_of_days_is_told() {
     world.run(1000);
     let (times, twice) = received(&world);
     assert_eq!(twice, 0);
-    assert_eq!(times.len() as u64 + u64::from(lost(&world)), made(&world) - before);
+    assert_eq!(times.len() as u64 + lost(&world), made(&world) - before);
     assert!(times.len() >= 256 && lost(&world) > 1000, "{} {}", times.len(), lost(&world));
     let widest = times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
     assert!(widest < 3600, "{widest} s");
@@ -175,7 +170,7 @@ fn a_later_life_delivers_what_storage_has_and_counts_the_rest() {
         world.run(300);
         let (times, twice) = received(&world);
         assert!(times.is_sorted() && twice == 0, "{times:?}");
-        assert_eq!(times.len() as u64 + u64::from(lost(&world)), made(&world) - before, "{away}");
+        assert_eq!(times.len() as u64 + lost(&world), made(&world) - before, "{away}");
         assert_eq!(lost(&world) > 2, away, "{}", lost(&world));
         assert_eq!(stored(&world), 0);
     }
@@ -199,7 +194,7 @@ fn a_storage_that_drops_late_doubles_nothing() {
     world.run(200);
     let (times, twice) = received(&world);
     assert!(times.is_sorted() && twice == 0, "{twice} {times:?}");
-    assert_eq!(times.len() as u64 + u64::from(lost(&world)), made(&world) - before);
+    assert_eq!(times.len() as u64 + lost(&world), made(&world) - before);
     assert_eq!((lost(&world), stored(&world)), (0, 0));
 }
 
@@ -242,7 +237,7 @@ fn no_message_is_lost_or_doubled_wherever_it_ends() {
             // What had waited for less than storage is given, or for the storage that had ended.
             assert!(missing <= 2, "{cut} {power}: {missing} of {expected}");
             if !power {
-                assert_eq!(missing, u64::from(lost(&world)), "{cut}");
+                assert_eq!(missing, lost(&world), "{cut}");
             }
             assert_eq!(stored(&world), 0, "{cut} {power}");
             cut += 1;

@@ -15,8 +15,9 @@ struct Journal {
     note: Vec<u8>,
     /// Lines of all starts.
     said: BTreeSet<String>,
-    /// Those that need not be kept here any more.
+    /// Those that need not be kept here any more, and up to where in this start.
     taken: BTreeSet<String>,
+    before: u64,
 }
 
 impl Journal {
@@ -39,23 +40,37 @@ impl Journal {
             if taken.app.is_none() {
                 let left = self.lines.split_off(&(taken.before + 1));
                 self.taken.extend(core::mem::replace(&mut self.lines, left).into_values());
-                self.note = taken.note;
+                (self.note, self.before) = (taken.note, self.before.max(taken.before));
             }
         }
     }
 
     /// The machine starts anew.
     fn reset(&mut self, world: &mut World) {
-        (self.lines, self.last, self.note) = (BTreeMap::new(), 0, Vec::new());
+        (self.lines, self.last, self.note, self.before) = (BTreeMap::new(), 0, Vec::new(), 0);
         world.reset(BootCause::Unknown);
     }
 
-    /// Another agent in the same start is given what was not taken.
+    /// The journal is full, and this line makes room.
+    fn overwrite(&mut self, mark: u64) {
+        let line = self.lines.remove(&mark).expect("it was not taken");
+        self.said.remove(&line);
+    }
+
+    /// Another agent in the same start is given what was not taken, and told where something is missing.
     fn reborn(&mut self, world: &mut World) {
         world.reborn();
         world.agent.goes_on(None, &self.note);
         let marks: Vec<u64> = self.lines.keys().copied().collect();
-        marks.iter().for_each(|mark| self.tell(world, *mark));
+        let mut given = self.before;
+        for mark in marks {
+            let missing = mark - given - 1;
+            if missing > 0 {
+                world.agent.lost(world.now(), missing as u32, 0);
+            }
+            self.tell(world, mark);
+            given = mark;
+        }
     }
 }
 
@@ -245,6 +260,38 @@ fn a_storage_that_tells_late_doubles_no_line_and_loses_none() {
             check(&mut world, &journal, true, 0, &format!("{away} {told} {late}"));
         }
     }
+}
+
+/// Controller and storage are silent so long that dom0's journal is full, and control ends: what is missing is told in
+/// pieces, one soon after the other, and all of it is counted, over a further life as well.
+#[test]
+fn what_dom0_has_overwritten_is_counted() {
+    let mut world = quiet_world();
+    world.controller.edit(|config| {
+        config.config_items = vec![item("timer.config.interval", "60"), item("timer.metric.interval", "60")];
+    });
+    world.run(100);
+    let mut journal = Journal::default();
+    world.controller.up = false;
+    world.agent.on_storage(world.now(), false);
+    for _ in 0..40 {
+        journal.say(&mut world);
+        world.run(20);
+        journal.take(&mut world);
+    }
+    assert_eq!(journal.lines.len(), 40, "nobody has them");
+    (1..=10).chain(15..=17).chain([30]).for_each(|mark| journal.overwrite(mark));
+    journal.reborn(&mut world);
+    world.agent.on_storage(world.now(), false);
+    world.run(100);
+    world.controller.up = true;
+    world.run(400);
+    assert_eq!(counted(&world, "log.lost_lines"), 14);
+    journal.take(&mut world);
+    assert!(journal.lines.is_empty());
+    journal.reborn(&mut world);
+    check(&mut world, &journal, true, 0, "overwritten");
+    assert_eq!((counted(&world, "log.lost_lines"), counted(&world, "consoles.lost_bytes")), (14, 0));
 }
 
 /// The power is cut, or control ends, ahead of each request to storage: lines that were taken are there, once.

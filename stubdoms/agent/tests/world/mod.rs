@@ -30,7 +30,7 @@ use proto_eve::{
             ZInfoApp, ZInfoBlob, ZInfoContentTree, ZInfoDevice, ZInfoMsg, ZInfoNetworkInstance, ZInfoVolume,
             z_info_msg::InfoContent,
         },
-        metrics::{DeviceMetric, ZMetricMsg, z_metric_msg::MetricContent},
+        metrics::{DeviceMetric, ZMetricMsg, metric_item::MetricItemValue, z_metric_msg::MetricContent},
         register::ZRegisterMsg,
         uuid::UuidResponse,
     },
@@ -981,6 +981,15 @@ impl World {
 
     pub fn device_info(&self) -> &ZInfoDevice {
         self.controller.devices.last().expect("a report of the device")
+    }
+}
+
+/// What the last metrics tell by an item of the device's own.
+pub fn counted(world: &World, key: &str) -> u64 {
+    let item = world.device_metrics().metric_items.iter().find(|item| item.key == key);
+    match item.and_then(|item| item.metric_item_value.as_ref()) {
+        Some(MetricItemValue::Uint64Value(count)) => *count,
+        other => panic!("{key}: {other:?}"),
     }
 }
 
