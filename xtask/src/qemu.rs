@@ -541,8 +541,6 @@ fn arguments(options: &Options, work: PathBuf, tpm: &[OsString]) -> Vec<OsString
             add(&["-drive", &flash(1, work.join("vars.fd"), "")]);
             if smm {
                 add(&["-global", "driver=cfi.pflash01,property=secure,value=on"]);
-                // This OVMF would keep the memory at 16 MiB, where dom0 stands, for the way back from sleep.
-                add(&["-global", "ICH9-LPC.disable_s3=1"]);
             }
         }
         Boot::Disk { firmware: Firmware::UBoot { image }, .. } => {

@@ -9,6 +9,10 @@ pub const MAGIC: u32 = 0x336e_c578;
 /// `XEN_ELFNOTE_PHYS32_ENTRY`.
 pub const NOTE_PHYS32_ENTRY: u32 = 18;
 
+/// Number of the ELF note by which Xen may load dom0 elsewhere than it is linked to: alignment, lowest and highest
+/// address, of 4 bytes each. Source: `elfnote.h`, `XEN_ELFNOTE_PHYS32_RELOC`.
+pub const NOTE_PHYS32_RELOC: u32 = 19;
+
 /// `hvm_start_info`, version 1.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
