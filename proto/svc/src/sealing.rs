@@ -12,7 +12,7 @@ use crate::envelope::Message;
 
 /// Bytes of the longest sealed key; without a TPM the note that vault keeps for control is with it.
 pub const MAX_SEALED: usize = 640;
-/// Bytes that storage keeps for vault, in the clear: software's keys, where there is no TPM.
+/// Bytes that storage keeps for vault beside that: software's keys, where there is no TPM. vault has encrypted them.
 pub const MAX_KEPT: usize = 256;
 /// Bytes of the text that explains why a key is not to be had.
 pub const MAX_REASON: usize = 120;

@@ -142,7 +142,8 @@ pub struct Status {
     pub about: String<MAX_REASON>,
     /// The storage's key.
     pub sealing: Sealing,
-    /// Why it is locked.
+    /// Why it is locked. Of one that is open what a person should know: that it lies in the clear, or that what was
+    /// stored under one in the clear was dropped.
     pub reason: String<MAX_REASON>,
     /// PCRs whose values are not those that the key was sealed to, a bit each.
     pub changed: u32,

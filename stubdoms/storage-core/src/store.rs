@@ -46,8 +46,8 @@
 //!   reported by name. It is never another value than the one that was put last.
 //! - Pages that whoever writes the disk has replaced by older ones of the same place, has moved, or has mixed
 //!   from two states: they do not open, by nonce and name.
-//! - Not noticed is when *everything* is set back to an earlier moment, superblocks and all: that is a state
-//!   which was there. It would take a counter in the TPM.
+//! - Not noticed is when *everything* is set back to an earlier moment, superblocks and all, with the key that vault had
+//!   sealed then: that is a state which was there. It would take a counter in the TPM.
 
 use alloc::{vec, vec::Vec};
 use core::fmt;

@@ -23,11 +23,14 @@ impl Event {
         match self {
             Self::Up { measured: true, .. }
             | Self::Keys { .. }
-            | Self::Opened
+            | Self::Opened { protected: true }
             | Self::New { protected: true }
             | Self::Resealed => None,
             Self::Up { measured: false, .. } => Some(code::NOT_MEASURED),
-            Self::NoTpm | Self::New { protected: false } => Some(code::NO_TPM),
+            Self::NoTpm | Self::New { protected: false } | Self::Opened { protected: false } => {
+                Some(code::NO_TPM)
+            }
+            Self::NotBelieved => Some(code::NOT_BELIEVED),
             Self::Failed(unusable) => Some(unusable.code()),
             Self::Locked { .. } => Some(code::LOCKED),
             Self::NotKept => Some(code::NOT_KEPT),

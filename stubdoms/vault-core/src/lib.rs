@@ -52,12 +52,28 @@
 //! answer, and whoever asked asks again: to sign, quote, read, open or escrow twice does no harm, a key that was
 //! made and not kept yet is made anew, and whether an extension was carried out dom0 sees by reading the PCR.
 //!
+//! # A key in the clear
+//!
+//! Without a TPM the storage's key lies on the disk as it is, beside what it encrypts, software's keys among that: who
+//! has the disk has all of it, and who erases the one record has erased all of it. That is said at each start.
+//!
+//! With a TPM such a record is never believed, whoever made it: sealed now it would become the device's, and with it
+//! what its author had stored and whatever is stored next. Whether this TPM had keys of ours before does not matter, for
+//! it can be cleared. What is found so is dropped, the store begins anew under a key that is sealed, and that is told
+//! as an error and to the controller. A device whose TPM was switched on later loses what it had kept by that: it
+//! is another device to the controller, by other keys. Whoever writes the disk could have emptied the partition as well.
+//!
+//! The other way about nothing changes hands: what a TPM has sealed stays locked, with a reason, while that TPM is gone or
+//! does not work, and a TPM that does not work is not replaced by software even at the first start.
+//!
 //! # What is not protected
 //!
 //! Who has the machine open and speaks to the TPM as its owner can use every key, the device's credential being
-//! where EVE has it, readable by the owner. Who replaces the TPM's public endorsement key on the bus learns what
-//! is sealed next. Who writes the disk can put there a key of their own making: what was stored is not readable
-//! by that, and what is stored next is theirs.
+//! where EVE has it, readable by the owner; and they can seal a key of their making to the values of a measured start,
+//! and put it on the disk with a store of theirs, which is believed. Without Secure Boot whoever writes the disk comes to that by
+//! a program of theirs in the selector's place. Who replaces the TPM's public endorsement key on the bus learns what
+//! is sealed next. Who writes the disk can set all of it back to an earlier day, record and store together, which opens
+//! as it did then: a counter in the TPM would have to be written with each change of the store, and wears out.
 
 #![no_std]
 #![forbid(unsafe_code)]

@@ -5,15 +5,20 @@
 //!   sealed, by a TPM:     1 version, 1 kind, 3 PCRs, 8 check of the key, 8 for each PCR: the front of its value,
 //!                         2+n private part, 2+n public part
 //!   sealed, in the clear: 1 version, 1 kind, 32 key, 2+n note
-//!   kept:                 1 version, 32 device's key, 32 ECDH key
+//!   kept:                 1 version, 24 nonce, encrypted under the storage's key: 32 device's key, 32 ECDH key; 16 tag
 //! ```
 //!
+//! So where there is no TPM the storage's key is the one thing that lies in the clear, and whoever erases that one
+//! record has erased the device's keys with all else.
+//!
 //! Who writes the disk writes these. What does not read as one of them is an error and never taken for an empty
-//! disk, on which a new key would be made. Whether the start was measured when a key was sealed is not in the clear
+//! disk, on which a new key would be made; and what is sealed in the clear is not believed where there is a TPM, see
+//! the crate. Whether the start was measured when a key was sealed is not in the clear
 //! either, for it could be changed: it is in the check, which nobody can make up without the key.
 
 use core::fmt;
 
+use chacha20poly1305::{AeadInOut, KeyInit, Tag, XChaCha20Poly1305, XNonce};
 use heapless::Vec;
 use proto_svc::{
     sealing::{MAX_KEPT, MAX_SEALED},
@@ -25,10 +30,16 @@ use proto_tpm::{
     wire::{Bytes, Malformed, Reader},
 };
 use sha2::{Digest, Sha256};
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-/// Version of all of these.
+/// Version of a sealed key.
 const VERSION: u8 = 2;
+/// Version of what else is kept; in version 2 it was in the clear.
+const KEPT_VERSION: u8 = 3;
+/// Bytes of the nonce that software's keys are encrypted with.
+pub const NONCE: usize = 24;
+/// Bytes of its tag.
+const TAG: usize = 16;
 /// The key is sealed by a TPM.
 const KIND_TPM: u8 = 1;
 /// The key is in the clear.
@@ -44,13 +55,20 @@ pub const CHECK: usize = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unreadable {
     /// Of another version.
-    Version(u8),
+    Version {
+        /// Which.
+        found: u8,
+        /// The one that is known.
+        known: u8,
+    },
     /// Of a kind that there is not.
     Kind(u8),
     /// They contradict themselves.
     Malformed(Malformed),
     /// A key that is none.
     Key,
+    /// They were encrypted by another key, or were changed.
+    Tag,
 }
 
 impl From<Malformed> for Unreadable {
@@ -62,10 +80,11 @@ impl From<Malformed> for Unreadable {
 impl fmt::Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Version(version) => write!(f, "it is of version {version}, known is {VERSION}"),
+            Self::Version { found, known } => write!(f, "it is of version {found}, known is {known}"),
             Self::Kind(kind) => write!(f, "it is of kind {kind}, which there is not"),
             Self::Malformed(malformed) => malformed.fmt(f),
             Self::Key => write!(f, "it holds a key that is none"),
+            Self::Tag => write!(f, "it was encrypted by another key than the storage's, or was changed"),
         }
     }
 }
@@ -120,13 +139,6 @@ impl fmt::Debug for Clear {
     }
 }
 
-fn version(reader: &mut Reader<'_>) -> Result<(), Unreadable> {
-    match reader.u8()? {
-        VERSION => Ok(()),
-        other => Err(Unreadable::Version(other)),
-    }
-}
-
 impl Sealed {
     /// Reads what the storage had kept.
     ///
@@ -134,7 +146,10 @@ impl Sealed {
     /// [`Unreadable`]
     pub fn parse(bytes: &[u8]) -> Result<Self, Unreadable> {
         let mut reader = Reader::new(bytes);
-        version(&mut reader)?;
+        let version = reader.u8()?;
+        if version != VERSION {
+            return Err(Unreadable::Version { found: version, known: VERSION });
+        }
         let sealed = match reader.u8()? {
             KIND_TPM => Self::Tpm(SealedByTpm::parse(&mut reader)?),
             KIND_CLEAR => {
@@ -240,24 +255,50 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Reads what the storage had kept.
+    /// Reads what the storage had kept, under its key.
     ///
     /// # Errors
     /// [`Unreadable`]
-    pub fn parse(bytes: &[u8]) -> Result<Self, Unreadable> {
+    pub fn parse(bytes: &[u8], storage: &[u8; 32]) -> Result<Self, Unreadable> {
         let mut reader = Reader::new(bytes);
-        version(&mut reader)?;
-        let kept = Self { device: reader.array()?, ecdh: reader.array()? };
+        let version = reader.u8()?;
+        if version != KEPT_VERSION {
+            return Err(Unreadable::Version { found: version, known: KEPT_VERSION });
+        }
+        let nonce = XNonce::from(reader.array::<NONCE>()?);
+        let mut plain = Zeroizing::new(reader.array::<64>()?);
+        let tag = Tag::from(reader.array::<TAG>()?);
         reader.end()?;
+        kept_cipher(storage)
+            .decrypt_inout_detached(&nonce, &[KEPT_VERSION], plain.as_mut_slice().into(), &tag)
+            .map_err(|_| Unreadable::Tag)?;
+        let mut kept = Self { device: [0; 32], ecdh: [0; 32] };
+        let (device, ecdh) = plain.split_at(32);
+        kept.device.copy_from_slice(device);
+        kept.ecdh.copy_from_slice(ecdh);
         Ok(kept)
     }
 
-    /// What the storage keeps.
-    pub fn emit(&self) -> Vec<u8, MAX_KEPT> {
+    /// What the storage keeps, under its key. The nonce is new each time.
+    pub fn emit(&self, storage: &[u8; 32], nonce: &[u8; NONCE]) -> Vec<u8, MAX_KEPT> {
+        let mut bytes = Zeroizing::new([0; 64]);
+        let (device, ecdh) = bytes.split_at_mut(32);
+        device.copy_from_slice(&self.device);
+        ecdh.copy_from_slice(&self.ecdh);
+        let tag = kept_cipher(storage)
+            .encrypt_inout_detached(&XNonce::from(*nonce), &[KEPT_VERSION], bytes.as_mut_slice().into())
+            .expect("64 bytes are within the cipher's limit");
         let mut out = Bytes::<MAX_KEPT>::default();
-        out.u8(VERSION).put(&self.device).put(&self.ecdh);
+        out.u8(KEPT_VERSION).put(nonce).put(&*bytes).put(&tag);
         bounded(out.as_slice())
     }
+}
+
+/// What encrypts software's keys: by another key than the store's pages, made from the same.
+fn kept_cipher(storage: &[u8; 32]) -> XChaCha20Poly1305 {
+    let hash = Sha256::new().chain_update(b"software's keys").chain_update(storage).finalize();
+    let key = Zeroizing::new(<[u8; 32]>::from(hash));
+    XChaCha20Poly1305::new((&*key).into())
 }
 
 #[cfg(test)]
@@ -280,15 +321,34 @@ mod tests {
                 assert!(Sealed::parse(&bytes[..length]).is_err(), "{length}");
             }
         }
+    }
+
+    #[test]
+    fn software_s_keys_are_read_with_the_storage_s_key_alone() {
         let kept = Kept { device: [1; 32], ecdh: [2; 32] };
-        assert_eq!(Kept::parse(&kept.emit()).unwrap().emit(), kept.emit());
+        let bytes = kept.emit(&[9; 32], &[3; NONCE]);
+        assert!(!bytes.windows(8).any(|window| window == [1; 8] || window == [2; 8]), "in the clear");
+        let again = Kept::parse(&bytes, &[9; 32]).unwrap();
+        assert_eq!((again.device, again.ecdh), ([1; 32], [2; 32]));
+        assert_eq!(Kept::parse(&bytes, &[8; 32]).err(), Some(Unreadable::Tag));
+        for length in 0..bytes.len() {
+            assert!(Kept::parse(&bytes[..length], &[9; 32]).is_err(), "{length}");
+        }
+        for bit in 0..bytes.len() * 8 {
+            let mut changed = bytes.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert!(Kept::parse(&changed, &[9; 32]).is_err(), "{bit}");
+        }
+        let in_the_clear = [&[2][..], &[1; 32], &[2; 32]].concat();
+        let refused = Unreadable::Version { found: 2, known: 3 };
+        assert_eq!(Kept::parse(&in_the_clear, &[9; 32]).err(), Some(refused));
     }
 
     #[test]
     fn another_version_is_an_error_and_not_an_empty_disk() {
         let mut bytes = sealed().emit();
         bytes[0] = 1;
-        assert_eq!(Sealed::parse(&bytes).unwrap_err(), Unreadable::Version(1));
+        assert_eq!(Sealed::parse(&bytes).unwrap_err(), Unreadable::Version { found: 1, known: 2 });
         assert!(Sealed::parse(&[]).is_err());
     }
 

@@ -1,4 +1,5 @@
-//! Keys where there is no TPM: P-256 in this domain's memory, kept by the storage in the clear.
+//! Keys where there is no TPM: P-256 in this domain's memory, kept by the storage under the storage's key, which lies
+//! beside them in the clear.
 
 use p256::{
     ProjectivePoint, PublicKey, SecretKey,
@@ -26,12 +27,12 @@ impl Keys {
         Self { device: generate(source), ecdh: generate(source) }
     }
 
-    /// Those that were kept.
+    /// Those that were kept under the storage's key.
     ///
     /// # Errors
     /// [`Unreadable`]
-    pub fn parse(kept: &[u8]) -> Result<Self, Unreadable> {
-        let kept = Kept::parse(kept)?;
+    pub fn parse(kept: &[u8], storage: &[u8; 32]) -> Result<Self, Unreadable> {
+        let kept = Kept::parse(kept, storage)?;
         let key = |bytes: &[u8; 32]| SecretKey::from_slice(bytes).map_err(|_| Unreadable::Key);
         Ok(Self { device: key(&kept.device)?, ecdh: key(&kept.ecdh)? })
     }
@@ -100,6 +101,7 @@ mod tests {
     use p256::ecdsa::{VerifyingKey, signature::hazmat::PrehashVerifier};
 
     use super::*;
+    use crate::record::NONCE;
 
     struct Counting(u8);
 
@@ -123,9 +125,10 @@ mod tests {
     #[test]
     fn keys_come_back_and_those_that_are_none_are_refused() {
         let keys = Keys::generate(&mut Counting(0));
-        let again = Keys::parse(&keys.kept().emit()).unwrap();
+        let again = Keys::parse(&keys.kept().emit(&[7; 32], &[1; NONCE]), &[7; 32]).unwrap();
         assert_eq!((again.device(), again.ecdh()), (keys.device(), keys.ecdh()));
         let none = Kept { device: [0; 32], ecdh: [1; 32] };
-        assert!(matches!(Keys::parse(&none.emit()), Err(Unreadable::Key)));
+        let none = none.emit(&[7; 32], &[1; NONCE]);
+        assert!(matches!(Keys::parse(&none, &[7; 32]), Err(Unreadable::Key)));
     }
 }

@@ -30,6 +30,7 @@ use sha2::{Digest, Sha256};
 use tests_swtpm::Swtpm;
 
 use crate::{
+    record::{Clear, Sealed},
     tpm::{NoAnswer, Random, Tpm},
     vault::{Event, Vault},
 };
@@ -335,7 +336,7 @@ fn the_storage_has_the_same_key_as_long_as_the_measurements_are_the_same() {
     bench.raw(&command::pcr_extend(13, &[7; 32]).with_password(&[]));
     let mut life = bench.started();
     assert_eq!(bench.open(&mut life), Some((key, false)));
-    assert!(events(&mut life).contains(&Event::Opened));
+    assert!(events(&mut life).contains(&Event::Opened { protected: true }));
     // 5 and 15 may be others.
     bench.extend(5);
     bench.extend(15);
@@ -463,10 +464,6 @@ fn a_spoiled_record_does_not_help_a_start_that_is_not_measured() {
         disk.sealed[bit / 8] ^= 1 << (bit % 8);
         spoiled.push(disk);
     }
-    let mut in_the_clear = vec![2, 2];
-    in_the_clear.extend([7; 32]);
-    in_the_clear.extend([0; 9]);
-    spoiled.push(Disk { sealed: heapless::Vec::from_slice(&in_the_clear).unwrap(), ..right.clone() });
     let mut life = bench.started();
     for disk in spoiled {
         bench.disk = disk.clone();
@@ -689,11 +686,14 @@ fn without_a_tpm_keys_are_software_s_and_lie_with_the_storage() {
     let refused = measure::FromVault::Refused { number: 1, refusal: measure::Refusal::NoTpm };
     assert_eq!(run(life.measure(NOW, asked)).unwrap(), Some(refused));
 
-    // A TPM that comes later takes the key over.
+    // With a TPM that comes later it is another device, which keeps nothing of the one before.
     bench.set(Fault::None);
     let mut life = bench.started();
-    assert_eq!(bench.open(&mut life), Some((key, false)));
-    assert!(!bench.disk.sealed.windows(32).any(|window| window == key), "it is sealed now");
+    let (sealed, fresh) = bench.open(&mut life).unwrap();
+    assert!(fresh && sealed != key);
+    assert!(!bench.disk.sealed.windows(32).any(|window| window == key || window == sealed));
+    assert!(bench.disk.kept.is_empty());
+    assert_ne!(point(&mut life, KeyName::Device), device);
 
     // And when that one is taken out, neither the key nor the device is replaced.
     bench.set(Fault::Absent);
@@ -701,6 +701,169 @@ fn without_a_tpm_keys_are_software_s_and_lie_with_the_storage() {
     assert_eq!(bench.open(&mut life), None);
     assert!(life.status().reason.contains("sealed by a TPM"));
     assert_eq!(refusal(ask(&mut life, Request::Sign { digest: [1; 32] })), Refusal::Locked);
+}
+
+#[test]
+fn software_s_keys_go_with_the_one_record_that_is_in_the_clear() {
+    let mut bench = Bench::new();
+    bench.set(Fault::Absent);
+    let mut life = bench.started();
+    let (key, _) = bench.open(&mut life).unwrap();
+    let keys = life.software_keys().unwrap();
+    let clear = [&bench.disk.sealed[..], &bench.disk.kept].concat();
+    for secret in [keys.device, keys.ecdh] {
+        assert!(!clear.windows(8).any(|bytes| bytes == &secret[..8]), "a key of the device is in the clear");
+    }
+    // It is told in each start, on the console and in what control is told.
+    let mut life = bench.started();
+    assert_eq!(bench.open(&mut life), Some((key, false)));
+    let told = events(&mut life);
+    assert!(told.contains(&Event::Opened { protected: false }), "{told:?}");
+    assert!(
+        told.iter().all(|event| event.code().is_some_and(|code| code == proto_errors::vault::NO_TPM)),
+        "{told:?}"
+    );
+    assert!(life.status().reason.contains("in the clear"), "{}", life.status().reason);
+    // What was encrypted under another key does not come back as the device's keys.
+    let mut other = Bench::new();
+    other.set(Fault::Absent);
+    other.disk = Disk { sealed: in_the_clear([7; 32]), kept: bench.disk.kept.clone() };
+    let mut life = other.started();
+    assert_eq!(other.open(&mut life), None);
+    assert!(life.status().reason.contains("encrypted by another key"), "{}", life.status().reason);
+}
+
+/// A record as it is made without a TPM.
+fn in_the_clear(key: [u8; 32]) -> heapless::Vec<u8, { proto_svc::sealing::MAX_SEALED }> {
+    Sealed::Clear(Clear { key, note: heapless::Vec::new() }).emit()
+}
+
+/// The key of a store that somebody else has made.
+const PLANTED: [u8; 32] = [0x5a; 32];
+
+/// 1. Whoever writes the disk of a device that has a TPM puts a store there, under a key of their own, and a record as
+///    it is made without a TPM.
+/// 2. No PCR moves. Were the key taken over, all that they have stored would be believed, and all that is stored next
+///    would be theirs to read, with the device attested.
+#[test]
+fn a_key_in_the_clear_is_not_believed_where_there_is_a_tpm() {
+    for (measured, ours) in [(true, true), (true, false), (false, true), (false, false)] {
+        let mut bench = if measured { Bench::measured() } else { Bench::new() };
+        if ours {
+            let mut life = bench.started();
+            bench.open(&mut life).unwrap();
+        }
+        bench.disk =
+            Disk { sealed: in_the_clear(PLANTED), kept: heapless::Vec::from_slice(&[7; 65]).unwrap() };
+        let mut life = bench.started();
+        let (key, fresh) = bench.open(&mut life).unwrap();
+        assert!(fresh, "the storage drops what was under the other key");
+        assert_ne!(key, PLANTED);
+        assert!(bench.disk.kept.is_empty());
+        assert_eq!(escrow(&mut life).digest, <[u8; 32]>::from(Sha256::digest(key)));
+        let told =
+            events(&mut life).into_iter().find(|event| *event == Event::NotBelieved).expect("it is told");
+        assert_eq!(told.code(), Some(proto_errors::vault::NOT_BELIEVED));
+        let status = life.status();
+        assert_eq!((status.tpm, status.sealing), (TpmState::Ready, Sealing::Open));
+        assert!(status.reason.contains("dropped"), "{}", status.reason);
+        let mut life = bench.started();
+        assert_eq!(bench.open(&mut life), Some((key, false)));
+        assert_eq!(life.status().reason, "");
+    }
+}
+
+/// The same with lives that end at each command, and a storage that does not keep the new key.
+#[test]
+fn a_key_in_the_clear_is_not_believed_however_often_it_is_tried() {
+    let mut at = 0;
+    loop {
+        let mut ended = false;
+        for fault in [Fault::KilledBefore(at), Fault::KilledAfter(at)] {
+            let mut bench = Bench::measured();
+            drop(bench.started());
+            bench.disk.sealed = in_the_clear(PLANTED);
+            bench.set(fault);
+            let mut life = bench.life();
+            let opened = run(life.complete(NOW)).and_then(|()| bench.open(&mut life));
+            ended |= opened.is_none();
+            assert!(opened.is_none_or(|(key, _)| key != PLANTED));
+            bench.set(Fault::None);
+            let mut life = bench.started();
+            let (key, _) = bench.open(&mut life).unwrap();
+            assert_ne!(key, PLANTED, "{fault:?}");
+        }
+        if !ended {
+            break;
+        }
+        at += 1;
+    }
+    assert!(at > 10, "{at}");
+
+    let mut bench = Bench::measured();
+    let mut life = bench.started();
+    let open = ToVault::Open { sealed: in_the_clear(PLANTED), kept: heapless::Vec::new() };
+    run(life.storage(NOW, open)).unwrap();
+    assert!(matches!(life.take_for_storage(), Some(FromVault::Keep { fresh: true, .. })));
+    run(life.storage(NOW, ToVault::NotKept)).unwrap();
+    assert!(matches!(life.take_for_storage(), Some(FromVault::Locked { .. })));
+    assert_eq!((life.take_for_storage(), life.status().sealing), (None, Sealing::Locked));
+}
+
+/// The other way about: a TPM that is gone or does not work at this start.
+#[test]
+fn what_a_tpm_has_sealed_is_neither_opened_nor_replaced_without_it() {
+    for fault in
+        [Fault::Absent, Fault::Silent, Fault::Code(Code::SelfTest, 0x101), Fault::Family12, Fault::Family]
+    {
+        let mut bench = Bench::measured();
+        let mut life = bench.started();
+        let (key, _) = bench.open(&mut life).unwrap();
+        let before = bench.disk.clone();
+        bench.set(fault);
+        let mut life = bench.started();
+        run(life.measure(NOW, measure::ToVault::Provisioned { may_start_anew: true })).unwrap();
+        let Disk { sealed, kept } = bench.disk.clone();
+        run(life.storage(NOW, ToVault::Open { sealed, kept })).unwrap();
+        assert!(matches!(life.take_for_storage(), Some(FromVault::Locked { .. })), "{fault:?}");
+        assert!(matches!(ask(&mut life, Request::StartAnew), Answer::Refused { .. }));
+        assert!(matches!(ask(&mut life, Request::Sign { digest: [1; 32] }), Answer::Refused { .. }));
+        assert!(matches!(
+            ask(&mut life, Request::Keep { note: [7; 9].into_iter().collect() }),
+            Answer::Refused { .. }
+        ));
+        assert_eq!(bench.hear(&mut life), None);
+        assert_eq!(life.status().sealing, Sealing::Locked);
+        assert_eq!((&bench.disk.sealed, &bench.disk.kept), (&before.sealed, &before.kept));
+        bench.set(Fault::None);
+        let mut life = bench.started();
+        assert_eq!(bench.open(&mut life), Some((key, false)), "{fault:?}");
+    }
+    // A first start with a TPM that does not work makes no key in the clear either.
+    for fault in [Fault::Silent, Fault::Code(Code::SelfTest, 0x101), Fault::Family12] {
+        let mut bench = Bench::measured();
+        bench.set(fault);
+        let mut life = bench.started();
+        assert_eq!(bench.open(&mut life), None);
+        assert!(bench.disk.sealed.is_empty() && bench.disk.kept.is_empty());
+    }
+}
+
+/// Not noticed, as ARCHITECTURE says: an older record opens what it opened when it was made, as long as the
+/// measurements are the same.
+#[test]
+fn what_is_set_back_whole_opens() {
+    let mut bench = Bench::measured();
+    let mut life = bench.started();
+    let (first, _) = bench.open(&mut life).unwrap();
+    let older = bench.disk.clone();
+    bench.disk = Disk::default();
+    let mut life = bench.started();
+    let (second, _) = bench.open(&mut life).unwrap();
+    assert_ne!(first, second);
+    bench.disk = older;
+    let mut life = bench.started();
+    assert_eq!(bench.open(&mut life), Some((first, false)));
 }
 
 #[test]

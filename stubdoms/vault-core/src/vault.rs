@@ -59,6 +59,14 @@ const OPEN_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from
 /// fell over on its way there makes it say so, too, and what is believed may cost all that is stored.
 const NEVER: u8 = 4;
 
+/// What is said of a storage without a TPM.
+const BESIDE: &str = "it lies in the clear beside what it encrypts, software's keys too: it protects nothing";
+const _: () = assert!(BESIDE.len() <= MAX_REASON);
+
+/// What is said of a storage whose key was in the clear where there is a TPM.
+const DROPPED: &str = "what lay there had its key in the clear, is not believed with a TPM, and was dropped";
+const _: () = assert!(DROPPED.len() <= MAX_REASON);
+
 /// Something that a person may want to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -79,12 +87,18 @@ pub enum Event {
     /// It cannot be used.
     Failed(Unusable),
     /// The storage has its key.
-    Opened,
+    Opened {
+        /// Whether a TPM has sealed it.
+        protected: bool,
+    },
     /// The storage gets a first key, or another one.
     New {
         /// Whether a TPM seals it.
         protected: bool,
     },
+    /// The key of the storage was in the clear, and there is a TPM: it is not believed, what was stored under it is
+    /// dropped, and the storage gets another one, which is sealed.
+    NotBelieved,
     /// The key of the storage was sealed to the measurements of now.
     Resealed,
     /// The storage's key cannot be had.
@@ -110,11 +124,13 @@ impl fmt::Display for Event {
             }
             Self::NoTpm => write!(f, "no TPM: keys are software's"),
             Self::Failed(unusable) => write!(f, "TPM of no use: {unusable}"),
-            Self::Opened => write!(f, "key of the storage: open"),
+            Self::Opened { protected: true } => write!(f, "key of the storage: open"),
+            Self::Opened { protected: false } => write!(f, "key of the storage: open; {BESIDE}"),
             Self::New { protected: true } => write!(f, "key of the storage: a new one, sealed"),
             Self::New { protected: false } => {
-                write!(f, "key of the storage: a new one, in the clear: it protects nothing")
+                write!(f, "key of the storage: a new one; {BESIDE}")
             }
+            Self::NotBelieved => write!(f, "key of the storage: a new one, sealed; {DROPPED}"),
             Self::Resealed => write!(f, "key of the storage: sealed to the measurements of now"),
             Self::Locked { reason } => write!(f, "key of the storage: locked: {reason}"),
             Self::NotKept => write!(f, "key of the storage: was not kept"),
@@ -140,9 +156,9 @@ enum Stored {
     /// The storage did not ask yet.
     Unknown,
     /// The storage is to keep something first.
-    Keeping { key: StorageKey, fresh: bool, keys: Option<Keys> },
-    /// It has its key.
-    Open { key: StorageKey },
+    Keeping { key: StorageKey, fresh: bool, keys: Option<Keys>, note: &'static str },
+    /// It has its key. What a person should know of that, if there is something.
+    Open { key: StorageKey, note: &'static str },
     /// There is no key for it. When it is tried again; none if that would help nothing.
     Locked { reason: String<MAX_REASON>, changed: Selection, again: Option<Duration> },
 }
@@ -199,7 +215,7 @@ impl Drop for Wiped<'_> {
 impl Drop for Stored {
     fn drop(&mut self) {
         match self {
-            Self::Keeping { key, .. } | Self::Open { key } => drop(Wiped(key)),
+            Self::Keeping { key, .. } | Self::Open { key, .. } => drop(Wiped(key)),
             Self::Unknown | Self::Locked { .. } => {}
         }
     }
@@ -410,7 +426,7 @@ impl<T: Tpm, R: Random> Vault<T, R> {
         let (sealing, reason, changed) = match &self.stored {
             Stored::Unknown => (Sealing::Unknown, String::new(), 0),
             Stored::Keeping { .. } => (Sealing::Unknown, told("the storage is writing"), 0),
-            Stored::Open { .. } => (Sealing::Open, String::new(), 0),
+            Stored::Open { note, .. } => (Sealing::Open, told(note), 0),
             Stored::Locked { reason, changed, .. } => (Sealing::Locked, reason.clone(), changed.bits()),
         };
         Status { tpm, about, sealing, reason, changed, writes_refused: self.writes.refused() }
@@ -612,7 +628,7 @@ impl<T: Tpm, R: Random> Vault<T, R> {
 
     async fn escrow(&mut self, now: Duration) -> Result<Answer, No> {
         self.chip()?;
-        let Stored::Open { key } = &self.stored else {
+        let Stored::Open { key, .. } = &self.stored else {
             return Err(No::because(Refusal::Locked, "the storage does not have its key"));
         };
         let mut encrypted = Zeroizing::new(key.0);
@@ -637,7 +653,7 @@ impl<T: Tpm, R: Random> Vault<T, R> {
         }
         match &self.stored {
             Stored::Unknown => return Err(No::because(Refusal::Busy, "the storage did not ask yet")),
-            Stored::Open { key: has } | Stored::Keeping { key: has, .. } if has.0 == *key => {
+            Stored::Open { key: has, .. } | Stored::Keeping { key: has, .. } if has.0 == *key => {
                 return Ok(Answer::Done);
             }
             Stored::Open { .. } | Stored::Keeping { .. } => {
@@ -662,7 +678,7 @@ impl<T: Tpm, R: Random> Vault<T, R> {
                 "the key was sealed to a measured start, or nobody knows, and this one is not measured";
             return Err(No::because(Refusal::Forbidden, reason));
         }
-        self.seal_and_keep(now, &key, false).await?;
+        self.seal_and_keep(now, &key, false, "").await?;
         self.tell(Event::Resealed);
         Ok(Answer::Done)
     }
@@ -692,7 +708,7 @@ impl<T: Tpm, R: Random> Vault<T, R> {
         };
         let key = chip::new_key(link, random).await;
         let key = self.noticing(now, key)?;
-        self.seal_and_keep(now, &key, true).await?;
+        self.seal_and_keep(now, &key, true, "").await?;
         self.tell(Event::New { protected: true });
         Ok(Answer::Done)
     }
@@ -712,7 +728,7 @@ impl<T: Tpm, R: Random> Vault<T, R> {
         }
         let writing = || No::because(Refusal::Busy, "the storage is writing it");
         let (key, disk) = match (&self.stored, &self.disk) {
-            (Stored::Open { key }, Some(disk)) => (key, disk),
+            (Stored::Open { key, .. }, Some(disk)) => (key, disk),
             (Stored::Keeping { .. }, _) => return Err(writing()),
             (Stored::Open { .. } | Stored::Unknown | Stored::Locked { .. }, _) => {
                 return Err(No::because(Refusal::Locked, "the storage is not open"));
@@ -727,8 +743,8 @@ impl<T: Tpm, R: Random> Vault<T, R> {
             return Err(No::because(Refusal::NotKept, "the storage did not keep it"));
         }
         self.spend_write(now)?;
-        if let Stored::Open { key } = &self.stored {
-            let keeping = Stored::Keeping { key: StorageKey(key.0), fresh: false, keys: None };
+        if let &Stored::Open { key: StorageKey(key), note } = &self.stored {
+            let keeping = Stored::Keeping { key: StorageKey(key), fresh: false, keys: None, note };
             self.write(disk, keeping, false);
         }
         Err(writing())
@@ -779,19 +795,27 @@ impl<T: Tpm, R: Random> Vault<T, R> {
         let (State::Ready(chip), Some(link)) = (&self.state, &mut self.link) else {
             return Err(NotOpen::now("the TPM is not ready"));
         };
-        if disk.sealed.is_empty() {
-            let key = chip::new_key(link, &mut self.random).await;
-            let key = self.noticing(now, key)?;
-            self.seal_and_keep(now, &key, true).await?;
-            self.tell(Event::New { protected: true });
-            return Ok(());
-        }
-        let sealed = match Sealed::parse(&disk.sealed).map_err(unreadable)? {
-            Sealed::Tpm(sealed) => sealed,
-            Sealed::Clear(clear) => {
-                // Made when there was no TPM, or when it was off.
-                self.seal_and_keep(now, &clear.key, false).await?;
-                self.tell(Event::Resealed);
+        let sealed = match disk.sealed.as_slice() {
+            [] => None,
+            bytes => Some(Sealed::parse(bytes).map_err(unreadable)?),
+        };
+        let sealed = match sealed {
+            Some(Sealed::Tpm(sealed)) => sealed,
+            // 1. Whoever writes the disk puts there a store of their making, under a key that they have, and the key in
+            //    the clear, as it is where there is no TPM.
+            // 2. Sealed now, to the measurements of a start that is all right, it would be the device's: what they
+            //    planted would be believed, and all that is kept from then on would be theirs to read.
+            // So it goes, with what it encrypts, as when they had emptied the partition. No device loses by that what
+            // was its own: without a TPM it was another one, with software's keys.
+            none_or_clear => {
+                let (note, event) = match none_or_clear {
+                    None => ("", Event::New { protected: true }),
+                    Some(_) => (DROPPED, Event::NotBelieved),
+                };
+                let key = chip::new_key(link, &mut self.random).await;
+                let key = self.noticing(now, key)?;
+                self.seal_and_keep(now, &key, true, note).await?;
+                self.tell(event);
                 return Ok(());
             }
         };
@@ -799,8 +823,8 @@ impl<T: Tpm, R: Random> Vault<T, R> {
         let nevers = core::mem::take(&mut self.nevers);
         match self.noticing(now, opened)? {
             Unsealed::Key(key) => {
-                self.give(StorageKey(*key), false);
-                self.tell(Event::Opened);
+                self.give(StorageKey(*key), false, "");
+                self.tell(Event::Opened { protected: true });
                 Ok(())
             }
             Unsealed::Never(why) => Err(self.believed(nevers, NotOpen::never(why))),
@@ -844,32 +868,41 @@ impl<T: Tpm, R: Random> Vault<T, R> {
         let keys = if new_keys {
             Keys::generate(&mut self.random)
         } else {
-            Keys::parse(&disk.kept).map_err(|why| NotOpen::never(format_args!("software's keys: {why}")))?
+            Keys::parse(&disk.kept, &clear.key)
+                .map_err(|why| NotOpen::never(format_args!("software's keys: {why}")))?
         };
         let key = StorageKey(clear.key);
         if !fresh && !new_keys {
             self.keys = Some(keys);
-            self.give(key, false);
-            self.tell(Event::Opened);
+            self.give(key, false, BESIDE);
+            self.tell(Event::Opened { protected: false });
             return Ok(());
         }
-        let disk = OnDisk { sealed: Sealed::Clear(clear).emit(), kept: keys.kept().emit() };
-        self.write(disk, Stored::Keeping { key, fresh, keys: Some(keys) }, fresh);
+        let mut nonce = [0; record::NONCE];
+        self.random.fill(&mut nonce);
+        let kept = keys.kept().emit(&key.0, &nonce);
+        let disk = OnDisk { sealed: Sealed::Clear(clear).emit(), kept };
+        self.write(disk, Stored::Keeping { key, fresh, keys: Some(keys), note: BESIDE }, fresh);
         self.tell(Event::New { protected: false });
         Ok(())
     }
 
     /// Seals a key to the measurements of now, and has it kept.
-    async fn seal_and_keep(&mut self, now: Duration, key: &[u8; 32], fresh: bool) -> Result<(), No> {
+    async fn seal_and_keep(
+        &mut self,
+        now: Duration,
+        key: &[u8; 32],
+        fresh: bool,
+        note: &'static str,
+    ) -> Result<(), No> {
         let (State::Ready(chip), Some(link)) = (&self.state, &mut self.link) else {
             return self.chip().map(drop);
         };
         let sealed = chip::seal(link, chip, &mut self.random, key).await;
         let sealed = Sealed::Tpm(self.noticing(now, sealed)?).emit();
-        // Software's keys of a time without a TPM stay where they are.
-        let kept = self.disk.as_ref().map(|disk| disk.kept.clone()).unwrap_or_default();
-        let keeping = Stored::Keeping { key: StorageKey(*key), fresh, keys: None };
-        self.write(OnDisk { sealed, kept }, keeping, fresh);
+        // Software's keys of a time without a TPM go: nobody asks for them any more.
+        let keeping = Stored::Keeping { key: StorageKey(*key), fresh, keys: None, note };
+        self.write(OnDisk { sealed, kept: Vec::new() }, keeping, fresh);
         Ok(())
     }
 
@@ -881,20 +914,20 @@ impl<T: Tpm, R: Random> Vault<T, R> {
     }
 
     fn kept(&mut self) {
-        let Stored::Keeping { key, fresh, keys } = &mut self.stored else { return };
-        let (key, fresh) = (StorageKey(key.0), *fresh);
+        let Stored::Keeping { key, fresh, keys, note } = &mut self.stored else { return };
+        let (key, fresh, note) = (StorageKey(key.0), *fresh, *note);
         if let Some(keys) = keys.take() {
             self.keys = Some(keys);
         }
         if let Some(written) = self.writing.take() {
             self.disk = Some(written);
         }
-        self.give(key, fresh);
+        self.give(key, fresh, note);
     }
 
     fn not_kept(&mut self, now: Duration) {
-        let Stored::Keeping { key, fresh, .. } = &self.stored else { return };
-        let (key, fresh) = (StorageKey(key.0), *fresh);
+        let Stored::Keeping { key, fresh, note, .. } = &self.stored else { return };
+        let (key, fresh, note) = (StorageKey(key.0), *fresh, *note);
         self.writing = None;
         self.note_lost = matches!(self.state, State::Absent);
         self.tell(Event::NotKept);
@@ -903,13 +936,13 @@ impl<T: Tpm, R: Random> Vault<T, R> {
             self.lock(now, NotOpen::never("the storage did not keep the new key"));
         } else {
             // The key is the right one all the same; the next start needs help again.
-            self.give(key, false);
+            self.give(key, false, note);
         }
     }
 
-    fn give(&mut self, key: StorageKey, fresh: bool) {
+    fn give(&mut self, key: StorageKey, fresh: bool, note: &'static str) {
         self.say(sealing::FromVault::Key { key: StorageKey(key.0), fresh });
-        self.stored = Stored::Open { key };
+        self.stored = Stored::Open { key, note };
         self.open_wait = OPEN_AGAIN.0;
         self.changed = true;
     }
@@ -929,6 +962,12 @@ impl<T: Tpm, R: Random> Vault<T, R> {
             self.changed = true;
         }
         self.stored = Stored::Locked { reason, changed, again };
+    }
+
+    /// Software's keys, if it has some.
+    #[cfg(test)]
+    pub(crate) fn software_keys(&self) -> Option<record::Kept> {
+        self.keys.as_ref().map(Keys::kept)
     }
 
     fn say(&mut self, message: sealing::FromVault) {

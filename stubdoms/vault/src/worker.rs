@@ -78,7 +78,7 @@ fn tell(vault: &mut Vault<Chip, Entropy>) {
     while let Some(event) = vault.take_event() {
         match (event.code(), &event) {
             (None, event) => log::info!("{event}"),
-            (Some(code), Event::NoTpm | Event::Up { .. } | Event::New { .. }) => {
+            (Some(code), Event::NoTpm | Event::Up { .. } | Event::New { .. } | Event::Opened { .. }) => {
                 log::warn!("{}", told(&event, code));
             }
             (Some(code), event) => log::error!("{}", told(event, code)),

@@ -24,4 +24,10 @@ area! {
             device writes it once in its life.",
         next: "One write is made an hour. If it does not end by itself, something has taken control over: look at \
             what it logs, and update or install anew.";
+    NOT_BELIEVED = "E-VAULT-007",
+        cause: "What lay on the disk had its key in the clear, as a device without a TPM writes it, and there is a TPM: \
+            whoever writes the disk could have put it there. It was dropped, and the store begins anew under a sealed \
+            key.",
+        next: "If the TPM was switched on just now that is as it must be: the device has other keys by that, and is \
+            another one to the controller. If not, somebody has written the disk: look after the device.";
 }

@@ -426,10 +426,14 @@ fn at_rest(view: &View<'_>) -> DataSecAtRest {
         (Sealing::Open, Tpm::Ready) => (Is::DatasecAtRestEnabled, "the key is sealed by the TPM"),
         (Sealing::Open, Tpm::None) => (Is::DatasecAtRestDisabled, "there is no TPM: the key is software's"),
     };
+    let info = match (status.sealing, status.reason.as_str()) {
+        (Sealing::Open, "") | (Sealing::Locked | Sealing::Unknown, _) => info.into(),
+        (Sealing::Open, more) => format!("{info}; {more}"),
+    };
     // That something is not kept says nothing of how the rest is encrypted.
     let info = match &view.not_kept {
         Some(why) => format!("{info}; {why}"),
-        None => info.into(),
+        None => info,
     };
     let error = (is == Is::DatasecAtRestError)
         .then(|| plain_error(info.clone(), view.facts.boot_time.map(WallTime::timestamp)));

@@ -57,6 +57,31 @@ fn a_device_with_a_tpm_onboards_attests_and_reports_its_vault() {
     assert_eq!(world.vault.as_ref().unwrap().fresh, 1);
 }
 
+/// The controller is told when a store was not believed, and has the new key's escrow.
+#[test]
+fn a_key_that_somebody_has_planted_is_told_of_and_not_escrowed() {
+    let mut world = World::with_vault(false);
+    world.run(60);
+    let known = world.controller.device.clone();
+    world.controller.escrow.clear();
+    world.vault.as_mut().unwrap().plant([0x5a; 32]);
+    world.reset(BootCause::Unknown);
+    world.run(60);
+    let (status, text) = at_rest(&world);
+    assert_eq!(status, OPEN);
+    assert!(
+        text.starts_with("the key is sealed by the TPM; what lay there had its key in the clear"),
+        "{text}"
+    );
+    assert_eq!((world.controller.device.clone(), world.vault.as_ref().unwrap().fresh), (known, 2));
+    // What is escrowed tells the key's digest.
+    let planted: [u8; 32] = Sha256::digest([0x5a; 32]).into();
+    let escrow = &world.controller.escrow;
+    assert!(
+        !escrow.is_empty() && escrow.iter().all(|key| !key.key.windows(32).any(|bytes| bytes == planted))
+    );
+}
+
 #[test]
 fn nobody_hears_of_a_device_before_what_makes_it_this_one_is_kept() {
     let mut world = World::with_vault_that(false, |vault| vault.refuse(Some((Code::NvWrite, 0x14b))));

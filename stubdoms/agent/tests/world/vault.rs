@@ -19,6 +19,7 @@ use proto_tpm::{command, ids::Code, wire::MAX_RESPONSE};
 use sha2::{Digest, Sha256};
 use stubdoms_agent::{Agent, DigestSigner, Now, VaultEvent};
 use stubdoms_vault_core::{
+    record::{Clear, Sealed},
     tpm::{NoAnswer, Random, Tpm},
     vault::Vault as Core,
 };
@@ -104,6 +105,11 @@ impl Vault {
     /// The TPM answers this command with this code from now on.
     pub fn refuse(&self, refuses: Option<(Code, u32)>) {
         self.chip.refuses.set(refuses);
+    }
+
+    /// Somebody who has the disk puts there a record as it is made without a TPM.
+    pub fn plant(&mut self, key: [u8; 32]) {
+        self.sealed = Sealed::Clear(Clear { key, note: heapless::Vec::new() }).emit();
     }
 
     /// Signs as control's shell has it done.

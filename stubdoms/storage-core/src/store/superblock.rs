@@ -1,8 +1,9 @@
 //! The superblock: where the directory is, and what vault has storage keep.
 //!
 //! A page in two copies, the first and the last of the store. Its checksum finds what a power cut or the disk
-//! did to it; against who writes the disk on purpose it protects nothing, and need not: the directory is
-//! authenticated with the key, and the sealed key by vault.
+//! did to it. Against who writes the disk on purpose it protects nothing: the directory is authenticated with the key, and
+//! which key is believed is vault's to say. A key that this TPM has sealed is; one in the clear is where there is no TPM,
+//! and then who writes the disk can read and write all of the store.
 
 use alloc::vec::Vec as Bytes;
 use core::fmt;

@@ -14,7 +14,7 @@ use proto_tpm::quote::Quoted;
 use proto_tpm::response;
 use proto_tpm::session::{self, Encrypted, Seeds};
 use proto_tpm::wire::MAX_RESPONSE;
-use stubdoms_vault_core::record::{Clear, Kept, Sealed, SealedByTpm};
+use stubdoms_vault_core::record::{Clear, Kept, NONCE, Sealed, SealedByTpm};
 use stubdoms_vault_core::tpm::{NoAnswer, Random, Tpm};
 use stubdoms_vault_core::vault::Vault;
 
@@ -152,8 +152,9 @@ pub(super) fn record(bytes: &[u8]) {
             );
         }
     }
-    if let Ok(kept) = Kept::parse(bytes) {
-        assert_eq!(kept.emit(), bytes);
+    if let Ok(kept) = Kept::parse(bytes, &STORAGE) {
+        // Nobody makes them up without the key, so they are the seed's.
+        assert_eq!(kept.emit(&STORAGE, &NONCED), bytes);
     }
 }
 
@@ -161,12 +162,19 @@ pub(super) fn records() -> Vec<Vec<u8>> {
     let values = eventlog::reset_values();
     let tpm = SealedByTpm::new(Selection::from_bits(0x7fdf), &values, true, &[1; 32], &[2; 130], &[3; 78]);
     let note = b"a note".iter().copied().collect();
-    let kept = Kept { device: [5; 32], ecdh: [6; 32] };
     vec![
         Sealed::Tpm(tpm.expect("it fits")).emit().to_vec(),
-        Sealed::Clear(Clear { key: [4; 32], note }).emit().to_vec(),
-        kept.emit().to_vec(),
+        Sealed::Clear(Clear { key: STORAGE, note }).emit().to_vec(),
+        software_keys(),
     ]
+}
+
+/// The storage's key, and the nonce, that software's keys of the seeds are encrypted with.
+const STORAGE: [u8; 32] = [4; 32];
+const NONCED: [u8; NONCE] = [8; NONCE];
+
+fn software_keys() -> Vec<u8> {
+    Kept { device: [5; 32], ecdh: [6; 32] }.emit(&STORAGE, &NONCED).to_vec()
 }
 
 /// No TPM is asked for anything.
@@ -241,7 +249,7 @@ pub(super) fn kepts() -> Vec<Vec<u8>> {
         let length = u16::try_from(sealed.len()).expect("short").to_le_bytes();
         [&length[..], sealed, kept].concat()
     };
-    let keys = Kept { device: [5; 32], ecdh: [6; 32] }.emit();
+    let keys = software_keys();
     let mut seeds = vec![seed(b"", b""), seed(b"", &keys)];
     seeds.extend(records().iter().map(|record| seed(record, &keys)));
     seeds.push(seed(&records()[1], b""));
