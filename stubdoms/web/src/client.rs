@@ -17,7 +17,8 @@ use smoltcp::phy::Device;
 use crate::exchange::{Exchange, ExchangeError, Shield, Stage};
 use crate::http::{Event, Head, Headers, Limits, Method, Request, ResponseReader};
 use crate::net::{Buffers, Entropy, Got, Stack, TcpStream};
-use crate::resolver::{MAX_MESSAGE, Resolver, Step};
+use crate::resolver::{MAX_MESSAGE, ResolveError, Resolver, Step};
+use crate::sntp;
 use crate::time::{Timer, until};
 use crate::tls::{Session, TlsConfig};
 use crate::url::{Host, Scheme, Url};
@@ -31,6 +32,9 @@ const MAX_REDIRECTS: u8 = 5;
 const MAX_PARTS: u32 = 1024;
 /// Addresses of one name that are tried.
 const MAX_DIALS: usize = 3;
+/// Time servers that are asked in one go, and how long that may take.
+const MAX_TIME_SERVERS: usize = 4;
+const TIME_LIMIT: Duration = Duration::from_secs(60);
 /// How much of an error's body is kept, in bytes.
 const MAX_COMPLAINT: usize = 1024;
 
@@ -177,6 +181,64 @@ impl<'a, D: Device, T: Timer> Client<'a, D, T> {
         }
     }
 
+    /// Asks time servers, one after the other, until one tells the time. Together they have a minute.
+    ///
+    /// # Errors
+    /// [`sntp::TimeError`] of the last one.
+    pub async fn time(&self, servers: &[sntp::Server]) -> Result<sntp::Reading, sntp::TimeError> {
+        let mut last = sntp::TimeError::NoServer;
+        let asking = async {
+            for server in servers.iter().take(MAX_TIME_SERVERS) {
+                match self.time_from(server).await {
+                    Ok(reading) => return Ok(reading),
+                    Err(error) => last = error,
+                }
+            }
+            Err(last)
+        };
+        let end = self.timer.now() + TIME_LIMIT;
+        until(&self.timer, end, asking).await.unwrap_or(Err(sntp::TimeError::TooLong))
+    }
+
+    async fn time_from(&self, server: &sntp::Server) -> Result<sntp::Reading, sntp::TimeError> {
+        let addresses = match &server.host {
+            Host::V4(address) => alloc::vec![*address],
+            Host::Name(name) => self.resolve(name).await.map_err(sntp::TimeError::Resolve)?,
+        };
+        let addresses: Vec<_> =
+            addresses.into_iter().map(|address| SocketAddrV4::new(address, server.port)).collect();
+        let mut query = sntp::Query::new(&addresses);
+        let mut socket = None;
+        loop {
+            let mut nonce = [0; 8];
+            (self.entropy)(&mut nonce);
+            let wait = match query.step(self.timer.now(), u64::from_le_bytes(nonce)) {
+                sntp::Step::Done(end) => {
+                    if let (Err(_), Host::Name(name)) = (&end, &server.host) {
+                        self.resolver.borrow_mut().forget(name);
+                    }
+                    return end;
+                }
+                sntp::Step::Wait { until } => until,
+                sntp::Step::Send { to, packet, until } => {
+                    let fresh = self.stack.udp();
+                    fresh.send(to, &packet);
+                    socket = Some(fresh);
+                    until
+                }
+            };
+            let Some(socket) = &socket else { continue };
+            // Extension fields and authentication behind it are cut off with what is longer.
+            let mut packet = [0; MAX_MESSAGE];
+            let alarm = self.timer.sleep_until(wait);
+            if let Either::First((length, from)) =
+                select(socket.receive(&mut packet), core::pin::pin!(alarm)).await
+            {
+                query.input(self.timer.now(), from, packet.get(..length).unwrap_or_default());
+            }
+        }
+    }
+
     async fn exchange(
         &self,
         request: &Request<'_>,
@@ -296,7 +358,7 @@ impl<'a, D: Device, T: Timer> Client<'a, D, T> {
             Host::V4(address) => alloc::vec![*address],
             Host::Name(name) => self.resolve(name).await?,
         };
-        let mut last = Cause::Resolve(crate::resolver::ResolveError::NoAddress);
+        let mut last = Cause::Resolve(ResolveError::NoAddress);
         for address in addresses.into_iter().take(MAX_DIALS) {
             let to = SocketAddrV4::new(address, url.port());
             match self.stack.connect(&self.timer, to, buffers, patience).await {
@@ -311,7 +373,7 @@ impl<'a, D: Device, T: Timer> Client<'a, D, T> {
     }
 
     /// The addresses of a name: one at least.
-    async fn resolve(&self, name: &str) -> Result<Vec<Ipv4Addr>, Cause> {
+    async fn resolve(&self, name: &str) -> Result<Vec<Ipv4Addr>, ResolveError> {
         if let Some(addresses) = self.resolver.borrow_mut().known(name, self.timer.now()) {
             return Ok(addresses);
         }
@@ -325,7 +387,7 @@ impl<'a, D: Device, T: Timer> Client<'a, D, T> {
                     self.resolver.borrow_mut().remember(name, &answer, self.timer.now());
                     return Ok(answer.addresses);
                 }
-                Step::Done(Err(error)) => return Err(error.into()),
+                Step::Done(Err(error)) => return Err(error),
                 Step::Wait { until } => until,
                 Step::Send { to, query, until } => {
                     // The new port is taken while the old one is still in use, so they differ.

@@ -4,12 +4,14 @@
 //! Source: RFC 9110, RFC 9112.
 
 mod chunked;
+mod date;
 mod error;
 mod headers;
 mod range;
 mod request;
 mod response;
 
+pub use date::parse_date;
 pub use error::HttpError;
 pub use headers::Headers;
 pub use range::{ContentRange, parse_content_range};

@@ -1,8 +1,8 @@
-//! The way to the controller: name resolution, TCP, TLS and an HTTP/1.1 client.
+//! The way to the controller: name resolution, TCP, TLS and an HTTP/1.1 client; and the time of day from time servers.
 //!
 //! It stands between the control domain's network frontend (any [`smoltcp::phy::Device`]) and the
 //! device agent. Everything below [`client`] is a machine that takes bytes, events and the time:
-//! [`http`], [`tls`], [`resolver`] and [`exchange`] can be run without a network, and [`net`] without
+//! [`http`], [`tls`], [`resolver`], [`sntp`] and [`exchange`] can be run without a network, and [`net`] without
 //! a clock. [`client::Client::fetch`] tells the story: resolve, connect, TLS, send, read, close.
 //!
 //! Nothing that arrives is trusted: each parser has limits and a test with hostile input. The TLS
@@ -40,6 +40,7 @@ pub mod fuzz;
 pub mod http;
 pub mod net;
 pub mod resolver;
+pub mod sntp;
 pub mod time;
 pub mod tls;
 pub mod url;

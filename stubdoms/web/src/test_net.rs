@@ -231,7 +231,7 @@ pub(crate) fn reply(head: &str, body: &[u8], then: Then) -> Reply {
 pub(crate) type Service = dyn FnMut(&[u8]) -> Option<Reply>;
 
 /// From a DNS query to its answer.
-type NameService = dyn FnMut(&[u8]) -> Option<Vec<u8>>;
+type Datagrams = dyn FnMut(&[u8]) -> Option<Vec<u8>>;
 
 struct Listener {
     port: u16,
@@ -250,15 +250,21 @@ struct Connection {
     then: Option<Then>,
 }
 
-/// A host with services on ports, and perhaps a DNS server.
+/// A host with services on ports, and perhaps a DNS and a time server.
 pub(crate) struct FarHost {
     device: End,
     interface: Interface,
     sockets: SocketSet<'static>,
     connections: Vec<Connection>,
     services: Vec<Listener>,
-    dns: SocketHandle,
-    answer: Box<NameService>,
+    /// DNS and NTP.
+    udp: [UdpService; 2],
+}
+
+/// What answers on a UDP port.
+struct UdpService {
+    socket: SocketHandle,
+    answer: Box<Datagrams>,
 }
 
 impl FarHost {
@@ -273,11 +279,14 @@ impl FarHost {
         interface.routes_mut().add_default_ipv4_route(FAR).unwrap();
         let mut sockets = SocketSet::new(vec![]);
         let buffer = || udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; 8], vec![0; 8192]);
-        let mut dns = udp::Socket::new(buffer(), buffer());
-        dns.bind(53).unwrap();
-        let dns = sockets.add(dns);
+        let mut bound = |port| {
+            let mut socket = udp::Socket::new(buffer(), buffer());
+            socket.bind(port).unwrap();
+            UdpService { socket: sockets.add(socket), answer: Box::new(|_| None) }
+        };
+        let udp = [bound(53), bound(123)];
         let (connections, services) = (vec![], vec![]);
-        FarHost { device, interface, sockets, connections, services, dns, answer: Box::new(|_| None) }
+        FarHost { device, interface, sockets, connections, services, udp }
     }
 
     pub(crate) fn serve(
@@ -293,7 +302,11 @@ impl FarHost {
     }
 
     pub(crate) fn answer_dns(&mut self, answer: impl FnMut(&[u8]) -> Option<Vec<u8>> + 'static) {
-        self.answer = Box::new(answer);
+        self.udp[0].answer = Box::new(answer);
+    }
+
+    pub(crate) fn answer_ntp(&mut self, answer: impl FnMut(&[u8]) -> Option<Vec<u8>> + 'static) {
+        self.udp[1].answer = Box::new(answer);
     }
 
     fn listen(&mut self, port: u16) {
@@ -318,7 +331,7 @@ impl FarHost {
             let now = Instant::from_micros(world.now.get().as_micros() as i64);
             for _ in 0..4 {
                 self.interface.poll(now, &mut self.device, &mut self.sockets);
-                self.name_service();
+                self.datagrams();
                 self.connections();
             }
             self.interface.poll(now, &mut self.device, &mut self.sockets);
@@ -333,15 +346,17 @@ impl FarHost {
         .await
     }
 
-    fn name_service(&mut self) {
-        let socket = self.sockets.get_mut::<udp::Socket<'_>>(self.dns);
-        while let Ok((query, meta)) = socket.recv() {
-            if let Some(answer) = (self.answer)(query) {
-                let mut back = meta;
-                // The query's destination becomes the answer's source.
-                assert!(matches!(back.local_address.map(IpAddr::from), Some(IpAddr::V4(_))));
-                back.meta = Default::default();
-                socket.send_slice(&answer, back).unwrap();
+    fn datagrams(&mut self) {
+        for UdpService { socket, answer } in &mut self.udp {
+            let socket = self.sockets.get_mut::<udp::Socket<'_>>(*socket);
+            while let Ok((query, meta)) = socket.recv() {
+                if let Some(answer) = answer(query) {
+                    let mut back = meta;
+                    // The query's destination becomes the answer's source.
+                    assert!(matches!(back.local_address.map(IpAddr::from), Some(IpAddr::V4(_))));
+                    back.meta = Default::default();
+                    socket.send_slice(&answer, back).unwrap();
+                }
             }
         }
     }

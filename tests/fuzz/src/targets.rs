@@ -121,6 +121,9 @@ targets! {
     hosts: names::hosts, names::files, "control: the provisioned hosts file";
     dns_answer: stubdoms_web::fuzz::dns_answer, web::dns_answers, "control: a DNS answer";
     dns_lookup: web::dns_lookup, web::dns_answers, "control: packets from anybody during a lookup";
+    http_date: stubdoms_web::fuzz::http_date, web::dates, "control: the date in an HTTP answer";
+    sntp_answer: stubdoms_web::fuzz::sntp_answer, web::times, "control: a time server's answer";
+    sntp_query: web::sntp_query, web::times, "control: packets from anybody while a time server is asked";
     tls_server: web::tls_server, web::tls_records, "control: a TLS server's records";
     envelope: eve::envelope, eve::envelopes, "control: the signed envelope";
     certs: eve::certs, eve::certs_seeds, "control: the controller's certificates";

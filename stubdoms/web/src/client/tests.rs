@@ -12,7 +12,7 @@ use embassy_futures::join::join4;
 use rustls::version;
 
 use super::*;
-use crate::resolver::ResolveError;
+
 use crate::test_net::*;
 use crate::test_pki::{NOW, Pki, TestClock};
 use crate::tls::TlsError;
@@ -223,6 +223,55 @@ fn a_name_that_nobody_answers_for_ends_in_time() {
             assert_eq!(scene.world.now(), Duration::from_secs(7));
         },
     );
+}
+
+/// A time server that is right: 2027-01-01, of stratum 1.
+fn new_year(question: &[u8]) -> Vec<u8> {
+    let mut answer = vec![0x24, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, b'G', b'P', b'S', 0];
+    answer.extend([0; 8]);
+    answer.extend(&question[40..48]);
+    let stamp = (1_798_761_600_u32.wrapping_add(2_208_988_800)).to_be_bytes();
+    for _ in 0..2 {
+        answer.extend(stamp);
+        answer.extend([0; 4]);
+    }
+    answer
+}
+
+#[test]
+fn the_time_comes_from_the_first_server_that_tells_it() {
+    let scene = Scene::new();
+    let asked = Rc::new(Cell::new(0));
+    let count = asked.clone();
+    scene.play(
+        |far| {
+            far.answer_dns(|query| {
+                let mut answer = query.to_vec();
+                // The name does not exist.
+                (answer[2], answer[3]) = (0x81, 0x83);
+                Some(answer)
+            });
+            far.answer_ntp(move |question| {
+                count.set(count.get() + 1);
+                // The first question is lost, and the second one answered by somebody who does not know.
+                let mut answer = new_year(question);
+                answer[1] = if count.get() == 2 { 16 } else { 1 };
+                (count.get() > 1).then_some(answer)
+            });
+        },
+        async |client| {
+            client.resolver(|resolver| resolver.set_servers(&[FAR]));
+            let servers = ["nowhere.example", "100.64.0.1:9", "100.64.0.1", "100.64.0.1"];
+            let servers = servers.map(|server| sntp::Server::parse(server).unwrap());
+            assert!(matches!(client.time(&servers[..1]).await, Err(sntp::TimeError::Resolve(_))));
+            assert_eq!(client.time(&servers[1..2]).await, Err(sntp::TimeError::TimedOut { tries: 2 }));
+            assert_eq!(client.time(&[]).await, Err(sntp::TimeError::NoServer));
+            let reading = client.time(&servers).await.unwrap();
+            assert_eq!((reading.since_1970, reading.stratum), (Duration::from_secs(1_798_761_600), 1));
+            assert_eq!(reading.at, scene.world.now());
+        },
+    );
+    assert_eq!(asked.get(), 3);
 }
 
 /// A body that differs everywhere.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use stubdoms_web::exchange::{Exchange, Shield};
 use stubdoms_web::http::{Event, Limits, Method, ResponseReader};
 use stubdoms_web::resolver::{Resolver, Step, emit_query};
+use stubdoms_web::sntp::{self, Query, TimeError};
 use stubdoms_web::tls::{Session, TlsConfig, WallClock};
 use stubdoms_web::url::Host;
 
@@ -95,6 +96,54 @@ pub(super) fn dns_lookup(bytes: &[u8]) {
         }
     }
     panic!("a lookup that does not end");
+}
+
+pub(super) fn dates() -> Vec<Vec<u8>> {
+    ["Sun, 06 Nov 1994 08:49:37 GMT", "Tue, 29 Feb 2000 23:59:60 GMT"]
+        .map(|text| text.as_bytes().to_vec())
+        .to_vec()
+}
+
+/// Nonce of every question below, which an answer repeats at byte 24.
+const NONCE: u64 = 0x1234;
+
+pub(super) fn times() -> Vec<Vec<u8>> {
+    let mut answer = [0; sntp::LENGTH];
+    answer[0] = 0x24;
+    answer[1] = 2;
+    answer[24..32].copy_from_slice(&NONCE.to_be_bytes());
+    // 2027-01-01 in seconds since 1900, received and sent.
+    for at in [32, 40] {
+        answer[at..at + 4].copy_from_slice(&4_007_750_400_u32.to_be_bytes());
+    }
+    let (mut kiss, mut alarm) = (answer, answer);
+    (kiss[1], alarm[0]) = (0, 0xe4);
+    kiss[12..16].copy_from_slice(b"RATE");
+    [answer, kiss, alarm].map(|packet| packet.to_vec()).to_vec()
+}
+
+/// Packets while two addresses are asked, each from the one that was asked last.
+pub(super) fn sntp_query(bytes: &[u8]) {
+    let addresses = [1, 2].map(|last| SocketAddrV4::new(Ipv4Addr::new(10, 0, 2, last), 123));
+    let mut query = Query::new(&addresses);
+    let mut now = Duration::ZERO;
+    for _ in 0..16 {
+        match query.step(now, NONCE) {
+            sntp::Step::Done(Ok(reading)) => {
+                assert!(reading.since_1970.as_secs() >= sntp::PIVOT, "no time before the pivot");
+                assert!(reading.within <= Duration::from_secs(1) && addresses.contains(&reading.server));
+                return;
+            }
+            sntp::Step::Done(Err(TimeError::TimedOut { tries })) => return assert!(tries <= 4),
+            sntp::Step::Done(Err(_)) => return,
+            sntp::Step::Send { to, .. } => {
+                now += Duration::from_millis(700);
+                query.input(now, to, bytes);
+            }
+            sntp::Step::Wait { until } => now = now.max(until),
+        }
+    }
+    panic!("a question that does not end");
 }
 
 #[derive(Debug)]
