@@ -42,6 +42,8 @@ pub struct Lease {
     pub gateway: Option<[u8; 4]>,
     /// Name servers, best first.
     pub dns: Vec<[u8; 4], 3>,
+    /// Time servers, best first.
+    pub ntp: Vec<[u8; 4], 3>,
 }
 
 /// How an uplink stands.
@@ -122,12 +124,12 @@ pub enum ToControl {
 
 impl Message for FromControl {
     const CHANNEL: &'static str = "network";
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
 }
 
 impl Message for ToControl {
     const CHANNEL: &'static str = "network";
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
 }
 
 #[cfg(test)]
@@ -146,6 +148,7 @@ mod tests {
                 prefix: 24,
                 gateway: Some([10, 0, 2, 2]),
                 dns: Vec::from_slice(&[[10, 0, 2, 3]]).unwrap(),
+                ntp: Vec::from_slice(&[[10, 0, 2, 4], [10, 0, 2, 5]]).unwrap(),
             }),
         });
         let mut buffer = [0; MAX_MESSAGE];

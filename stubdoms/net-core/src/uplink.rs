@@ -17,7 +17,8 @@
 //! sent and nothing is timed but the end of the hold.
 //!
 //! The TCP/IP side is `smoltcp`: it answers ARP and echo requests for our address, and its DHCP socket
-//! does RFC 2131 without INIT-REBOOT.
+//! does RFC 2131 without INIT-REBOOT. What that socket does not tell of an answer, the time servers, is read from the
+//! frame with the answer.
 
 use alloc::{boxed::Box, vec::Vec};
 use core::{fmt, net::Ipv4Addr};
@@ -28,13 +29,20 @@ use smoltcp::{
     phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken},
     socket::dhcpv4,
     time::{Duration, Instant},
-    wire::{EthernetAddress as Mac, HardwareAddress, IpCidr, Ipv4Cidr},
+    wire::{
+        DhcpPacket, EthernetAddress as Mac, EthernetFrame, HardwareAddress, IpCidr, Ipv4Cidr, Ipv4Packet,
+        UdpPacket,
+    },
 };
 
 use crate::{MAX_FRAME, vif::VIF_ADDRESSES};
 
 /// How long a lease outlives the carrier.
 pub const HOLD: Duration = Duration::from_secs(5);
+
+/// What is asked for: subnet mask, router, name servers, time servers. Source: RFC 2132 §3.3, §3.5, §3.8, §8.3.
+const WANTED: &[u8] = &[1, 3, 6, NTP_SERVERS];
+const NTP_SERVERS: u8 = 42;
 
 /// How long a lease is used after the carrier has come back, unless the server confirms it.
 pub const REACQUIRE: Duration = Duration::from_secs(15);
@@ -48,6 +56,8 @@ pub struct Lease {
     pub gateway: Option<Ipv4Addr>,
     /// Name servers, best first.
     pub dns: BoundedVec<Ipv4Addr, 3>,
+    /// Time servers, best first.
+    pub ntp: BoundedVec<Ipv4Addr, 3>,
 }
 
 impl Lease {
@@ -125,7 +135,9 @@ impl Uplink {
         config.random_seed = seed;
         let interface = Interface::new(config, &mut wire, now);
         let mut sockets = SocketSet::new(Vec::with_capacity(1));
-        let dhcp = sockets.add(dhcpv4::Socket::new());
+        let mut dhcp = dhcpv4::Socket::new();
+        dhcp.set_parameter_request_list(WANTED);
+        let dhcp = sockets.add(dhcp);
         Self {
             interface,
             sockets,
@@ -172,7 +184,7 @@ impl Uplink {
     /// Takes a frame that is for our own address, for all, or from a DHCP server.
     pub fn on_frame(&mut self, now: Instant, frame: &[u8], send: impl FnMut(&[u8])) {
         self.wire.offer(frame);
-        self.run(now, send);
+        self.run(now, send, frame);
     }
 
     /// Does what time demands; returns when to be called next.
@@ -183,25 +195,27 @@ impl Uplink {
         if !self.link {
             return self.held_until;
         }
-        self.run(now, send);
+        self.run(now, send, &[]);
         let next = self.interface.poll_at(now, &self.sockets);
         [next, self.held_until].into_iter().flatten().min()
     }
 
-    fn run(&mut self, now: Instant, mut send: impl FnMut(&[u8])) {
+    /// `frame` is what was offered ahead of it, if anything was.
+    fn run(&mut self, now: Instant, mut send: impl FnMut(&[u8]), frame: &[u8]) {
         if !self.link {
             self.wire.incoming = None;
             return;
         }
         self.interface.poll(now, &mut self.wire, &mut self.sockets);
         self.wire.flush(&mut send);
-        self.look_at_lease();
+        self.look_at_lease(frame);
     }
 
-    fn look_at_lease(&mut self) {
+    fn look_at_lease(&mut self, frame: &[u8]) {
         let (lease, held) = match self.sockets.get_mut::<dhcpv4::Socket>(self.dhcp).poll() {
             None => return,
-            Some(dhcpv4::Event::Configured(config)) => (lease_of(&config), false),
+            // The frame that has just been read is the one that has configured us: nothing else does.
+            Some(dhcpv4::Event::Configured(config)) => (lease_of(&config, frame), false),
             // While we seek again after a lost carrier, the old lease serves.
             Some(dhcpv4::Event::Deconfigured) => (Ok(None), self.held_until.is_some()),
         };
@@ -254,8 +268,8 @@ impl Uplink {
     }
 }
 
-/// The server's answer as a lease that can be used.
-fn lease_of(config: &dhcpv4::Config<'_>) -> Result<Option<Lease>, Unusable> {
+/// The server's answer as a lease that can be used. `frame` has brought it.
+fn lease_of(config: &dhcpv4::Config<'_>, frame: &[u8]) -> Result<Option<Lease>, Unusable> {
     let address = config.address;
     let host = address.address();
     let first = host.octets()[0];
@@ -273,7 +287,21 @@ fn lease_of(config: &dhcpv4::Config<'_>) -> Result<Option<Lease>, Unusable> {
         address,
         gateway: config.router.filter(usable),
         dns: config.dns_servers.iter().copied().filter(usable).collect(),
+        ntp: time_servers(frame).filter(usable).take(3).collect(),
     }))
+}
+
+/// The time servers that a DHCP message names, in as many options as it likes.
+fn time_servers(frame: &[u8]) -> impl Iterator<Item = Ipv4Addr> + use<> {
+    let read = || -> Option<Vec<Ipv4Addr>> {
+        let packet = Ipv4Packet::new_checked(EthernetFrame::new_checked(frame).ok()?.payload()).ok()?;
+        let datagram = UdpPacket::new_checked(packet.payload()).ok()?;
+        let message = DhcpPacket::new_checked(datagram.payload()).ok()?;
+        let options = message.options().filter(|option| option.kind == NTP_SERVERS);
+        let addresses = options.flat_map(|option| option.data.as_chunks::<4>().0);
+        Some(addresses.map(|address| Ipv4Addr::from(*address)).collect())
+    };
+    read().into_iter().flatten()
 }
 
 /// Whether the address is the first or the last of its network, where these are no hosts.

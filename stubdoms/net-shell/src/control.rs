@@ -144,6 +144,7 @@ fn uplink<X: Hypervisor, R: Runtime>(node: &Node<X, R>) -> Uplink {
         prefix: lease.address.prefix_len(),
         gateway: lease.gateway.map(|gateway| gateway.octets()),
         dns: lease.dns.iter().map(|server| server.octets()).collect(),
+        ntp: lease.ntp.iter().map(|server| server.octets()).collect(),
     });
     Uplink { name: name(UPLINK), mac: state.mac.0, link: state.link, lease }
 }

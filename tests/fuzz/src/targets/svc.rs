@@ -128,7 +128,8 @@ pub(super) fn networks() -> Vec<Vec<u8>> {
     use network_channel::{FromControl, Lease, ToControl, Uplink};
     let mut dns = heapless::Vec::new();
     let _ = dns.push([10, 0, 2, 3]);
-    let lease = Lease { address: [10, 0, 2, 15], prefix: 24, gateway: Some([10, 0, 2, 2]), dns };
+    let lease =
+        Lease { address: [10, 0, 2, 15], prefix: 24, gateway: Some([10, 0, 2, 2]), ntp: dns.clone(), dns };
     let uplink = Uplink { name: clipped("eth0"), mac: [2; 6], link: true, lease: Some(lease) };
     vec![encoded(&FromControl::Hello { version: FromControl::VERSION }), encoded(&ToControl::Uplink(uplink))]
 }

@@ -10,6 +10,8 @@ pub(super) struct Server {
     pub(super) address: Ipv4Addr,
     pub(super) mask: [u8; 4],
     pub(super) router: Ipv4Addr,
+    /// Options of its answers behind the usual ones.
+    pub(super) more: Vec<u8>,
     pub(super) lease_seconds: u32,
     /// It is not there.
     pub(super) silent: bool,
@@ -17,6 +19,8 @@ pub(super) struct Server {
     pub(super) refuses: bool,
     /// Message types that it has seen: 1 DISCOVER, 3 REQUEST.
     pub(super) seen: Vec<u8>,
+    /// Options that were asked for last.
+    pub(super) wanted: Vec<u8>,
 }
 
 impl Default for Server {
@@ -25,10 +29,12 @@ impl Default for Server {
             address: OURS,
             mask: [255, 255, 255, 0],
             router: ROUTER,
+            more: vec![],
             lease_seconds: 3600,
             silent: false,
             refuses: false,
             seen: vec![],
+            wanted: vec![],
         }
     }
 }
@@ -59,6 +65,7 @@ impl Server {
         assert_eq!(request[DHCP + 236..OPTIONS], [99, 130, 83, 99]);
         let kind = option(request, 53).unwrap()[0];
         self.seen.push(kind);
+        self.wanted = option(request, 55).unwrap_or_default().to_vec();
         if self.silent {
             return None;
         }
@@ -86,6 +93,7 @@ impl Server {
             message.extend([3, 4]);
             message.extend(self.router.octets());
             message.extend([6, 8, 10, 0, 2, 3, 0, 0, 0, 0]);
+            message.extend(&self.more);
         }
         message.push(255);
         let packet = udp(ROUTER, Ipv4Addr::BROADCAST, 67, 68, &message);

@@ -28,6 +28,38 @@ fn the_lease_is_asked_for_as_soon_as_there_is_carrier() {
 }
 
 #[test]
+fn time_servers_are_asked_for_and_told() {
+    let mut bench = Bench::new();
+    // Three of an option and a second option with another one; the first is nobody's address.
+    bench.server.more =
+        [&[42, 12, 0, 0, 0, 0, 10, 0, 2, 4, 10, 0, 2, 15][..], &[42, 8, 9, 9, 9, 9, 8, 8, 8, 8]].concat();
+    bench.link(true);
+    bench.serve();
+    let told = |bench: &mut Bench| match bench.events().pop() {
+        Some(Event::Leased(lease)) => lease.ntp.to_vec(),
+        other => panic!("{other:?}"),
+    };
+    let expected = [[10, 0, 2, 4], [9, 9, 9, 9], [8, 8, 8, 8]].map(Ipv4Addr::from);
+    assert_eq!(told(&mut bench), expected, "our own address is none");
+    assert_eq!(bench.server.wanted, [1, 3, 6, 42]);
+    // No more than three, and none of an option that is cut off.
+    for (more, count) in [
+        ([&[42, 20][..], &[1; 20]].concat(), 3),
+        (vec![42, 5, 7, 7, 7, 7, 7], 1),
+        (vec![42, 3, 1, 1, 1], 0),
+        (vec![42, 255, 1, 1, 1, 1], 0),
+        (vec![42], 0),
+        (vec![42, 0], 0),
+    ] {
+        let mut bench = Bench::new();
+        bench.server.more = more;
+        bench.link(true);
+        bench.serve();
+        assert_eq!(told(&mut bench).len(), count);
+    }
+}
+
+#[test]
 fn a_silent_server_is_asked_again_and_not_all_the_time() {
     let mut bench = Bench::new();
     bench.server.silent = true;
