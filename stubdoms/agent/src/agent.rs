@@ -6,6 +6,7 @@ mod consoles;
 mod kept;
 mod keys;
 mod requests;
+mod time;
 mod updates;
 
 use alloc::{
@@ -66,6 +67,7 @@ use crate::{
     secrets::Secrets,
     session::Session,
     storage::Desk,
+    timekeeper::Timekeeper,
     uplink::{LinkTotals, PortConfig, Uplink},
     vault::Vault,
 };
@@ -86,6 +88,10 @@ pub enum DeviceCommand {
     ShowProvisioned,
     /// Ask dom0 for the event log; answer with [`Agent::on_event_log`].
     QueryEventLog,
+    /// Ask these time servers, `host[:port]`, one after the other until one answers; tell with [`Agent::on_time`].
+    AskTime(Vec<String>),
+    /// The clock goes on from this time since 1970-01-01 00:00 UTC at the zero of nanoseconds since boot.
+    SetClock(Duration),
     /// Reset the machine. Applications have stopped, or did not in time.
     Reboot,
     /// Ask dom0 for the usage of each domain; answer with [`Agent::on_usage`] for each, and then
@@ -117,6 +123,10 @@ pub struct Agent {
     now: Now,
     onboard: Onboard,
     certs: CertsKeeper,
+    time: Timekeeper,
+    /// Whether it was told that the clock was not set, and that nobody tells the time.
+    no_clock_told: bool,
+    no_time_told: bool,
     vault: Vault,
     signer: DigestSigner,
     /// When certificates that could not be made are tried again, and why they could not.
@@ -244,6 +254,9 @@ impl Agent {
         Ok(Self {
             onboard: Onboard::new(at, credentials.onboard.is_some()),
             certs: CertsKeeper::new(at),
+            time: Timekeeper::new(at, credentials.ntp_servers.clone(), !seed),
+            no_clock_told: false,
+            no_time_told: false,
             vault: if signer.is_some() { Vault::expected() } else { Vault::default() },
             signer: signer.unwrap_or_else(|| Rc::new(|_| None)),
             identity_again: None,
@@ -320,6 +333,7 @@ impl Agent {
                 self.hold_reports();
             }
             let mut counters = counters.into_iter();
+            self.recall_clock(&mut counters);
             self.spool.recall(&mut counters);
             self.losses.recall(&mut counters);
             self.link.recall(&mut counters);
@@ -337,8 +351,10 @@ impl Agent {
         let (course, applied) = (self.base_os.course(), self.store.last_applied());
         (self.noted_course, self.noted_applied) = (course, applied);
         let counters = self
-            .spool
-            .counters()
+            .time
+            .numbers()
+            .into_iter()
+            .chain(self.spool.counters())
             .chain(self.losses.counters())
             .chain(self.link.counters())
             .chain(self.metrics.counters());
@@ -355,6 +371,7 @@ impl Agent {
         self.now = now;
         let at = now.at();
         self.give_up_lost_flights();
+        self.step_time();
         self.step_vault();
         let fired = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= at);
         let locked_up = self.is_locked_up() != self.maintenance.vault_locked;
@@ -420,7 +437,11 @@ impl Agent {
         if self.uplink == uplink {
             return;
         }
+        if self.uplink.ntp_servers != uplink.ntp_servers {
+            self.time.others(now.at());
+        }
         self.uplink = uplink;
+        self.time.on_uplink(now.at(), is);
         self.dirty = true;
         if is && !was {
             log::info!("uplink {}: up, {}", self.uplink.interface, self.uplink.addresses.join(" "));
@@ -714,6 +735,7 @@ impl Agent {
         let may_send = self.uplink.up;
         let mut first = self.flights.values().fold(None, |first, flight| earliest(first, Some(flight.lost)));
         for machine in [
+            self.time.deadline(),
             self.vault_deadline(),
             update,
             self.keep.deadline(self.now.at(), self.desk.may_open()),

@@ -4,6 +4,11 @@ use core::time::Duration;
 
 use proto_eve::{Timestamp, UnixTime, time};
 
+/// A clock that tells an earlier time was never set: seconds since 1970 of 2025-01-01.
+pub(crate) const EARLIEST: u64 = 1_735_689_600;
+/// The same for one that tells a later time or this one: 2100-01-01.
+pub(crate) const LATEST: u64 = 4_102_444_800;
+
 /// The time at a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
@@ -23,10 +28,18 @@ pub struct WallTime {
 }
 
 impl WallTime {
+    /// A time since 1970-01-01 00:00 UTC.
+    pub(crate) fn since(since_1970: Duration) -> Self {
+        Self { seconds: since_1970.as_secs(), nanos: since_1970.subsec_nanos() }
+    }
+
+    pub(crate) fn since_1970(self) -> Duration {
+        Duration::from_secs(self.seconds) + Duration::from_nanos(self.nanos.into())
+    }
+
     /// The time so long ago; not before 1970.
     pub(crate) fn before(self, ago: Duration) -> Self {
-        let before = Duration::new(self.seconds, self.nanos).saturating_sub(ago);
-        Self { seconds: before.as_secs(), nanos: before.subsec_nanos() }
+        Self::since(self.since_1970().saturating_sub(ago))
     }
 
     pub(crate) fn timestamp(self) -> Timestamp {

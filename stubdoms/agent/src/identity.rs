@@ -16,7 +16,10 @@ use proto_eve::{
 };
 use sha2::{Digest, Sha256};
 
-use crate::clock::{Random, WallTime};
+use crate::{
+    clock::{Random, WallTime},
+    timekeeper::is_possible,
+};
 
 const _: () = assert!(ROLES.len() * ENTRY < proto_svc::vault::MAX_NOTE, "a note is within the vault's bound");
 
@@ -24,8 +27,6 @@ const _: () = assert!(ROLES.len() * ENTRY < proto_svc::vault::MAX_NOTE, "a note 
 /// sign now.
 pub type DigestSigner = Rc<dyn Fn(&[u8; 32]) -> Option<[u8; 64]>>;
 
-/// A clock that tells an earlier time was never set: 2025-01-01.
-const EARLIEST: u64 = 1_735_689_600;
 /// First byte of a note.
 const VERSION: u8 = 1;
 /// Bytes of an entry of a note: role, serial number, time, signature.
@@ -208,8 +209,7 @@ impl Issuing<'_> {
                 return Ok(der);
             }
         }
-        let made = self.wall.map(|wall| wall.seconds).filter(|&seconds| seconds >= EARLIEST);
-        let made = made.ok_or(NotIssued::NoClock)?;
+        let made = self.wall.filter(|_| is_possible(self.wall)).ok_or(NotIssued::NoClock)?.seconds;
         let serial = self.random.bytes16();
         let draft = Draft::new(role, subject, issuer, serial, made).map_err(NotIssued::Issue)?;
         let signature = (self.sign)(draft.digest()).ok_or(NotIssued::NoSignature)?;
@@ -252,6 +252,7 @@ mod tests {
     use core::cell::Cell;
 
     use super::*;
+    use crate::clock::{EARLIEST, LATEST};
 
     const NOW: u64 = 1_798_761_600;
 
@@ -308,7 +309,7 @@ mod tests {
     fn no_certificate_is_made_before_the_time_is_known() {
         let (device, sign, count) = signer(1);
         let keys = keys(device);
-        for time in [None, wall(0), wall(EARLIEST - 1)] {
+        for time in [None, wall(0), wall(EARLIEST - 1), wall(LATEST)] {
             let issued = issue(&keys, None, &sign, b"", time, &mut Random::new(1)).map(|_| ());
             assert_eq!((issued, count.get()), (Err(NotIssued::NoClock), 0));
         }

@@ -7,6 +7,7 @@
 //! | module | what it decides |
 //! |---|---|
 //! | `identity`, `vault` | who the device is, and what is asked of the domain that has its keys |
+//! | `timekeeper` | when time servers are asked, and which of their answers the clock is set by |
 //! | `onboard`, `certs`, `session` | how the device becomes known, whom it believes, how messages are dressed |
 //! | `attest` | nonce, quote, token, the key of the storage |
 //! | `secrets` | what a configuration carries encrypted |
@@ -53,6 +54,7 @@ mod session;
 mod storage;
 #[cfg(test)]
 mod test_key;
+mod timekeeper;
 mod uplink;
 mod vault;
 
@@ -73,5 +75,6 @@ pub use report::{
     logs::{LogRecord, Severity, Taken},
     metrics::{DomainUsage, Machine},
 };
+pub use timekeeper::TimeReading;
 pub use uplink::{LinkCounters, Uplink};
 pub use vault::{VaultEvent, VaultQuestions};

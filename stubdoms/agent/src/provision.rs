@@ -8,7 +8,7 @@ use proto_eve::{
     wire::info::BootReason,
 };
 
-use crate::{clock::WallTime, identity::DeviceKey};
+use crate::{clock::WallTime, identity::DeviceKey, uplink::server_names};
 
 /// The provisioning files, byte for byte; names as on EVE's CONFIG partition.
 #[derive(Clone, Default)]
@@ -28,6 +28,9 @@ pub struct Provisioning {
     /// Certificate of the software key for key exchange, if the device has one. It is published, unless there is
     /// a vault, which has such a key of its own.
     pub key_exchange_cert: Option<Vec<u8>>,
+    /// `ntp`: time servers, `host[:port]`, apart by white space, that are asked where neither the configuration nor
+    /// the network names one.
+    pub ntp: Vec<u8>,
     /// `serial`.
     pub serial: Vec<u8>,
     /// `soft_serial`.
@@ -172,6 +175,7 @@ pub(crate) struct Credentials {
     pub(crate) provisioned: Option<SoftwareKey>,
     pub(crate) key_exchange_cert: Option<Vec<u8>>,
     pub(crate) allow_vault_clean: bool,
+    pub(crate) ntp_servers: Vec<String>,
     pub(crate) serial: String,
     pub(crate) soft_serial: String,
 }
@@ -201,6 +205,7 @@ impl Credentials {
             provisioned,
             key_exchange_cert: files.key_exchange_cert,
             allow_vault_clean: files.allow_vault_clean,
+            ntp_servers: ntp_servers(&files.ntp),
             serial: line(&files.serial),
             soft_serial: line(&files.soft_serial),
         })
@@ -209,6 +214,12 @@ impl Credentials {
 
 fn line(bytes: &[u8]) -> String {
     proto_eve::text::from_bytes(bytes.trim_ascii(), 256)
+}
+
+/// Lines are words here, and what begins with `#` is no name.
+fn ntp_servers(bytes: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(bytes);
+    server_names(text.split_ascii_whitespace())
 }
 
 fn server(bytes: &[u8]) -> Result<String, ProvisionError> {
@@ -223,6 +234,16 @@ fn server(bytes: &[u8]) -> Result<String, ProvisionError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn time_servers_are_the_first_four_words_that_can_be_one() {
+        assert_eq!(
+            ntp_servers(b"ntp.example\n10.0.2.2:8123 a,b caf\xc3\xa9 \xff # x\n"),
+            ["ntp.example", "10.0.2.2:8123", "x"]
+        );
+        assert_eq!(ntp_servers(b"a b c d e").len(), 4);
+        assert!(ntp_servers(b" \n").is_empty());
+    }
 
     #[test]
     fn the_server_is_a_host_with_an_optional_port() {

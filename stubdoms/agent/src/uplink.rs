@@ -9,6 +9,8 @@ use proto_eve::{
     wire::{common::DhcpType, config::EdgeDevConfig},
 };
 
+use crate::timekeeper::MAX_SERVERS;
+
 /// The uplink, as the shell sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Uplink {
@@ -26,6 +28,8 @@ pub struct Uplink {
     pub gateways: Vec<String>,
     /// Its name servers.
     pub dns_servers: Vec<String>,
+    /// The time servers that it names.
+    pub ntp_servers: Vec<String>,
     /// Its domain name.
     pub domain: String,
     /// Largest packet in bytes.
@@ -111,6 +115,8 @@ pub(crate) struct PortConfig {
     pub(crate) usage: Option<i32>,
     pub(crate) cost: u32,
     pub(crate) since: Option<Timestamp>,
+    /// Time servers that it names.
+    pub(crate) ntp_servers: Vec<String>,
     /// What of it is not done.
     pub(crate) problem: Option<String>,
 }
@@ -140,6 +146,8 @@ impl PortConfig {
         } else {
             None
         };
+        let ip = network.and_then(|network| network.ip.as_ref());
+        let ntp_servers = ip.into_iter().flat_map(|ip| core::iter::once(&ip.ntp).chain(&ip.more_ntp));
         let lower = match adapter.lower_layer_name.as_str() {
             "" => &adapter.name,
             lower => lower,
@@ -162,10 +170,18 @@ impl PortConfig {
             since: config
                 .config_timestamp
                 .map(|at| time::timestamp(at.seconds, u32::try_from(at.nanos).unwrap_or(0))),
+            ntp_servers: server_names(ntp_servers.map(String::as_str)),
             problem: problem.map(|problem| format!("port {label}: {problem}")),
             label: Some(label),
         }
     }
+}
+
+/// The names of a list of time servers that can be one: `host` or `host:port`.
+pub(crate) fn server_names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
+    let sound = |name: &&str| !name.is_empty() && name.len() <= 260 && name.chars().all(fits);
+    names.filter(sound).take(MAX_SERVERS).map(String::from).collect()
 }
 
 pub(crate) fn mac_text(mac: &[u8; 6]) -> String {

@@ -1,6 +1,7 @@
 //! Whole stories of an agent and the world around it, in virtual time.
 
 mod applications;
+mod clock;
 mod hostile;
 mod metrics;
 mod reports;

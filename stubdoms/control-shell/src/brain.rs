@@ -8,13 +8,14 @@ use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
 use proto_svc::supervision::{Level, LogRecord};
 use stubdoms_agent::{Agent, Now, Severity};
 
-use crate::{clock, contents::Contents, system::System};
+use crate::{clock::TimeOfDay, contents::Contents, system::System};
 
 /// The agent, the contents that it holds, and the bell of the task that serves it.
 pub(crate) struct Brain<S>(Rc<Inner<S>>);
 
 struct Inner<S> {
     system: S,
+    clock: TimeOfDay<S>,
     agent: RefCell<Agent>,
     contents: RefCell<Contents>,
     changed: Signal<NoopRawMutex, ()>,
@@ -27,9 +28,10 @@ impl<S> Clone for Brain<S> {
 }
 
 impl<S: System> Brain<S> {
-    pub(crate) fn new(system: S, agent: Agent) -> Self {
+    pub(crate) fn new(system: S, clock: TimeOfDay<S>, agent: Agent) -> Self {
         Self(Rc::new(Inner {
             system,
+            clock,
             agent: RefCell::new(agent),
             contents: RefCell::default(),
             changed: Signal::new(),
@@ -38,19 +40,24 @@ impl<S: System> Brain<S> {
 
     /// Tells the agent something.
     pub(crate) fn tell<R>(&self, what: impl FnOnce(&mut Agent, Now) -> R) -> R {
-        let result = what(&mut self.0.agent.borrow_mut(), clock::now(&self.0.system));
+        let result = what(&mut self.0.agent.borrow_mut(), self.0.clock.now());
         self.0.changed.signal(());
         result
     }
 
     /// Asks the agent something, which changes nothing for others.
     pub(crate) fn ask<R>(&self, what: impl FnOnce(&mut Agent, Now) -> R) -> R {
-        what(&mut self.0.agent.borrow_mut(), clock::now(&self.0.system))
+        what(&mut self.0.agent.borrow_mut(), self.0.clock.now())
     }
 
     /// What this domain stands on.
     pub(crate) fn system(&self) -> &S {
         &self.0.system
+    }
+
+    /// The time of day.
+    pub(crate) fn clock(&self) -> &TimeOfDay<S> {
+        &self.0.clock
     }
 
     /// Waits until someone told the agent something.
@@ -80,7 +87,7 @@ impl<S: System> Brain<S> {
             severity,
             source: domain.to_owned(),
             content: record.text.as_str().to_owned(),
-            at: clock::wall_time_at(&self.0.system, record.at_ns),
+            at: self.0.clock.wall_time_at(record.at_ns),
         };
         self.tell(|agent, now| agent.log(now, &line, mark));
     }

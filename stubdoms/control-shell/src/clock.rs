@@ -1,6 +1,7 @@
 //! Xen's time, as the agent and the way to the controller take it.
 
-use core::{fmt, marker::PhantomData, time::Duration};
+use alloc::rc::Rc;
+use core::{cell::Cell, fmt, time::Duration};
 
 use board_support_hyp::{Clock, Instant, Timer as _};
 use stubdoms_agent::{Now, WallTime};
@@ -22,37 +23,66 @@ impl<S: System> Timer for Alarm<S> {
     }
 }
 
-/// The time of day, for certificates.
-pub(crate) struct TimeOfDay<S>(PhantomData<fn() -> S>);
+/// The time of day: Xen's, which is the machine's clock, until another one is set.
+pub(crate) struct TimeOfDay<S> {
+    system: S,
+    /// The time since 1970 at the zero of the domain's timer.
+    set: Rc<Cell<Option<Duration>>>,
+}
 
-impl<S> TimeOfDay<S> {
-    pub(crate) const fn new() -> Self {
-        Self(PhantomData)
+impl<S: Clone> Clone for TimeOfDay<S> {
+    fn clone(&self) -> Self {
+        Self { system: self.system.clone(), set: self.set.clone() }
     }
 }
 
-impl<S> fmt::Debug for TimeOfDay<S> {
+impl<S: System> TimeOfDay<S> {
+    pub(crate) fn new(system: S) -> Self {
+        Self { system, set: Rc::default() }
+    }
+
+    /// It goes on from this time since 1970 at the timer's zero, here and for certificates.
+    pub(crate) fn set(&self, power_on: Duration) {
+        self.set.set(Some(power_on));
+    }
+
+    /// Both times, for the agent.
+    pub(crate) fn now(&self) -> Now {
+        Now { monotonic_ns: self.system.runtime().now_ns(), wall: self.since_1970().map(wall_time) }
+    }
+
+    /// The time of day at a moment of Xen's system time, in nanoseconds since power-on.
+    pub(crate) fn wall_time_at(&self, at_ns: u64) -> Option<WallTime> {
+        let now = self.since_1970()?;
+        let ago = Duration::from_nanos(self.system.runtime().now_ns().saturating_sub(at_ns));
+        now.checked_sub(ago).map(wall_time)
+    }
+
+    /// For certificates.
+    pub(crate) fn for_certificates(&self) -> impl WallClock + use<S> {
+        CertificateTime::<S>(S::local(self.clone()))
+    }
+
+    fn since_1970(&self) -> Option<Duration> {
+        match self.set.get() {
+            Some(power_on) => power_on.checked_add(Duration::from_nanos(self.system.runtime().now_ns())),
+            None => S::time_of_day(),
+        }
+    }
+}
+
+struct CertificateTime<S: System>(S::Local<TimeOfDay<S>>);
+
+impl<S: System> fmt::Debug for CertificateTime<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TimeOfDay")
+        f.write_str("CertificateTime")
     }
 }
 
-impl<S: System> WallClock for TimeOfDay<S> {
+impl<S: System> WallClock for CertificateTime<S> {
     fn now(&self) -> Option<Duration> {
-        S::time_of_day()
+        self.0.since_1970()
     }
-}
-
-/// Both times, for the agent.
-pub(crate) fn now<S: System>(system: &S) -> Now {
-    Now { monotonic_ns: system.runtime().now_ns(), wall: S::time_of_day().map(wall_time) }
-}
-
-/// The time of day at a moment of Xen's system time, in nanoseconds since power-on.
-pub(crate) fn wall_time_at<S: System>(system: &S, at_ns: u64) -> Option<WallTime> {
-    let now = S::time_of_day()?;
-    let ago = Duration::from_nanos(system.runtime().now_ns().saturating_sub(at_ns));
-    now.checked_sub(ago).map(wall_time)
 }
 
 fn wall_time(since_1970: Duration) -> WallTime {

@@ -18,7 +18,7 @@ use stubdoms_service::channels::open_dom0;
 
 use crate::{
     brain::Brain,
-    clock,
+    clock::TimeOfDay,
     system::{Owned, System},
 };
 
@@ -83,14 +83,18 @@ pub(crate) struct Greeting {
 ///
 /// # Panics
 /// If dom0 breaks the channel.
-pub(crate) async fn open<S: System>(system: &S, wiring: &Wiring) -> (Device<S>, Greeting) {
+pub(crate) async fn open<S: System>(
+    system: &S,
+    clock: &TimeOfDay<S>,
+    wiring: &Wiring,
+) -> (Device<S>, Greeting) {
     let (xen, runtime) = (system.xen().clone(), system.runtime().clone());
     let mut channel: Device<S> = open_dom0(xen, runtime, wiring).await;
     let (mut found, mut apps, mut goes_on) = (None, Vec::new(), Vec::new());
     loop {
         match channel.receive().await {
             Ok(ToControl::Machine(machine)) => found = Some(machine),
-            Ok(ToControl::Known(known)) => apps.push(known_app(system, known)),
+            Ok(ToControl::Known(known)) => apps.push(known_app(clock, known)),
             Ok(ToControl::GoesOn { app, note }) => goes_on.push((app.map(uuid), note.to_vec())),
             Ok(ToControl::KnownAll { note }) => {
                 let Some(machine) = found else { panic!("channel device: the machine comes first") };
@@ -183,12 +187,10 @@ fn bounded<const N: usize>(note: &[u8]) -> heapless::Vec<u8, N> {
     heapless::Vec::from_slice(note).unwrap_or_default()
 }
 
-fn known_app<S: System>(system: &S, known: device::Known) -> KnownApp {
+fn known_app<S: System>(clock: &TimeOfDay<S>, known: device::Known) -> KnownApp {
     let device::Known { definition, running, note } = known;
-    let running = running.map(|running| RunningApp {
-        domid: running.domid,
-        since: clock::wall_time_at(system, running.since_ns),
-    });
+    let running = running
+        .map(|running| RunningApp { domid: running.domid, since: clock.wall_time_at(running.since_ns) });
     let definition = AppDefinition {
         app: uuid(definition.app),
         name: definition.name.as_str().into(),

@@ -1,6 +1,11 @@
 //! What the agent asks over HTTP, as one task for each exchange.
 
-use alloc::{format, rc::Rc, string::ToString};
+use alloc::{
+    format,
+    rc::Rc,
+    string::{String, ToString},
+    vec::Vec,
+};
 use core::time::Duration;
 
 use embassy_futures::select::{Either, select};
@@ -8,11 +13,11 @@ use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
 use proto_errors::Coded;
 use stubdoms_agent::{
     Destination, Download, DownloadError, DownloadId, FailureKind, HttpFailure, MAX_BODY, Method, Request,
-    Response,
+    Response, TimeReading,
 };
 use stubdoms_web::{
     client::{Class, FetchError, Refused, Sink, Start},
-    http,
+    http, sntp,
     time::Timer,
     url::Url,
 };
@@ -29,11 +34,34 @@ pub(crate) type Cancelled = Rc<Signal<NoopRawMutex, ()>>;
 /// Carries out a request towards the controller and tells the agent how it ended.
 pub(crate) async fn request<S: System>(web: &'static Web<S>, request: Request, brain: Brain<S>) {
     let id = request.id;
-    let result = exchange(web, request).await;
+    let result = exchange(web, request, &brain).await;
     brain.tell(|agent, now| agent.on_response(now, id, result));
 }
 
-async fn exchange<S: System>(web: &Web<S>, request: Request) -> Result<Response, HttpFailure> {
+/// Asks time servers and tells the agent what one of them said. What is no server's name is passed over.
+pub(crate) async fn time<S: System>(web: &'static Web<S>, servers: Vec<String>, brain: Brain<S>) {
+    let servers: Vec<sntp::Server> =
+        servers.iter().filter_map(|server| sntp::Server::parse(server).ok()).collect();
+    let answer = match web.usual().time(&servers).await {
+        Ok(reading) => Ok(TimeReading {
+            server: format!("{} (stratum {})", reading.server, reading.stratum),
+            since_1970: reading.since_1970,
+            at_ns: u64::try_from(reading.at.as_nanos()).unwrap_or(u64::MAX),
+            within: reading.within,
+        }),
+        Err(error) => {
+            let names = servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+            Err(format!("no time from {names}: {error}"))
+        }
+    };
+    brain.tell(|agent, now| agent.on_time(now, answer));
+}
+
+async fn exchange<S: System>(
+    web: &Web<S>,
+    request: Request,
+    brain: &Brain<S>,
+) -> Result<Response, HttpFailure> {
     let method = match request.method {
         Method::Get => http::Method::Get,
         Method::Post => http::Method::Post,
@@ -45,6 +73,10 @@ async fn exchange<S: System>(web: &Web<S>, request: Request) -> Result<Response,
         built = built.field(name, value).map_err(local)?;
     }
     let response = web.usual().fetch_up_to(&built, MAX_BODY as u64).await.map_err(|error| failure(&error))?;
+    // What came over TLS: the agent asks for nothing else.
+    if let Some(seconds) = response.headers.get("date").and_then(http::parse_date) {
+        brain.tell(|agent, now| agent.on_controller_date(now, seconds));
+    }
     Ok(Response {
         status: response.status,
         content_type: response.headers.get("content-type").map(ToString::to_string),

@@ -175,6 +175,7 @@ impl Known {
             told.addresses = alloc::vec![text(lease.address)];
             told.subnet = format!("{}/{}", Ipv4Addr::from(host & mask), lease.prefix);
             told.gateways = lease.gateway.map(text).into_iter().collect();
+            told.ntp_servers = lease.ntp.iter().map(|&server| text(server)).collect();
             told.dns_servers = lease.dns.iter().map(|&server| text(server)).collect::<Vec<String>>();
         }
         brain.tell(|agent, now| agent.on_uplink(now, told));

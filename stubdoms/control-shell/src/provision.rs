@@ -35,6 +35,7 @@ pub(crate) fn read(archive: Option<&[u8]>) -> Files {
             device_cert: needed("device.cert.pem"),
             device_key: needed("device.key.pem"),
             key_exchange_cert: file("ecdh.cert.pem"),
+            ntp: needed("ntp"),
             serial: needed("serial"),
             soft_serial: needed("soft_serial"),
             allow_vault_clean: file(ALLOW_VAULT_CLEAN).is_some(),

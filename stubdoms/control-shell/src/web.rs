@@ -25,6 +25,7 @@ pub(crate) type HttpClient<S> = Client<'static, Vif<S>, Alarm<S>>;
 pub(crate) struct Web<S: System> {
     usual: HttpClient<S>,
     roots: Vec<u8>,
+    clock: TimeOfDay<S>,
 }
 
 impl<S: System> Web<S> {
@@ -35,18 +36,19 @@ impl<S: System> Web<S> {
     /// [`SetupError`] if `roots` cannot be used.
     pub(crate) fn new(
         system: S,
+        clock: TimeOfDay<S>,
         stack: &'static Stack<Vif<S>>,
         roots: Vec<u8>,
         hosts: &str,
     ) -> Result<Self, SetupError> {
-        let tls = config::<S>(&[&roots], None)?;
+        let tls = config(&clock, &[&roots], None)?;
         let usual = Client::new(stack, Alarm(system), S::fill);
         usual.set_tls(tls);
         let bad = usual.resolver(|resolver| resolver.set_hosts(hosts));
         if bad > 0 {
             log::warn!("provisioning: hosts: {bad} lines are not an address and names [{}]", ctl::BAD_HOSTS);
         }
-        Ok(Self { usual, roots })
+        Ok(Self { usual, roots, clock })
     }
 
     /// Shows this identity to servers that ask, from now on.
@@ -54,7 +56,7 @@ impl<S: System> Web<S> {
     /// # Errors
     /// [`SetupError`] if `roots` cannot be used any more, which they could be.
     pub(crate) fn show(&self, identity: Identity) -> Result<(), SetupError> {
-        self.usual.set_tls(config::<S>(&[&self.roots], Some(identity))?);
+        self.usual.set_tls(config(&self.clock, &[&self.roots], Some(identity))?);
         Ok(())
     }
 
@@ -70,7 +72,7 @@ impl<S: System> Web<S> {
     pub(crate) fn trusting(&self, anchors: &[Vec<u8>]) -> Result<HttpClient<S>, SetupError> {
         let roots: Vec<&[u8]> =
             core::iter::once(self.roots.as_slice()).chain(anchors.iter().map(Vec::as_slice)).collect();
-        Ok(self.usual.trusting(config::<S>(&roots, None)?))
+        Ok(self.usual.trusting(config(&self.clock, &roots, None)?))
     }
 
     /// Asks these name servers from now on.
@@ -79,6 +81,10 @@ impl<S: System> Web<S> {
     }
 }
 
-fn config<S: System>(roots: &[&[u8]], identity: Option<Identity>) -> Result<TlsConfig, SetupError> {
-    TlsConfig::with_provider(S::tls(), roots, identity, Arc::new(TimeOfDay::<S>::new()))
+fn config<S: System>(
+    clock: &TimeOfDay<S>,
+    roots: &[&[u8]],
+    identity: Option<Identity>,
+) -> Result<TlsConfig, SetupError> {
+    TlsConfig::with_provider(S::tls(), roots, identity, Arc::new(clock.for_certificates()))
 }

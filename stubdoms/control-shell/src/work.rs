@@ -20,7 +20,8 @@ use stubdoms_web::tls::{Identity, SetupError};
 
 use crate::{
     brain::Brain,
-    clock, device,
+    clock::TimeOfDay,
+    device,
     device::{Greeting, Order, Orders},
     fetching::{self, Cancelled},
     link::{self, CountersWanted, Link},
@@ -64,20 +65,21 @@ pub async fn main<S: System>(
     let identity = (files.agent.device_cert.clone(), files.agent.device_key.clone());
     let roots = files.agent.root_certificate.clone();
 
-    let (channel, Greeting { machine, apps, note, goes_on }) = device::open(&system, wiring).await;
+    let clock = TimeOfDay::new(system.clone());
+    let (channel, Greeting { machine, apps, note, goes_on }) = device::open(&system, &clock, wiring).await;
     let mut seed = [0; 8];
     S::fill(&mut seed);
     let seed = u64::from_le_bytes(seed);
     // Systems without a TPM for a domain of its own have no such channel.
     let vault = wiring.channel(ToVault::CHANNEL).map(|_| Vault::new(system.clone()));
-    let facts = facts(&system, &machine, heap_limit);
+    let facts = facts(&clock, &machine, heap_limit);
     let made = match &vault {
         Some(vault) => {
             let signer = vault.clone();
             let signer = Rc::new(move |digest: &[u8; 32]| signer.sign(digest));
-            Agent::with_vault(files.agent, facts, signer, seed, clock::now(&system))
+            Agent::with_vault(files.agent, facts, signer, seed, clock.now())
         }
-        None => Agent::new(files.agent, facts, seed, clock::now(&system)),
+        None => Agent::new(files.agent, facts, seed, clock.now()),
     };
     let mut agent = match made {
         Ok(agent) => agent,
@@ -90,7 +92,7 @@ pub async fn main<S: System>(
     }
     agent.recall(apps, &note);
     goes_on.iter().for_each(|(app, note)| agent.goes_on(*app, note));
-    let brain = Brain::new(system.clone(), agent);
+    let brain = Brain::new(system.clone(), clock.clone(), agent);
     let orders = Rc::new(Orders::default());
     spawner.spawn(device::serve(channel, orders.clone(), brain.clone()));
 
@@ -101,7 +103,7 @@ pub async fn main<S: System>(
         );
     }
     let stack = &*Box::leak(Box::new(vif::unplugged(&system)));
-    let web = match Web::new(system, stack, roots, &files.hosts) {
+    let web = match Web::new(system, clock, stack, roots, &files.hosts) {
         Ok(web) => &*Box::leak(Box::new(web)),
         Err(error) => return useless(error).await,
     };
@@ -136,7 +138,7 @@ async fn useless(error: impl Display) {
 }
 
 /// What is true of this machine.
-fn facts<S: System>(system: &S, machine: &Machine, heap_limit: usize) -> DeviceFacts {
+fn facts<S: System>(clock: &TimeOfDay<S>, machine: &Machine, heap_limit: usize) -> DeviceFacts {
     // Without a slot (QEMU loads Xen) the label stays one that controllers know, since they take reports and logs by
     // it: the list of images has the current partition first and the other one second, and each bundle of logs names
     // its image.
@@ -155,7 +157,7 @@ fn facts<S: System>(system: &S, machine: &Machine, heap_limit: usize) -> DeviceF
         content_bytes: (heap_limit / CONTENT_SHARE) as u64,
         version: version.into(),
         partition: partition.into(),
-        boot_time: clock::wall_time_at(system, 0),
+        boot_time: clock.wall_time_at(0),
         boot_cause: boot_cause(machine.boot.cause),
         boot_text: match machine.boot.cause {
             svc_device::BootCause::Unknown => String::new(),
@@ -243,6 +245,10 @@ impl<S: System> Work<S> {
                         log::error!("provisioning: {error} [{}]", ctl::PROVISIONING);
                     }
                 }
+                DeviceCommand::AskTime(servers) => {
+                    self.spawner.spawn(fetching::time(self.web, servers, self.brain.clone()));
+                }
+                DeviceCommand::SetClock(power_on) => self.brain.clock().set(power_on),
                 DeviceCommand::QueryEventLog => self.orders.push(Order::EventLog(0)),
                 DeviceCommand::Reboot => self.orders.push(Order::Reboot),
                 DeviceCommand::QueryUsage => {

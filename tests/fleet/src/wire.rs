@@ -1,4 +1,5 @@
-//! The network card of net, and the network behind it: a DHCP server, a router, an echo on its port 7. With the host of
+//! The network card of net, and the network behind it: a DHCP server, a router, an echo on its port 7, and a time server if a
+//! story wants one. With the host of
 //! [`far`](crate::far) the router speaks TCP, too.
 
 use std::{
@@ -17,7 +18,7 @@ use board_support_drv::nic::{
 use proto_manifest::wiring::Wiring;
 use stubdoms_net_core::Mac;
 use stubdoms_net_shell::card::Found;
-use tests_fakexen::{Domain, World, pci::Owner};
+use tests_fakexen::{Domain, World, pci::Owner, time_of_day};
 
 use crate::random;
 
@@ -27,6 +28,8 @@ pub const CARD: Mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
 pub const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 /// The port of the echo.
 pub const ECHO: u16 = 7;
+/// The port of the time server.
+const NTP: u16 = 123;
 
 /// The router's hardware address.
 pub const ROUTER_MAC: Mac = Mac([0x52, 0x55, 10, 0, 2, 2]);
@@ -65,6 +68,8 @@ pub struct Card {
     outgoing: RefCell<Option<VecDeque<Vec<u8>>>>,
     /// Who waits for it.
     far: RefCell<Option<Waker>>,
+    /// By how much the network's time is ahead of the machine's. Without it nobody there tells the time.
+    pub time_ahead: Cell<Option<Duration>>,
 }
 
 impl Card {
@@ -241,14 +246,14 @@ impl Nic for Up {
     fn transmit(&mut self, frame: &[u8]) -> Result<(), NotSent> {
         self.0.is_ours();
         let card = &*self.0.card;
-        let Card { unsent, unplugged, .. } = card;
+        let Card { unsent, unplugged, time_ahead, .. } = card;
         if unsent.get() >= RING {
             return Err(NotSent::Full);
         }
         unsent.set(unsent.get() + 1);
         if !unplugged.get()
             && !card.goes_far(frame)
-            && let Some(answer) = answer(frame)
+            && let Some(answer) = answer(frame, time_ahead.get())
         {
             card.come_in(self.0.driver.world(), answer);
         }
@@ -284,10 +289,15 @@ fn is_for_far(frame: &[u8]) -> bool {
 }
 
 /// What the network answers to a frame.
-fn answer(frame: &[u8]) -> Option<Vec<u8>> {
+fn answer(frame: &[u8], time_ahead: Option<Duration>) -> Option<Vec<u8>> {
     match (frame.get(12..14)?, frame.get(23)) {
         ([8, 6], _) if frame.get(38..42)? == ROUTER.octets() => Some(arp_reply(frame)),
-        ([8, 0], Some(17)) if frame.get(UDP + 2..UDP + 4)? == [0, 67] => dhcp(frame),
+        ([8, 0], Some(17)) if frame.get(UDP + 2..UDP + 4)? == [0, 67] => dhcp(frame, time_ahead.is_some()),
+        ([8, 0], Some(17)) if frame.get(UDP + 2..UDP + 4)? == NTP.to_be_bytes() => {
+            let (source, port, payload) = (address(frame, 26)?, port(frame, UDP)?, frame.get(PAYLOAD..)?);
+            let now = time_of_day()? + time_ahead?;
+            Some(udp((ROUTER_MAC, ROUTER, NTP), (mac(frame)?, source, port), &ntp(payload, now)?))
+        }
         ([8, 0], Some(17)) if frame.get(30..34)? == ROUTER.octets() => {
             let (source, port) = (address(frame, 26)?, port(frame, UDP)?);
             let to = port_of(frame, UDP + 2, ECHO)?;
@@ -309,7 +319,7 @@ fn arp_reply(frame: &[u8]) -> Vec<u8> {
 }
 
 /// OFFER to a DISCOVER, ACK to a REQUEST. Source: RFC 2131.
-fn dhcp(frame: &[u8]) -> Option<Vec<u8>> {
+fn dhcp(frame: &[u8], names_time_server: bool) -> Option<Vec<u8>> {
     let request = frame.get(PAYLOAD..)?;
     let kind = if request.get(242)? == &1 { 2 } else { 5 };
     let mut message = vec![0; 240];
@@ -319,8 +329,24 @@ fn dhcp(frame: &[u8]) -> Option<Vec<u8>> {
     message[28..34].copy_from_slice(&CARD.0);
     message[236..].copy_from_slice(&[99, 130, 83, 99]);
     message.extend([53, 1, kind, 54, 4, 10, 0, 2, 2, 51, 4, 0, 0, 14, 16, 1, 4, 255, 255, 255, 0]);
-    message.extend([3, 4, 10, 0, 2, 2, 255]);
+    message.extend([3, 4, 10, 0, 2, 2]);
+    if names_time_server {
+        message.extend([42, 4, 10, 0, 2, 2]);
+    }
+    message.push(255);
     Some(udp((ROUTER_MAC, ROUTER, 67), (Mac([255; 6]), Ipv4Addr::BROADCAST, 68), &message))
+}
+
+/// A time server's answer. Source: RFC 5905 figure 8.
+fn ntp(question: &[u8], now: Duration) -> Option<Vec<u8>> {
+    let mut answer = vec![0; 48];
+    (answer[0], answer[1]) = (0x24, 1);
+    answer[24..32].copy_from_slice(question.get(40..48)?);
+    let seconds = ((now.as_secs() + 2_208_988_800) as u32).to_be_bytes();
+    for at in [32, 40] {
+        answer[at..at + 4].copy_from_slice(&seconds);
+    }
+    Some(answer)
 }
 
 /// A UDP datagram in a frame, from one to the other.

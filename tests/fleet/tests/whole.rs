@@ -1,7 +1,10 @@
 //! Stories with the whole control: it onboards, gets a configuration, has dom0 run the application that stands there,
 //! and sends all that is logged, whatever happens to it and to net meanwhile.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use board_support_hyp::Runtime;
 use proto_xen::DomId;
@@ -84,6 +87,26 @@ fn control_onboards_and_runs_the_application() {
             let first: Vec<_> = eve.trace.iter().take(3).map(String::as_str).collect();
             assert_eq!(first, ["certs 200", "register 201", "uuid 200"]);
         });
+        stage.end();
+    });
+}
+
+/// The network names a time server, whose time is three hours ahead of the machine's clock; net and control end.
+#[test]
+fn the_time_of_the_network_is_taken_and_outlives_control() {
+    const SAYS: &str = "clock: set to";
+    seeds(5, |seed| {
+        let mut stage = Stage::with(seed, More::Plain);
+        works(&mut stage);
+        assert_eq!(eve(&stage.fleet, |eve| eve.count(SAYS)), 0, "nobody tells the time");
+        stage.fleet.card.time_ahead.set(Some(Duration::from_secs(3 * 3600)));
+        stage.fleet.crash(NET);
+        stage.until("control has set its clock", |fleet| eve(fleet, |eve| eve.count(SAYS)) == 1);
+        works(&mut stage);
+        // The next life of control has that time from dom0, and finds it right.
+        stage.fleet.crash(CONTROL);
+        works(&mut stage);
+        assert_eq!(eve(&stage.fleet, |eve| eve.count(SAYS)), 1);
         stage.end();
     });
 }

@@ -107,4 +107,13 @@ area! {
     METRICS_LOST = "E-AGENT-036",
         cause: "Metrics messages that waited for the controller are not delivered: the outage was so long that they thinned out, or it refused them.",
         next: "Nothing, if the outage is over: the counters in later messages count on. Else restore the way to the controller.";
+    NO_TIME = "E-AGENT-037",
+        cause: "The machine's clock is not set, or no time server tells the time.",
+        next: "Let the device reach a time server: by DHCP (option 42), the network's configuration or the provisioning file `ntp`; or set the machine's clock.";
+    TIME_REFUSED = "E-AGENT-038",
+        cause: "A time server told a time that cannot be, or that the controller's answers contradict.",
+        next: "Check the time server, and the controller's clock; somebody on the network may be forging answers.";
+    CLOCK_SET = "E-AGENT-039",
+        cause: "The machine's clock was wrong; the device goes by a time server's.",
+        next: "Set the machine's clock, or replace its battery: it is read again at each start.";
 }

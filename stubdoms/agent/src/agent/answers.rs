@@ -238,7 +238,12 @@ impl Agent {
     fn note_reach(&mut self, path: &'static str, result: &Result<Response, HttpFailure>) {
         let change = match result {
             Ok(_) => self.reach.on_answer(self.now, path),
-            Err(failure) => self.reach.on_failure(self.now, path, failure),
+            Err(failure) => {
+                if failure.kind == FailureKind::CertificateTime {
+                    self.time.doubt();
+                }
+                self.reach.on_failure(self.now, path, failure)
+            }
         };
         let server = &self.session.credentials().server;
         match (change, result) {

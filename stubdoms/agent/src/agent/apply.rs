@@ -64,7 +64,11 @@ impl Agent {
     fn apply_objects(&mut self, config: &EdgeDevConfig, items: bool) {
         let now = self.now;
         if self.diff.changed(Part::Adapters, config) {
-            self.port = PortConfig::read(config);
+            let port = PortConfig::read(config);
+            if port.ntp_servers != self.port.ntp_servers {
+                self.time.others(now.at());
+            }
+            self.port = port;
         }
         if self.diff.changed(Part::Networks, config) {
             self.networks.configure(now, config);

@@ -127,7 +127,7 @@ impl Agent {
     }
 
     /// Makes the device's certificates, if they are to be made.
-    fn settle_identity(&mut self) {
+    pub(super) fn settle_identity(&mut self) {
         self.identity_again = None;
         if self.session.has_identity() || self.vault.is_keeping() {
             return;
@@ -137,14 +137,17 @@ impl Agent {
         let sign = self.signer.clone();
         // A TPM's key goes before a file's.
         let provisioned = self.session.credentials().provisioned.as_ref().filter(|_| !has_tpm);
-        let issued = identity::issue(keys, provisioned, &sign, note, self.now.wall, &mut self.random);
+        let wall = self.time.settled(self.now);
+        let issued = identity::issue(keys, provisioned, &sign, note, wall, &mut self.random);
         let issued = match issued {
             Ok(issued) => issued,
             Err(error) => {
-                if self.not_issued != Some(error) {
+                // Time servers are asked first.
+                let waits = error == identity::NotIssued::NoClock && self.time.is_settling(self.now);
+                if self.not_issued != Some(error) && !waits {
                     log::warn!("identity: no certificate yet: {}", error.told());
                 }
-                self.not_issued = Some(error);
+                self.not_issued = Some(error).filter(|_| !waits);
                 self.identity_again = Some(self.now.at().after(IDENTITY_AGAIN));
                 return;
             }

@@ -8,6 +8,7 @@ pub mod storage;
 pub mod vault;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use proto_eve::{
     Message, auth,
@@ -416,6 +417,14 @@ pub struct World {
     /// What the machine measures before the slot.
     pub firmware: String,
     files: Provisioning,
+    /// By how many seconds the machine's clock is wrong.
+    pub clock_off: i64,
+    /// By how many seconds the time server is wrong; it is silent without.
+    pub server_off: Option<i64>,
+    /// The time since 1970 at power-on that the shell of this agent goes by.
+    clock: Option<Duration>,
+    /// Who was asked for the time.
+    pub asked: Vec<String>,
     /// What comes for the slot, and how.
     pub payload: Payload,
     slot_download: Option<(Download, usize, bool)>,
@@ -486,6 +495,7 @@ pub fn provisioning() -> Provisioning {
         serial: b"SN-1\n".to_vec(),
         soft_serial: b"soft-1".to_vec(),
         allow_vault_clean: false,
+        ntp: Vec::new(),
     }
 }
 
@@ -527,6 +537,10 @@ impl World {
             vault: None,
             firmware: String::new(),
             files,
+            clock_off: 0,
+            server_off: Some(0),
+            clock: None,
+            asked: Vec::new(),
             payload: Payload::default(),
             slot_download: None,
             resets: 0,
@@ -625,6 +639,7 @@ impl World {
         self.last_reset = self.seconds();
         self.started += self.now_ns;
         self.now_ns = 1_000_000_000;
+        self.clock = None;
         self.dom0 = Dom0 { next_domid: 5, ..Dom0::default() };
         self.held.clear();
         self.slot_download = None;
@@ -653,6 +668,7 @@ impl World {
 
     /// Another agent in place of this one, which ended without a word. dom0 tells it what there is.
     pub fn reborn(&mut self) {
+        self.clock = None;
         let facts = DeviceFacts { slot: self.slot.clone(), start: 1 + self.resets, ..facts() };
         self.agent = Agent::new(provisioning(), facts, 43, self.now()).unwrap();
         self.held.clear();
@@ -686,10 +702,34 @@ impl World {
     }
 
     pub fn now(&self) -> Now {
-        let wall = self.started + self.now_ns;
-        let seconds = START + wall / 1_000_000_000;
-        let nanos = u32::try_from(wall % 1_000_000_000).unwrap();
-        Now { monotonic_ns: self.now_ns, wall: Some(WallTime { seconds, nanos }) }
+        let counted = Duration::from_nanos(self.now_ns);
+        let wall = self.clock.map_or_else(|| self.true_time(self.clock_off), |power_on| power_on + counted);
+        let wall = WallTime { seconds: wall.as_secs(), nanos: wall.subsec_nanos() };
+        Now { monotonic_ns: self.now_ns, wall: Some(wall) }
+    }
+
+    /// The time since 1970 as it is, but for so many seconds.
+    pub fn true_time(&self, off: i64) -> Duration {
+        let start = START.checked_add_signed(off).unwrap();
+        Duration::from_secs(start) + Duration::from_nanos(self.started + self.now_ns)
+    }
+
+    /// Takes what the agent wants of the clock.
+    fn clock_command(&mut self, command: &DeviceCommand) {
+        match command {
+            DeviceCommand::SetClock(power_on) => self.clock = Some(*power_on),
+            DeviceCommand::AskTime(servers) => {
+                self.asked.clone_from(servers);
+                let answer = self.server_off.map(|off| TimeReading {
+                    server: servers[0].clone(),
+                    since_1970: self.true_time(off),
+                    at_ns: self.now_ns,
+                    within: Duration::from_millis(1),
+                });
+                self.agent.on_time(self.now(), answer.ok_or_else(|| "no time server answers".into()));
+            }
+            _ => {}
+        }
     }
 
     pub fn seconds(&self) -> u64 {
@@ -797,6 +837,7 @@ impl World {
                         Machine { memory_kib: 524_288, free_kib: 262_144, cpus: 4, app_memory_kib: 0 };
                     self.agent.on_machine(self.now(), machine);
                 }
+                self.clock_command(&command);
                 if command == DeviceCommand::QueryEventLog {
                     self.agent.on_event_log(self.now(), Vec::new());
                 }

@@ -32,6 +32,7 @@ fn provisioned() -> Provisioning {
         serial: b"SN-1\n".to_vec(),
         soft_serial: b"soft-1".to_vec(),
         allow_vault_clean: false,
+        ntp: b"ntp.example 10.0.2.2:8123".to_vec(),
     }
 }
 
@@ -299,7 +300,7 @@ pub(super) fn provisioning(bytes: &[u8]) {
     let Some((&which, content)) = bytes.split_first() else { return };
     let mut files = provisioned();
     let content = content.to_vec();
-    match which % 9 {
+    match which % 10 {
         0 => files.server = content,
         1 => files.root_certificate = content,
         2 => files.onboard_cert = Some(content),
@@ -308,6 +309,7 @@ pub(super) fn provisioning(bytes: &[u8]) {
         5 => files.device_key = content,
         6 => files.key_exchange_cert = Some(content),
         7 => files.serial = content,
+        8 => files.ntp = content,
         _ => files.soft_serial = content,
     }
     if let Err(error) = Agent::new(files, facts(), 42, at(0)) {

@@ -20,6 +20,7 @@ pub(crate) fn provisioning(wire: &Device) -> Provisioning {
         serial: file("serial"),
         soft_serial: file("soft_serial"),
         allow_vault_clean: false,
+        ntp: Vec::new(),
     }
 }
 

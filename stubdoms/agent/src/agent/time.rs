@@ -1,0 +1,123 @@
+//! The clock: time servers are asked, and what they tell is set.
+
+use alloc::string::String;
+use core::time::Duration;
+
+use proto_errors::agent as code;
+
+use super::{Agent, DeviceCommand};
+use crate::{
+    clock::{Now, WallTime},
+    timekeeper::{TimeReading, Verdict, is_possible},
+};
+
+impl Agent {
+    /// What became of [`DeviceCommand::AskTime`]: what a server said, or why none did.
+    pub fn on_time(&mut self, now: Now, answer: Result<TimeReading, String>) {
+        self.now = now;
+        let verdict = match &answer {
+            Ok(reading) => {
+                let judged = self.time.judge(now, reading);
+                judged.map(|verdict| (reading, verdict)).map_err(|refused| {
+                    log::warn!(
+                        "clock: {} is not believed: {refused} [{}]",
+                        reading.server,
+                        code::TIME_REFUSED
+                    );
+                })
+            }
+            Err(why) => {
+                self.time.failed(now);
+                // One line for an outage, unless there is no time at all.
+                if !core::mem::replace(&mut self.no_time_told, true) || !is_possible(now.wall) {
+                    log::warn!("clock: {why}; asking again [{}]", code::NO_TIME);
+                }
+                Err(())
+            }
+        };
+        if let Ok((reading, verdict)) = verdict {
+            self.no_time_told = false;
+            if let Verdict::Set { power_on, large } = verdict {
+                if large {
+                    let heard = WallTime::since(reading.since_1970).timestamp();
+                    match now.wall {
+                        Some(was) => log::warn!(
+                            "clock: set to {heard} as {} says; it was {} [{}]",
+                            reading.server,
+                            was.timestamp(),
+                            code::CLOCK_SET
+                        ),
+                        None => {
+                            log::info!("clock: set to {heard} as {} says; it was not known", reading.server)
+                        }
+                    }
+                }
+                self.set_clock(power_on, large);
+            }
+        }
+        self.settle_identity();
+    }
+
+    /// The controller has dated an answer, over TLS that verified: so many seconds since 1970.
+    pub fn on_controller_date(&mut self, now: Now, seconds: u64) {
+        self.now = now;
+        self.time.on_controller(now.at(), seconds);
+    }
+
+    fn set_clock(&mut self, power_on: Duration, large: bool) {
+        let at = self.now.at();
+        self.move_clock(power_on, large);
+        self.leave_note();
+        if !large {
+            return;
+        }
+        self.dirty = true;
+        // What has failed for a certificate that was not valid is tried again.
+        if !self.session.has_certs() {
+            self.certs.hurry(at);
+        }
+        self.onboard.hurry(at);
+        self.config.hurry(at);
+        self.queue.kick(at, &mut self.random);
+        self.spool.kick(at, &mut self.random);
+        self.contents.hurry(self.now);
+    }
+
+    /// Takes the clock of an earlier life.
+    pub(super) fn recall_clock(&mut self, numbers: &mut impl Iterator<Item = u64>) {
+        if let Some(power_on) = self.time.recall(numbers) {
+            self.move_clock(power_on, true);
+        }
+    }
+
+    /// Has the clock set; `boot`: what it said at boot was as wrong.
+    fn move_clock(&mut self, power_on: Duration, boot: bool) {
+        self.device_commands.push_back(DeviceCommand::SetClock(power_on));
+        let counted = Duration::from_nanos(self.now.monotonic_ns);
+        let was = self.now.wall.map(|wall| wall.since_1970().saturating_sub(counted));
+        if boot {
+            let told = self.facts.boot_time.map(WallTime::since_1970);
+            let began = told.zip(was).map(|(told, was)| told.saturating_sub(was)).unwrap_or_default();
+            self.facts.boot_time = Some(WallTime::since(power_on + began));
+        }
+        // The shell's clock is this one from its next reading on; what is decided before goes by it, too.
+        self.now.wall = Some(WallTime::since(power_on + counted));
+    }
+
+    /// Asks, if it is time to.
+    pub(super) fn step_time(&mut self) {
+        if self.time.step(self.now) {
+            let servers = self.time.servers(&self.port.ntp_servers, &self.uplink.ntp_servers);
+            if !is_possible(self.now.wall) && !core::mem::replace(&mut self.no_clock_told, true) {
+                let told = self.now.timestamp();
+                log::warn!(
+                    "clock: the machine's clock is not set{}; asking {} [{}]",
+                    told.map_or_else(String::new, |told| alloc::format!(" ({told})")),
+                    servers.join(" "),
+                    code::NO_TIME
+                );
+            }
+            self.device_commands.push_back(DeviceCommand::AskTime(servers));
+        }
+    }
+}
