@@ -18,6 +18,7 @@ mod bad_slot;
 mod bit_flips;
 mod boot;
 mod built;
+mod clock;
 mod create_destroy;
 mod device;
 mod disk;
@@ -81,6 +82,7 @@ const STORIES: &[&[Story]] = &[
     bad_controller::STORIES,
     template::STORIES,
     vault::STORIES,
+    clock::STORIES,
     update::STORIES,
     refused::STORIES,
     power_cuts::STORIES,

@@ -20,7 +20,7 @@ use crate::observed::{BootView, DeviceView, LogLine, ObjectView, Observed, SlotV
 use crate::options::Options;
 use crate::outcome::{ConfigRefused, TimedOut, Urls};
 use crate::provision::{Bundle, Reach, bundle};
-use crate::tls;
+use crate::{time, tls};
 
 /// The controller.
 #[derive(Debug)]
@@ -47,6 +47,7 @@ impl Controller {
         let options = &core.options;
         let api = bind(options.listen).with_context(|| format!("cannot listen on {}", options.listen))?;
         let web = bind(options.web).with_context(|| format!("cannot listen on {}", options.web))?;
+        let clock = time::bind(api.local_addr()?).context("cannot listen for questions for the time")?;
         let (api_port, web_port) = (api.local_addr()?.port(), web.local_addr()?.port());
         let own = format!("http://{}:{web_port}", bracketed(options.guest_address));
         let urls = Urls {
@@ -55,6 +56,7 @@ impl Controller {
             content: format!("{own}/content"),
             api_port,
             web_port,
+            time_port: clock.local_addr()?.port(),
         };
         core.with(|state| {
             state.own_url = own;
@@ -79,6 +81,7 @@ impl Controller {
         let (is_here, is) = watch::channel(Presence::Here);
         runtime.spawn(serve_devices(core.clone(), api, faces, wanted_seen, is_here));
         runtime.spawn(serve_web(core.clone(), web));
+        runtime.spawn(time::serve(clock));
         runtime.spawn(watch_config(core.clone()));
         Ok(Handle { core, runtime: Some(runtime), urls, wanted, is })
     }
@@ -107,8 +110,12 @@ impl Handle {
             bail!("{name:?} is no name for a device: letters, digits, - and _ are");
         }
         let options = &self.core.options;
-        let reach =
-            Reach { server: &options.server_name, port: self.urls.api_port, address: options.guest_address };
+        let reach = Reach {
+            server: &options.server_name,
+            port: self.urls.api_port,
+            time_port: self.urls.time_port,
+            address: options.guest_address,
+        };
         self.core.observe(|state| bundle(&options.state.join("provision"), name, &state.pki, &reach))
     }
 

@@ -113,6 +113,11 @@ impl Certificate {
         }
     }
 
+    /// The first second since 1970 in which the certificate is valid.
+    pub(crate) fn valid_from(&self) -> Option<i64> {
+        parse_again(&self.der).ok().map(|parsed| parsed.validity().not_before.timestamp())
+    }
+
     /// Checks an envelope's signature: raw `r ‖ s` for curves, PKCS#1 v1.5 for RSA, over SHA-256.
     pub(crate) fn check_envelope(&self, message: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
         match &self.key {

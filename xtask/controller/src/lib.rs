@@ -57,6 +57,7 @@ mod refusal;
 mod registry;
 mod route;
 mod state;
+mod time;
 mod tls;
 mod web;
 

@@ -43,6 +43,8 @@ pub struct DeviceView {
     pub soft_serial: String,
     /// When it registered, milliseconds since 1970.
     pub registered_ms: i64,
+    /// The first second since 1970 in which its own certificate is valid.
+    pub certified_from: i64,
     /// Its last authenticated request, milliseconds since 1970; 0 if there was none since the start.
     pub last_seen_ms: i64,
     /// Whether it holds an integrity token.

@@ -18,6 +18,8 @@ pub struct Urls {
     pub api_port: u16,
     /// Port of the page and of the content.
     pub web_port: u16,
+    /// UDP port on which it tells the time.
+    pub time_port: u16,
 }
 
 /// What was waited for did not come in time.

@@ -13,8 +13,8 @@ use crate::pki::{self, Pki};
 /// Provisioning files of one device by their names in EVE's CONFIG partition.
 ///
 /// `server`, `root-certificate.pem`, `onboard.cert.pem`, `onboard.key.pem`, `device.cert.pem`,
-/// `device.key.pem`, `ecdh.cert.pem`, `ecdh.key.pem` (keys as PKCS#8), `soft_serial`, `serial` and
-/// `hosts`. The ECDH files lie elsewhere in EVE, which makes them at its first boot.
+/// `device.key.pem`, `ecdh.cert.pem`, `ecdh.key.pem` (keys as PKCS#8), `soft_serial`, `serial`,
+/// `hosts` and `ntp`. The ECDH files lie elsewhere in EVE, which makes them at its first boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bundle {
     /// Name of the file, its content.
@@ -38,10 +38,11 @@ impl Bundle {
     }
 }
 
-/// What `server` and `hosts` of a bundle say.
+/// What `server`, `hosts` and `ntp` of a bundle say.
 pub(crate) struct Reach<'a> {
     pub(crate) server: &'a str,
     pub(crate) port: u16,
+    pub(crate) time_port: u16,
     pub(crate) address: std::net::IpAddr,
 }
 
@@ -71,6 +72,7 @@ pub(crate) fn bundle(folder: &Path, name: &str, pki: &Pki, reach: &Reach<'_>) ->
     let text = [
         ("server", format!("{}:{}\n", reach.server, reach.port)),
         ("hosts", format!("{} {}\n", reach.address, reach.server)),
+        ("ntp", format!("{}:{}\n", reach.server, reach.time_port)),
         ("root-certificate.pem", pki.ca.cert.clone()),
         ("onboard.cert.pem", pki.onboarding.cert.clone()),
         ("onboard.key.pem", pki.onboarding.key.clone()),

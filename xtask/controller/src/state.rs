@@ -247,6 +247,7 @@ pub(crate) fn view_of(device: &Device) -> DeviceView {
         serial: device.serial.clone(),
         soft_serial: device.soft_serial.clone(),
         registered_ms: device.registered_ms,
+        certified_from: device.certificate().and_then(|own| own.valid_from()).unwrap_or_default(),
         attested: device.token.is_some(),
         escrowed: device.keys.len(),
         ..DeviceView::default()
