@@ -38,8 +38,8 @@
 //!
 //! Control may end, and be there anew in the same start. What a test has come to goes on then ([`Course`]): its times
 //! count from when its first life began, and a version whose control has ended [`MAX_LIVES`] times under test falls
-//! back. Each life on its own would look like the beginning of a good one. The vault's time alone begins anew, for a life
-//! that has just begun cannot tell a vault that is locked from one that it has not heard of.
+//! back. Each life on its own would look like the beginning of a good one. A life that has just begun has not heard of the
+//! vault yet: until then it counts as what it was, and nobody leaves for it.
 //!
 //! Time is handed in and counts on the monotonic clock, which is one for all lives; the wall clock's jumps do not
 //! matter.
@@ -134,10 +134,21 @@ pub struct Inputs {
     pub free: bool,
     /// Every vital service answers.
     pub well: bool,
-    /// The vault is locked, so that nothing can be kept.
-    pub locked: bool,
+    /// Whether the vault is locked, so that nothing can be kept.
+    pub vault: Lock,
     /// The times.
     pub timers: Timers,
+}
+
+/// Whether what is kept can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lock {
+    /// Nobody has said yet.
+    Unknown,
+    /// Not before the vault gives the key.
+    Locked,
+    /// It can.
+    Open,
 }
 
 /// What outlives a start, to be kept by whoever runs the machine.
@@ -190,6 +201,8 @@ pub struct Course {
     pub first: Option<Duration>,
     /// When the window began.
     pub window: Option<Duration>,
+    /// Since when the vault is locked.
+    pub locked: Option<Duration>,
 }
 
 /// So many lives have a part in one test. A service may end once or twice and the system be good; that of a version
@@ -349,7 +362,8 @@ struct Trial {
 
 impl Trial {
     const fn new(now: Duration) -> Self {
-        let course = Course { lives: 1, unreached: Some(now), ill: None, first: None, window: None };
+        let course =
+            Course { lives: 1, unreached: Some(now), ill: None, first: None, window: None, locked: None };
         Self { class: None, course, hold: Duration::ZERO }
     }
 
@@ -399,7 +413,7 @@ impl Trial {
 
     /// When it may be committed, if nothing comes in between.
     fn passes(&self, inputs: &Inputs) -> Option<Duration> {
-        let good = self.class == Some(Class::Success) && inputs.well && !inputs.locked;
+        let good = self.class == Some(Class::Success) && inputs.well && inputs.vault != Lock::Locked;
         let window = self.course.window.filter(|_| good)?;
         Some(window.saturating_add(inputs.timers.window).max(self.hold))
     }
@@ -448,6 +462,7 @@ impl Update {
     /// [`step`](Self::step).
     pub fn resume(&mut self, now: Duration, course: Option<Course>) {
         self.trial = course.map(|course| Trial::resumed(now, course));
+        self.locked = course.and_then(|course| course.locked);
     }
 
     /// The test so far, to be kept for a later machine of this start whenever it has changed.
@@ -549,7 +564,7 @@ impl Update {
 
     /// Since when the vault is locked, as far as anybody has looked.
     fn locked_since(&self, inputs: &Inputs) -> Option<Duration> {
-        inputs.locked.then_some(self.locked.unwrap_or(Duration::ZERO))
+        (inputs.vault == Lock::Locked).then_some(self.locked.unwrap_or(Duration::ZERO))
     }
 
     /// Moves on by one event.
@@ -674,11 +689,16 @@ impl Update {
 
     /// What the inputs make possible, or end.
     fn look(&mut self, now: Duration, inputs: &Inputs, act: &mut impl FnMut(Action)) -> State {
-        self.locked = inputs.locked.then(|| self.locked.unwrap_or(now));
+        self.locked = match inputs.vault {
+            Lock::Unknown => self.locked,
+            Lock::Locked => self.locked.or(Some(now)),
+            Lock::Open => None,
+        };
         self.forgetful = self.locked.is_some_and(|since| since.saturating_add(inputs.timers.vault) <= now);
         if let Some(trial) = &mut self.trial {
             let ill = trial.course.ill.or(Some(now));
             trial.course.ill = ill.filter(|_| !inputs.well);
+            trial.course.locked = self.locked;
         }
         match self.state {
             State::Settled => self.settled(now, inputs, act),
@@ -964,7 +984,8 @@ impl Update {
     /// A version is under test, or storage is away, perhaps under test.
     fn trial(&self, state: State, now: Duration, inputs: &Inputs, act: &mut impl FnMut(Action)) -> State {
         let Some(trial) = &self.trial else { return state };
-        let over = trial.limits(inputs, self.locked).into_iter().flatten().find(|(at, _)| *at <= now);
+        let over =
+            trial.limits(inputs, self.locked_since(inputs)).into_iter().flatten().find(|(at, _)| *at <= now);
         // Not while storage has yet to say that this version is under test still.
         let dies = state == State::Testing && trial.ends_again_and_again();
         let over = over.map(|(_, ending)| ending).or(dies.then_some(Ending::Fallback));

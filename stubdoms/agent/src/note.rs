@@ -154,9 +154,9 @@ fn maybe<T: FromStr>(word: &str) -> Option<Option<T>> {
 
 /// Lives, and times in nanoseconds.
 fn course_word(course: Option<Course>) -> String {
-    let Some(Course { lives, unreached, ill, first, window }) = course else { return "-".into() };
+    let Some(Course { lives, unreached, ill, first, window, locked }) = course else { return "-".into() };
     let mut whole = format!("{lives}");
-    for time in [unreached, ill, first, window] {
+    for time in [unreached, ill, first, window, locked] {
         whole.push(',');
         whole.push_str(&word(time.map(|time| time.as_nanos())));
     }
@@ -170,8 +170,8 @@ fn read_course(word: &str) -> Option<Option<Course>> {
     let mut parts = word.split(',');
     let lives = parts.next()?.parse().ok()?;
     let mut time = || maybe(parts.next()?).map(|time| time.map(Duration::from_nanos));
-    let (unreached, ill, first, window) = (time()?, time()?, time()?, time()?);
-    parts.next().is_none().then_some(Some(Course { lives, unreached, ill, first, window }))
+    let (unreached, ill, first, window, locked) = (time()?, time()?, time()?, time()?, time()?);
+    parts.next().is_none().then_some(Some(Course { lives, unreached, ill, first, window, locked }))
 }
 
 /// The numbers of the last lines of a log's sources. Those that do not fit are left out; they begin anew.
@@ -213,8 +213,14 @@ mod tests {
             assert_eq!(AppNote::decode(&note.encode()), Some(note));
         }
         let time = |nanos| Some(Duration::from_nanos(nanos));
-        let course =
-            Course { lives: u32::MAX, unreached: time(1), ill: None, first: time(u64::MAX), window: None };
+        let course = Course {
+            lives: u32::MAX,
+            unreached: time(1),
+            ill: None,
+            first: time(u64::MAX),
+            window: None,
+            locked: time(7),
+        };
         for commands in [Commands::default(), Commands { reboot: Some(0), shutdown: Some(u32::MAX) }] {
             assert_eq!(Commands::decode(&commands.encode()), Some(commands));
             for (counters, commands, course) in [
@@ -280,9 +286,9 @@ mod tests {
             b"1 - -",
             b"1 - - - 5 x",
             b"1 1,-,-,- - -",
-            b"1 1,-,-,-,-,- - -",
-            b"1 -,-,-,-,- - -",
-            b"1 1,-,-,-,x - -",
+            b"1 1,-,-,-,-,-,- - -",
+            b"1 -,-,-,-,-,- - -",
+            b"1 1,-,-,-,-,x - -",
             b"\xff",
         ];
         for note in notes {

@@ -36,7 +36,7 @@ const QUIET: Inputs = Inputs {
     force: Some(0),
     free: true,
     well: true,
-    locked: false,
+    vault: Lock::Open,
     timers: TIMERS,
 };
 
@@ -286,14 +286,14 @@ fn what_is_lost_ill_or_locked_falls_back() {
         }),
         ("locked", 310, Ending::VaultFailed, |update| {
             update.reached(at(10), Class::Success);
-            let locked = Inputs { locked: true, ..QUIET };
+            let locked = Inputs { vault: Lock::Locked, ..QUIET };
             update.step(at(10), Event::Look, &locked);
             locked
         }),
         ("locked later", 750, Ending::VaultFailed, |update| {
             update.reached(at(10), Class::Success);
             update.step(at(20), Event::Look, &QUIET);
-            let locked = Inputs { locked: true, ..QUIET };
+            let locked = Inputs { vault: Lock::Locked, ..QUIET };
             update.step(at(450), Event::Look, &locked);
             locked
         }),
@@ -399,6 +399,43 @@ fn the_times_of_a_test_go_on_in_a_later_life() {
     let mut later = Update::new(at(700), true);
     later.resume(at(700), update.course());
     assert!(!later.is_testing());
+}
+
+#[test]
+fn the_time_of_a_vault_that_is_locked_goes_on_in_a_later_life() {
+    let with = |vault| Inputs { vault, ..QUIET };
+    let told = Event::Slots(slots(SlotState::InProgress, SlotState::Active, "0"));
+    let mut update = testing();
+    update.reached(at(10), Class::Success);
+    update.step(at(20), Event::Look, &with(Lock::Locked));
+    let life = |seconds| {
+        let mut anew = Update::new(at(seconds), true);
+        anew.goes_on();
+        anew.resume(at(seconds), update.course());
+        anew.recall(update.memory());
+        anew
+    };
+    // It has not heard of the vault yet, and hears that it is locked still.
+    for (begins, ends) in [(200, 320), (400, 410)] {
+        let mut anew = life(begins);
+        assert!(anew.step(at(begins), told, &with(Lock::Unknown)).is_empty());
+        anew.reached(at(begins), Class::Success);
+        assert!(anew.step(at(begins + 1), Event::Look, &with(Lock::Unknown)).is_empty());
+        let early = anew.step(at(begins.max(ends - 10)), Event::Look, &with(Lock::Locked));
+        assert_eq!(early.is_empty(), begins < 320, "{begins}");
+        if early.is_empty() {
+            assert_eq!(anew.deadline(&with(Lock::Locked)), Some(at(ends)));
+            let over = anew.step(at(ends), Event::Look, &with(Lock::Locked));
+            assert_eq!(&over[..], &[Action::Reset(Ending::VaultFailed)]);
+        }
+    }
+    // Or that it is open: another lock is another time.
+    let mut anew = life(400);
+    anew.step(at(400), told, &with(Lock::Unknown));
+    anew.reached(at(400), Class::Success);
+    anew.step(at(401), Event::Look, &with(Lock::Open));
+    assert_eq!(anew.course().and_then(|course| course.locked), None);
+    assert!(anew.step(at(402), Event::Look, &with(Lock::Locked)).is_empty());
 }
 
 #[test]
@@ -576,7 +613,7 @@ fn nothing_begins_before_the_memory_is_there_or_while_the_device_is_not_free() {
 /// Facts file, section 5.6: while the vault is locked, updates of the base OS still work.
 #[test]
 fn while_the_vault_stays_locked_updates_go_on_without_what_was_kept() {
-    let locked = |inputs: Inputs| Inputs { locked: true, retry: Some(7), force: Some(7), ..inputs };
+    let locked = |inputs: Inputs| Inputs { vault: Lock::Locked, retry: Some(7), force: Some(7), ..inputs };
     let mut update = Update::new(at(0), false);
     update.step(at(10), Event::Slots(failed()), &locked(wants("3", true)));
     assert_eq!(update.state(), State::Settled, "it may open yet, and tell what failed");
@@ -604,7 +641,7 @@ fn while_the_vault_stays_locked_updates_go_on_without_what_was_kept() {
 
 #[test]
 fn bad_content_is_not_fetched_for_ever_while_the_vault_is_locked() {
-    let inputs = Inputs { locked: true, ..wants("3", true) };
+    let inputs = Inputs { vault: Lock::Locked, ..wants("3", true) };
     let mut update = Update::new(at(0), false);
     update.step(at(0), Event::Slots(failed()), &inputs);
     assert_eq!(&update.step(at(310), Event::Look, &inputs)[..], &[Action::Fetch]);

@@ -21,8 +21,8 @@ use proto_handoff::record::Version;
 use proto_svc::storage::{Answer, Refusal, Request, SlotName, SlotReport, SlotState as Told};
 use proto_update::{
     machine::{
-        Action, Change, Class, Course, Ending, Event, Inputs, Refused, SlotState, SlotView, Slots, State,
-        Timers, Trouble, Update, Wanted,
+        Action, Change, Class, Course, Ending, Event, Inputs, Lock, Refused, SlotState, SlotView, Slots,
+        State, Timers, Trouble, Update, Wanted,
     },
     payload::PayloadError,
 };
@@ -91,7 +91,7 @@ pub(crate) struct Around<'a> {
     pub(crate) free: bool,
     /// Every service that the agent knows of answers.
     pub(crate) well: bool,
-    /// The vault does not give the storage's key.
+    /// The vault does not give the storage's key, as far as it was heard.
     pub(crate) locked: bool,
     /// The system has storage.
     pub(crate) expected: bool,
@@ -237,7 +237,11 @@ impl BaseOs {
             force: configured.then(|| properties.int("force.fallback.counter")),
             free: *configured && *free,
             well: *well && desk.is_up(),
-            locked: *locked || desk.status().is_some_and(|status| !status.open),
+            vault: match (*locked, desk.status().map(|status| status.open)) {
+                (true, _) | (false, Some(false)) => Lock::Locked,
+                (false, Some(true)) => Lock::Open,
+                (false, None) => Lock::Unknown,
+            },
             timers: timers(properties),
         }
     }

@@ -273,6 +273,19 @@ fn a_version_whose_vault_never_opens_falls_back_and_that_is_the_reason() {
 }
 
 #[test]
+fn a_later_life_of_control_has_no_more_time_for_a_vault_that_is_locked() {
+    for (seconds, times) in [(100, 2), (290, 1)] {
+        let mut world = World::with_storage();
+        order(&mut world, "0.2.0");
+        world.storage.as_mut().unwrap().open_in = [true, false];
+        world.run_until("the reset", |world| world.resets == 1);
+        ends_every(&mut world, seconds, times);
+        world.run_until("the fallback", |world| world.resets == 2);
+        assert!((300..340).contains(&world.now_of_last_reset()), "{}", world.now_of_last_reset());
+    }
+}
+
+#[test]
 fn a_version_whose_storage_never_comes_up_falls_back() {
     let mut world = World::with_storage();
     order(&mut world, "0.2.0");

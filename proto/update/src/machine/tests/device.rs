@@ -123,7 +123,7 @@ impl Device {
             force: Some(self.force),
             free: self.reached,
             well: self.kind().good && self.storage,
-            locked: false,
+            vault: Lock::Open,
             timers: TIMERS,
         }
     }
