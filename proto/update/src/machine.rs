@@ -458,6 +458,13 @@ impl Update {
         self.fresh = false;
     }
 
+    /// Whether this machine, or one before it in this start, has seen the slots as they were started, so that what is
+    /// armed from now on is by its own order: a later machine of this start [goes on](Self::goes_on).
+    #[must_use]
+    pub fn has_seen_slots(&self) -> bool {
+        !self.fresh && self.state != State::Abandoning
+    }
+
     /// Takes the test as an earlier machine of this start has left it, or that it was over. Before the first
     /// [`step`](Self::step).
     pub fn resume(&mut self, now: Duration, course: Option<Course>) {

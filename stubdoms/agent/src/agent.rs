@@ -182,6 +182,8 @@ pub struct Agent {
     noted: Option<Commands>,
     /// The same of the test of the version that runs.
     noted_course: Option<Course>,
+    /// The same of whether the slots were seen.
+    noted_seen: bool,
     /// The same of the configuration's timestamp.
     noted_applied: Option<Timestamp>,
     /// Until when nothing is reported, unless there is a configuration before.
@@ -299,6 +301,7 @@ impl Agent {
             held_bytes: 0,
             noted: None,
             noted_course: None,
+            noted_seen: false,
             noted_applied: None,
             quiet_until: None,
             traffic: Traffic::default(),
@@ -321,13 +324,15 @@ impl Agent {
     /// Takes what an earlier life of the agent left: before the first [`poll`](Self::poll), once.
     pub fn recall(&mut self, apps: impl IntoIterator<Item = KnownApp>, note: &[u8]) {
         apps.into_iter().for_each(|app| self.apps.know(app));
-        if let Some(DeviceNote { course, applied, commands, counters }) = DeviceNote::decode(note) {
+        if let Some(DeviceNote { course, seen, applied, commands, counters }) = DeviceNote::decode(note) {
             self.base_os.resume(self.now.at(), course);
             self.store.recall(applied);
-            (self.noted_course, self.noted_applied) = (course, applied);
+            (self.noted_course, self.noted_seen, self.noted_applied) = (course, seen, applied);
+            if seen || commands.is_some() {
+                self.base_os.goes_on();
+            }
             if let Some(commands) = commands {
                 self.operations.recall(commands);
-                self.base_os.goes_on();
                 self.kept.is_later_life = true;
                 self.noted = Some(commands);
                 self.hold_reports();
@@ -348,8 +353,9 @@ impl Agent {
     /// Leaves a note for a later life of the agent: the commands that were obeyed, how the test of the version goes, how
     /// old the configuration is, and the counters that the controller is told, which count since boot.
     fn leave_note(&mut self) {
-        let (course, applied) = (self.base_os.course(), self.store.last_applied());
-        (self.noted_course, self.noted_applied) = (course, applied);
+        let (course, seen) = (self.base_os.course(), self.base_os.has_seen_slots());
+        let applied = self.store.last_applied();
+        (self.noted_course, self.noted_seen, self.noted_applied) = (course, seen, applied);
         let counters = self
             .time
             .numbers()
@@ -361,7 +367,7 @@ impl Agent {
         let counters = counters.chain(self.logs.counters());
         let counters = counters.chain([self.session.verify_failures]).chain(self.traffic.counters());
         let counters = counters.chain(self.secrets.ciphers.counters()).collect();
-        let note = DeviceNote { course, applied, commands: self.noted, counters }.encode();
+        let note = DeviceNote { course, seen, applied, commands: self.noted, counters }.encode();
         self.device_commands.push_back(DeviceCommand::Note(note));
     }
 
@@ -388,7 +394,9 @@ impl Agent {
             self.reconcile();
             self.refresh_update();
         }
-        if self.base_os.course() != self.noted_course || self.store.last_applied() != self.noted_applied {
+        let seen = self.base_os.has_seen_slots();
+        let base_os = self.base_os.course() != self.noted_course || seen != self.noted_seen;
+        if base_os || self.store.last_applied() != self.noted_applied {
             self.leave_note();
         }
         self.operate();

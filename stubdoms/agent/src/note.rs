@@ -2,8 +2,8 @@
 //!
 //! Control may end at any time, and the applications run on. What an agent that is there anew cannot find
 //! out otherwise is in notes, one for the device and one for each application: counters of commands that
-//! were obeyed, so that each is obeyed once, how the test of a version goes, and how old the configuration is that was
-//! applied last. A note is a line of words, the first
+//! were obeyed, so that each is obeyed once, how the test of a version goes, whether what is armed was armed in this start,
+//! and how old the configuration is that was applied last. A note is a line of words, the first
 //! of which is its version; one that cannot be read counts as none.
 
 use alloc::{format, string::String, vec::Vec};
@@ -50,6 +50,8 @@ pub(crate) struct Commands {
 pub(crate) struct DeviceNote {
     /// The test of the version that runs, if it is under test.
     pub(crate) course: Option<Course>,
+    /// The slots were seen in this start: what is armed since was armed in it.
+    pub(crate) seen: bool,
     /// The timestamp of the configuration that was applied last, if it has one.
     pub(crate) applied: Option<Timestamp>,
     /// None before there was a configuration to look for them in.
@@ -108,7 +110,8 @@ impl DeviceNote {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let commands = self.commands.map_or_else(|| UNKNOWN.into(), Commands::words);
         let applied = word(self.applied.map(|at| format!("{}.{}", at.seconds, at.nanos)));
-        let mut note = format!("{VERSION} {} {applied} {commands}", course_word(self.course));
+        let seen = if self.seen { SEEN } else { "-" };
+        let mut note = format!("{VERSION} {} {seen} {applied} {commands}", course_word(self.course));
         for counter in &self.counters {
             let word = format!(" {counter}");
             if note.len() + word.len() > MAX_DEVICE_NOTE {
@@ -122,6 +125,11 @@ impl DeviceNote {
     pub(crate) fn decode(note: &[u8]) -> Option<Self> {
         let mut words = words(note)?;
         let course = read_course(words.next()?)?;
+        let seen = match words.next()? {
+            SEEN => true,
+            "-" => false,
+            _ => return None,
+        };
         let applied = match words.next()? {
             "-" => None,
             applied => {
@@ -137,10 +145,12 @@ impl DeviceNote {
             _ => Some(Commands::read(&mut words)?),
         };
         let counters = words.map(str::parse).collect::<Result<_, _>>().ok()?;
-        Some(Self { course, applied, commands, counters })
+        Some(Self { course, seen, applied, commands, counters })
     }
 }
 
+/// That the slots were seen.
+const SEEN: &str = "seen";
 /// In place of commands that are not known.
 const UNKNOWN: &str = "?";
 
@@ -230,7 +240,8 @@ mod tests {
                 (Vec::from([5]), Some(commands), None),
             ] {
                 for applied in [None, Some(time::timestamp(1 << 40, 999_999_999))] {
-                    let note = DeviceNote { course, applied, commands, counters: counters.clone() };
+                    let seen = applied.is_some();
+                    let note = DeviceNote { course, seen, applied, commands, counters: counters.clone() };
                     assert_eq!(DeviceNote::decode(&note.encode()), Some(note));
                 }
             }
@@ -253,7 +264,8 @@ mod tests {
     #[test]
     fn counters_that_do_not_fit_are_left_out() {
         let (course, commands) = (None, Some(Commands::default()));
-        let note = DeviceNote { course, applied: None, commands, counters: [u64::MAX; 100].to_vec() };
+        let counters = [u64::MAX; 100].to_vec();
+        let note = DeviceNote { course, seen: true, applied: None, commands, counters };
         let encoded = note.encode();
         assert!(encoded.len() <= MAX_DEVICE_NOTE);
         let read = DeviceNote::decode(&encoded).unwrap();
@@ -281,14 +293,15 @@ mod tests {
         for note in ["", "2 1 1", "1", "1 x 1", "1 1", "1 1 1 x id", "1 1 1 1 id more"] {
             assert_eq!(AppNote::decode(note.as_bytes()), None, "{note}");
         }
-        let notes: [&[u8]; 8] = [
-            b"1 -",
-            b"1 - -",
-            b"1 - - - 5 x",
-            b"1 1,-,-,- - -",
-            b"1 1,-,-,-,-,-,- - -",
-            b"1 -,-,-,-,-,- - -",
-            b"1 1,-,-,-,-,x - -",
+        let notes: [&[u8]; 9] = [
+            b"1 - seen",
+            b"1 - seen -",
+            b"1 - x - - - 5",
+            b"1 - - - - - 5 x",
+            b"1 1,-,-,-,- - - - -",
+            b"1 1,-,-,-,-,-,- - - - -",
+            b"1 -,-,-,-,-,- - - - -",
+            b"1 1,-,-,-,-,x - - - -",
             b"\xff",
         ];
         for note in notes {

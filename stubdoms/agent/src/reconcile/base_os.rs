@@ -147,6 +147,11 @@ impl BaseOs {
         self.update.goes_on();
     }
 
+    /// Whether a later agent of this start goes on with what it finds armed.
+    pub(crate) fn has_seen_slots(&self) -> bool {
+        self.update.has_seen_slots()
+    }
+
     /// Takes the test as that agent has left it, or that it was over.
     pub(crate) fn resume(&mut self, now: Instant, course: Option<Course>) {
         self.update.resume(since_boot(now), course);

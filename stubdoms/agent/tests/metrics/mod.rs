@@ -48,9 +48,9 @@ fn made(world: &World) -> u64 {
         DeviceCommand::Note(note) => Some(note),
         _ => None,
     });
-    // The version, the course, the time, two words of commands, three of the clock.
+    // The version, the course, the slots, the time, two words of commands, three of the clock.
     let note = String::from_utf8(notes.next_back().unwrap().clone()).unwrap();
-    note.split(' ').nth(8).unwrap().parse().unwrap()
+    note.split(' ').nth(9).unwrap().parse().unwrap()
 }
 
 #[test]

@@ -489,6 +489,25 @@ fn while_the_vault_is_locked_the_base_os_is_updated_and_nothing_else() {
     assert!(running(&world));
 }
 
+/// Nothing is known of commands then, and what is armed is the agent's own order all the same.
+#[test]
+fn what_was_armed_while_the_vault_is_locked_is_not_withdrawn_by_a_later_life() {
+    let mut world = World::with_storage();
+    lock(&mut world);
+    world.controller.known = true;
+    order(&mut world, "0.2.0");
+    // The log does not leave, and the reset waits for that.
+    world.controller.force.insert("newlogs".into(), 503);
+    world.net_logs();
+    world.run_until("armed", |world| storage(world).states()[1] == SlotState::Updating);
+    world.run(2);
+    assert_eq!(world.resets, 1, "it waits for a while");
+    world.reborn();
+    world.run_until("the reset", |world| world.resets == 2);
+    assert!(!storage(&world).asked.contains(&"abandon".into()), "{:?}", storage(&world).asked);
+    assert_eq!((storage(&world).running_version().as_str(), world.payload.starts.len()), ("0.2.0", 1));
+}
+
 #[test]
 fn while_the_vault_is_locked_what_failed_in_the_other_slot_is_not_tried_again() {
     let mut world = World::with_storage();
