@@ -4,9 +4,13 @@
 //! Ahead of an ordered reset its reason is kept. A start that finds one has begun for that reason, whatever the
 //! hardware says; one that finds none was not ordered. A version that was tried in between may have had nowhere to keep
 //! its reason, for its vault stayed locked: then the reason found is that of a start before it, and not taken. The
-//! record is a line with their number and that by which dom0 tells the last from others, a line of words for that
-//! start, and one for the end that was ordered, if there is one; a record that cannot be read counts as none. One of
-//! format 1 lacks the number of the last.
+//! record is a line with their number, a line of words for the last one, and one for the end that was ordered, if there is
+//! one; a record that cannot be read counts as none.
+//!
+//! Every version has to read what the one that it was replaced by, on trial, has left, the oldest too. So the record stays
+//! of the first format, and the number by which dom0 tells a start from others is in one of its own, beside how many starts
+//! there were before it: the record is written first, and of two that do not fit each other it counts. For a while there
+//! was a second format, with that number at the end of the first line; it is read, and not written.
 
 use alloc::{format, string::String, vec::Vec};
 
@@ -18,9 +22,11 @@ use crate::{
     provision::{BootCause, DeviceFacts},
 };
 
-const FORMAT: &str = "2";
-/// The format before, without the number by which the last start is told from others.
-const UNNUMBERED: &str = "1";
+const FORMAT: &str = "1";
+/// The one with a number in the first line.
+const NUMBERED: &str = "2";
+/// Of the number's own record.
+const NUMBER_FORMAT: &str = "1";
 /// Bytes of a reason's text.
 const MAX_TEXT: usize = 256;
 
@@ -35,7 +41,7 @@ pub(crate) struct Why {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Boots {
-    /// By what dom0 tells this start from others; 0 if there is nothing.
+    /// By what dom0 tells this start from others; 0 if there is nothing, or it is not in the record.
     start: u32,
     /// Starts before this one.
     pub(crate) earlier: u32,
@@ -46,10 +52,11 @@ pub(crate) struct Boots {
 }
 
 impl Boots {
-    /// This start, after what was kept. `fresh`: no agent before this one has left word in this start, by which it is
-    /// told from the one before where it has no number.
-    pub(crate) fn new(kept: Option<&[u8]>, facts: &DeviceFacts, fresh: bool) -> Self {
+    /// This start, after what was kept: record and number. `fresh`: no agent before this one has left word in this start,
+    /// by which it is told from the one before where it has no number.
+    pub(crate) fn new(kept: Option<&[u8]>, number: Option<&[u8]>, facts: &DeviceFacts, fresh: bool) -> Self {
         let kept = kept.and_then(decode);
+        let number = number.and_then(decode_number);
         let evidence = |first: bool| Why {
             reason: match facts.boot_cause {
                 BootCause::Unknown if first => BootReason::First,
@@ -64,12 +71,21 @@ impl Boots {
         };
         let start = facts.start;
         // An agent that was killed may have counted this start and left no word, or the other way round.
-        let is_same = |kept: &Self| match (kept.start, start) {
-            (0, _) | (_, 0) => !fresh,
-            (kept, this) => kept == this,
+        let is_same = |kept: &Self| {
+            let kept = match number {
+                // The record that goes with it was not written.
+                Some((earlier, _)) if earlier > kept.earlier => return false,
+                Some((earlier, start)) if earlier == kept.earlier => start,
+                // A version that knows nothing of the number has counted on.
+                Some(_) | None => kept.start,
+            };
+            match (kept, start) {
+                (0, _) | (_, 0) => !fresh,
+                (kept, this) => kept == this,
+            }
         };
         match kept {
-            Some(kept) if is_same(&kept) => kept,
+            Some(kept) if is_same(&kept) => Self { start, ..kept },
             Some(kept) => Self {
                 start,
                 earlier: kept.earlier.saturating_add(1),
@@ -126,12 +142,17 @@ impl Boots {
             let at = why.at.map_or_else(|| String::from("-"), |at| format!("{at}"));
             format!("{} {at} {}", why.reason as i32, why.text.replace('\n', " "))
         };
-        let mut text = format!("{FORMAT} {} {}\n{}", self.earlier, self.start, line(&self.began));
+        let mut text = format!("{FORMAT} {}\n{}", self.earlier, line(&self.began));
         if let Some(ending) = &self.ending {
             text.push('\n');
             text.push_str(&line(ending));
         }
         text.into_bytes()
+    }
+
+    /// The number of this start, to be kept behind the record.
+    pub(crate) fn encode_number(&self) -> Vec<u8> {
+        format!("{NUMBER_FORMAT} {} {}", self.earlier, self.start).into_bytes()
     }
 }
 
@@ -164,8 +185,8 @@ fn decode(bytes: &[u8]) -> Option<Boots> {
     let mut words = lines.next()?.split(' ');
     let (format, earlier) = (words.next()?, words.next()?.parse().ok()?);
     let start = match format {
-        FORMAT => words.next()?.parse().ok()?,
-        UNNUMBERED => 0,
+        FORMAT => 0,
+        NUMBERED => words.next()?.parse().ok()?,
         _ => return None,
     };
     if words.next().is_some() {
@@ -188,17 +209,35 @@ fn decode(bytes: &[u8]) -> Option<Boots> {
     lines.next().is_none().then_some(Boots { start, earlier, began, ending })
 }
 
+/// Starts before the one, and its number.
+fn decode_number(bytes: &[u8]) -> Option<(u32, u32)> {
+    let mut words = core::str::from_utf8(bytes).ok()?.split(' ');
+    let format = words.next()?;
+    let number = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    (format == NUMBER_FORMAT && words.next().is_none()).then_some(number)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::provision::StartedSlot;
 
+    /// After a record alone.
+    fn next(kept: Option<&[u8]>, facts: &DeviceFacts, fresh: bool) -> Boots {
+        Boots::new(kept, None, facts, fresh)
+    }
+
+    /// After both.
+    fn after(kept: &Boots, facts: &DeviceFacts, fresh: bool) -> Boots {
+        Boots::new(Some(&kept.encode()), Some(&kept.encode_number()), facts, fresh)
+    }
+
     #[test]
     fn a_crash_is_told_in_the_words_that_it_has_left() {
         let words = "dom0 crashed: PANIC at dom0/src/drill.rs:1: a drill";
         let crashed = DeviceFacts { boot_text: words.into(), ..facts(BootCause::Panic) };
-        let before = Boots::new(None, &facts(BootCause::Unknown), true).encode();
-        let boots = Boots::new(Some(&before), &crashed, true);
+        let before = next(None, &facts(BootCause::Unknown), true).encode();
+        let boots = next(Some(&before), &crashed, true);
         assert_eq!((boots.began.reason, boots.began.text.as_str()), (BootReason::Kernel, words));
     }
 
@@ -208,15 +247,15 @@ mod tests {
 
     #[test]
     fn a_start_knows_how_the_one_before_it_ended() {
-        let first = Boots::new(None, &facts(BootCause::Unknown), true);
+        let first = next(None, &facts(BootCause::Unknown), true);
         assert_eq!((first.earlier, first.began.reason), (0, BootReason::First));
         // Nothing was ordered: there is only what the hardware says.
         let kept = first.encode();
-        let second = Boots::new(Some(&kept), &facts(BootCause::Watchdog), true);
+        let second = next(Some(&kept), &facts(BootCause::Watchdog), true);
         assert_eq!((second.earlier, second.began.reason), (1, BootReason::WatchdogHung));
         // Another agent in the same start.
         let kept = second.encode();
-        assert_eq!(Boots::new(Some(&kept), &facts(BootCause::Unknown), false), second);
+        assert_eq!(next(Some(&kept), &facts(BootCause::Unknown), false), second);
         for (cause, reason, crash) in [
             (Cause::Command, BootReason::RebootCmd, false),
             (Cause::Update, BootReason::Update, false),
@@ -228,11 +267,11 @@ mod tests {
             ending.end(cause, "0.2.0", None, Some(WallTime { seconds: 99, nanos: 5 }));
             // The watchdog may have helped: it was ordered all the same, and once.
             let kept = ending.encode();
-            let third = Boots::new(Some(&kept), &facts(BootCause::Watchdog), true);
+            let third = next(Some(&kept), &facts(BootCause::Watchdog), true);
             assert_eq!((third.earlier, third.began.reason, third.began.at), (2, reason, Some(99)));
             assert_eq!(third.is_after_crash(), crash, "{cause:?}");
             let kept = third.encode();
-            let fourth = Boots::new(Some(&kept), &facts(BootCause::Unknown), true);
+            let fourth = next(Some(&kept), &facts(BootCause::Unknown), true);
             assert_eq!(fourth.began.reason, BootReason::Unknown);
         }
     }
@@ -240,34 +279,66 @@ mod tests {
     #[test]
     fn a_start_with_a_number_is_counted_once_whatever_word_its_agents_have_left() {
         let start = |start| DeviceFacts { start, ..facts(BootCause::Unknown) };
-        let first = Boots::new(None, &start(1), true);
-        let kept = first.encode();
-        assert_eq!(decode(&kept), Some(first.clone()));
+        let first = next(None, &start(1), true);
         // It was killed before it could leave word.
-        assert_eq!(Boots::new(Some(&kept), &start(1), true), first);
+        assert_eq!(after(&first, &start(1), true), first);
         // It has left word, and was killed before it could count.
         for fresh in [true, false] {
-            let second = Boots::new(Some(&kept), &start(2), fresh);
+            let second = after(&first, &start(2), fresh);
             assert_eq!(second.earlier, 1);
-            assert_eq!(Boots::new(Some(&second.encode()), &start(2), !fresh), second);
+            assert_eq!(after(&second, &start(2), !fresh), second);
+            // Storage has taken the number alone, or the record alone.
+            let (record, number) = (first.encode(), second.encode_number());
+            assert_eq!(Boots::new(Some(&record), Some(&number), &start(2), fresh), second);
+            let (record, number) = (second.encode(), first.encode_number());
+            let again = Boots::new(Some(&record), Some(&number), &start(2), fresh);
+            assert_eq!(again.earlier, 1 + u32::from(fresh));
         }
         // A version before this one has kept no number.
-        let old = format!("1 7\n{}", core::str::from_utf8(&kept).unwrap().split_once('\n').unwrap().1);
-        assert_eq!(Boots::new(Some(old.as_bytes()), &start(2), true).earlier, 8);
-        assert_eq!(Boots::new(Some(old.as_bytes()), &start(2), false).earlier, 7);
+        let old = first.encode();
+        assert_eq!(next(Some(&old), &start(2), true).earlier, 1);
+        assert_eq!(next(Some(&old), &start(2), false).earlier, 0);
+        // Or kept it in the record, also while there is one of an older start beside it.
+        let (_, words) = core::str::from_utf8(&old).unwrap().split_once('\n').unwrap();
+        let numbered = format!("2 7 5\n{words}");
+        for number in [None, Some(first.encode_number())] {
+            let other = |start_number, fresh| {
+                let kept = Some(numbered.as_bytes());
+                Boots::new(kept, number.as_deref(), &start(start_number), fresh).earlier
+            };
+            assert_eq!([other(5, true), other(5, false), other(6, true), other(6, false)], [7, 7, 8, 8]);
+        }
         // One of both has none.
-        assert_eq!(Boots::new(Some(&kept), &start(0), true).earlier, 1);
-        assert_eq!(Boots::new(Some(&kept), &start(0), false), first);
+        assert_eq!(after(&first, &start(0), true).earlier, 1);
+        assert_eq!(after(&first, &start(0), false).earlier, 0);
+    }
+
+    /// What the version before reads after a fallback, and any older one.
+    #[test]
+    fn the_record_is_of_the_first_format() {
+        let on_trial = DeviceFacts { start: 0xdead_beef, ..facts(BootCause::Unknown) };
+        let mut boots = next(None, &on_trial, true);
+        boots.end(Cause::Fallback, "0.2.0", None, Some(WallTime { seconds: 99, nanos: 5 }));
+        let expected = format!(
+            "1 0\n{} - it is the first start\n{} 99 version 0.2.0 did not reach the controller under test",
+            BootReason::First as i32,
+            BootReason::Fallback as i32
+        );
+        assert_eq!(core::str::from_utf8(&boots.encode()), Ok(expected.as_str()));
+        assert_eq!(boots.encode_number(), b"1 0 3735928559");
+        for number in ["", "1 0", "1 0 1 1", "2 0 1", "1 0 x", "1 x 0", "1 0 4294967296"] {
+            assert_eq!(decode_number(number.as_bytes()), None, "{number}");
+        }
     }
 
     #[test]
     fn a_version_that_could_keep_nothing_is_not_taken_for_the_one_before_it() {
-        let mut before = Boots::new(None, &facts(BootCause::Unknown), true);
+        let mut before = next(None, &facts(BootCause::Unknown), true);
         before.end(Cause::Update, "0.1.0", None, None);
         let kept = before.encode();
         let after = |cause, trial, other_refused| {
             let slot = Some(StartedSlot { trial, other_refused, reason: String::new() });
-            let boots = Boots::new(Some(&kept), &DeviceFacts { slot, ..facts(cause) }, true);
+            let boots = next(Some(&kept), &DeviceFacts { slot, ..facts(cause) }, true);
             (boots.began.reason, boots.began.text.contains("kept nothing"))
         };
         // What was to be started is, or was refused by who starts slots.
@@ -278,11 +349,11 @@ mod tests {
         assert_eq!(after(BootCause::Panic, false, false), (BootReason::Kernel, true));
         assert_eq!(after(BootCause::Unknown, false, false), (BootReason::Unknown, true));
         // Another order than for an update is what it says.
-        let mut before = Boots::new(None, &facts(BootCause::Unknown), true);
+        let mut before = next(None, &facts(BootCause::Unknown), true);
         before.end(Cause::Command, "0.1.0", None, None);
         let slot = Some(StartedSlot { trial: false, other_refused: false, reason: String::new() });
         let facts = DeviceFacts { slot, ..facts(BootCause::Ordered) };
-        let boots = Boots::new(Some(&before.encode()), &facts, true);
+        let boots = next(Some(&before.encode()), &facts, true);
         assert_eq!(boots.began.reason, BootReason::RebootCmd);
     }
 

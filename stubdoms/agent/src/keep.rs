@@ -61,6 +61,8 @@ pub(crate) enum Name {
     Certs,
     /// Starts of the machine: how many, and why the last ones.
     Boots,
+    /// By what the last of them is told from others.
+    BootsNumber,
     /// Counters of commands that were obeyed.
     Commands,
     /// What the update remembers.
@@ -77,10 +79,11 @@ pub(crate) enum Name {
 
 impl Name {
     /// All but those that are listed.
-    const RECORDS: [Self; 7] = [
+    const RECORDS: [Self; 8] = [
         Self::Identity,
         Self::Certs,
         Self::Boots,
+        Self::BootsNumber,
         Self::Commands,
         Self::Update,
         Self::Config,
@@ -95,6 +98,7 @@ impl Name {
             Self::Identity
             | Self::Certs
             | Self::Boots
+            | Self::BootsNumber
             | Self::Commands
             | Self::Update
             | Self::Config
@@ -121,7 +125,7 @@ impl Name {
     const fn outlasts(self) -> bool {
         match self {
             Self::Identity | Self::Certs | Self::Commands | Self::Config | Self::ConfigBackup => true,
-            Self::Boots | Self::Update | Self::Log(_) | Self::Metrics(_) => false,
+            Self::Boots | Self::BootsNumber | Self::Update | Self::Log(_) | Self::Metrics(_) => false,
         }
     }
 }
@@ -132,6 +136,7 @@ impl fmt::Display for Name {
             Self::Identity => "identity",
             Self::Certs => "certs",
             Self::Boots => "boots",
+            Self::BootsNumber => "boots.number",
             Self::Commands => "commands",
             Self::Update => "update",
             Self::Config => "config",

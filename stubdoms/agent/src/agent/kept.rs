@@ -111,12 +111,13 @@ impl Agent {
     /// It is known what was kept, or that there is nothing.
     pub(super) fn recall_kept(&mut self) {
         let fresh = !self.kept.is_later_life;
-        let boots = self.keep.take(Name::Boots);
+        let (boots, number) = (self.keep.take(Name::Boots), self.keep.take(Name::BootsNumber));
         // Storage may come when nobody expected it any more.
         if self.kept.boots.is_none() || boots.is_some() {
-            let boots = Boots::new(boots.as_deref(), &self.facts, fresh);
+            let boots = Boots::new(boots.as_deref(), number.as_deref(), &self.facts, fresh);
             log::info!("device: start number {}: {}", boots.earlier.saturating_add(1), boots.began.text);
             self.keep.put(Name::Boots, boots.encode());
+            self.keep.put(Name::BootsNumber, boots.encode_number());
             self.kept.boots = Some(boots);
         }
         let memory = self.keep.take(Name::Update);

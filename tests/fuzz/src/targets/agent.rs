@@ -120,10 +120,11 @@ fn turn(agent: &mut Agent, second: u64) {
 
 /// The names of what is kept, in the order in which it is asked for; those of a file of the log and of a metrics message
 /// come last.
-const KEPT: [&str; 9] = [
+const KEPT: [&str; 10] = [
     "identity",
     "certs",
     "boots",
+    "boots.number",
     "commands",
     "update",
     "config",
@@ -132,7 +133,7 @@ const KEPT: [&str; 9] = [
     "metrics.00000002",
 ];
 /// Those that storage lists.
-const LISTED: usize = 7;
+const LISTED: usize = 8;
 
 /// What storage has kept of earlier starts, a piece for each name: whatever that is, the agent goes on, and asks for a
 /// bounded number of things. A file of the log, or a metrics message, that is accepted is written as it was read.
@@ -191,6 +192,7 @@ pub(super) fn all_kept() -> Vec<Vec<u8>> {
         b"6ba7b810-9dad-11d1-80b4-00c04fd430c8\nmaker\nmodel",
         b"",
         b"1 3\n2 1700000000 ordered\n4 - power",
+        b"1 3 77",
         b"1 2 3 4",
         b"1\n",
         b"",
