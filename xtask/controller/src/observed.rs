@@ -121,6 +121,8 @@ pub struct DeviceInfo {
     pub ended_ms: i64,
     /// Its starts, as it counts them.
     pub restarts: u32,
+    /// By what it tells this start from others; 0 if it does not.
+    pub start: u32,
     /// Whether it has a watchdog in hardware.
     pub watchdog: bool,
     /// The counter of its reboot command, as it echoes it.
@@ -418,11 +420,14 @@ impl DeviceInfo {
 
     /// Whether this was told in another life of the device than `before`.
     ///
-    /// Its clock may have been set meanwhile, so that the time of the same start moves; its count of starts stays 0
+    /// It tells by a number of each start, if it has one. Otherwise its clock may have been set meanwhile, so that the time of the same start moves; its count of starts stays 0
     /// where there is nothing to keep it in, and is 0 until that was read: then count and reason change in the midst of
     /// a start.
     pub(crate) fn is_another_start(&self, before: &Self) -> bool {
         const CLOCK_SET_MS: i64 = 3000;
+        if self.start != 0 && before.start != 0 {
+            return self.start != before.start;
+        }
         let read_late = (self.restarts == 0) != (before.restarts == 0);
         let same_time = self.boot_ms != 0 && self.boot_ms.abs_diff(before.boot_ms) <= CLOCK_SET_MS as u64;
         // Nothing but another start is of another slot.
@@ -579,6 +584,35 @@ mod tests {
             let slots = vec![slot(label, "1", "active", "UPDATED")];
             view.inform(DeviceInfo { slots, ..told(160_000, restarts, "FALLBACK") }, 0);
             assert_eq!(view.boots.last().map(|boot| boot.number), Some(boots));
+        }
+    }
+
+    /// The same slot, no clock, and a storage that opens late in both: nothing but its number tells the second start.
+    #[test]
+    fn a_start_is_told_by_its_number() {
+        let mut view = DeviceView::default();
+        let told = |boot_ms, restarts, start| DeviceInfo {
+            boot_ms,
+            restarts,
+            start,
+            boot_reason: "UNKNOWN".into(),
+            slots: vec![slot("IMGA", "1", "active", "UPDATED")],
+            ..DeviceInfo::default()
+        };
+        for (info, boots) in [
+            (told(160_000, 0, 5), 1),
+            (told(160_000, 7, 5), 1),
+            (told(160_000, 0, 6), 2),
+            (told(160_000, 8, 6), 2),
+            // The clock was set, and set again.
+            (told(990_000, 8, 6), 2),
+            (told(160_000, 8, 6), 2),
+            // One that draws no number is told by the rest.
+            (told(160_000, 9, 0), 3),
+            (told(160_000, 10, 7), 4),
+        ] {
+            view.inform(info.clone(), 0);
+            assert_eq!(view.boots.last().map(|boot| boot.number), Some(boots), "{info:?}");
         }
     }
 

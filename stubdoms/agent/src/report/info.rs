@@ -19,11 +19,12 @@ use proto_eve::{
     wire::common::{PhyIoMemberUsage, PhyIoType},
     wire::info::{
         ApiCapability, AttestationInfo, Capabilities, ContentResources, DataSecAtRest, DataSecAtRestStatus,
-        DevicePort, DevicePortStatus, Entity, ErrorInfo, HwSecurityModuleStatus, IoAddresses, PcrStatus,
-        SecurityInfo, Severity, SystemAdapterInfo, UsageInfo, VaultInfo, VolumeResources, ZDeviceState,
-        ZInfoApp, ZInfoAppInstance, ZInfoBlob, ZInfoBlobList, ZInfoContentTree, ZInfoDevSw, ZInfoDevice,
-        ZInfoDns, ZInfoHardware, ZInfoManufacturer, ZInfoMsg, ZInfoNetworkInstance, ZInfoTypes, ZInfoVolume,
-        ZNetworkInstanceState, ZioBundle, z_info_msg::InfoContent,
+        DepMetricItemType, DeprecatedMetricItem, DevicePort, DevicePortStatus, Entity, ErrorInfo,
+        HwSecurityModuleStatus, IoAddresses, PcrStatus, SecurityInfo, Severity, SystemAdapterInfo, UsageInfo,
+        VaultInfo, VolumeResources, ZDeviceState, ZInfoApp, ZInfoAppInstance, ZInfoBlob, ZInfoBlobList,
+        ZInfoContentTree, ZInfoDevSw, ZInfoDevice, ZInfoDns, ZInfoHardware, ZInfoManufacturer, ZInfoMsg,
+        ZInfoNetworkInstance, ZInfoTypes, ZInfoVolume, ZNetworkInstanceState, ZioBundle,
+        deprecated_metric_item::MetricItemValue, z_info_msg::InfoContent,
     },
 };
 use proto_svc::vault::{Sealing, Tpm};
@@ -346,6 +347,7 @@ fn device(view: &View<'_>) -> ZInfoDevice {
         last_reboot_reason: cause(view),
         last_reboot_time: ended(view),
         restart_counter: view.boots.map_or(0, |boots| boots.earlier),
+        metric_items: start_item(view.facts.start).into_iter().collect(),
         hardware_watchdog_present: facts.hardware_watchdog,
         system_adapter: Some(system_adapter(view)),
         hsm_status: security_module(view).0 as i32,
@@ -475,6 +477,16 @@ fn cause(view: &View<'_>) -> String {
         Some(StartedSlot { reason, .. }) => format!("{cause}; {reason}"),
         None => cause.into(),
     }
+}
+
+/// By what a controller tells this start from others, whatever the device knows of its earlier ones and of the time: a
+/// number that dom0 draws, as an item of our own among those that the API leaves to devices. None was drawn if it is 0.
+fn start_item(start: u32) -> Option<DeprecatedMetricItem> {
+    (start != 0).then(|| DeprecatedMetricItem {
+        key: "start".into(),
+        r#type: DepMetricItemType::DepMetricItemState as i32,
+        metric_item_value: Some(MetricItemValue::Uint32Value(start)),
+    })
 }
 
 /// When it ended before that. If nobody has noted it, at some time before it started.

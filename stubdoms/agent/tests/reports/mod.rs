@@ -3,7 +3,10 @@
 use proto_eve::wire::{
     common::{Ipspec, PhyIoMemberUsage, PhyIoType, ProxyConfig},
     config::{BaseOs, NetworkConfig, NetworkInstanceConfig, PhysicalIo, SystemAdapter, UuiDandVersion},
-    info::{BaseOsStatus, BootReason, DevicePort, DevicePortStatus, ZInfoBlob, ZNetworkInstanceState},
+    info::{
+        BaseOsStatus, BootReason, DevicePort, DevicePortStatus, ZInfoBlob, ZNetworkInstanceState,
+        deprecated_metric_item::MetricItemValue,
+    },
 };
 
 use super::*;
@@ -49,6 +52,11 @@ fn the_device_says_why_it_started_and_what_watches_it() {
         assert_eq!(info.last_reboot_time, info.boot_time);
         assert_eq!(info.boot_time.map(|time| time.seconds), Some(1_798_761_590));
         assert_eq!(info.hardware_watchdog_present, watchdog);
+        let start = &info.metric_items[0];
+        assert_eq!(
+            (start.key.as_str(), &start.metric_item_value),
+            ("start", &Some(MetricItemValue::Uint32Value(1)))
+        );
     }
 }
 

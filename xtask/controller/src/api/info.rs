@@ -3,7 +3,8 @@
 use proto_eve::wire::info::{
     self, AttestationState, BaseOsStatus, BaseOsSubStatus, BootReason, DataSecAtRestStatus, DevicePort,
     DevicePortStatus, ErrorInfo, MaintenanceModeReason, PcrStatus, ZDeviceState, ZInfoApp, ZInfoDevSw,
-    ZInfoDevice, ZInfoMsg, ZInfoTypes, ZSwState, z_info_msg::InfoContent,
+    ZInfoDevice, ZInfoMsg, ZInfoTypes, ZSwState, deprecated_metric_item::MetricItemValue,
+    z_info_msg::InfoContent,
 };
 use uuid::Uuid;
 
@@ -220,6 +221,7 @@ fn device_gist(info: &ZInfoDevice) -> DeviceInfo {
         boot_text: info.last_reboot_reason.clone(),
         ended_ms: info.last_reboot_time.as_ref().and_then(clock::timestamp_ms).unwrap_or(0),
         restarts: info.restart_counter,
+        start: start(info),
         watchdog: info.hardware_watchdog_present,
         reboot_counter: info.reboot_config_counter,
         shutdown_counter: info.shutdown_config_counter,
@@ -321,6 +323,15 @@ fn tell_device(state: &mut State, device: Uuid, before: Option<&DeviceInfo>, now
         }) {
             state.device_event(device, format!("item {key}: {reason}"));
         }
+    }
+}
+
+/// By what the device tells this start from others, an item of its own; 0 if it does not.
+fn start(info: &ZInfoDevice) -> u32 {
+    let item = info.metric_items.iter().find(|item| item.key == "start");
+    match item.and_then(|item| item.metric_item_value.as_ref()) {
+        Some(MetricItemValue::Uint32Value(start)) => *start,
+        _ => 0,
     }
 }
 
