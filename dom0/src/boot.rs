@@ -98,6 +98,7 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
     let (watchdogs, evidence) = Watchdogs::arm(machine.as_ref().ok().copied(), fired, kept_at);
     let mut origin = origin::boot(told.as_ref(), &evidence);
     origin.start = start_number();
+    origin.began_ns = boot.began().as_nanos();
     match origin.cause {
         BootCause::Ordered => log::info!(target: "dom0", "boot reason: {}", origin.text),
         BootCause::Panic => log::error!(target: "dom0", "boot reason: {} [{}]", origin.text, svc::CRASHED),

@@ -27,11 +27,19 @@ pub struct Evidence {
     pub last_words: Option<String>,
 }
 
-/// What control is told. `record` is the selector's; the number of the start is left to who can draw one.
+/// What control is told. `record` is the selector's; the number of the start is left to who can draw one, and when it
+/// began to who knows the time.
 #[must_use]
 pub fn boot(record: Option<&Handoff>, evidence: &Evidence) -> Boot {
     let (cause, text) = cause(evidence);
-    Boot { cause, text: clipped(&text), slot: record.map(slot), measured: Measured::No, start: 0 }
+    Boot {
+        cause,
+        text: clipped(&text),
+        slot: record.map(slot),
+        measured: Measured::No,
+        start: 0,
+        began_ns: 0,
+    }
 }
 
 fn cause(evidence: &Evidence) -> (BootCause, Cow<'_, str>) {

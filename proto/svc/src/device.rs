@@ -230,6 +230,9 @@ pub struct Boot {
     pub measured: Measured,
     /// A number that tells this start from others, for all lives of control in it; 0 if none could be drawn.
     pub start: u32,
+    /// When it began: Xen's system time at dom0's first instruction, in nanoseconds. That time may count since power-on,
+    /// starts of the machine ago, as the counter of an aarch64 machine does over a reset.
+    pub began_ns: u64,
 }
 
 /// What ended the machine's life before this one, from the evidence that survived it.
@@ -399,12 +402,12 @@ pub enum ToControl {
 
 impl Message for FromControl {
     const CHANNEL: &'static str = "device";
-    const VERSION: u16 = 6;
+    const VERSION: u16 = 7;
 }
 
 impl Message for ToControl {
     const CHANNEL: &'static str = "device";
-    const VERSION: u16 = 6;
+    const VERSION: u16 = 7;
 }
 
 #[cfg(test)]
@@ -466,6 +469,7 @@ mod tests {
                 }),
                 measured: Measured::Failed,
                 start: u32::MAX,
+                began_ns: u64::MAX,
             },
             confined: true,
         }));

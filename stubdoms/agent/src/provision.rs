@@ -69,6 +69,8 @@ pub struct DeviceFacts {
     pub firmware: String,
     /// Wall clock at boot.
     pub boot_time: Option<WallTime>,
+    /// The same on the clock of [`Now::monotonic_ns`](crate::Now), which may have begun starts of the machine ago.
+    pub began_ns: u64,
     /// Why the machine was started.
     pub boot_cause: BootCause,
     /// The same in the words of who has found it, with what a crash has left; empty if there are none.

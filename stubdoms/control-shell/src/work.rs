@@ -157,7 +157,8 @@ fn facts<S: System>(clock: &TimeOfDay<S>, machine: &Machine, heap_limit: usize) 
         content_bytes: (heap_limit / CONTENT_SHARE) as u64,
         version: version.into(),
         partition: partition.into(),
-        boot_time: clock.wall_time_at(0),
+        boot_time: clock.wall_time_at(machine.boot.began_ns),
+        began_ns: machine.boot.began_ns,
         boot_cause: boot_cause(machine.boot.cause),
         boot_text: match machine.boot.cause {
             svc_device::BootCause::Unknown => String::new(),

@@ -322,6 +322,7 @@ fn dom0(world: &World, executor: &Executor<'static>, more: More) -> (Rc<Ground<H
             slot: None,
             measured: Measured::No,
             start: 1,
+            began_ns: 0,
         },
         measured,
         event_log: RefCell::new(eventlog::begin(None, &[], 0).0),

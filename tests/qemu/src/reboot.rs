@@ -84,6 +84,11 @@ fn reboot(stage: &Stage<'_>) -> Result<()> {
         let mut infos = seen.devices.values().filter_map(|device| device.info.as_ref());
         let told = infos.any(|info| info.watchdog && info.boot_reason == "REBOOT_CMD");
         ensure!(told, "the device tells of no watchdog, or of another reason than the order");
+        // Also where the clock of all domains counts on over a reset.
+        let boots: Vec<i64> =
+            seen.devices.values().flat_map(|device| &device.boots).map(|boot| boot.boot_ms).collect();
+        let rise = boots.windows(2).all(|pair| pair[1] > pair[0] + 5000);
+        ensure!(boots.len() == 3 && rise, "three starts at these times: {boots:?}");
         Ok(())
     })?;
     no_violations(&site)?;

@@ -346,7 +346,7 @@ impl Metrics {
             system_services_memory_mb: Some(memory(services_kib, total)),
             network: vec![network(view)],
             zedcloud: vec![cloud(view)],
-            cpu_metric: Some(cpu(now, self.cpu.total)),
+            cpu_metric: Some(cpu(now.monotonic_ns.saturating_sub(view.facts.began_ns), self.cpu.total)),
             metric_items: vec![
                 counter("metrics.lost", view.lost.into()),
                 counter("log.lost_lines", view.losses.lines),
@@ -378,7 +378,7 @@ impl Metrics {
                     let seconds = wall.seconds.saturating_sub(booted.seconds);
                     time::timestamp(i64::try_from(seconds).unwrap_or(0), 0)
                 }),
-                ..cpu(now, usage.map_or(0, |usage| usage.cpu_ns))
+                ..cpu(0, usage.map_or(0, |usage| usage.cpu_ns))
             }),
             app_memory: Some(AppMemoryMetric {
                 allocated_mb: mib(app.memory_in_use_kib()),
@@ -389,9 +389,9 @@ impl Metrics {
     }
 }
 
-fn cpu(now: Now, total_ns: u64) -> AppCpuMetric {
+fn cpu(up_ns: u64, total_ns: u64) -> AppCpuMetric {
     // A duration since boot, written as if it were a time.
-    let uptime = time::timestamp(i64::try_from(now.monotonic_ns / 1_000_000_000).unwrap_or(0), 0);
+    let uptime = time::timestamp(i64::try_from(up_ns / 1_000_000_000).unwrap_or(0), 0);
     AppCpuMetric { up_time: Some(uptime), total: total_ns / 1_000_000_000, system_total: 0, total_ns }
 }
 

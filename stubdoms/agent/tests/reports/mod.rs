@@ -42,10 +42,16 @@ fn the_device_says_why_it_started_and_what_watches_it() {
         (BootCause::Watchdog, true, BootReason::WatchdogHung, "the watchdog has reset the machine"),
     ] {
         let boot_time = Some(WallTime { seconds: 1_798_761_590, nanos: 0 });
-        let facts = DeviceFacts { boot_cause: cause, hardware_watchdog: watchdog, boot_time, ..facts() };
+        let began_ns = 20_000_000_000;
+        let facts =
+            DeviceFacts { boot_cause: cause, hardware_watchdog: watchdog, boot_time, began_ns, ..facts() };
         let mut world = World::of(provisioning(), facts);
         world.controller.set_config(config());
-        world.run(60);
+        world.run(100);
+        // Its clock counts since power-on, and the machine was started later.
+        let sent = world.controller.metrics.last().unwrap().at_time_stamp.unwrap().seconds - START as i64;
+        let up = world.device_metrics().cpu_metric.as_ref().unwrap().up_time.unwrap().seconds;
+        assert_eq!(up, sent - 20);
         let info = world.device_info();
         assert_eq!(info.last_boot_reason, reason as i32);
         assert!(info.last_reboot_reason.contains(text), "{}", info.last_reboot_reason);
