@@ -217,6 +217,11 @@ impl Attest {
         !self.token.is_empty() || self.state == AttestState::RestartWait
     }
 
+    /// Whether a quote was sent since boot, whatever came of it.
+    pub(crate) fn quote_tried(&self) -> bool {
+        self.quote_tried
+    }
+
     /// Whether a quote was accepted since boot: from then on no storage is begun anew by itself.
     pub(crate) fn has_completed(&self) -> bool {
         self.state == AttestState::Complete
@@ -319,7 +324,10 @@ impl Attest {
     /// The vault has encrypted the storage's key for the controller, or not.
     pub(crate) fn on_escrow(&mut self, now: Instant, escrow: Escrow) {
         self.escrow = escrow;
-        if self.state == AttestState::TpmEscrowWait {
+        let waits = self.state == AttestState::TpmEscrowWait;
+        // A vault that was built anew may have none to give: there is nothing to send any more.
+        let lacks = self.state == AttestState::AttestEscrowWait && self.key().is_none();
+        if waits || lacks {
             self.hand_over(now);
         }
     }

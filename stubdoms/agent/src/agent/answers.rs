@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use proto_errors::{Coded, agent as code};
 use proto_eve::{attest, config, endpoint::StatusClass, uuid};
+use proto_update::machine::Class;
 
 use super::{
     Agent,
@@ -187,7 +188,7 @@ impl Agent {
 
     fn on_config(&mut self, outcome: Outcome) {
         let at = self.now.at();
-        self.note_class(&outcome);
+        let class = self.class_of(&outcome);
         self.dirty |= self.base_os.is_testing();
         let interval = self.properties.seconds("timer.config.interval");
         self.config.again(at, interval, &mut self.random);
@@ -199,24 +200,37 @@ impl Agent {
             );
         }
         self.config_refused = refused;
-        match outcome {
-            Outcome::Success { status: 304, .. } => self.config.confirm(at),
+        let class = match outcome {
+            Outcome::Success { status: 304, .. } => {
+                self.config.confirm(at);
+                class
+            }
             Outcome::Success { payload, .. } => match config::parse_response(&payload) {
                 Ok(response) => self.on_config_response(response),
-                Err(error) => log::warn!("configuration: {error} [{}]", code::CONFIG_BAD),
+                Err(error) => {
+                    log::warn!("configuration: {error} [{}]", code::CONFIG_BAD);
+                    Class::Fail
+                }
             },
             Outcome::Status { class: StatusClass::Forbidden, .. } => {
                 self.attest.restart(at);
                 self.dirty = true;
+                class
             }
             Outcome::Status { .. } | Outcome::Unusable(_) | Outcome::NoAnswer(_) => {
                 self.config_failed();
                 self.dirty |= !self.store.has_config();
+                class
             }
-        }
+        };
+        // Of what was refused, the controller's word that there is nothing newer is no better.
+        let class = if class == Class::Success && self.store.has_refused() { Class::Fail } else { class };
+        self.base_os.reached(self.now, class);
     }
 
-    fn on_config_response(&mut self, response: config::Response) {
+    /// Takes what a configuration brings, and says what it says about the version that runs: one that cannot read what
+    /// the controller sends has not proven itself.
+    fn on_config_response(&mut self, response: config::Response) -> Class {
         match self.store.judge(self.now, response) {
             Verdict::Unchanged => self.config.confirm(self.now.at()),
             Verdict::Obsolete => log::warn!(
@@ -224,7 +238,8 @@ impl Agent {
                 code::CONFIG_OLD
             ),
             Verdict::NoIdentity => {
-                log::warn!("configuration: its id is not a UUID; ignored [{}]", code::CONFIG_BAD)
+                log::warn!("configuration: its id is not a UUID; ignored [{}]", code::CONFIG_BAD);
+                return Class::Fail;
             }
             Verdict::Apply(config) => {
                 self.config.confirm(self.now.at());
@@ -232,6 +247,7 @@ impl Agent {
                 self.take_config(config);
             }
         }
+        Class::Success
     }
 
     /// Whether the controller answers, whatever it says.

@@ -94,10 +94,8 @@ impl Agent {
     fn move_clock(&mut self, power_on: Duration, boot: bool) {
         self.device_commands.push_back(DeviceCommand::SetClock(power_on));
         let counted = Duration::from_nanos(self.now.monotonic_ns);
-        let was = self.now.wall.map(|wall| wall.since_1970().saturating_sub(counted));
         if boot {
-            let told = self.facts.boot_time.map(WallTime::since_1970);
-            let began = told.zip(was).map(|(told, was)| told.saturating_sub(was)).unwrap_or_default();
+            let began = Duration::from_nanos(self.facts.began_ns);
             self.facts.boot_time = Some(WallTime::since(power_on + began));
         }
         // The shell's clock is this one from its next reading on; what is decided before goes by it, too.

@@ -237,15 +237,17 @@ impl Agent {
         }
     }
 
-    /// What the end of a question for the configuration says about the version that runs.
-    pub(super) fn note_class(&mut self, outcome: &Outcome) {
-        let class = match outcome {
+    /// What the end of a question for the configuration says about the version that runs, as long as nobody has read what
+    /// came with a success.
+    pub(super) fn class_of(&self, outcome: &Outcome) -> Class {
+        match outcome {
             Outcome::Success { .. } => Class::Success,
-            // Neither is this version's fault. A refusal is one of attestation, which was tried.
-            Outcome::Status { status: 400 | 403 | 404 | 503, .. }
+            // None is this version's fault.
+            Outcome::Status { status: 400 | 404 | 503, .. }
             | Outcome::NoAnswer(FailureKind::Refused | FailureKind::CertificateTime) => Class::TemporaryFail,
+            // A refusal is one of attestation, once that was tried. One that never gets so far may be at fault itself.
+            Outcome::Status { status: 403, .. } if self.attest.quote_tried() => Class::TemporaryFail,
             Outcome::Status { .. } | Outcome::Unusable(_) | Outcome::NoAnswer(_) => Class::Fail,
-        };
-        self.base_os.reached(self.now, class);
+        }
     }
 }

@@ -188,6 +188,23 @@ fn a_locked_storage_is_waited_for_after_its_key_came_back() {
 }
 
 #[test]
+fn a_key_that_is_gone_before_it_was_stored_is_not_sent_but_waited_for() {
+    let mut attest = quoting_with_tpm();
+    attest.on_escrow(at(1), Escrow::Ready(key(1)));
+    attest.on_answer(at(2), Ask::Quote, success(), accepted_with(None));
+    attest.sent(Ask::Keys);
+    attest.on_answer(at(3), Ask::Keys, success(), None);
+    assert_eq!(attest.deadline(), Some(at(18)));
+    // The vault was built anew, and its storage is locked.
+    attest.on_escrow(at(4), Escrow::Pending);
+    assert_eq!((attest.state(), attest.due(at(18))), (AttestState::TpmEscrowWait, None));
+    attest.on_escrow(at(20), Escrow::Ready(key(1)));
+    assert_eq!((attest.state(), attest.due(at(20))), (AttestState::AttestEscrowWait, Some(Ask::Keys)));
+    attest.on_escrow(at(21), Escrow::None);
+    assert_eq!((attest.state(), attest.due(at(40))), (AttestState::Complete, None));
+}
+
+#[test]
 fn a_tpm_that_does_not_quote_is_asked_again() {
     let mut attest = asking_the_tpm();
     assert!(attest.wants_quote(at(0)).is_some());

@@ -16,6 +16,8 @@ pub(crate) struct Store {
     certs_hash: Option<String>,
     received: Option<Timestamp>,
     processed: Option<Timestamp>,
+    /// The answer that `hash` is of was refused.
+    refused: bool,
     live: bool,
 }
 
@@ -78,6 +80,11 @@ impl Store {
         self.live
     }
 
+    /// Whether the last answer was refused: to hear that there is no other one since is no success.
+    pub(crate) fn has_refused(&self) -> bool {
+        self.refused
+    }
+
     pub(crate) fn received(&self) -> Option<Timestamp> {
         self.received
     }
@@ -93,8 +100,10 @@ impl Store {
             return Verdict::Unchanged;
         }
         self.hash = response.hash;
+        self.refused = false;
         let Some(config) = response.config else { return Verdict::Unchanged };
         if config.id.as_ref().and_then(|id| Uuid::parse(&id.uuid)).is_none() {
+            self.refused = true;
             return Verdict::NoIdentity;
         }
         if self.is_obsolete(&config) {
@@ -148,7 +157,10 @@ mod tests {
         assert_eq!(store.hash(), "b");
         let mut nobody = response("c", 9);
         nobody.config.as_mut().unwrap().id = None;
-        assert!(matches!(store.judge(now(), nobody), Verdict::NoIdentity));
+        assert!(!store.has_refused());
+        assert!(matches!(store.judge(now(), nobody.clone()), Verdict::NoIdentity));
+        assert!(matches!(store.judge(now(), nobody), Verdict::Unchanged));
+        assert!(store.has_refused());
         let mut last = response("d", 5);
         last.config.as_mut().unwrap().controller_epoch = 1;
         last.config.as_mut().unwrap().controllercert_confighash = "x".into();

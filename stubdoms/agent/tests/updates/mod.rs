@@ -222,6 +222,31 @@ fn temporary_failures_of_the_controller_are_not_the_versions_fault() {
     world.run_until("the fallback", |world| world.resets == 2);
 }
 
+/// Facts file, section 1.6: a 403 is temporary after attestation had been tried, and a 200 is a success if what came
+/// with it was accepted.
+#[test]
+fn a_version_that_is_never_attested_or_reads_no_configuration_falls_back() {
+    // Control's next life gets no nonce, and so quotes nothing.
+    let mut world = under_test();
+    for action in ["attest", "config"] {
+        world.controller.force.insert(action.into(), 403);
+    }
+    world.reborn();
+    world.run_until("the fallback", |world| world.resets == 2);
+    assert!((300..340).contains(&world.now_of_last_reset()), "{}", world.now_of_last_reset());
+    // It has quoted, and is refused nevertheless.
+    let mut world = under_test();
+    world.run(30);
+    world.controller.force.insert("config".into(), 403);
+    world.run(1000);
+    assert_eq!(world.resets, 1);
+
+    let mut world = under_test();
+    world.controller.edit(|config| config.id.as_mut().unwrap().uuid = "none".into());
+    world.run_until("the fallback", |world| world.resets == 2);
+    assert_eq!(storage(&world).running_version(), "0.1.0");
+}
+
 #[test]
 fn a_service_that_stays_away_or_a_vault_that_stays_locked_falls_back() {
     let mut world = World::with_storage();
