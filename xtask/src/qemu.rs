@@ -42,7 +42,7 @@ const MODULES_AT: u64 = 0x4c00_0000;
 const FRESH: &str = "disk.img";
 
 /// The disk's serial number.
-const SERIAL: &str = "sarsen";
+pub const SERIAL: &str = "sarsen";
 
 /// The transport of the disk on aarch64, if the board gives it to no domain.
 const DISK_TRANSPORT: u8 = 0;

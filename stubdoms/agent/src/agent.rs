@@ -407,6 +407,7 @@ impl Agent {
         let quiet = self.quiet().is_some_and(|until| until > at);
         if !quiet && self.metrics.step(at) {
             self.device_commands.push_back(DeviceCommand::QueryUsage);
+            self.desk.count();
         }
         self.make_metrics();
         if !quiet && self.session.uuid().is_some() && (self.dirty || self.reporter.deadline() <= at) {
@@ -680,6 +681,7 @@ impl Agent {
             apps: &self.apps,
             networks: &self.networks,
             base_os: &self.base_os,
+            storage: self.desk.status(),
             not_kept: self.not_kept(),
             boots: self.kept.boots.as_ref(),
             now: self.now,
@@ -712,6 +714,7 @@ impl Agent {
             logs: &self.logs,
             lost: self.spool.lost,
             losses: &self.losses,
+            storage: self.desk.status(),
             traffic: &self.traffic,
             verify_failures: self.session.verify_failures,
             ciphers: &self.secrets.ciphers,

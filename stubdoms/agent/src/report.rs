@@ -2,6 +2,7 @@
 
 pub(crate) mod ciphers;
 pub(crate) mod console;
+pub(crate) mod disk;
 pub(crate) mod info;
 pub(crate) mod logs;
 pub(crate) mod losses;

@@ -81,6 +81,11 @@ impl Desk {
         }
     }
 
+    /// What it counts is wanted as it is now.
+    pub(crate) fn count(&mut self) {
+        self.ask(Asker::Status, Request::Status);
+    }
+
     /// Asks for something. What is asked of one that is away is dropped: it will be looked at anew.
     pub(crate) fn ask(&mut self, asker: Asker, request: Request) {
         if self.up {

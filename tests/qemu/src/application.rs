@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use xtask::qemu::Boot;
+use xtask::build::Arch;
+use xtask::qemu::{Boot, SERIAL};
 use xtask::site::{self, Site};
 use xtask_controller::AppMetrics;
 
@@ -70,6 +71,14 @@ pub(crate) fn life(stage: &Stage<'_>) -> Result<()> {
     controller.wait_app_state(site::APP, "RUNNING", PATIENCE)?;
     controller.wait_app_line(site::APP, "moin", PATIENCE)?;
     controller.wait_device_line("attestation: complete", PATIENCE)?;
+    let confined = stage.built().arch == Arch::X86_64;
+    controller.wait_for("what the device tells of its disk and of an IOMMU", PATIENCE, |seen| {
+        let mut infos = seen.devices.values().filter_map(|device| device.info.as_ref());
+        let has_disk = |disks: &[(String, String)]| {
+            matches!(disks, [(name, state)] if name.contains(SERIAL) && state == "ONLINE")
+        };
+        infos.any(|info| info.confined == confined && has_disk(&info.disks)).then_some(())
+    })?;
     controller.wait_for("metrics of the application", PATIENCE, |seen| {
         let mut metrics = seen.devices.values().filter_map(|device| device.metrics.as_ref());
         let used = |app: &AppMetrics| app.name == site::APP && app.cpu_ns > 0 && app.used_mib > 0;

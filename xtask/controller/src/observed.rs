@@ -123,6 +123,10 @@ pub struct DeviceInfo {
     pub restarts: u32,
     /// By what it tells this start from others; 0 if it does not.
     pub start: u32,
+    /// Whether an IOMMU confines what its devices reach.
+    pub confined: bool,
+    /// Its disks by model, each with its state: `ONLINE` and its like.
+    pub disks: Vec<(String, String)>,
     /// Whether it has a watchdog in hardware.
     pub watchdog: bool,
     /// The counter of its reboot command, as it echoes it.

@@ -27,7 +27,10 @@ use proto_eve::{
         deprecated_metric_item::MetricItemValue, z_info_msg::InfoContent,
     },
 };
-use proto_svc::vault::{Sealing, Tpm};
+use proto_svc::{
+    storage::Status,
+    vault::{Sealing, Tpm},
+};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -47,6 +50,7 @@ use crate::{
         problem::Troubles,
         volumes::{Volume, Volumes},
     },
+    report::disk,
     retry::{Deferred, Key, OnFailure},
     uplink::{PortConfig, Uplink, mac_text},
     vault::Vault,
@@ -84,6 +88,8 @@ pub(crate) struct View<'a> {
     pub(crate) apps: &'a Apps,
     pub(crate) networks: &'a Networks,
     pub(crate) base_os: &'a BaseOs,
+    /// What storage says of itself and its disk.
+    pub(crate) storage: Option<&'a Status>,
     /// Why storage does not keep what it should.
     pub(crate) not_kept: Option<String>,
     /// This start, once it is known what was kept of earlier ones.
@@ -330,6 +336,9 @@ fn device(view: &View<'_>) -> ZInfoDevice {
         platform: arch,
         ncpu: facts.cpus,
         memory: facts.memory_mib,
+        storage: disk::capacity(view.storage),
+        storage_list: disk::list(view.storage),
+        storage_info: disk::state(view.storage),
         power_cycle_counter: -1,
         minfo: Some(ZInfoManufacturer {
             manufacturer: facts.manufacturer.clone(),

@@ -25,7 +25,9 @@ use proto_eve::{
     },
 };
 
-use super::{ciphers::Ciphers, logs::Logs, losses::Losses};
+use proto_svc::storage::Status;
+
+use super::{ciphers::Ciphers, disk, logs::Logs, losses::Losses};
 use crate::{
     clock::{Instant, Now, Random, WallTime},
     provision::DeviceFacts,
@@ -223,6 +225,8 @@ pub(crate) struct View<'a> {
     /// Messages before this one that the controller will never have.
     pub(crate) lost: u32,
     pub(crate) losses: &'a Losses,
+    /// What storage says of itself and its disk.
+    pub(crate) storage: Option<&'a Status>,
     pub(crate) traffic: &'a Traffic,
     pub(crate) verify_failures: u64,
     pub(crate) ciphers: &'a Ciphers,
@@ -346,6 +350,7 @@ impl Metrics {
             system_services_memory_mb: Some(memory(services_kib, total)),
             network: vec![network(view)],
             zedcloud: vec![cloud(view)],
+            disk: disk::metrics(view.storage),
             cpu_metric: Some(cpu(now.monotonic_ns.saturating_sub(view.facts.began_ns), self.cpu.total)),
             metric_items: vec![
                 counter("metrics.lost", view.lost.into()),

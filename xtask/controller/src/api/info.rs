@@ -2,9 +2,9 @@
 
 use proto_eve::wire::info::{
     self, AttestationState, BaseOsStatus, BaseOsSubStatus, BootReason, DataSecAtRestStatus, DevicePort,
-    DevicePortStatus, ErrorInfo, MaintenanceModeReason, PcrStatus, ZDeviceState, ZInfoApp, ZInfoDevSw,
-    ZInfoDevice, ZInfoMsg, ZInfoTypes, ZSwState, deprecated_metric_item::MetricItemValue,
-    z_info_msg::InfoContent,
+    DevicePortStatus, ErrorInfo, MaintenanceModeReason, PcrStatus, StorageDiskState, StorageStatus,
+    ZDeviceState, ZInfoApp, ZInfoDevSw, ZInfoDevice, ZInfoMsg, ZInfoTypes, ZSwState,
+    deprecated_metric_item::MetricItemValue, z_info_msg::InfoContent,
 };
 use uuid::Uuid;
 
@@ -179,6 +179,12 @@ fn check_optional_time(stamp: Option<&proto_eve::Timestamp>, name: &str, notes: 
     }
 }
 
+fn disk(disk: &StorageDiskState) -> (String, String) {
+    let name = disk.disk_name.as_ref().map_or_else(String::new, |name| name.name.clone());
+    let state = name_of(StorageStatus::try_from(disk.status).map(|state| state.as_str_name()), disk.status);
+    (name, state.trim_start_matches("STORAGE_STATUS_").to_owned())
+}
+
 fn device_gist(info: &ZInfoDevice) -> DeviceInfo {
     let adapter = info.system_adapter.as_ref();
     let current = adapter
@@ -222,6 +228,8 @@ fn device_gist(info: &ZInfoDevice) -> DeviceInfo {
         ended_ms: info.last_reboot_time.as_ref().and_then(clock::timestamp_ms).unwrap_or(0),
         restarts: info.restart_counter,
         start: start(info),
+        confined: info.capabilities.is_some_and(|can| can.io_virtualization),
+        disks: info.storage_info.iter().flat_map(|store| &store.disks).map(disk).collect(),
         watchdog: info.hardware_watchdog_present,
         reboot_counter: info.reboot_config_counter,
         shutdown_counter: info.shutdown_config_counter,
