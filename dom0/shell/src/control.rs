@@ -111,6 +111,7 @@ async fn hear<S: System>(
             None => {}
             Some(Task::Serve { app, id, console }) => {
                 log::info!(target: "dom0", "application {} is {id}", Short(app));
+                forget(ground);
                 let birth = Birth { name: name_of(ground, id), ordered };
                 birth.tell(ground.now(), "create");
                 ground.consoles.serve(ground, app, id, console, birth);
@@ -119,8 +120,7 @@ async fn hear<S: System>(
             Some(Task::Type { app, bytes }) => ground.consoles.type_at(app, bytes),
             Some(Task::Taken { app, before, note }) => {
                 ground.outbox.borrow_mut().taken(app, before, note);
-                let server = ground.server.borrow();
-                ground.outbox.borrow_mut().forget(|app| server.requests().all().any(|known| known == app));
+                forget(ground);
             }
             Some(Task::TellUsage) => tell_usage(ground),
             Some(Task::TellEventLog { offset }) => {
@@ -130,6 +130,12 @@ async fn hear<S: System>(
             Some(Task::Reboot) => reboot(ground).await,
         }
     }
+}
+
+/// Forgets consoles of applications that are not known any more.
+fn forget<S: System>(ground: &Ground<S>) {
+    let server = ground.server.borrow();
+    ground.outbox.borrow_mut().forget(|app| server.requests().all().any(|known| known == app));
 }
 
 /// The name of the application in this domain.

@@ -26,6 +26,10 @@ use crate::request::Note;
 /// Most memory of what is kept, in bytes.
 pub const CAPACITY: usize = 512 * 1024;
 
+/// Streams from which on those of applications that are not known any more are forgotten with all that is kept of them:
+/// whoever makes applications names them, and could name ever new ones.
+const MAX_STREAMS: usize = 64;
+
 /// What an entry takes beside its bytes: itself, and what the heap needs for two pieces.
 const OVERHEAD: usize = size_of::<Entry>() + 64;
 
@@ -102,6 +106,8 @@ pub struct Journal {
     size: usize,
     capacity: usize,
     streams: Vec<Progress>,
+    /// Bytes of streams that were forgotten, which control never had.
+    forgotten: u64,
 }
 
 impl Default for Journal {
@@ -114,7 +120,7 @@ impl Journal {
     /// An empty one that keeps up to `capacity` bytes.
     #[must_use]
     pub const fn new(capacity: usize) -> Self {
-        Self { entries: VecDeque::new(), cursor: 0, size: 0, capacity, streams: Vec::new() }
+        Self { entries: VecDeque::new(), cursor: 0, size: 0, capacity, streams: Vec::new(), forgotten: 0 }
     }
 
     /// Adds a log record. `turn` rises with everything that control is told.
@@ -175,6 +181,10 @@ impl Journal {
 
     /// What was lost at the end of the streams: nothing of it is kept, so no entry shows that it is missing.
     pub fn give_gap(&mut self) -> Option<ToControl> {
+        let forgotten = core::mem::take(&mut self.forgotten);
+        if forgotten > 0 {
+            return Some(lost(Some(AppId([0; 16])), forgotten));
+        }
         let kept = |stream: Stream| self.entries.iter().any(|entry| entry.stream == stream);
         let gap =
             self.streams.iter().position(|progress| progress.given < progress.end && !kept(progress.stream));
@@ -230,12 +240,19 @@ impl Journal {
     }
 
     /// Forgets how far the console of an application has come that is not known any more, once nothing of
-    /// it is kept.
+    /// it is kept; and if there are too many, what is kept of the oldest.
     pub fn forget(&mut self, known: impl Fn(AppId) -> bool) {
         let Self { streams, entries, .. } = self;
         streams.retain(|progress| {
             progress.stream.is_none_or(&known) || entries.iter().any(|entry| entry.stream == progress.stream)
         });
+        while self.streams.len() > MAX_STREAMS
+            && let Some(place) = self.streams.iter().position(|progress| !progress.stream.is_none_or(&known))
+        {
+            let progress = self.streams.remove(place);
+            self.forgotten = self.forgotten.saturating_add(progress.end - progress.given);
+            self.drop_where(|entry| entry.stream == progress.stream);
+        }
     }
 
     /// Bytes of memory that are used.
@@ -261,6 +278,21 @@ impl Journal {
         self.shrink();
     }
 
+    /// Drops entries.
+    fn drop_where(&mut self, mut drop: impl FnMut(&Entry) -> bool) {
+        let (mut index, mut before, cursor, size) = (0, 0, self.cursor, &mut self.size);
+        self.entries.retain(|entry| {
+            let drop = drop(entry);
+            if drop {
+                *size -= entry.size();
+                before += usize::from(index < cursor);
+            }
+            index += 1;
+            !drop
+        });
+        self.cursor -= before;
+    }
+
     fn shrink(&mut self) {
         if self.size <= self.capacity {
             return;
@@ -275,17 +307,12 @@ impl Journal {
                 What::Console(_) => (first.stream, Box::default()),
             };
             let largest = stream.map_or(Party::Domain(&domain), Party::Console);
-            let (mut index, mut before, cursor, size) = (0, 0, self.cursor, &mut self.size);
-            self.entries.retain(|entry| {
-                let drop = *size > goal && entry.party() == largest;
-                if drop {
-                    *size -= entry.size();
-                    before += usize::from(index < cursor);
-                }
-                index += 1;
-                !drop
+            let mut left = self.size;
+            self.drop_where(|entry| {
+                let drop = left > goal && entry.party() == largest;
+                left -= if drop { entry.size() } else { 0 };
+                drop
             });
-            self.cursor -= before;
         }
     }
 

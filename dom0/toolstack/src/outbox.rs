@@ -29,6 +29,8 @@ pub struct Outbox {
     missing_told: bool,
     /// Log records that were lost before they came here.
     lines: u32,
+    /// Those of them that the message before tells of, which control may not have got.
+    told: u32,
 }
 
 impl Outbox {
@@ -84,22 +86,24 @@ impl Outbox {
         self.journal.notes().map(|(app, note)| ToControl::GoesOn { app, note: note.clone() })
     }
 
-    /// Forgets how far consoles of applications have come that are not known any more.
+    /// Forgets how far consoles of applications have come that are not known any more. To be called ahead of each new
+    /// one, and when something was taken.
     pub fn forget(&mut self, known: impl Fn(AppId) -> bool) {
         self.journal.forget(known);
     }
 
-    /// Takes the oldest message.
+    /// Takes the oldest message. The one before was sent.
     pub fn pop(&mut self) -> Option<ToControl> {
+        self.told = 0;
         if let Some(message) = self.greeting.pop_front() {
             return Some(message);
         }
         if !core::mem::replace(&mut self.missing_told, true) {
             return Some(ToControl::Vital { missing: self.missing.clone() });
         }
-        let lines = core::mem::take(&mut self.lines);
-        if lines > 0 {
-            return Some(ToControl::Lost { lines, console_bytes: 0 });
+        self.told = core::mem::take(&mut self.lines);
+        if self.told > 0 {
+            return Some(ToControl::Lost { lines: self.told, console_bytes: 0 });
         }
         let answer = self.answers.front().map(|(turn, _)| *turn);
         match (answer, self.journal.turn()) {
@@ -116,6 +120,7 @@ impl Outbox {
     pub fn greet(&mut self, greeting: impl IntoIterator<Item = ToControl>) {
         self.greeting = greeting.into_iter().collect();
         self.missing_told = false;
+        self.lines = self.lines.saturating_add(core::mem::take(&mut self.told));
         self.answers.clear();
         self.journal.rewind();
     }
@@ -182,6 +187,25 @@ mod tests {
         let bytes = heapless::Vec::from_slice(b"last words\n").unwrap();
         let console = ToControl::ConsoleOutput { app: APP, offset: 0, bytes };
         assert_eq!(all(&mut outbox), [log(1, "one"), console, stopped(), log(2, "two")]);
+    }
+
+    #[test]
+    fn lost_lines_are_told_until_a_control_has_got_it() {
+        let lost = |lines| Some(ToControl::Lost { lines, console_bytes: 0 });
+        let mut outbox = Outbox::new();
+        outbox.miss(None);
+        outbox.greet([]);
+        outbox.pop();
+        outbox.lose_lines(3);
+        assert_eq!(outbox.pop(), lost(3));
+        // Control died before it was sent.
+        outbox.lose_lines(1);
+        outbox.greet([]);
+        outbox.pop();
+        assert_eq!((outbox.pop(), outbox.pop()), (lost(4), None));
+        outbox.greet([]);
+        outbox.pop();
+        assert_eq!(outbox.pop(), None, "it was sent");
     }
 
     #[test]

@@ -151,6 +151,30 @@ fn consoles_of_applications_that_are_gone_are_forgotten() {
     assert_eq!(journal.streams.len(), 1);
 }
 
+#[test]
+fn ever_new_applications_take_no_more_than_so_much() {
+    let name = |number: u32| AppId(core::array::from_fn(|at| number.to_le_bytes()[at % 4]));
+    let mut journal = Journal::default();
+    journal.log(0, "net", &record(0));
+    let kept = name(0);
+    for number in 0..2000 {
+        // Nothing is ever taken, and every other byte is given.
+        journal.forget(|app| app == name(number) || app == kept);
+        journal.console(1, name(number), b"x");
+        assert!(journal.streams.len() <= MAX_STREAMS + 1);
+        if number % 2 == 0 {
+            journal.give();
+        }
+    }
+    assert!(journal.streams.iter().any(|progress| progress.stream == Some(kept)));
+    assert!(journal.streams.iter().any(|progress| progress.stream.is_none()));
+    assert_eq!(journal.size(), journal.entries.iter().map(Entry::size).sum::<usize>());
+    // Each byte was given or is told of.
+    let told: u64 =
+        given(&mut journal).iter().filter(|(stream, ..)| stream.is_some()).map(|told| told.2).sum();
+    assert_eq!(told + 999, 2000);
+}
+
 #[derive(Clone, Debug)]
 enum Move {
     Log,
