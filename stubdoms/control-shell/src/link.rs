@@ -19,7 +19,7 @@ use proto_xen::DomId;
 use stubdoms_agent::LinkCounters;
 use stubdoms_service::{
     Peers,
-    channels::{offer, park},
+    channels::{bear, offer, park},
 };
 use stubdoms_web::net::Stack;
 
@@ -87,7 +87,7 @@ pub(crate) async fn serve<S: System>(link: Link<S>, first: impl FnOnce()) {
                 log::warn!("network: net has ended; waiting for it to come back [{}]", ctl::NET_GONE)
             }
             // Of what it did wrong there is a line.
-            Either::Second(()) => tie.cut().await,
+            Either::Second(()) => bear(system.runtime(), &tie).await,
         }
     }
 }

@@ -10,7 +10,7 @@ use proto_errors::{Coded, ctl};
 use proto_svc::storage::{FromStorage, ToStorage};
 use stubdoms_service::{
     Peers,
-    channels::{offer, park},
+    channels::{bear, offer, park},
 };
 
 use crate::{
@@ -60,7 +60,7 @@ pub(crate) async fn serve<S: System>(storage: Storage, peers: &'static Peers, br
                 log::warn!("storage: it has ended; waiting for it to come back [{}]", ctl::STORAGE_GONE);
             }
             // Of what it did wrong there is a line.
-            Either::Second(()) => tie.cut().await,
+            Either::Second(()) => bear(brain.system().runtime(), &tie).await,
         }
     }
 }

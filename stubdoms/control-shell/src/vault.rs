@@ -24,7 +24,7 @@ use proto_svc::vault::{Answer, FromVault, Request, ToVault};
 use stubdoms_agent::{VaultEvent, VaultQuestions};
 use stubdoms_service::{
     Peers,
-    channels::{offer, park},
+    channels::{bear, offer, park},
 };
 use stubdoms_web::tls::{KeyUnusable, SignP256};
 
@@ -146,7 +146,7 @@ pub(crate) async fn serve<S: System>(vault: Vault<S>, peers: &'static Peers, bra
                         log::error!("channel vault: an answer to nothing [{}]", ctl::VAULT_FAULT);
                     }
                 }
-                tie.cut().await;
+                bear(brain.system().runtime(), &tie).await;
             }
         }
     }

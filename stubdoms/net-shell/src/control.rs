@@ -5,7 +5,7 @@ use board_support_pv::{
     channel::ChannelError,
     net::back::{ConnectError, Vif},
 };
-use embassy_futures::select::{Either, select};
+use embassy_futures::select::{Either, Either3, select, select3};
 use heapless::String;
 use proto_errors::{Coded, net as code};
 use proto_svc::{
@@ -43,38 +43,52 @@ pub(crate) async fn run<X: Hypervisor, R: Runtime>(
         drop(channel);
         match end {
             Either::First(()) => log::info!("{VIF_NAME} of {control}: closed: control has ended"),
-            Either::Second(error) => {
-                log::warn!("{VIF_NAME} of {control}: closed: channel network: {}", error.told());
+            Either::Second(over) => {
+                // Of what the guest did wrong there is a line.
+                if let Over::Channel(error) = over {
+                    log::warn!("{VIF_NAME} of {control}: closed: channel network: {}", error.told());
+                }
                 tie.cut().await;
             }
         }
     }
 }
 
-/// Serves the channel until control closes it or breaks its protocol.
+/// Why a channel is served no more.
+enum Over {
+    Channel(ChannelError),
+    /// The vif that was asked for by it is closed, for its guest broke the protocol: by the end of the channel control
+    /// hears of it.
+    Vif,
+}
+
+/// Serves the channel until control closes it, or breaks its protocol or the vif's.
 async fn serve<X: Hypervisor, R: Runtime>(
     node: &'static Node<X, R>,
     control: DomId,
     channel: &mut Accepted<X, R, ToControl, FromControl>,
     spawner: &impl Spawn,
-) -> ChannelError {
+) -> Over {
     let (mut sender, mut receiver) = channel.split();
+    node.vif_failed.reset();
     // The greeting is done; what follows is how things stand.
     node.uplink_changed.signal(());
     loop {
-        let asked = match select(receiver.receive(), node.uplink_changed.wait()).await {
-            Either::First(Ok(asked)) => asked,
-            Either::First(Err(error)) => return error,
-            Either::Second(()) => {
+        let heard = select3(receiver.receive(), node.uplink_changed.wait(), node.vif_failed.wait()).await;
+        let asked = match heard {
+            Either3::First(Ok(asked)) => asked,
+            Either3::First(Err(error)) => return Over::Channel(error),
+            Either3::Second(()) => {
                 if let Err(error) = sender.send(&ToControl::Uplink(uplink(node))).await {
-                    return error;
+                    return Over::Channel(error);
                 }
                 continue;
             }
+            Either3::Third(()) => return Over::Vif,
         };
         for answer in answers(node, control, spawner, &asked).into_iter().flatten() {
             if let Err(error) = sender.send(&answer).await {
-                return error;
+                return Over::Channel(error);
             }
         }
     }

@@ -77,6 +77,8 @@ pub struct Node<X: Hypervisor, R: Runtime> {
     state: RefCell<State<X, R>>,
     /// The next deadline is another one.
     pub(crate) deadline_moved: Flag,
+    /// A guest has broken the protocol of its vif, which is closed for that.
+    pub(crate) vif_failed: Flag,
     /// The uplink's link or lease is another one.
     pub(crate) uplink_changed: Flag,
     /// The card is to be looked at: a vif waits for room in it, or it did what it must not.
@@ -134,6 +136,7 @@ impl<X: Hypervisor, R: Runtime> Node<X, R> {
             state: RefCell::new(state),
             deadline_moved: Flag::new(),
             uplink_changed: Flag::new(),
+            vif_failed: Flag::new(),
             card_wanted: Flag::new(),
             room: [const { Flag::new() }; MAX_VIFS],
         }))

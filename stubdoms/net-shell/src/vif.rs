@@ -22,6 +22,7 @@ pub(crate) async fn run<X: Hypervisor, R: Runtime>(node: &'static Node<X, R>, id
     };
     if let Some(domain) = node.disconnect(id) {
         log::warn!("vif{} of {domain}: closed: {fault} [{}]", id.index(), net::VIF_FAULT);
+        node.vif_failed.signal(());
     }
 }
 

@@ -86,15 +86,38 @@ pub fn peers(wiring: &Wiring) -> &'static Peers {
     peers
 }
 
+/// How long who offers a channel bears that it is broken while its peer lives. So long that dom0 does not give up who
+/// ends for it again and again.
+pub const BEARS: Duration = Duration::from_secs(90);
+
+/// The channel that we offer is broken: waits for its peer's end. One that lives on cannot open it anew, for what it
+/// was opened with counts once; the next life of either end can. Who offers a channel is who needs it, and ends for it
+/// after [`BEARS`]. Who accepts it has others to serve, whom no client may take down.
+///
+/// # Panics
+/// If the peer lives on.
+pub async fn bear<R: Runtime>(runtime: &R, tie: &Tie<'_>) {
+    if let Either::Second(()) = select(tie.cut(), runtime.sleep(BEARS)).await {
+        panic!(
+            "channel {} is broken, and its peer lives on: another life of ours opens it anew",
+            tie.channel()
+        );
+    }
+}
+
 /// Opens the channel that we offer to another service, once that service is there. It counts until the
 /// tie that comes with it is cut.
+///
+/// # Panics
+/// As [`bear`] does, if it cannot be opened.
 pub async fn offer<X: Hypervisor, R: Runtime, Out: Message, In: Message>(
     xen: X,
     runtime: R,
     peers: &'static Peers,
     park: &'static Park<R::Special>,
 ) -> (Tie<'static>, Offered<X, R, Out, In>) {
-    open(peers, Out::CHANNEL, async |end| {
+    let needs = runtime.clone();
+    open(peers, Out::CHANNEL, Some(&needs), async |end| {
         let PeerEnd::Offer { peer, page, gref, port, bind } = end else {
             wrong(Out::CHANNEL, "the wiring does not let us offer it")
         };
@@ -119,7 +142,7 @@ pub async fn accept<X: Hypervisor, R: Runtime, Out: Message, In: Message>(
     runtime: R,
     peers: &'static Peers,
 ) -> (Tie<'static>, (DomId, Accepted<X, R, Out, In>)) {
-    open(peers, Out::CHANNEL, async |end| {
+    open(peers, Out::CHANNEL, None::<&R>, async |end| {
         let PeerEnd::Accept { peer, gref, port, bind } = end else {
             wrong(Out::CHANNEL, "the wiring does not let us accept it")
         };
@@ -177,10 +200,12 @@ async fn line<X: Hypervisor, R: Runtime>(
 }
 
 /// Opens a channel with one life of its peer after the other, until one of them is as it should be. Calls of ours
-/// that fail are made again some times; a peer that breaks the protocol has no second try.
-async fn open<C>(
+/// that fail are made again some times; a peer that breaks the protocol has no second try. Who `needs` the channel bears
+/// that for a while only.
+async fn open<C, R: Runtime>(
     peers: &'static Peers,
     name: &str,
+    needs: Option<&R>,
     mut attempt: impl AsyncFnMut(PeerEnd) -> Result<C, OpenError>,
 ) -> (Tie<'static>, C) {
     loop {
@@ -192,7 +217,10 @@ async fn open<C>(
             Either::Second(Ok(channel)) => return (tie, channel),
             Either::Second(Err(error)) => {
                 log::warn!("channel {name}: {}", error.told());
-                tie.cut().await;
+                match needs {
+                    Some(runtime) => bear(runtime, &tie).await,
+                    None => tie.cut().await,
+                }
             }
         }
     }

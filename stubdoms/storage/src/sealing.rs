@@ -26,7 +26,7 @@ pub(crate) async fn run(holding: &'static Holding, peers: &'static Peers) {
         drop(channel);
         if let Either::Second(error) = end {
             log::warn!("channel sealing: {}", error.told());
-            tie.cut().await;
+            stubdoms_service::bear(&tie).await;
         }
     }
 }

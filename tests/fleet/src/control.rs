@@ -18,7 +18,7 @@ use proto_svc::{
 use proto_xen::DomId;
 use stubdoms_net_core::{Mac, vif::GATEWAY_MAC};
 use stubdoms_service::{
-    channels::{offer, open_dom0},
+    channels::{bear, offer, open_dom0},
     vif::{self, Connected, Wanted, connect},
 };
 use tests_fakexen::{Domain, page::PoolPage};
@@ -54,7 +54,7 @@ pub async fn main(base: Base) {
         let PeerEnd::Offer { peer, .. } = tie.end() else { panic!("it was offered") };
         select(tie.cut(), network(&base, DomId(peer), &mut channel, vif_park)).await;
         drop(channel);
-        tie.cut().await;
+        bear(&base.domain, &tie).await;
     }
 }
 

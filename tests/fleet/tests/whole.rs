@@ -137,7 +137,7 @@ fn services_die_midway_and_nothing_is_lost_or_started_again() {
         if seed % 2 == 0 {
             works(&mut stage);
         }
-        for _ in 0..1 + stage.executor.rng().below(4) {
+        for _ in 0..2 + stage.executor.rng().below(4) {
             sometime(&mut stage);
             ended.extend(end_one(&mut stage));
         }

@@ -111,6 +111,11 @@ impl Tie<'_> {
         self.end
     }
 
+    /// The channel's name.
+    pub fn channel(&self) -> &str {
+        &self.channel
+    }
+
     /// Waits until this life of the peer is over. Dropping the future loses nothing.
     pub async fn cut(&self) {
         poll_fn(|cx| self.poll_cut(cx)).await
