@@ -12,11 +12,14 @@ use xtask::qemu::Boot;
 use crate::Story;
 use crate::stage::Stage;
 
-pub(crate) const STORIES: &[Story] = &[Story {
-    name: "create-destroy",
-    about: "200 applications live, as many cannot be built, and Xen has every page and port back, dom0 its grants and mappings",
-    tell: create_destroy,
-}];
+pub(crate) const STORIES: &[Story] = &[
+    Story {
+        name: "create-destroy",
+        about: "200 applications live, as many cannot be built, and Xen has every page and port back, dom0 its grants and mappings",
+        tell: create_destroy,
+    },
+    Story { name: "create-destroy-aarch64", about: "the same on aarch64", tell: create_destroy },
+];
 
 /// Lives of the sample application.
 const COUNT: u32 = 200;

@@ -43,6 +43,8 @@ pub(crate) const STORIES: &[Story] = &[
         about: "the same, by Xen's watchdog: there is no other",
         tell: xen_watchdog,
     },
+    Story { name: "net_killed-aarch64", about: "the same as on x86_64", tell: net_killed },
+    Story { name: "control_killed-aarch64", about: "the same as on x86_64", tell: control_killed },
     Story { name: "service_panics-aarch64", about: "the same as on x86_64", tell: panics },
     Story { name: "service_hangs-aarch64", about: "the same as on x86_64", tell: hangs },
 ];

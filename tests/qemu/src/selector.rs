@@ -25,7 +25,7 @@ pub(crate) const STORIES: &[Story] = &[
     },
     Story {
         name: "slot-none",
-        about: "neither slot is what was signed: nothing is started, and the console says what was tried",
+        about: "neither slot is what was signed: nothing is started, the console says what was tried, and it is tried again after a reset",
         tell: none,
     },
     Story {
@@ -68,7 +68,8 @@ fn other_slot(machine: &mut Machine) -> Result<()> {
 }
 
 fn none(stage: &Stage<'_>) -> Result<()> {
-    let options = stage.disk(None)?;
+    let mut options = stage.disk(None)?;
+    options.reboot = true;
     let image = image(&options)?;
     flip(&image, Slot::A, FAR)?;
     // In the SHA-256 of the header, which is signed.
@@ -80,6 +81,9 @@ fn none(stage: &Stage<'_>) -> Result<()> {
         "selector: slot A (priority 2, tries 0, proven): the SHA-256 of its contents is not what was signed",
         "selector: slot B (priority 1, tries 0, proven): its signature is by no key that is trusted",
         "selector: nothing was started; reset in 60 s [E-SLOT-010]",
+        // It tries again: the disk may be there by then.
+        "selector: slot A is refused",
+        "selector: nothing was started",
     ] {
         machine.wait_for_from("firmware", line, PATIENCE)?;
     }
