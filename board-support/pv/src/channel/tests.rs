@@ -240,7 +240,7 @@ fn other_version_is_refused() {
             line.notify().unwrap();
         }),
     ]);
-    assert_eq!(result.take(), Some(Some(ChannelError::Version { theirs: 99, ours: 1 })));
+    assert_eq!(result.take(), Some(Some(ChannelError::Version { theirs: 99, ours: FromControl::VERSION })));
     assert!(Side::Upper.is_closed(page.words()), "the peer is told");
 }
 
