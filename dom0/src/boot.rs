@@ -106,7 +106,7 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
         BootCause::Watchdog if evidence.last_words.is_some() => {
             log::error!(target: "dom0", "boot reason: {} [{}]", origin.text, svc::CRASHED);
         }
-        BootCause::Watchdog | BootCause::Unknown => {}
+        BootCause::Watchdog | BootCause::PowerOn | BootCause::Unknown => {}
     }
     // The rest of the words is a backtrace.
     let words = evidence.last_words.iter().flat_map(|words| words.lines().skip(1));

@@ -64,9 +64,10 @@ fn cause(evidence: &Evidence) -> (BootCause, Cow<'_, str>) {
             (BootCause::Panic, "dom0 or Xen crashed, and the machine was reset for that")
         }
         (false, Note::Ordered) => (BootCause::Ordered, "the machine was told to start anew"),
-        (false, Note::Nothing) => {
-            (BootCause::Unknown, "nothing is left that tells why, as after the power was switched on")
+        (false, Note::Nothing) if evidence.left.is_some() => {
+            (BootCause::PowerOn, "nothing is left of the life before: the power was off")
         }
+        (false, Note::Nothing) => (BootCause::Unknown, "nothing here keeps over a reset what would tell why"),
     };
     // A dom0 that would have been there since has taken its words away: they are of a life before the last one.
     let told = words.map(|words| format!("{text}; ahead of that dom0 crashed: {words}"));
@@ -127,7 +128,7 @@ mod tests {
         assert_eq!(cause(false, None), BootCause::Unknown);
         // Without a selector nobody counts.
         for starts in [0, 1] {
-            assert_eq!(cause(false, left(Note::Nothing, starts)), BootCause::Unknown);
+            assert_eq!(cause(false, left(Note::Nothing, starts)), BootCause::PowerOn);
             assert_eq!(cause(false, left(Note::Working, starts)), BootCause::Panic);
             assert_eq!(cause(false, left(Note::Ordered, starts)), BootCause::Ordered);
         }

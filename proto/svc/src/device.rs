@@ -238,8 +238,10 @@ pub struct Boot {
 /// What ended the machine's life before this one, from the evidence that survived it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BootCause {
-    /// There is no evidence, as after the power was lost.
+    /// There is no evidence, and nothing that would keep any.
     Unknown,
+    /// What keeps a note over a reset has none: the power was off.
+    PowerOn,
     /// An order by control.
     Ordered,
     /// The hardware's watchdog: it was not fed.
@@ -402,12 +404,12 @@ pub enum ToControl {
 
 impl Message for FromControl {
     const CHANNEL: &'static str = "device";
-    const VERSION: u16 = 7;
+    const VERSION: u16 = 8;
 }
 
 impl Message for ToControl {
     const CHANNEL: &'static str = "device";
-    const VERSION: u16 = 7;
+    const VERSION: u16 = 8;
 }
 
 #[cfg(test)]

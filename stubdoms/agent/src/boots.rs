@@ -59,7 +59,7 @@ impl Boots {
         let number = number.and_then(decode_number);
         let evidence = |first: bool| Why {
             reason: match facts.boot_cause {
-                BootCause::Unknown if first => BootReason::First,
+                BootCause::Unknown | BootCause::PowerOn if first => BootReason::First,
                 cause => cause.reason(),
             },
             text: if first {

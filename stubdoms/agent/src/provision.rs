@@ -105,13 +105,14 @@ pub struct StartedSlot {
     pub reason: String,
 }
 
-/// Why the machine was started, as far as there is evidence. Nothing outlives a boot here but what the hardware
-/// keeps, so a reboot that was ordered looks like any other start.
+/// Why the machine was started, by the evidence that outlived its life before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BootCause {
     /// There is no evidence.
     #[default]
     Unknown,
+    /// The power was off.
+    PowerOn,
     /// The hardware's watchdog was not fed.
     Watchdog,
     /// The machine was told to.
@@ -124,6 +125,7 @@ impl BootCause {
     pub(crate) fn reason(self) -> BootReason {
         match self {
             Self::Unknown => BootReason::Unknown,
+            Self::PowerOn => BootReason::PowerFail,
             Self::Watchdog => BootReason::WatchdogHung,
             Self::Ordered => BootReason::RebootCmd,
             // What EVE has for the kernel, which dom0 takes the place of.
@@ -134,6 +136,7 @@ impl BootCause {
     pub(crate) fn text(self) -> &'static str {
         match self {
             Self::Unknown => "not known",
+            Self::PowerOn => "the power was off",
             Self::Watchdog => "the watchdog has reset the machine; dom0 did not feed it",
             Self::Ordered => "the machine was told to start anew",
             Self::Panic => "dom0 or Xen crashed, and the machine was reset for that",

@@ -181,6 +181,7 @@ fn facts<S: System>(clock: &TimeOfDay<S>, machine: &Machine, heap_limit: usize) 
 fn boot_cause(cause: svc_device::BootCause) -> BootCause {
     match cause {
         svc_device::BootCause::Unknown => BootCause::Unknown,
+        svc_device::BootCause::PowerOn => BootCause::PowerOn,
         svc_device::BootCause::Ordered => BootCause::Ordered,
         svc_device::BootCause::Watchdog => BootCause::Watchdog,
         svc_device::BootCause::Panic => BootCause::Panic,

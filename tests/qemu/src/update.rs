@@ -10,7 +10,7 @@ use xtask::site;
 use crate::Story;
 use crate::application::no_violations;
 use crate::device::{AROUND, Device};
-use crate::selector::{programs, zero_first_selector};
+use crate::selector::{change_first_selector, programs, zero_first_selector};
 use crate::stage::Stage;
 
 pub(crate) const STORIES: &[Story] = &[
@@ -20,6 +20,11 @@ pub(crate) const STORIES: &[Story] = &[
         tell: update,
     },
     Story { name: "update-aarch64", about: "the same on aarch64", tell: update },
+    Story {
+        name: "measured_otherwise",
+        about: "a selector that was changed is measured: the key stays shut, the controller refuses the device and names the event; storage mends it, and the next start is attested",
+        tell: measured_otherwise,
+    },
 ];
 
 /// What is asked for first.
@@ -85,10 +90,38 @@ fn update(stage: &Stage<'_>) -> Result<()> {
     if !device.machine.lines().iter().any(|line| line.who == "control" && line.text.contains(ATTESTED)) {
         device.machine.wait_for_from("control", ATTESTED, AROUND)?;
     }
+    device.site.controller.wait_for("the reason of the start", AROUND, |seen| {
+        let boot = seen.devices.get(&device.uuid)?.boots.last()?;
+        (boot.reason == "POWER_FAIL").then_some(())
+    })?;
     device.machine.quit();
     ensure!(both(&device.disk()?)?, "the first selector was not mended");
     no_violations(&device.site)?;
     stage.end_but(device.machine, &["boot reason"])
+}
+
+fn measured_otherwise(stage: &Stage<'_>) -> Result<()> {
+    const SELECTOR: u32 = 4;
+    let mut device = Device::start(stage)?;
+    device.is_attested()?;
+    device.power_cycle(&[], change_first_selector)?;
+    let line = device.machine.wait_for_from(
+        "vault",
+        "locked: other measurements than when it was sealed",
+        AROUND,
+    )?;
+    ensure!(line.text.contains("PCR 4"), "{line}");
+    let verdict = device.site.controller.wait_for("a quote that is refused", AROUND, |seen| {
+        let quote = seen.devices.get(&device.uuid)?.quote.as_ref().filter(|quote| !quote.trusted)?;
+        let differs = quote.differences.iter().any(|(pcr, event)| *pcr == SELECTOR && !event.is_empty());
+        differs.then(|| quote.verdict.clone())
+    })?;
+    println!("     {verdict}");
+    device.machine.wait_for_from("storage", "the first selector is replaced", AROUND)?;
+    device.power_cycle(&[], |_| Ok(()))?;
+    device.is_attested()?;
+    no_violations(&device.site)?;
+    stage.end(device.machine)
 }
 
 /// How often dom0 was started since power-on.

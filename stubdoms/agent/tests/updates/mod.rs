@@ -186,6 +186,7 @@ fn a_version_that_does_not_reach_the_controller_falls_back_and_is_not_tried_agai
 fn power_cuts_and_watchdogs_under_test_are_the_reason_that_is_reported() {
     for (cause, reason, text) in [
         (BootCause::Unknown, BootReason::Unknown, "not known"),
+        (BootCause::PowerOn, BootReason::PowerFail, "power"),
         (BootCause::Watchdog, BootReason::WatchdogHung, "watchdog"),
     ] {
         let mut world = World::with_storage();
