@@ -81,6 +81,9 @@ pub fn test(options: &Options) -> Result<()> {
         for arch in build::Arch::ALL {
             setup::stock(arch)?;
         }
+        if options.nightly {
+            total.add(demos(options.filter.as_deref())?);
+        }
         total.add(stories(options)?);
     }
     println!("{} passed, {} failed", total.passed, total.failed);
@@ -220,6 +223,33 @@ fn counted(name: &str, cargo: &mut Command, words: &[&str]) -> Result<Ran> {
         _ => drop(step),
     }
     Ok(ran)
+}
+
+/// The ways of the demo, each unattended.
+fn demos(filter: Option<&str>) -> Result<Count> {
+    const WAYS: [&[&str]; 3] = [&[], &["--tpm", "tis"], &["--arch", "aarch64"]];
+    let mut count = Count::default();
+    let program = std::env::current_exe().context("cannot tell which program this is")?;
+    for words in WAYS.map(|way| [&["demo", "--check"], way].concat()) {
+        let name = words.join(" ");
+        if filter.is_some_and(|filter| !name.contains(filter)) {
+            continue;
+        }
+        eprintln!("     $ cargo xtask {name}");
+        let mut output = Vec::new();
+        let succeeded = each_line(Command::new(&program).args(&words).stderr(Stdio::piped()), |line| {
+            output.push(line.to_owned());
+        })?;
+        if succeeded {
+            println!("ok   {name}");
+            count.passed += 1;
+        } else {
+            output.iter().for_each(|line| println!("{line}"));
+            println!("FAIL {name}; its output is above");
+            count.failed += 1;
+        }
+    }
+    Ok(count)
 }
 
 /// The stories stand in a package of their own, which uses this one.

@@ -1,7 +1,7 @@
 //! Having net connect a vif: rings granted, a port made, the request on the channel `network`.
 //!
 //! What fails for a moment is tried again on the same channel, ever more rarely: a call of ours to Xen, or one of net's,
-//! which then refuses. net's next life does not come by itself, and a domain without its vif reaches nobody.
+//! which then refuses. A domain without its vif reaches nobody.
 
 use core::{fmt, time::Duration};
 
