@@ -36,6 +36,8 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 const VERSION: u8 = 2;
 /// Version of what else is kept; in version 2 it was in the clear.
 const KEPT_VERSION: u8 = 3;
+/// Of software's keys that lie in the clear, as versions before this one kept them: the version, then both.
+const KEPT_IN_THE_CLEAR: u8 = 2;
 /// Bytes of the nonce that software's keys are encrypted with.
 pub const NONCE: usize = 24;
 /// Bytes of its tag.
@@ -262,6 +264,12 @@ impl Kept {
     pub fn parse(bytes: &[u8], storage: &[u8; 32]) -> Result<Self, Unreadable> {
         let mut reader = Reader::new(bytes);
         let version = reader.u8()?;
+        if version == KEPT_IN_THE_CLEAR {
+            // Nothing is written for that: a version that falls back still reads what it has kept.
+            let kept = Self { device: reader.array()?, ecdh: reader.array()? };
+            reader.end()?;
+            return Ok(kept);
+        }
         if version != KEPT_VERSION {
             return Err(Unreadable::Version { found: version, known: KEPT_VERSION });
         }
@@ -324,6 +332,15 @@ mod tests {
     }
 
     #[test]
+    fn keys_that_an_earlier_version_has_kept_are_read() {
+        let bytes = [&[KEPT_IN_THE_CLEAR][..], &[1; 32], &[2; 32]].concat();
+        let kept = Kept::parse(&bytes, &[9; 32]).unwrap();
+        assert_eq!((kept.device, kept.ecdh), ([1; 32], [2; 32]));
+        assert!(Kept::parse(&bytes[..64], &[9; 32]).is_err());
+        assert!(Kept::parse(&[&bytes[..], &[0]].concat(), &[9; 32]).is_err());
+    }
+
+    #[test]
     fn software_s_keys_are_read_with_the_storage_s_key_alone() {
         let kept = Kept { device: [1; 32], ecdh: [2; 32] };
         let bytes = kept.emit(&[9; 32], &[3; NONCE]);
@@ -339,9 +356,6 @@ mod tests {
             changed[bit / 8] ^= 1 << (bit % 8);
             assert!(Kept::parse(&changed, &[9; 32]).is_err(), "{bit}");
         }
-        let in_the_clear = [&[2][..], &[1; 32], &[2; 32]].concat();
-        let refused = Unreadable::Version { found: 2, known: 3 };
-        assert_eq!(Kept::parse(&in_the_clear, &[9; 32]).err(), Some(refused));
     }
 
     #[test]
