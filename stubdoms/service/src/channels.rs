@@ -128,7 +128,7 @@ pub async fn offer<X: Hypervisor, R: Runtime, Out: Message, In: Message>(
             park.retry(&xen);
             runtime.sleep(PARKED).await;
         }
-        let line = line(&xen, &runtime, Out::CHANNEL, DomId(peer), port, bind).await?;
+        let line = line(&xen, &runtime, Out::CHANNEL, DomId(peer), port, bind).await;
         let offer = channel::Offer { peer: DomId(peer), gref: Gref(gref), gfn };
         channel::offer(line, xen.clone(), park, offer, page).await
     })
@@ -147,10 +147,10 @@ pub async fn accept<X: Hypervisor, R: Runtime, Out: Message, In: Message>(
             wrong(Out::CHANNEL, "the wiring does not let us accept it")
         };
         let peer = DomId(peer);
-        let line = line(&xen, &runtime, Out::CHANNEL, peer, port, bind).await?;
+        let line = line(&xen, &runtime, Out::CHANNEL, peer, port, bind).await;
         // The port is kept meanwhile: one that was closed could not be bound again.
         let map = async || channel::map(&line, &xen, peer, Gref(gref)).await;
-        let page = insist(&runtime, Out::CHANNEL, map).await?;
+        let page = insist(&runtime, Out::CHANNEL, map).await;
         let channel = Channel::open_upper(line, page).await.map_err(OpenError::Channel)?;
         Ok((peer, channel))
     })
@@ -161,28 +161,30 @@ pub async fn accept<X: Hypervisor, R: Runtime, Out: Message, In: Message>(
 const PARKED: Duration = Duration::from_millis(1);
 
 /// How long to wait before a call that failed while a channel is opened is made again, each time, in
-/// milliseconds.
+/// milliseconds; the last one from then on.
 const AGAIN_MS: [u64; 6] = [10, 30, 100, 300, 1000, 3000];
 
-/// Makes a call of ours that may fail for a moment, until it works or was made often enough. The first failure is
-/// told, the last one is returned.
+/// Makes a call of ours that may fail for a while until it works: the peer waits for that, and hears of no failure. The
+/// first one is told.
 async fn insist<T>(
     runtime: &impl Runtime,
     channel: &str,
     mut attempt: impl AsyncFnMut() -> Result<T, OpenError>,
-) -> Result<T, OpenError> {
+) -> T {
     let mut told = false;
-    for wait_ms in AGAIN_MS {
+    let mut waits = AGAIN_MS.into_iter();
+    let mut wait_ms = 0;
+    loop {
         match attempt().await {
-            Ok(done) => return Ok(done),
+            Ok(done) => return done,
             Err(error) if !core::mem::replace(&mut told, true) => {
                 log::warn!("channel {channel}: {}; it is tried again", error.told());
             }
             Err(_) => {}
         }
+        wait_ms = waits.next().unwrap_or(wait_ms);
         runtime.sleep(Duration::from_millis(wait_ms)).await;
     }
-    attempt().await
 }
 
 /// The port of a channel to another service.
@@ -193,14 +195,14 @@ async fn line<X: Hypervisor, R: Runtime>(
     peer: DomId,
     port: u32,
     bind: bool,
-) -> Result<Port<X, R>, OpenError> {
+) -> Port<X, R> {
     let port = proto_xen::Port(port);
     let open = async || channel::line(xen.clone(), runtime.clone(), peer, port, bind);
     insist(runtime, channel, open).await
 }
 
 /// Opens a channel with one life of its peer after the other, until one of them is as it should be. Calls of ours
-/// that fail are made again some times; a peer that breaks the protocol has no second try. Who `needs` the channel bears
+/// that fail are made again; a peer that breaks the protocol has no second try. Who `needs` the channel bears
 /// that for a while only.
 async fn open<C, R: Runtime>(
     peers: &'static Peers,
