@@ -108,6 +108,8 @@ pub struct Journal {
     streams: Vec<Progress>,
     /// Bytes of streams that were forgotten, which control never had.
     forgotten: u64,
+    /// And those that this control had, and has not taken: a later one cannot be given them.
+    held: u64,
 }
 
 impl Default for Journal {
@@ -120,7 +122,15 @@ impl Journal {
     /// An empty one that keeps up to `capacity` bytes.
     #[must_use]
     pub const fn new(capacity: usize) -> Self {
-        Self { entries: VecDeque::new(), cursor: 0, size: 0, capacity, streams: Vec::new(), forgotten: 0 }
+        Self {
+            entries: VecDeque::new(),
+            cursor: 0,
+            size: 0,
+            capacity,
+            streams: Vec::new(),
+            forgotten: 0,
+            held: 0,
+        }
     }
 
     /// Adds a log record. `turn` rises with everything that control is told.
@@ -234,6 +244,7 @@ impl Journal {
     /// A control is there anew: everything that was not taken is given again.
     pub fn rewind(&mut self) {
         self.cursor = 0;
+        self.forgotten = self.forgotten.saturating_add(core::mem::take(&mut self.held));
         for progress in &mut self.streams {
             progress.given = progress.taken;
         }
@@ -251,6 +262,7 @@ impl Journal {
         {
             let progress = self.streams.remove(place);
             self.forgotten = self.forgotten.saturating_add(progress.end - progress.given);
+            self.held = self.held.saturating_add(progress.given - progress.taken);
             self.drop_where(|entry| entry.stream == progress.stream);
         }
     }

@@ -170,9 +170,15 @@ fn ever_new_applications_take_no_more_than_so_much() {
     assert!(journal.streams.iter().any(|progress| progress.stream.is_none()));
     assert_eq!(journal.size(), journal.entries.iter().map(Entry::size).sum::<usize>());
     // Each byte was given or is told of.
+    let never_had = journal.forgotten;
     let told: u64 =
         given(&mut journal).iter().filter(|(stream, ..)| stream.is_some()).map(|told| told.2).sum();
     assert_eq!(told + 999, 2000);
+    // A later control is told of what that one had and did not take.
+    journal.rewind();
+    let told: u64 =
+        given(&mut journal).iter().filter(|(stream, ..)| stream.is_some()).map(|told| told.2).sum();
+    assert_eq!(told, 2000 - never_had);
 }
 
 #[derive(Clone, Debug)]
