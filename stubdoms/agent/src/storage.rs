@@ -86,9 +86,12 @@ impl Desk {
         self.ask(Asker::Status, Request::Status);
     }
 
-    /// Asks for something. What is asked of one that is away is dropped: it will be looked at anew.
+    /// Asks for something. What is asked of one that is away is dropped: it will be looked at anew. What it says of itself
+    /// is asked for once, however long it answers nothing.
     pub(crate) fn ask(&mut self, asker: Asker, request: Request) {
-        if self.up {
+        let is_look = matches!(asker, Asker::Status | Asker::Slots);
+        let waits = is_look && self.waiting.iter().any(|(other, _)| *other == asker);
+        if self.up && !waits {
             self.waiting.push_back((asker, request));
         }
     }

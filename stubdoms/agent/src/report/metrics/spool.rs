@@ -9,8 +9,8 @@
 //! which those of the counters that begin anew would go. What is left out is counted, told in a line and in each message.
 //!
 //! A message that waits longer than [`KEPT_AFTER`] goes to storage, at most one in [`SPACING`], as a value of its own, so
-//! that each is dropped there when the controller has it and the next one follows only then: between the controller's
-//! answer and the drop a power cut has this one delivered twice, the same bytes with the same time. Storage has fewer
+//! that each is dropped there when the controller has it and the next one follows only then, or a minute later: a power cut has
+//! those delivered twice that were not dropped yet, one for each minute at most, the same bytes with the same time. Storage has fewer
 //! than memory, thinned out in the same way. A later life in the same start knows by a note up to which number nothing
 //! is owed any more, so that a storage that drops late doubles nothing, and how many waited, by which it counts those
 //! that were in memory only.
@@ -26,6 +26,7 @@ use crate::{
     clock::{Instant, Now, Random, WallTime},
     http::Outcome,
     keep::MAX_METRICS,
+    timekeeper::is_possible,
 };
 
 /// Messages that wait at most, and their bytes.
@@ -230,7 +231,7 @@ impl Spool {
         let (id, start, serial) = (self.next_id, self.start, self.made);
         self.next_id += 1;
         self.bytes += body.len();
-        let (at, since) = (now.wall, now.at());
+        let (at, since) = (now.wall.filter(|wall| is_possible(Some(*wall))), now.at());
         let place = if body.len() > MAX_MESSAGE { Place::MemoryAlone } else { Place::Memory };
         self.messages.push_back(Waiting { id, start, serial, device, at, since, body, refusals: 0, place });
         self.next = self.next.min(since);
@@ -239,7 +240,7 @@ impl Spool {
 
     /// Moves on with time: dates what was made before the time of day was known, and tells of losses.
     pub(crate) fn step(&mut self, now: Now) {
-        if let Some(wall) = now.wall {
+        if let Some(wall) = now.wall.filter(|wall| is_possible(Some(*wall))) {
             for message in self.messages.iter_mut().filter(|message| message.at.is_none()) {
                 let at = wall.before(now.at().since(message.since));
                 // In protobuf one message behind another one is both.
