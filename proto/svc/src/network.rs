@@ -120,6 +120,8 @@ pub enum ToControl {
     Uplink(Uplink),
     /// What went through one port.
     Counters(Counters),
+    /// control has broken the protocol of its vif, which is closed for that.
+    VifClosed,
 }
 
 impl Message for FromControl {

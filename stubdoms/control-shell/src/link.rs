@@ -104,6 +104,13 @@ async fn talk<S: System>(
     let (mut sender, mut receiver) = channel.split();
     loop {
         let sent = match select(receiver.receive(), wanted.wait()).await {
+            Either::First(Ok(ToControl::VifClosed)) => {
+                return log::error!(
+                    "channel network: net has closed our vif; the controller cannot be reached until another life of ours \
+                     [{}]",
+                    ctl::NET_FAULT
+                );
+            }
             Either::First(Ok(message)) => {
                 known.hear(message, web, brain);
                 Ok(())

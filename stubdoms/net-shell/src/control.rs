@@ -43,32 +43,21 @@ pub(crate) async fn run<X: Hypervisor, R: Runtime>(
         drop(channel);
         match end {
             Either::First(()) => log::info!("{VIF_NAME} of {control}: closed: control has ended"),
-            Either::Second(over) => {
-                // Of what the guest did wrong there is a line.
-                if let Over::Channel(error) = over {
-                    log::warn!("{VIF_NAME} of {control}: closed: channel network: {}", error.told());
-                }
+            Either::Second(error) => {
+                log::warn!("{VIF_NAME} of {control}: closed: channel network: {}", error.told());
                 tie.cut().await;
             }
         }
     }
 }
 
-/// Why a channel is served no more.
-enum Over {
-    Channel(ChannelError),
-    /// The vif that was asked for by it is closed, for its guest broke the protocol: by the end of the channel control
-    /// hears of it.
-    Vif,
-}
-
-/// Serves the channel until control closes it, or breaks its protocol or the vif's.
+/// Serves the channel until control closes it or breaks its protocol.
 async fn serve<X: Hypervisor, R: Runtime>(
     node: &'static Node<X, R>,
     control: DomId,
     channel: &mut Accepted<X, R, ToControl, FromControl>,
     spawner: &impl Spawn,
-) -> Over {
+) -> ChannelError {
     let (mut sender, mut receiver) = channel.split();
     node.vif_failed.reset();
     // The greeting is done; what follows is how things stand.
@@ -77,18 +66,23 @@ async fn serve<X: Hypervisor, R: Runtime>(
         let heard = select3(receiver.receive(), node.uplink_changed.wait(), node.vif_failed.wait()).await;
         let asked = match heard {
             Either3::First(Ok(asked)) => asked,
-            Either3::First(Err(error)) => return Over::Channel(error),
+            Either3::First(Err(error)) => return error,
             Either3::Second(()) => {
                 if let Err(error) = sender.send(&ToControl::Uplink(uplink(node))).await {
-                    return Over::Channel(error);
+                    return error;
                 }
                 continue;
             }
-            Either3::Third(()) => return Over::Vif,
+            Either3::Third(()) => {
+                if let Err(error) = sender.send(&ToControl::VifClosed).await {
+                    return error;
+                }
+                continue;
+            }
         };
         for answer in answers(node, control, spawner, &asked).into_iter().flatten() {
             if let Err(error) = sender.send(&answer).await {
-                return Over::Channel(error);
+                return error;
             }
         }
     }

@@ -131,7 +131,7 @@ async fn attempt<X: Hypervisor, R: Runtime + Pages>(
             }
             ToControl::VifRefused(refusal) => return Ok(Err(Failure::Refused(refusal))),
             ToControl::Uplink(now) => *uplink = Some(now),
-            ToControl::Hello { .. } | ToControl::Counters(_) => {}
+            ToControl::Hello { .. } | ToControl::Counters(_) | ToControl::VifClosed => {}
         }
     }
 }

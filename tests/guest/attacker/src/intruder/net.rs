@@ -141,7 +141,7 @@ impl Net {
             self.say(message).await?;
             loop {
                 match self.hear().await? {
-                    ToControl::Hello { .. } | ToControl::Uplink(_) => {}
+                    ToControl::Hello { .. } | ToControl::Uplink(_) | ToControl::VifClosed => {}
                     answer => return Ok(answer),
                 }
             }
