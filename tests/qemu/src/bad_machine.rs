@@ -158,7 +158,7 @@ fn other_xen(stage: &Stage<'_>) -> Result<()> {
 /// dom0 begins at 16 MiB.
 fn no_memory_for_dom0(stage: &Stage<'_>) -> Result<()> {
     let mut options = stage.direct();
-    xen_words(&mut options, " dom0_mem=16M,max:16M");
+    xen_words(&mut options, " dom0_mem=2M,max:2M");
     let mut machine = stage.start(&options)?;
     machine.wait_for_from("xen", "Panic on CPU 0", BOOT)?;
     let why = machine.wait_for_from("xen", "Could not construct domain 0", BOOT)?;

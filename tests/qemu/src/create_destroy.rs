@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use proto_manifest::archive::{IMAGES, TABLE};
 use proto_manifest::table::Table;
-use xtask::build::SAMPLE;
+use xtask::build::{Arch, SAMPLE};
 use xtask::paths;
 use xtask::qemu::Boot;
 
@@ -27,7 +27,12 @@ const COUNT: u32 = 200;
 /// How long they may take, the boot included.
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// Pages by which Xen's own heap differs from one time to another, on x86_64 and on aarch64; one that is lost with each
+/// life is two hundred.
+const NOISE: [u64; 2] = [0, 3];
+
 fn create_destroy(stage: &Stage<'_>) -> Result<()> {
+    let is_arm = stage.built().arch == Arch::Aarch64;
     let sample = paths::read(&stage.built().image(SAMPLE))?;
     let mut options = stage.direct_with(|entries| {
         // Nobody else who comes and goes: what is counted is what the applications leave.
@@ -58,7 +63,9 @@ fn create_destroy(stage: &Stage<'_>) -> Result<()> {
     ensure!(refused.first().is_some_and(|&refused| refused > COUNT.into()), "{line}");
     for counted in ["free pages ", "first free port ", "grant references ", "mapped pages "] {
         let counts = numbers(counted)?;
-        ensure!(counts.len() == 2 && counts[0] == counts[1], "{counted}before and after differ: {line}");
+        let noise = if counted == "free pages " { NOISE[usize::from(is_arm)] } else { 0 };
+        let same = counts.len() == 2 && counts[0].abs_diff(counts[1]) <= noise;
+        ensure!(same, "{counted}before and after differ: {line}");
     }
     stage.end(machine)
 }
