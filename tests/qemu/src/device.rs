@@ -161,7 +161,7 @@ impl<'s> Device<'s> {
     }
 
     /// From now on the firmware is to be the one that was seen, and all else what the versions make of it.
-    fn expect_what_was_seen(&self) -> Result<()> {
+    pub(crate) fn expect_what_was_seen(&self) -> Result<()> {
         let log = self.site.controller.event_log(self.uuid)?;
         // Any of them may have brought the selector that the disk has.
         let others: Vec<&[u8]> = self.versions.iter().flatten().map(Vec::as_slice).collect();

@@ -177,14 +177,14 @@ pub(crate) fn selectors(image: &Path, bytes: usize) -> Result<[Vec<u8>; 2]> {
     Ok([read(first)?, read(second)?])
 }
 
-/// Changes the first selector where only who measures it looks: it does what it did.
+/// Changes the first selector where only who measures it looks, and back: it does what it did.
 pub(crate) fn change_first_selector(image: &Path) -> Result<()> {
-    /// What each program for firmware says to DOS.
-    const STUB: &[u8] = b"This program cannot be run";
+    /// What each program for firmware says to DOS, behind the letter that is changed.
+    const STUB: &[u8] = b"his program cannot be run";
     let [first, _] = selectors(image, MAX_IMAGE)?;
     let at = first.windows(STUB.len()).position(|bytes| bytes == STUB);
     let at = at.context("the first selector says nothing to DOS")? as u64;
-    flip_at(image, esp_starts(image)?[0] + at)
+    flip_at(image, esp_starts(image)?[0] + at - 1)
 }
 
 /// The selectors in both, in their order. Firmware may have written other files to their volumes.
