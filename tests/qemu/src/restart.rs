@@ -133,10 +133,11 @@ fn control_killed(stage: &Stage<'_>) -> Result<()> {
     let site = stage.site()?;
     let mut machine = start(stage, &site, &format!("control:7000:{TIMES}"))?;
     site.controller.wait_app_state(site::APP, "RUNNING", PATIENCE)?;
+    // On a slow host the first kill may come ahead of the application.
     for _ in 0..TIMES {
         machine.wait_for_from("dom0", "measure kill-to-healthy.control", ROUND)?;
-        machine.wait_for_from("control", "runs on", PATIENCE)?;
     }
+    machine.wait_for_from("control", "runs on", PATIENCE)?;
     runs_on(&site, 5)?;
     started_once(&machine)?;
     // dom0's own log came through each time, in spite of the lives that had it and could not pass it on.
