@@ -438,6 +438,24 @@ impl Agent {
         self.set_uplink(now, uplink);
     }
 
+    /// What has failed, or waits, is tried again now.
+    fn hurry(&mut self) {
+        let at = self.now.at();
+        if !self.session.has_certs() {
+            self.certs.hurry(at);
+        }
+        self.onboard.hurry(at);
+        self.config.hurry(at);
+        self.kick();
+        self.contents.hurry(self.now);
+    }
+
+    /// The controller is there again, or may be: what waits for it goes soon.
+    fn kick(&mut self) {
+        self.queue.kick(self.now.at(), &mut self.random);
+        self.spool.kick(self.now.at(), &mut self.random);
+    }
+
     fn set_uplink(&mut self, now: Now, uplink: Uplink) {
         self.now = now;
         let counters = uplink.counters;
@@ -454,14 +472,7 @@ impl Agent {
         self.dirty = true;
         if is && !was {
             log::info!("uplink {}: up, {}", self.uplink.interface, self.uplink.addresses.join(" "));
-            if !self.session.has_certs() {
-                self.certs.hurry(now.at());
-            }
-            self.onboard.hurry(now.at());
-            self.config.hurry(now.at());
-            self.queue.kick(now.at(), &mut self.random);
-            self.spool.kick(now.at(), &mut self.random);
-            self.contents.hurry(now);
+            self.hurry();
         } else if was && !is {
             self.reach.port_down(now, "the port has no link, or no address");
             self.base_os.reached(now, Class::Fail);

@@ -29,8 +29,14 @@ pub struct WallTime {
 
 impl WallTime {
     /// A time since 1970-01-01 00:00 UTC.
-    pub(crate) fn since(since_1970: Duration) -> Self {
+    #[must_use]
+    pub fn since(since_1970: Duration) -> Self {
         Self { seconds: since_1970.as_secs(), nanos: since_1970.subsec_nanos() }
+    }
+
+    /// Whether a clock that tells this may be right.
+    pub(crate) fn is_possible(&self) -> bool {
+        (EARLIEST..LATEST).contains(&self.seconds)
     }
 
     pub(crate) fn since_1970(self) -> Duration {
@@ -54,6 +60,11 @@ impl WallTime {
 impl Now {
     pub(crate) fn at(self) -> Instant {
         Instant(self.monotonic_ns)
+    }
+
+    /// The wall clock, unless it cannot be right.
+    pub(crate) fn known_wall(self) -> Option<WallTime> {
+        self.wall.filter(WallTime::is_possible)
     }
 
     pub(crate) fn timestamp(self) -> Option<Timestamp> {

@@ -16,10 +16,7 @@ use proto_eve::{
 };
 use sha2::{Digest, Sha256};
 
-use crate::{
-    clock::{Random, WallTime},
-    timekeeper::is_possible,
-};
+use crate::clock::{Random, WallTime};
 
 const _: () = assert!(ROLES.len() * ENTRY < proto_svc::vault::MAX_NOTE, "a note is within the vault's bound");
 
@@ -209,7 +206,7 @@ impl Issuing<'_> {
                 return Ok(der);
             }
         }
-        let made = self.wall.filter(|_| is_possible(self.wall)).ok_or(NotIssued::NoClock)?.seconds;
+        let made = self.wall.filter(WallTime::is_possible).ok_or(NotIssued::NoClock)?.seconds;
         let serial = self.random.bytes16();
         let draft = Draft::new(role, subject, issuer, serial, made).map_err(NotIssued::Issue)?;
         let signature = (self.sign)(draft.digest()).ok_or(NotIssued::NoSignature)?;

@@ -221,10 +221,11 @@ fn line(bytes: &[u8]) -> String {
     proto_eve::text::from_bytes(bytes.trim_ascii(), 256)
 }
 
-/// Lines are words here, and what begins with `#` is no name.
+/// Words, but for what follows a `#` in a line.
 fn ntp_servers(bytes: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(bytes);
-    server_names(text.split_ascii_whitespace())
+    let names = text.lines().filter_map(|line| line.split('#').next());
+    server_names(names.flat_map(str::split_ascii_whitespace))
 }
 
 fn server(bytes: &[u8]) -> Result<String, ProvisionError> {
@@ -243,7 +244,7 @@ mod tests {
     #[test]
     fn time_servers_are_the_first_four_words_that_can_be_one() {
         assert_eq!(
-            ntp_servers(b"ntp.example\n10.0.2.2:8123 a,b caf\xc3\xa9 \xff # x\n"),
+            ntp_servers(b"ntp.example\n10.0.2.2:8123 a,b caf\xc3\xa9 \xff # ask it\n# or\nx#y"),
             ["ntp.example", "10.0.2.2:8123", "x"]
         );
         assert_eq!(ntp_servers(b"a b c d e").len(), 4);

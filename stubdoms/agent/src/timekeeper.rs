@@ -1,7 +1,7 @@
 //! The time of day as time servers tell it: whom to ask and when, and what of their answers is believed.
 //!
 //! Nobody signs these answers. Whoever is on the way can give any, so an answer counts only within bounds: not before
-//! [`EARLIEST`] nor from [`LATEST`] on, and, once the controller has answered in this start, not before the time that it
+//! [`EARLIEST`](crate::clock::EARLIEST) nor from [`LATEST`](crate::clock::LATEST) on, and, once the controller has answered in this start, not before the time that it
 //! told and not a day beyond it. Certificates that had expired by then stay expired, whatever a time server says. The
 //! controller's date comes over TLS that verified, and is a bound alone: the clock is not set by it.
 //!
@@ -11,7 +11,7 @@
 use alloc::{string::String, vec, vec::Vec};
 use core::{fmt, time::Duration};
 
-use crate::clock::{EARLIEST, Instant, LATEST, Now, Random, Ticker, WallTime};
+use crate::clock::{Instant, Now, Random, Ticker, WallTime};
 
 /// Who is asked where nobody else is named, as by EVE.
 const DEFAULT: &str = "pool.ntp.org";
@@ -185,7 +185,7 @@ impl Timekeeper {
     pub(crate) fn failed(&mut self, now: Now) {
         self.out = None;
         self.tried = true;
-        let longest = if is_possible(now.wall) { Duration::MAX } else { AGAIN_UNKNOWN };
+        let longest = if now.known_wall().is_some() { Duration::MAX } else { AGAIN_UNKNOWN };
         self.next = now.at().after(self.ticker.wait().min(longest));
     }
 
@@ -213,7 +213,7 @@ impl Timekeeper {
 
     fn check(&self, since_1970: Duration, at: Instant, within: Duration) -> Result<(), Refused> {
         let wall = WallTime::since(since_1970);
-        if !is_possible(Some(wall)) {
+        if !wall.is_possible() {
             return Err(Refused::Bounds(wall));
         }
         let Some(told) = self.told else { return Ok(()) };
@@ -230,7 +230,7 @@ impl Timekeeper {
 
     /// The controller says that it is so many seconds since 1970.
     pub(crate) fn on_controller(&mut self, now: Instant, seconds: u64) {
-        if (EARLIEST..LATEST).contains(&seconds) {
+        if (WallTime { seconds, nanos: 0 }).is_possible() {
             self.told = Some(Told { seconds, at: now });
         }
     }
@@ -238,7 +238,7 @@ impl Timekeeper {
     /// The time of day for a certificate; none before it is known well enough.
     pub(crate) fn settled(&self, now: Now) -> Option<WallTime> {
         let asked = self.tried || self.settling() <= now.at();
-        now.wall.filter(|wall| asked && is_possible(Some(*wall)))
+        now.known_wall().filter(|_| asked)
     }
 
     /// Whether a first answer is waited for.
@@ -272,11 +272,6 @@ impl Timekeeper {
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// Whether a clock that tells this may be right.
-pub(crate) fn is_possible(wall: Option<WallTime>) -> bool {
-    wall.is_some_and(|wall| (EARLIEST..LATEST).contains(&wall.seconds))
 }
 
 #[cfg(test)]

@@ -48,14 +48,14 @@ impl<S: System> TimeOfDay<S> {
 
     /// Both times, for the agent.
     pub(crate) fn now(&self) -> Now {
-        Now { monotonic_ns: self.system.runtime().now_ns(), wall: self.since_1970().map(wall_time) }
+        Now { monotonic_ns: self.system.runtime().now_ns(), wall: self.since_1970().map(WallTime::since) }
     }
 
     /// The time of day at a moment of Xen's system time, in nanoseconds since power-on.
     pub(crate) fn wall_time_at(&self, at_ns: u64) -> Option<WallTime> {
         let now = self.since_1970()?;
         let ago = Duration::from_nanos(self.system.runtime().now_ns().saturating_sub(at_ns));
-        now.checked_sub(ago).map(wall_time)
+        now.checked_sub(ago).map(WallTime::since)
     }
 
     /// For certificates.
@@ -83,10 +83,6 @@ impl<S: System> WallClock for CertificateTime<S> {
     fn now(&self) -> Option<Duration> {
         self.0.since_1970()
     }
-}
-
-fn wall_time(since_1970: Duration) -> WallTime {
-    WallTime { seconds: since_1970.as_secs(), nanos: since_1970.subsec_nanos() }
 }
 
 fn instant(at: Duration) -> Instant {

@@ -3,7 +3,7 @@
 //!
 //! | module | task |
 //! |---|---|
-//! | [`work`] | carries out what the agent wants next |
+//! | `work` | carries out what the agent wants next |
 //! | `fetching` | one exchange over HTTP each: requests, downloads |
 //! | `device` | the channel to dom0: applications, consoles, usage, logs |
 //! | `storage` | the channel to storage: values, the slot that does not run |
@@ -28,11 +28,11 @@ mod fetching;
 mod link;
 mod provision;
 mod storage;
-pub mod system;
+mod system;
 mod vault;
 mod vif;
 mod web;
-pub mod work;
+mod work;
 
 pub use system::System;
 pub use work::{Start, main};

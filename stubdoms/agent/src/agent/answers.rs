@@ -86,11 +86,12 @@ impl Agent {
             Purpose::Config => self.on_config(outcome),
             Purpose::Info(sent) => self.queue.on_answer(at, &sent, &outcome, &mut self.random),
             Purpose::Metrics(delivery) => {
-                self.spool.on_answer(at, delivery, &outcome, &mut self.random);
-                if matches!(outcome, Outcome::Success { .. }) {
-                    self.metrics.on_success(self.properties.seconds("timer.metric.interval"));
+                if self.spool.on_answer(at, delivery, &outcome, &mut self.random) {
                     // A later life owes the controller nothing of this.
                     self.leave_note();
+                }
+                if matches!(outcome, Outcome::Success { .. }) {
+                    self.metrics.on_success(self.properties.seconds("timer.metric.interval"));
                 }
             }
             Purpose::Logs(upload) => self.logs.on_answer(at, upload, &outcome, &mut self.random),
@@ -206,7 +207,10 @@ impl Agent {
                 class
             }
             Outcome::Success { payload, .. } => match config::parse_response(&payload) {
-                Ok(response) => self.on_config_response(response),
+                Ok(response) => {
+                    self.on_config_response(response);
+                    class
+                }
                 Err(error) => {
                     log::warn!("configuration: {error} [{}]", code::CONFIG_BAD);
                     Class::Fail
@@ -223,14 +227,13 @@ impl Agent {
                 class
             }
         };
-        // Of what was refused, the controller's word that there is nothing newer is no better.
+        // A version that cannot read what the controller sends has not proven itself; of what was refused, the word that
+        // there is nothing newer is no better.
         let class = if class == Class::Success && self.store.has_refused() { Class::Fail } else { class };
         self.base_os.reached(self.now, class);
     }
 
-    /// Takes what a configuration brings, and says what it says about the version that runs: one that cannot read what
-    /// the controller sends has not proven itself.
-    fn on_config_response(&mut self, response: config::Response) -> Class {
+    fn on_config_response(&mut self, response: config::Response) {
         match self.store.judge(self.now, response) {
             Verdict::Unchanged => self.config.confirm(self.now.at()),
             Verdict::Obsolete => log::warn!(
@@ -238,8 +241,7 @@ impl Agent {
                 code::CONFIG_OLD
             ),
             Verdict::NoIdentity => {
-                log::warn!("configuration: its id is not a UUID; ignored [{}]", code::CONFIG_BAD);
-                return Class::Fail;
+                log::warn!("configuration: its id is not a UUID; ignored [{}]", code::CONFIG_BAD)
             }
             Verdict::Apply(config) => {
                 self.config.confirm(self.now.at());
@@ -247,7 +249,6 @@ impl Agent {
                 self.take_config(config);
             }
         }
-        Class::Success
     }
 
     /// Whether the controller answers, whatever it says.
@@ -266,8 +267,7 @@ impl Agent {
             (Change::Same, _) => return,
             (Change::Back { after }, _) => {
                 log::info!("controller {server}: reached again after {} s", after.as_secs());
-                self.queue.kick(self.now.at(), &mut self.random);
-                self.spool.kick(self.now.at(), &mut self.random);
+                self.kick();
             }
             (Change::Mended, _) => log::info!("controller {server}: {path} is answered again"),
             (_, Err(failure)) => log::warn!(

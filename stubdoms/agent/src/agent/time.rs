@@ -8,7 +8,7 @@ use proto_errors::agent as code;
 use super::{Agent, DeviceCommand};
 use crate::{
     clock::{Now, WallTime},
-    timekeeper::{TimeReading, Verdict, is_possible},
+    timekeeper::{TimeReading, Verdict},
 };
 
 impl Agent {
@@ -29,7 +29,7 @@ impl Agent {
             Err(why) => {
                 self.time.failed(now);
                 // One line for an outage, unless there is no time at all.
-                if !core::mem::replace(&mut self.no_time_told, true) || !is_possible(now.wall) {
+                if !core::mem::replace(&mut self.no_time_told, true) || now.known_wall().is_none() {
                     log::warn!("clock: {why}; asking again [{}]", code::NO_TIME);
                 }
                 Err(())
@@ -65,22 +65,14 @@ impl Agent {
     }
 
     fn set_clock(&mut self, power_on: Duration, large: bool) {
-        let at = self.now.at();
         self.move_clock(power_on, large);
         self.leave_note();
         if !large {
             return;
         }
         self.dirty = true;
-        // What has failed for a certificate that was not valid is tried again.
-        if !self.session.has_certs() {
-            self.certs.hurry(at);
-        }
-        self.onboard.hurry(at);
-        self.config.hurry(at);
-        self.queue.kick(at, &mut self.random);
-        self.spool.kick(at, &mut self.random);
-        self.contents.hurry(self.now);
+        // It may have failed for a certificate that was not valid.
+        self.hurry();
     }
 
     /// Takes the clock of an earlier life.
@@ -106,7 +98,7 @@ impl Agent {
     pub(super) fn step_time(&mut self) {
         if self.time.step(self.now) {
             let servers = self.time.servers(&self.port.ntp_servers, &self.uplink.ntp_servers);
-            if !is_possible(self.now.wall) && !core::mem::replace(&mut self.no_clock_told, true) {
+            if self.now.known_wall().is_none() && !core::mem::replace(&mut self.no_clock_told, true) {
                 let told = self.now.timestamp();
                 log::warn!(
                     "clock: the machine's clock is not set{}; asking {} [{}]",

@@ -1,4 +1,5 @@
 use super::*;
+use crate::clock::{EARLIEST, LATEST};
 
 /// 2027-01-01.
 const NEW_YEAR: u64 = 1_798_761_600;

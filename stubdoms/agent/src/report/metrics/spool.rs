@@ -5,8 +5,8 @@
 //! attempt to deliver the oldest; when the controller answers again they follow each other more quickly.
 //!
 //! Room is bounded, and the messages *thin out*: their numbers count since the start of the machine, so one that is left
-//! out costs only resolution. It is the one between whose neighbours least time lies, never the last one of a start, with
-//! which those of the counters that begin anew would go. What is left out is counted, told in a line and in each message.
+//! out costs only resolution. It is the one between whose neighbours least time lies, and the last one of a start, with
+//! which those of the counters that begin anew would go, only where no start has another to spare. What is left out is counted, told in a line and in each message.
 //!
 //! A message that waits longer than [`KEPT_AFTER`] goes to storage, at most one in [`SPACING`], as a value of its own, so
 //! that each is dropped there when the controller has it and the next one follows only then, or a minute later: a power cut has
@@ -26,7 +26,6 @@ use crate::{
     clock::{Instant, Now, Random, WallTime},
     http::Outcome,
     keep::MAX_METRICS,
-    timekeeper::is_possible,
 };
 
 /// Messages that wait at most, and their bytes.
@@ -231,7 +230,7 @@ impl Spool {
         let (id, start, serial) = (self.next_id, self.start, self.made);
         self.next_id += 1;
         self.bytes += body.len();
-        let (at, since) = (now.wall.filter(|wall| is_possible(Some(*wall))), now.at());
+        let (at, since) = (now.known_wall(), now.at());
         let place = if body.len() > MAX_MESSAGE { Place::MemoryAlone } else { Place::Memory };
         self.messages.push_back(Waiting { id, start, serial, device, at, since, body, refusals: 0, place });
         self.next = self.next.min(since);
@@ -240,7 +239,7 @@ impl Spool {
 
     /// Moves on with time: dates what was made before the time of day was known, and tells of losses.
     pub(crate) fn step(&mut self, now: Now) {
-        if let Some(wall) = now.wall.filter(|wall| is_possible(Some(*wall))) {
+        if let Some(wall) = now.known_wall() {
             for message in self.messages.iter_mut().filter(|message| message.at.is_none()) {
                 let at = wall.before(now.at().since(message.since));
                 // In protobuf one message behind another one is both.
@@ -376,15 +375,17 @@ impl Spool {
         delivery: Delivery,
         outcome: &Outcome,
         random: &mut Random,
-    ) {
+    ) -> bool {
         self.flying = None;
         self.next = now.after(AGAIN);
-        let Some(index) = self.messages.iter().position(|message| message.id == delivery.0) else { return };
+        let found = self.messages.iter().position(|message| message.id == delivery.0);
+        let Some(index) = found else { return false };
         match outcome {
             Outcome::Success { .. } | Outcome::Unusable(_) => {
                 let number = self.remove(index);
                 self.dropping = number.map(|number| (number, now.after(DROP_PATIENCE)));
                 self.next = now.after(random.share(PACE, 500, 1000));
+                return true;
             }
             Outcome::NoAnswer(_)
             | Outcome::Status {
@@ -392,7 +393,7 @@ impl Spool {
                 ..
             } => {}
             Outcome::Status { .. } => {
-                let Some(message) = self.messages.get_mut(index) else { return };
+                let Some(message) = self.messages.get_mut(index) else { return false };
                 message.refusals += 1;
                 if message.refusals >= TRIES {
                     log::warn!(
@@ -404,6 +405,7 @@ impl Spool {
                 }
             }
         }
+        false
     }
 
     /// Takes a message out; storage need not keep it any more. Its number there.
@@ -438,8 +440,8 @@ impl Spool {
         }
     }
 
-    /// The message that is missed least: between its neighbours, of those that `counts`, lies least time. Never the first
-    /// and the last one, and the last one of a start only if there is no other.
+    /// The message that is missed least: between its neighbours, of those that `counts`, lies least time. Never the
+    /// last one of a start, unless no start has another to spare; then the oldest.
     fn densest(&self, counts: impl Fn(&Waiting) -> bool) -> Option<usize> {
         let those: Vec<(usize, &Waiting)> =
             self.messages.iter().enumerate().filter(|(_, message)| counts(message)).collect();

@@ -2,7 +2,7 @@ use alloc::string::ToString;
 use alloc::vec;
 
 use super::*;
-use crate::http::FailureKind;
+use crate::http::{FailureKind, Unusable};
 
 const DEVICE: Uuid = Uuid([7; 16]);
 const DAY: u64 = 24 * 3600;
@@ -35,7 +35,7 @@ fn deliver(spool: &mut Spool, mut at: Instant) -> Vec<u64> {
         spool.sent(delivery);
         let message = ZMetricMsg::decode(&body[..]).unwrap();
         made.push(message.at_time_stamp.unwrap().seconds as u64 - 1_800_000_000);
-        spool.on_answer(at, delivery, &ok(), &mut random);
+        assert!(spool.on_answer(at, delivery, &ok(), &mut random), "the controller has it");
     }
     made
 }
@@ -55,12 +55,16 @@ fn each_period_tries_the_oldest_and_what_is_refused_for_good_is_given_up() {
         spool.push(now, DEVICE, message(now));
         let (delivery, body) = spool.due(now.at(), |_| true).unwrap();
         tries.push(body);
-        spool.on_answer(now.at(), delivery, &outcome, &mut random);
+        assert!(!spool.on_answer(now.at(), delivery, &outcome, &mut random), "it has it not");
         assert_eq!(spool.due(now.at(), |_| true), None, "one attempt a period");
     }
     assert!(tries.iter().all(|body| *body == tries[0]), "the same bytes");
     assert_eq!((spool.lost, spool.messages.len()), (1, 14));
-    assert_eq!(deliver(&mut spool, now(10_000).at()), (1..15).map(|round| 60 * round).collect::<Vec<_>>());
+    // What comes back with a success is not looked at, so one that is of no use is a success.
+    let (delivery, _) = spool.due(now(5000).at(), |_| true).unwrap();
+    let useless = Outcome::Unusable(Unusable::TooLarge);
+    assert!(spool.on_answer(now(5000).at(), delivery, &useless, &mut random));
+    assert_eq!(deliver(&mut spool, now(10_000).at()), (2..15).map(|round| 60 * round).collect::<Vec<_>>());
 }
 
 #[test]
