@@ -268,12 +268,13 @@ fn stories(options: &Options) -> Result<Count> {
 
 /// Runs a command, gives each line of its standard output, and says whether it succeeded.
 fn each_line(command: &mut Command, mut take: impl FnMut(&str)) -> Result<bool> {
+    let program = command.get_program().to_owned();
     let mut child = command
         .current_dir(paths::repository())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
-        .context("cannot start cargo")?;
+        .with_context(|| format!("cannot start {}", program.display()))?;
     // Where errors are piped they are drained beside, so that neither side waits for the other.
     let errors = child.stderr.take().map(|errors| {
         std::thread::spawn(move || BufReader::new(errors).lines().map_while(Result::ok).collect::<Vec<_>>())

@@ -215,24 +215,16 @@ impl Journal {
             progress.taken = before;
             progress.note = note;
         }
-        let (mut index, mut given) = (0, 0);
-        let (cursor, size) = (self.cursor, &mut self.size);
-        self.entries.retain_mut(|entry| {
-            let old = index < cursor;
-            index += 1;
-            let mut keep = true;
-            if entry.stream == stream && entry.start < before {
-                *size -= entry.size();
-                keep = entry.end() > before;
-                if keep {
-                    entry.cut(before);
-                    *size += entry.size();
-                }
+        self.retain(|entry| {
+            if entry.stream != stream || entry.start >= before {
+                return true;
             }
-            given += usize::from(old && keep);
+            let keep = entry.end() > before;
+            if keep {
+                entry.cut(before);
+            }
             keep
         });
-        self.cursor = given;
     }
 
     /// What control has left with each stream.
@@ -263,7 +255,7 @@ impl Journal {
             let progress = self.streams.remove(place);
             self.forgotten = self.forgotten.saturating_add(progress.end - progress.given);
             self.held = self.held.saturating_add(progress.given - progress.taken);
-            self.drop_where(|entry| entry.stream == progress.stream);
+            self.retain(|entry| entry.stream != progress.stream);
         }
     }
 
@@ -290,19 +282,18 @@ impl Journal {
         self.shrink();
     }
 
-    /// Drops entries.
-    fn drop_where(&mut self, mut drop: impl FnMut(&Entry) -> bool) {
-        let (mut index, mut before, cursor, size) = (0, 0, self.cursor, &mut self.size);
-        self.entries.retain(|entry| {
-            let drop = drop(entry);
-            if drop {
-                *size -= entry.size();
-                before += usize::from(index < cursor);
-            }
+    /// Keeps entries, or what is left of them.
+    fn retain(&mut self, mut keep: impl FnMut(&mut Entry) -> bool) {
+        let (mut index, mut given, cursor, size) = (0, 0, self.cursor, &mut self.size);
+        self.entries.retain_mut(|entry| {
+            *size -= entry.size();
+            let keep = keep(entry);
+            *size += if keep { entry.size() } else { 0 };
+            given += usize::from(keep && index < cursor);
             index += 1;
-            !drop
+            keep
         });
-        self.cursor -= before;
+        self.cursor = given;
     }
 
     fn shrink(&mut self) {
@@ -320,10 +311,10 @@ impl Journal {
             };
             let largest = stream.map_or(Party::Domain(&domain), Party::Console);
             let mut left = self.size;
-            self.drop_where(|entry| {
-                let drop = left > goal && entry.party() == largest;
-                left -= if drop { entry.size() } else { 0 };
-                drop
+            self.retain(|entry| {
+                let keep = left <= goal || entry.party() != largest;
+                left -= if keep { 0 } else { entry.size() };
+                keep
             });
         }
     }

@@ -17,7 +17,8 @@ use smoltcp::phy::Device;
 use crate::exchange::{Exchange, ExchangeError, Shield, Stage};
 use crate::http::{Event, Head, Headers, Limits, Method, Request, ResponseReader};
 use crate::net::{Buffers, Entropy, Got, Stack, TcpStream};
-use crate::resolver::{MAX_MESSAGE, ResolveError, Resolver, Step};
+use crate::question::{Question, Step};
+use crate::resolver::{MAX_MESSAGE, ResolveError, Resolver};
 use crate::sntp;
 use crate::time::{Timer, until};
 use crate::tls::{Session, TlsConfig};
@@ -207,36 +208,11 @@ impl<'a, D: Device, T: Timer> Client<'a, D, T> {
         };
         let addresses: Vec<_> =
             addresses.into_iter().map(|address| SocketAddrV4::new(address, server.port)).collect();
-        let mut query = sntp::Query::new(&addresses);
-        let mut socket = None;
-        loop {
-            let mut nonce = [0; 8];
-            (self.entropy)(&mut nonce);
-            let wait = match query.step(self.timer.now(), u64::from_le_bytes(nonce)) {
-                sntp::Step::Done(end) => {
-                    if let (Err(_), Host::Name(name)) = (&end, &server.host) {
-                        self.resolver.borrow_mut().forget(name);
-                    }
-                    return end;
-                }
-                sntp::Step::Wait { until } => until,
-                sntp::Step::Send { to, packet, until } => {
-                    let fresh = self.stack.udp();
-                    fresh.send(to, &packet);
-                    socket = Some(fresh);
-                    until
-                }
-            };
-            let Some(socket) = &socket else { continue };
-            // Extension fields and authentication behind it are cut off with what is longer.
-            let mut packet = [0; MAX_MESSAGE];
-            let alarm = self.timer.sleep_until(wait);
-            if let Either::First((length, from)) =
-                select(socket.receive(&mut packet), core::pin::pin!(alarm)).await
-            {
-                query.input(self.timer.now(), from, packet.get(..length).unwrap_or_default());
-            }
+        let end = self.ask(sntp::Query::new(&addresses)).await;
+        if let (Err(_), Host::Name(name)) = (&end, &server.host) {
+            self.resolver.borrow_mut().forget(name);
         }
+        end
     }
 
     async fn exchange(
@@ -377,22 +353,25 @@ impl<'a, D: Device, T: Timer> Client<'a, D, T> {
         if let Some(addresses) = self.resolver.borrow_mut().known(name, self.timer.now()) {
             return Ok(addresses);
         }
-        let mut lookup = self.resolver.borrow().lookup(name)?;
+        let lookup = self.resolver.borrow().lookup(name)?;
+        let answer = self.ask(lookup).await?;
+        self.resolver.borrow_mut().remember(name, &answer, self.timer.now());
+        Ok(answer.addresses)
+    }
+
+    /// Asks by UDP until there is an end.
+    async fn ask<Q: Question>(&self, mut question: Q) -> Q::End {
         let mut socket = None;
         loop {
-            let mut id = [0; 2];
-            (self.entropy)(&mut id);
-            let wait = match lookup.step(self.timer.now(), u16::from_le_bytes(id)) {
-                Step::Done(Ok(answer)) => {
-                    self.resolver.borrow_mut().remember(name, &answer, self.timer.now());
-                    return Ok(answer.addresses);
-                }
-                Step::Done(Err(error)) => return Err(error),
+            let mut nonce = [0; 8];
+            (self.entropy)(&mut nonce);
+            let wait = match question.step(self.timer.now(), u64::from_le_bytes(nonce)) {
+                Step::Done(end) => return end,
                 Step::Wait { until } => until,
-                Step::Send { to, query, until } => {
+                Step::Send { to, packet, until } => {
                     // The new port is taken while the old one is still in use, so they differ.
                     let fresh = self.stack.udp();
-                    fresh.send(to, &query);
+                    fresh.send(to, &packet);
                     socket = Some(fresh);
                     until
                 }
@@ -403,7 +382,7 @@ impl<'a, D: Device, T: Timer> Client<'a, D, T> {
             if let Either::First((length, from)) =
                 select(socket.receive(&mut packet), core::pin::pin!(alarm)).await
             {
-                lookup.input(from, packet.get(..length).unwrap_or_default());
+                question.input(self.timer.now(), from, packet.get(..length).unwrap_or_default());
             }
         }
     }

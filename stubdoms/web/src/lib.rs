@@ -2,7 +2,7 @@
 //!
 //! It stands between the control domain's network frontend (any [`smoltcp::phy::Device`]) and the
 //! device agent. Everything below [`client`] is a machine that takes bytes, events and the time:
-//! [`http`], [`tls`], [`resolver`], [`sntp`] and [`exchange`] can be run without a network, and [`net`] without
+//! [`http`], [`tls`], [`resolver`], [`sntp`] (both a [`question`] by UDP) and [`exchange`] can be run without a network, and [`net`] without
 //! a clock. [`client::Client::fetch`] tells the story: resolve, connect, TLS, send, read, close.
 //!
 //! Nothing that arrives is trusted: each parser has limits and a test with hostile input. The TLS
@@ -39,6 +39,7 @@ pub mod exchange;
 pub mod fuzz;
 pub mod http;
 pub mod net;
+pub mod question;
 pub mod resolver;
 pub mod sntp;
 pub mod time;

@@ -17,6 +17,7 @@ mod server;
 pub use message::{Answer, LENGTH, MessageError, PIVOT, emit_request, parse_answer};
 pub use server::Server;
 
+use crate::question::{self, Question};
 use crate::resolver::ResolveError;
 
 /// Addresses of one server that are asked; more are ignored.
@@ -72,25 +73,7 @@ impl fmt::Display for TimeError {
 impl core::error::Error for TimeError {}
 
 /// What is to be done next.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Send this from a fresh random port, and come back at `until` or with what came to that port.
-    Send {
-        /// The server.
-        to: SocketAddrV4,
-        /// The question.
-        packet: [u8; LENGTH],
-        /// When to come back.
-        until: Duration,
-    },
-    /// Come back then, or with a packet.
-    Wait {
-        /// When to come back.
-        until: Duration,
-    },
-    /// It is over.
-    Done(Result<Reading, TimeError>),
-}
+pub type Step = question::Step<Result<Reading, TimeError>>;
 
 /// A question that goes from address to address until one answers.
 #[derive(Clone, Debug)]
@@ -138,7 +121,7 @@ impl Query {
         let until = now + wait;
         self.asked = Some(Asked { nonce, server, sent: now, until });
         self.tries += 1;
-        Step::Send { to: server, packet: emit_request(nonce), until }
+        Step::Send { to: server, packet: emit_request(nonce).into(), until }
     }
 
     /// Takes a packet that came to the port of the last question. What is not its answer is ignored.
@@ -175,6 +158,18 @@ impl Query {
     fn end(&mut self, end: Result<Reading, TimeError>) -> Step {
         self.done = Some(end);
         Step::Done(end)
+    }
+}
+
+impl Question for Query {
+    type End = Result<Reading, TimeError>;
+
+    fn step(&mut self, now: Duration, nonce: u64) -> Step {
+        Query::step(self, now, nonce)
+    }
+
+    fn input(&mut self, now: Duration, from: SocketAddrV4, packet: &[u8]) {
+        Query::input(self, now, from, packet);
     }
 }
 

@@ -230,7 +230,7 @@ pub(crate) fn reply(head: &str, body: &[u8], then: Then) -> Reply {
 /// Given all of a request that came so far; `None` to read on.
 pub(crate) type Service = dyn FnMut(&[u8]) -> Option<Reply>;
 
-/// From a DNS query to its answer.
+/// From a datagram to its answer.
 type Datagrams = dyn FnMut(&[u8]) -> Option<Vec<u8>>;
 
 struct Listener {

@@ -1,8 +1,11 @@
-//! What stories do to a machine: let it run, end a service, have calls fail.
+//! What stories do to a machine: let it run, end a service, have calls fail; and the stories of failing calls, which are told
+//! with the small control and with the whole one.
+
+use std::collections::BTreeSet;
 
 use proto_svc::supervision::{Break, ToService};
 use proto_xen::DomId;
-use tests_fakexen::Fault;
+use tests_fakexen::{Fault, seeds};
 
 use crate::stage::{CONTROL, Fleet, NET, Stage};
 
@@ -46,7 +49,7 @@ pub fn have_ended(stage: &mut Stage, ended: &[DomId]) {
 }
 
 /// Has calls of `caller` to Xen fail while services and applications are built and end. Returns which did.
-pub fn fail_calls(stage: &mut Stage, caller: fn(&Fleet) -> Option<DomId>) -> Vec<String> {
+fn fail_calls(stage: &mut Stage, caller: fn(&Fleet) -> Option<DomId>) -> Vec<String> {
     let mut failed = Vec::new();
     for _ in 0..1 + stage.executor.rng().below(4) {
         // Something to do for everybody: a service is built anew.
@@ -64,4 +67,40 @@ pub fn fail_calls(stage: &mut Stage, caller: fn(&Fleet) -> Option<DomId>) -> Vec
     stage.fleet.world.restart(None);
     eprintln!("{failed:?}");
     failed
+}
+
+/// A story: calls of dom0 to Xen fail, of many kinds, and all works again. `new` makes the stage of a seed.
+///
+/// # Panics
+/// If something does not work, or too little has failed.
+pub fn calls_of_dom0_fail(count: u64, new: impl Fn(u64) -> Stage, works: fn(&mut Stage)) {
+    let (mut kinds, mut runs) = (BTreeSet::new(), 0);
+    seeds(count, |seed| {
+        runs += 1;
+        let mut stage = new(seed);
+        works(&mut stage);
+        let failed = fail_calls(&mut stage, |_| Some(DomId::DOM0));
+        kinds.extend(failed.iter().filter_map(|call| call.split(' ').next()).map(str::to_owned));
+        works(&mut stage);
+        stage.end();
+    });
+    assert!(runs < count || kinds.len() > 10, "{kinds:?}");
+}
+
+/// The same of calls of net and of control.
+///
+/// # Panics
+/// As [`calls_of_dom0_fail`].
+pub fn calls_of_services_fail(count: u64, new: impl Fn(u64) -> Stage, works: fn(&mut Stage)) {
+    let (mut failed, mut runs) = (0, 0);
+    seeds(count, |seed| {
+        runs += 1;
+        let mut stage = new(seed);
+        works(&mut stage);
+        let caller = [|fleet: &Fleet| fleet.id(NET), |fleet: &Fleet| fleet.id(CONTROL)][seed as usize % 2];
+        failed += fail_calls(&mut stage, caller).len();
+        works(&mut stage);
+        stage.end();
+    });
+    assert!(runs < count || failed > 10, "{failed}");
 }

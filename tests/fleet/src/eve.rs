@@ -74,7 +74,7 @@ pub struct Controller {
     /// What was asked, and the status of the answer.
     pub trace: Vec<String>,
     /// Reports of the application.
-    pub apps: Vec<ZInfoApp>,
+    apps: Vec<ZInfoApp>,
     /// Reports of the device.
     pub devices: u32,
     /// Metrics.
@@ -288,6 +288,7 @@ impl Controller {
 
     /// Takes the lines of a file.
     fn logs(&mut self, gzip: &[u8], take: fn(&mut Self, &str, u64, String)) {
+        assert_eq!(&gzip[..3], &[0x1f, 0x8b, 8]);
         let name = gzip.get(10..).and_then(|rest| rest.iter().position(|byte| *byte == 0));
         let body = 10 + name.expect("the file has a name or a comment") + 1;
         let lines = miniz_oxide::inflate::decompress_to_vec(&gzip[body..gzip.len() - 8]).expect("gzip");
@@ -345,6 +346,7 @@ fn certs() -> Vec<u8> {
 /// Verifies an envelope of the device.
 fn open(body: &[u8], certificate: &[u8], with_certificate: bool) -> Vec<u8> {
     let container = AuthContainer::decode(body).expect("an envelope");
+    assert_eq!(container.algo, 2);
     assert_eq!(container.sender_cert.is_empty(), !with_certificate);
     let der = pem::certificates(certificate).expect("a certificate").remove(0);
     assert_eq!(container.sender_cert_hash, sha256(&der));

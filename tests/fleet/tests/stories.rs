@@ -1,13 +1,13 @@
 //! Stories of the fleet, each with many seeds. `FAKEXEN_SEEDS=n` runs more of them, `FAKEXEN_SEED=n` one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use dom0_supervisor::READY_LIMIT;
 use proto_svc::supervision::{Break, ToService};
 use proto_xen::DomId;
 use tests_fakexen::{Call, Fault, seeds};
 use tests_fleet::{
-    drills::{end_one, fail_calls, have_ended, pass, wait_ms},
+    drills::{calls_of_dom0_fail, calls_of_services_fail, end_one, have_ended, pass, wait_ms},
     stage::{CONTROL, Fleet, More, NET, QUIET, Stage},
 };
 
@@ -231,30 +231,10 @@ const SEEDS: u64 = 20;
 
 #[test]
 fn calls_of_dom0_fail_and_the_fleet_goes_on() {
-    let (mut kinds, mut runs) = (BTreeSet::new(), 0);
-    seeds(SEEDS, |seed| {
-        runs += 1;
-        let mut stage = Stage::new(seed);
-        works(&mut stage);
-        let failed = fail_calls(&mut stage, |_| Some(DomId::DOM0));
-        kinds.extend(failed.iter().filter_map(|call| call.split(' ').next()).map(str::to_owned));
-        works(&mut stage);
-        stage.end();
-    });
-    assert!(runs < SEEDS || kinds.len() > 10, "{kinds:?}");
+    calls_of_dom0_fail(SEEDS, Stage::new, works);
 }
 
 #[test]
 fn calls_of_services_fail_and_their_next_lives_work() {
-    let (mut failed, mut runs) = (0, 0);
-    seeds(SEEDS, |seed| {
-        runs += 1;
-        let mut stage = Stage::new(seed);
-        works(&mut stage);
-        let caller = [|fleet: &Fleet| fleet.id(NET), |fleet: &Fleet| fleet.id(CONTROL)][seed as usize % 2];
-        failed += fail_calls(&mut stage, caller).len();
-        works(&mut stage);
-        stage.end();
-    });
-    assert!(runs < SEEDS || failed > 10, "{failed}");
+    calls_of_services_fail(SEEDS, Stage::new, works);
 }

@@ -1,16 +1,13 @@
 //! Stories with the whole control: it onboards, gets a configuration, has dom0 run the application that stands there,
 //! and sends all that is logged, whatever happens to it and to net meanwhile.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use board_support_hyp::Runtime;
 use proto_xen::DomId;
 use tests_fakexen::seeds;
 use tests_fleet::{
-    drills::{end_one, fail_calls, have_ended, pass, wait_ms},
+    drills::{calls_of_dom0_fail, calls_of_services_fail, end_one, have_ended, pass, wait_ms},
     eve::Controller,
     stage::{CONTROL, Fleet, More, NET, Stage},
 };
@@ -82,6 +79,9 @@ fn control_onboards_and_runs_the_application() {
         let mut stage = Stage::with(seed, More::Plain);
         works(&mut stage);
         assert_eq!(*stage.fleet.seen.lives.borrow(), 2, "nobody is ended without a reason");
+        stage.until("the device is reported and measured", |fleet| {
+            eve(fleet, |eve| eve.devices > 0 && eve.metrics > 0)
+        });
         eve(&stage.fleet, |eve| {
             assert_eq!((eve.attested, eve.configured, eve.again), (1, 1, 0));
             let first: Vec<_> = eve.trace.iter().take(3).map(String::as_str).collect();
@@ -211,30 +211,10 @@ const SEEDS: u64 = 12;
 
 #[test]
 fn calls_of_dom0_fail_and_nothing_is_lost() {
-    let (mut kinds, mut runs) = (BTreeSet::new(), 0);
-    seeds(SEEDS, |seed| {
-        runs += 1;
-        let mut stage = Stage::with(seed, More::Plain);
-        works(&mut stage);
-        let failed = fail_calls(&mut stage, |_| Some(DomId::DOM0));
-        kinds.extend(failed.iter().filter_map(|call| call.split(' ').next()).map(str::to_owned));
-        works(&mut stage);
-        stage.end();
-    });
-    assert!(runs < SEEDS || kinds.len() > 10, "{kinds:?}");
+    calls_of_dom0_fail(SEEDS, |seed| Stage::with(seed, More::Plain), works);
 }
 
 #[test]
 fn calls_of_services_fail_and_nothing_is_lost() {
-    let (mut failed, mut runs) = (0, 0);
-    seeds(SEEDS, |seed| {
-        runs += 1;
-        let mut stage = Stage::with(seed, More::Plain);
-        works(&mut stage);
-        let caller = [|fleet: &Fleet| fleet.id(NET), |fleet: &Fleet| fleet.id(CONTROL)][seed as usize % 2];
-        failed += fail_calls(&mut stage, caller).len();
-        works(&mut stage);
-        stage.end();
-    });
-    assert!(runs < SEEDS || failed > 10, "{failed}");
+    calls_of_services_fail(SEEDS, |seed| Stage::with(seed, More::Plain), works);
 }

@@ -8,7 +8,6 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use proto_gpt::slots::{Slot, State};
 use proto_manifest::archive::IMAGES;
-use proto_update::selector::MAX_BYTES as MAX_IMAGE;
 use sha2::{Digest, Sha256};
 use xtask::qemu::Options;
 use xtask::site::{self, Site};
@@ -232,7 +231,7 @@ fn taken_over(stage: &Stage<'_>) -> Result<()> {
     let signed = pieces.sign(stage.stock(), &Key::test()?, &step)?;
     selector::write_slot(&image, Slot::A, &signed)?;
     step.done("");
-    let before = selector::selectors(&image, MAX_IMAGE)?;
+    let before = selector::selectors(&image)?;
     let mut machine = stage.start(&options)?;
     let ok = finished(&mut machine, "attacker", Duration::from_secs(400))?;
     ensure!(ok == DEMANDS, "{ok} cases of {DEMANDS} were told");
@@ -248,7 +247,7 @@ fn taken_over(stage: &Stage<'_>) -> Result<()> {
     let start = selector::slot_start(&image, Slot::A)?;
     File::open(&image)?.read_exact_at(&mut bytes, start)?;
     ensure!(bytes == signed, "the slot that runs was changed");
-    ensure!(before == selector::selectors(&image, MAX_IMAGE)?, "a selector was changed");
+    ensure!(before == selector::selectors(&image)?, "a selector was changed");
     let (running, other) = (selector::state(&image, Slot::A)?, selector::state(&image, Slot::B)?);
     ensure!(running == State::ACTIVE && other == State::UNUSED, "the slots are {running} and {other}");
     stage.end_but(machine, &["boot reason"])

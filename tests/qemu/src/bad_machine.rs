@@ -155,7 +155,7 @@ fn other_xen(stage: &Stage<'_>) -> Result<()> {
     named(&mut machine, text, boot::XEN_VERSION)
 }
 
-/// dom0 begins at 16 MiB.
+/// Wherever Xen puts dom0, its image does not fit.
 fn no_memory_for_dom0(stage: &Stage<'_>) -> Result<()> {
     let mut options = stage.direct();
     xen_words(&mut options, " dom0_mem=2M,max:2M");

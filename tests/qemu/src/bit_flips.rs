@@ -27,9 +27,11 @@ use crate::stage::Stage;
 pub(crate) const STORIES: &[Story] = &[Story {
     name: "bit_flips",
     about: "one bit is another one, in either copy of the partition table, or in header, signature, GRUB, Xen, dom0 or archive of slot A: what is damaged is not started",
-    tell: |stage| bit_flips(stage, 40),
+    tell: bit_flips,
 }];
 
+/// How many bits, one after the other.
+const FLIPS: usize = 40;
 /// The seed unless another one is asked for.
 const SEED: u64 = 6;
 /// From power-on to the first word of what was started.
@@ -61,13 +63,13 @@ enum Told {
     Repaired,
 }
 
-fn bit_flips(stage: &Stage<'_>, flips: usize) -> Result<()> {
+fn bit_flips(stage: &Stage<'_>) -> Result<()> {
     let mut random = Random::seeded("SARSEN_FLIPS_SEED", SEED)?;
     let options = stage.disk(None)?;
     let image = image(&options)?;
     let regions = regions(stage, &image)?;
     let disk = File::options().read(true).write(true).open(&image)?;
-    for region in regions.iter().cycle().take(flips) {
+    for region in regions.iter().cycle().take(FLIPS) {
         let at = region.bytes.start + random.below(region.bytes.end - region.bytes.start);
         let bit = 1 << random.below(8);
         let right = byte(&disk, at)?;

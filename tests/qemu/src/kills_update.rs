@@ -170,7 +170,7 @@ impl Log {
         Ok(())
     }
 
-    /// Numbers that lack between others of the same source and start.
+    /// The first number that lacks between others of the same source and start.
     fn gaps(&self) -> Option<String> {
         // dom0's first line is the first of all.
         let firsts = self.numbers.iter().filter(|(source, number, _)| source == "dom0" && *number == 1);
@@ -190,7 +190,7 @@ impl Log {
         })
     }
 
-    /// Kills of which the controller has no line.
+    /// The first kill of which the controller has no line.
     fn missing(&self, kills: &[&Line]) -> Option<String> {
         let told: Vec<&str> =
             self.lines.keys().filter_map(|(_, _, content)| words_of_drill(content)).collect();

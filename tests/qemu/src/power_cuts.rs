@@ -76,7 +76,7 @@ const LIVES: [(Since, u64); 10] =
     [UPDATE, FIRMWARE, EARLY, ARMED, PROVEN, EARLY, ARMED, FIRMWARE, UPDATE, EARLY];
 /// How long a line of control is waited for: a download, a reset and a test.
 const UNSEEN: Duration = Duration::from_secs(120);
-/// How often it is looked for.
+/// How often a life is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 /// Between two changes of the configuration.
 const CHANGE: Duration = Duration::from_secs(3);
@@ -137,9 +137,9 @@ fn power_cuts(stage: &Stage<'_>, cuts: usize, seed: u64) -> Result<()> {
             lives.starts()?;
         }
         if let Since::Control(words) = since {
-            lives.live_until(words)?;
+            lives.live(UNSEEN, Some(words))?;
         }
-        lives.live(life)?;
+        lives.live(life, None)?;
         lives.device.machine.kill();
         println!("     cut {cut}: {}", lives.left());
         lives.is_whole()?;
@@ -170,39 +170,28 @@ impl Lives<'_> {
         Ok(())
     }
 
-    /// The device runs for so long, and is told something new every now and then.
-    fn live(&mut self, life: Duration) -> Result<()> {
+    /// The device runs for so long, or until control has said this, and is told something new every now and then.
+    fn live(&mut self, life: Duration, until: Option<&str>) -> Result<()> {
         let end = Instant::now() + life;
+        let (mut seen, mut next) = (self.skipped, Instant::now() + CHANGE);
         loop {
-            let left = end.saturating_duration_since(Instant::now());
-            std::thread::sleep(left.min(CHANGE));
-            if left <= CHANGE {
+            if let Some(words) = until {
+                let lines = self.device.machine.lines_from(seen);
+                seen += lines.len();
+                if lines.iter().any(|line| line.who == "control" && line.text.contains(words)) {
+                    return Ok(());
+                }
+            }
+            if Instant::now() >= end {
                 return Ok(());
             }
-            self.look()?;
-            self.change()?;
-        }
-    }
-
-    /// The same, until control has said this.
-    fn live_until(&mut self, words: &str) -> Result<()> {
-        let end = Instant::now() + UNSEEN;
-        let mut changed = Instant::now();
-        let mut seen = self.skipped;
-        while Instant::now() < end {
-            let lines = self.device.machine.lines_from(seen);
-            seen += lines.len();
-            if lines.iter().any(|line| line.who == "control" && line.text.contains(words)) {
-                return Ok(());
-            }
-            if changed.elapsed() > CHANGE {
-                changed = Instant::now();
+            if Instant::now() >= next {
+                next = Instant::now() + CHANGE;
                 self.look()?;
                 self.change()?;
             }
-            std::thread::sleep(LOOK);
+            std::thread::sleep(LOOK.min(end.saturating_duration_since(Instant::now())));
         }
-        Ok(())
     }
 
     /// What the controller was told: whether the version that is asked for has proven itself, or failed.

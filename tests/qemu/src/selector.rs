@@ -165,12 +165,12 @@ pub(crate) fn slot_start(image: &Path, slot: Slot) -> Result<u64> {
     Ok(partitions[&number(&partitions, slot)?].first_lba * BLOCK)
 }
 
-/// What both partitions of selectors begin with, in their order: so many bytes.
-pub(crate) fn selectors(image: &Path, bytes: usize) -> Result<[Vec<u8>; 2]> {
+/// What both partitions of selectors begin with, in their order: as much as an image of a selector may have.
+pub(crate) fn selectors(image: &Path) -> Result<[Vec<u8>; 2]> {
     let file = File::open(image)?;
     let [first, second] = esp_starts(image)?;
     let read = |start| -> Result<Vec<u8>> {
-        let mut begin = vec![0; bytes];
+        let mut begin = vec![0; MAX_IMAGE];
         file.read_exact_at(&mut begin, start)?;
         Ok(begin)
     };
@@ -181,7 +181,7 @@ pub(crate) fn selectors(image: &Path, bytes: usize) -> Result<[Vec<u8>; 2]> {
 pub(crate) fn change_first_selector(image: &Path) -> Result<()> {
     /// What each program for firmware says to DOS, behind the letter that is changed.
     const STUB: &[u8] = b"his program cannot be run";
-    let [first, _] = selectors(image, MAX_IMAGE)?;
+    let [first, _] = selectors(image)?;
     let at = first.windows(STUB.len()).position(|bytes| bytes == STUB);
     let at = at.context("the first selector says nothing to DOS")? as u64;
     flip_at(image, esp_starts(image)?[0] + at - 1)
@@ -189,7 +189,7 @@ pub(crate) fn change_first_selector(image: &Path) -> Result<()> {
 
 /// The selectors in both, in their order. Firmware may have written other files to their volumes.
 pub(crate) fn programs(image: &Path, arch: Arch) -> Result<[Vec<u8>; 2]> {
-    let [first, second] = selectors(image, MAX_IMAGE)?;
+    let [first, second] = selectors(image)?;
     Ok([in_image(arch, &first)?, in_image(arch, &second)?])
 }
 

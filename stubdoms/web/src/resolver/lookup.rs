@@ -5,31 +5,14 @@ use core::time::Duration;
 
 use super::message::{Answer, MessageError, emit_query, parse_answer};
 use super::{MAX_SERVERS, ResolveError};
+use crate::question::{self, Question};
 
 /// How long each round through the servers waits for each of them.
 const ROUNDS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 const DNS_PORT: u16 = 53;
 
 /// What is to be done next.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Send this from a fresh random port, and come back at `until` or with what came to that port.
-    Send {
-        /// The server.
-        to: SocketAddrV4,
-        /// The query.
-        query: Vec<u8>,
-        /// When to come back.
-        until: Duration,
-    },
-    /// Come back then, or with a packet.
-    Wait {
-        /// When to come back.
-        until: Duration,
-    },
-    /// It is over.
-    Done(Result<Answer, ResolveError>),
-}
+pub type Step = question::Step<Result<Answer, ResolveError>>;
 
 /// A question that goes from server to server until one answers.
 #[derive(Clone, Debug)]
@@ -68,11 +51,11 @@ impl Lookup {
         let (Some(wait), Some(server)) = (round, self.servers.get(turn % self.servers.len())) else {
             return self.end(Err(self.last.unwrap_or(ResolveError::TimedOut { tries: self.tries })));
         };
-        let Some(query) = emit_query(id, &self.name) else { return self.end(Err(ResolveError::Name)) };
+        let Some(packet) = emit_query(id, &self.name) else { return self.end(Err(ResolveError::Name)) };
         let (to, until) = (SocketAddrV4::new(*server, DNS_PORT), now + *wait);
         self.asked = Some((id, to, until));
         self.tries += 1;
-        Step::Send { to, query, until }
+        Step::Send { to, packet, until }
     }
 
     /// Takes a packet that came to the port of the last query. What is not its answer is ignored.
@@ -97,5 +80,17 @@ impl Lookup {
     fn end(&mut self, end: Result<Answer, ResolveError>) -> Step {
         self.done = Some(end.clone());
         Step::Done(end)
+    }
+}
+
+impl Question for Lookup {
+    type End = Result<Answer, ResolveError>;
+
+    fn step(&mut self, now: Duration, nonce: u64) -> Step {
+        Lookup::step(self, now, nonce as u16)
+    }
+
+    fn input(&mut self, _: Duration, from: SocketAddrV4, packet: &[u8]) {
+        Lookup::input(self, from, packet);
     }
 }
