@@ -2,37 +2,46 @@
 
 use core::future::pending;
 
+use board_support_hyp::Timer;
 use board_support_pv::channel::ChannelError;
-use board_support_rt::timer;
 use embassy_futures::select::{Either, Either3, select, select3};
 use proto_errors::{Coded, storage as code};
 use proto_svc::sealing::{FromVault, ToVault};
-use stubdoms_service::{Offered, Peers};
+use stubdoms_service::{
+    Peers,
+    channels::{bear, offer, park},
+};
 use stubdoms_storage_core::clients::sealing::{Heard, Sealed, Sealing};
 
-use crate::holding::Holding;
+use crate::{
+    holding::Holding,
+    system::{ChannelPark, Offered, System},
+};
+
+type Channel<S> = Offered<S, ToVault, FromVault>;
 
 /// Serves the channel in each life of vault, once there is something for it to open.
-pub(crate) async fn run(holding: &'static Holding, peers: &'static Peers) {
+pub(crate) async fn run<S: System>(holding: &'static Holding<S>, peers: &'static Peers) {
     let storage = holding.wait().await;
     if !holding.has_vault {
         storage.lock("this board has no vault").await;
         log::warn!("store: locked: this board has no vault [{}]", code::STORE_LOCKED);
     }
-    let park = stubdoms_service::park();
+    let pages: &'static ChannelPark<S> = park();
     loop {
-        let (tie, mut channel) = stubdoms_service::offer::<ToVault, FromVault>(peers, park).await;
+        let (xen, runtime) = (holding.system.xen().clone(), holding.system.runtime().clone());
+        let (tie, mut channel): (_, Channel<S>) = offer(xen, runtime, peers, pages).await;
         let end = select(tie.cut(), serve(holding, &mut channel)).await;
         drop(channel);
         if let Either::Second(error) = end {
             log::warn!("channel sealing: {}", error.told());
-            stubdoms_service::bear(&tie).await;
+            bear(holding.system.runtime(), &tie).await;
         }
     }
 }
 
 /// Says what lies on the disk, and does what vault says, until it closes the channel or breaks its protocol.
-async fn serve(holding: &Holding, channel: &mut Offered<ToVault, FromVault>) -> ChannelError {
+async fn serve<S: System>(holding: &Holding<S>, channel: &mut Channel<S>) -> ChannelError {
     let storage = holding.wait().await;
     let (mut sender, mut receiver) = channel.split();
     let mut sealing = Sealing::default();
@@ -46,7 +55,7 @@ async fn serve(holding: &Holding, channel: &mut Offered<ToVault, FromVault>) -> 
         let pause = sealing.pause();
         let again = async {
             match pause {
-                Some(pause) => timer::sleep(pause).await,
+                Some(pause) => holding.system.runtime().sleep(pause).await,
                 None => pending().await,
             }
         };

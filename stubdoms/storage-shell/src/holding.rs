@@ -1,27 +1,32 @@
 //! The disk, from its wiring to what is on it.
 
 use alloc::boxed::Box;
-use core::{cell::OnceCell, time::Duration};
+use core::{cell::OnceCell, fmt::Display, time::Duration};
 
-use board_support_rt::{entropy, timer};
+use board_support_hyp::Timer;
 use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
 use proto_errors::{Coded, storage as code};
 use proto_gpt::slots::Slot;
 use proto_manifest::wiring::{RunningSlot, Wiring};
 use proto_svc::{Message, sealing::ToVault};
-use stubdoms_service::disk::{Disk, FoundDisk, NoDisk};
 use stubdoms_storage_core::clients::sealing::Sealed;
 use stubdoms_storage_core::clients::{Backoff, Burst, Started, Storage};
+use stubdoms_storage_core::slots::Trust;
 
-use crate::{sealing, trust::trust};
+use crate::{
+    sealing,
+    system::{FoundDisk, Running, System},
+};
 
 /// How long a disk has to come up: a rotating one takes its time.
 const BRING_UP: Duration = Duration::from_secs(10);
 
 /// What this domain has.
-pub(crate) struct Holding {
-    storage: OnceCell<Storage<Disk>>,
+pub(crate) struct Holding<S: System> {
+    pub(crate) system: S,
+    storage: OnceCell<Storage<Running<S>>>,
     running: Option<Slot>,
+    trust: Trust,
     /// Whether the wiring has a channel to vault.
     pub(crate) has_vault: bool,
     /// The store has become open, or closed.
@@ -33,17 +38,19 @@ pub(crate) struct Holding {
     found: Signal<NoopRawMutex, ()>,
 }
 
-impl Holding {
+impl<S: System> Holding<S> {
     /// Nothing yet.
-    pub(crate) fn new(wiring: &Wiring) -> &'static Self {
+    pub(crate) fn new(system: S, wiring: &Wiring, trust: Trust) -> &'static Self {
         let running = wiring.slot.map(|slot| match slot {
             RunningSlot::A => Slot::A,
             RunningSlot::B => Slot::B,
         });
         let has_vault = wiring.channel(ToVault::CHANNEL).is_some();
         Box::leak(Box::new(Self {
+            system,
             storage: OnceCell::new(),
             running,
+            trust,
             has_vault,
             changed: Signal::new(),
             store_found: Signal::new(),
@@ -53,12 +60,12 @@ impl Holding {
     }
 
     /// The disk and what is on it; none if there is no disk, or it did not come up yet.
-    pub(crate) fn storage(&self) -> Option<&Storage<Disk>> {
+    pub(crate) fn storage(&self) -> Option<&Storage<Running<S>>> {
         self.storage.get()
     }
 
     /// The same, once it is there.
-    pub(crate) async fn wait(&self) -> &Storage<Disk> {
+    pub(crate) async fn wait(&self) -> &Storage<Running<S>> {
         loop {
             if let Some(storage) = self.storage.get() {
                 return storage;
@@ -67,9 +74,9 @@ impl Holding {
         }
     }
 
-    /// Finds the disk of the wiring and brings it up. A disk that is returned did not come up.
-    pub(crate) async fn find(&self, wiring: &Wiring) -> Option<FoundDisk> {
-        match FoundDisk::find(wiring) {
+    /// Brings the disk up that was found. One that is returned did not come up.
+    pub(crate) async fn begin(&self, disk: Result<S::Disk, impl Display>) -> Option<S::Disk> {
+        match disk {
             Ok(found) => {
                 if found.is_unconfined() {
                     log::warn!("disk: no IOMMU confines it [{}]", code::UNCONFINED);
@@ -84,10 +91,10 @@ impl Holding {
     }
 
     /// Tries again, ever more rarely, until it comes up.
-    pub(crate) async fn try_again(&self, mut disk: FoundDisk) {
+    pub(crate) async fn try_again(&self, mut disk: S::Disk) {
         let mut backoff = Backoff::new();
         loop {
-            timer::sleep(backoff.pause()).await;
+            self.system.runtime().sleep(backoff.pause()).await;
             match self.bring_up(disk).await {
                 Some(still) => disk = still,
                 None => return,
@@ -95,7 +102,7 @@ impl Holding {
         }
     }
 
-    async fn bring_up(&self, found: FoundDisk) -> Option<FoundDisk> {
+    async fn bring_up(&self, found: S::Disk) -> Option<S::Disk> {
         let disk = match found.bring_up(BRING_UP).await {
             Ok(disk) => disk,
             Err((why, still)) => {
@@ -103,7 +110,7 @@ impl Holding {
                 return Some(still);
             }
         };
-        let (storage, started) = Storage::start(disk, self.running, trust(), entropy::fill).await;
+        let (storage, started) = Storage::start(disk, self.running, self.trust.clone(), S::fill).await;
         let (identity, mib) = (storage.disk().identity(), storage.disk().geometry().bytes() >> 20);
         log::info!("disk: {} {}, {mib} MiB", identity.model, identity.serial);
         tell(&started);
@@ -125,8 +132,8 @@ impl Holding {
             self.failed.wait().await;
             let mut backoff = Backoff::new();
             while storage.is_failing().await {
-                timer::sleep(backoff.pause()).await;
-                let tried = storage.try_again(entropy::fill).await;
+                self.system.runtime().sleep(backoff.pause()).await;
+                let tried = storage.try_again(S::fill).await;
                 if let Some(started) = &tried.found {
                     // As often as it fails it is told ever more rarely.
                     if started.store.as_ref().err().is_none_or(|why| burst.is_news(why.code())) {
@@ -159,6 +166,6 @@ fn tell(started: &Started) {
     }
 }
 
-fn told(why: &NoDisk) {
+fn told(why: &impl Display) {
     log::error!("disk: {why} [{}]", code::NO_DISK);
 }

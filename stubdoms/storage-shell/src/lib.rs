@@ -1,0 +1,68 @@
+//! The tasks of the domain that holds the disk: four around one [`Storage`] of `storage-core`.
+//!
+//! | task | sleeps until |
+//! |---|---|
+//! | supervision (`stubdoms/service`) | dom0 asks something, or a line is logged |
+//! | `control` | control asks something, or the store has become open or closed |
+//! | `sealing` | vault says something, or the disk is asked again for what it did not keep |
+//! | `mend` of `holding` | the disk has failed at finding or opening the store |
+//!
+//! Without a disk that works it does its work all the same: it says so, and to whoever asks.
+//!
+//! All is generic over what it stands on ([`System`]), a disk that was told to stop among it ([`FoundDisk`]): the
+//! binary finds the real one, `tests/fleet` has one in memory.
+//!
+//! [`Storage`]: stubdoms_storage_core::clients::Storage
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod control;
+mod holding;
+mod sealing;
+mod system;
+
+use core::fmt::Display;
+
+use board_support_hyp::Spawn;
+use proto_manifest::wiring::Wiring;
+use stubdoms_service::Peers;
+use stubdoms_storage_core::slots::Trust;
+
+use holding::Holding;
+pub use system::{FoundDisk, System};
+
+/// What storage begins with.
+#[derive(Debug)]
+pub struct Start<'a> {
+    /// Its wiring.
+    pub wiring: &'a Wiring,
+    /// The peers that the wiring names, as supervision keeps them.
+    pub peers: &'static Peers,
+    /// Whose slots are taken.
+    pub trust: Trust,
+}
+
+/// The domain's story, all but supervision. `disk` is what was found of the wiring's, or why there is none; `ready` is
+/// called when it can do its work.
+pub async fn main<S: System>(
+    system: S,
+    spawner: S::Spawner,
+    start: Start<'_>,
+    disk: Result<S::Disk, impl Display>,
+    ready: impl FnOnce(),
+) {
+    let Start { wiring, peers, trust } = start;
+    let holding = Holding::new(system, wiring, trust);
+    let missing = holding.begin(disk).await;
+    spawner.spawn(control::run(holding, peers));
+    spawner.spawn(sealing::run(holding, peers));
+    spawner.spawn(holding.mend());
+    // Also without a disk, which another life of ours would not find either: whoever asks is told so.
+    ready();
+    if let Some(disk) = missing {
+        holding.try_again(disk).await;
+    }
+}
