@@ -5,12 +5,17 @@ use core::future::pending;
 use proto_errors::Coded;
 use proto_manifest::wiring::Wiring;
 use proto_svc::measure::{FromVault, ToVault};
+use stubdoms_service::channels::open_dom0;
 
-use crate::desk::{Answer, Asker, Desk, Request};
+use crate::{
+    desk::{Answer, Asker, Desk, Request},
+    system::System,
+};
 
 /// Serves dom0, which is there for as long as we are.
-pub(crate) async fn run(desk: &'static Desk, wiring: Wiring) {
-    let mut channel = stubdoms_service::open_dom0::<FromVault, ToVault>(&wiring).await;
+pub(crate) async fn run<S: System>(system: S, desk: &'static Desk, wiring: Wiring) {
+    let (xen, runtime) = (system.xen().clone(), system.runtime().clone());
+    let mut channel = open_dom0::<_, _, FromVault, ToVault>(xen, runtime, &wiring).await;
     loop {
         let asked = match channel.receive().await {
             Ok(asked) => asked,

@@ -1,9 +1,10 @@
 //! The one task that uses the TPM: it takes requests in turn.
 
-use core::{fmt, time::Duration};
-
 use alloc::boxed::Box;
-use board_support_rt::{entropy, timer};
+use core::{fmt, marker::PhantomData, time::Duration};
+
+use board_support_drv::tpm::Transport;
+use board_support_hyp::Timer;
 use embassy_futures::select::{Either, select};
 use proto_errors::Code;
 use stubdoms_vault_core::{
@@ -13,68 +14,81 @@ use stubdoms_vault_core::{
 
 use crate::{
     desk::{Answer, Desk, Request},
+    system::{System, now},
     tpm::Chip,
 };
 
 /// After so long without a request the keys are looked at, so that they are there when somebody asks.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// Random numbers of the domain's generator.
-pub(crate) struct Entropy;
+/// The vault on what this domain stands on.
+type Vaulted<S> = Vault<Chip<<S as System>::Runtime>, Entropy<S>>;
 
-impl Random for Entropy {
+/// Random numbers of the domain's generator.
+struct Entropy<S>(PhantomData<S>);
+
+impl<S: System> Random for Entropy<S> {
     fn fill(&mut self, bytes: &mut [u8]) {
-        entropy::fill(bytes);
+        S::fill(bytes);
     }
 }
 
-/// Serves all channels for ever.
-pub(crate) async fn run(desk: &'static Desk, chip: Option<Chip>) {
-    let mut vault = Box::new(Vault::new(chip, Entropy));
-    vault.start(now()).await;
-    tell(&mut vault);
-    stubdoms_service::ready();
+/// Serves all channels for ever. `ready` is called when the TPM was looked at.
+pub(crate) async fn run<S: System>(
+    system: S,
+    desk: &'static Desk,
+    tpm: Option<Box<dyn Transport>>,
+    ready: impl FnOnce(),
+) {
+    let timer = system.runtime();
+    let chip = tpm.map(|transport| Chip::new(transport, timer.clone()));
+    let mut vault: Box<Vaulted<S>> = Box::new(Vault::new(chip, Entropy(PhantomData)));
+    vault.start(now(timer)).await;
+    tell::<S>(&mut vault);
+    ready();
     loop {
         while let Some((channel, number, request)) = desk.take() {
             let answer = match request {
-                Request::Measure(asked) => Answer::Measure(vault.measure(now(), asked).await),
+                Request::Measure(asked) => Answer::Measure(vault.measure(now(timer), asked).await),
                 Request::Storage(said) => {
-                    vault.storage(now(), said).await;
+                    vault.storage(now(timer), said).await;
                     Answer::Storage
                 }
                 Request::StorageGone => {
                     vault.storage_gone();
                     Answer::Storage
                 }
-                Request::Control(request) => Answer::Control(vault.control(now(), request).await),
+                Request::Control(request) => Answer::Control(vault.control(now(timer), request).await),
             };
-            spread(desk, &mut vault);
+            spread::<S>(desk, &mut vault);
             desk.answer(channel, number, answer);
         }
-        let due = if vault.has_more() { Some(now() + QUIET) } else { vault.deadline() };
+        let due = if vault.has_more() { Some(now(timer) + QUIET) } else { vault.deadline() };
         let Some(due) = due else {
             desk.work.wait().await;
             continue;
         };
-        if let Either::Second(()) = select(desk.work.wait(), timer::sleep(due.saturating_sub(now()))).await {
-            vault.complete(now()).await;
-            spread(desk, &mut vault);
+        if let Either::Second(()) =
+            select(desk.work.wait(), timer.sleep(due.saturating_sub(now(timer)))).await
+        {
+            vault.complete(now(timer)).await;
+            spread::<S>(desk, &mut vault);
         }
     }
 }
 
 /// Tells storage, control and the log what came of it.
-fn spread(desk: &Desk, vault: &mut Vault<Chip, Entropy>) {
+fn spread<S: System>(desk: &Desk, vault: &mut Vaulted<S>) {
     while let Some(letter) = vault.take_for_storage() {
         desk.post(letter);
     }
     if vault.take_changed() {
         desk.changed.signal(());
     }
-    tell(vault);
+    tell::<S>(vault);
 }
 
-fn tell(vault: &mut Vault<Chip, Entropy>) {
+fn tell<S: System>(vault: &mut Vaulted<S>) {
     while let Some(event) = vault.take_event() {
         match (event.code(), &event) {
             (None, event) => log::info!("{event}"),
@@ -89,9 +103,4 @@ fn tell(vault: &mut Vault<Chip, Entropy>) {
 /// An event as a person is told of it.
 fn told(event: &Event, code: Code) -> impl fmt::Display {
     fmt::from_fn(move |f| write!(f, "{event} [{code}]"))
-}
-
-/// Since power-on.
-pub(crate) fn now() -> Duration {
-    Duration::from_nanos(timer::now().as_nanos())
 }

@@ -4,15 +4,19 @@ use board_support_pv::channel::ChannelError;
 use embassy_futures::select::{Either, select};
 use proto_errors::Coded;
 use proto_svc::vault::{FromVault, ToVault};
-use stubdoms_service::{Accepted, Peers};
+use stubdoms_service::{Peers, channels::accept};
 
-use crate::desk::{Answer, Asker, Desk, Request};
+use crate::{
+    desk::{Answer, Asker, Desk, Request},
+    system::{Accepted, System},
+};
 
 /// Serves each life of control.
-pub(crate) async fn run(desk: &'static Desk, peers: &'static Peers) {
+pub(crate) async fn run<S: System>(system: S, desk: &'static Desk, peers: &'static Peers) {
     loop {
-        let (tie, (peer, mut channel)) = stubdoms_service::accept::<FromVault, ToVault>(peers).await;
-        let end = select(tie.cut(), serve(desk, &mut channel)).await;
+        let (xen, runtime) = (system.xen().clone(), system.runtime().clone());
+        let (tie, (peer, mut channel)) = accept(xen, runtime, peers).await;
+        let end = select(tie.cut(), serve::<S>(desk, &mut channel)).await;
         drop(channel);
         if let Either::Second(error) = end {
             log::warn!("control {peer}: closed: channel vault: {}", error.told());
@@ -21,7 +25,10 @@ pub(crate) async fn run(desk: &'static Desk, peers: &'static Peers) {
     }
 }
 
-async fn serve(desk: &'static Desk, channel: &mut Accepted<FromVault, ToVault>) -> ChannelError {
+async fn serve<S: System>(
+    desk: &'static Desk,
+    channel: &mut Accepted<S, FromVault, ToVault>,
+) -> ChannelError {
     let (mut sender, mut receiver) = channel.split();
     loop {
         let (number, request) = match select(receiver.receive(), desk.changed.wait()).await {
