@@ -51,7 +51,13 @@ impl Sched for Domain {
     /// Tasks wait by [`Wait`](board_support_hyp::Wait); there is nothing to block.
     fn block(&self) {}
 
-    fn yield_now(&self) {}
+    /// Where an [`Executor`](crate::Executor) was told to, others run meanwhile.
+    fn yield_now(&self) {
+        let others = self.state().on_yield.clone();
+        if let Some(others) = others {
+            others();
+        }
+    }
 
     /// Returns, for it is a host's function that called; but nothing that the domain does from now on has an
     /// effect.

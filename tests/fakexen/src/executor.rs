@@ -7,6 +7,11 @@
 //!
 //! A task belongs to a domain and is polled only while that runs, or to something beside the machine. [`Executor::drop_dead`] drops the tasks of
 //! domains that are gone; what they held has no effect any more.
+//!
+//! A task that lets others run in the midst of its turn ([`Sched::yield_now`]) has a step of theirs done there, if the
+//! executor was told to ([`Executor::let_yield`]). Tasks of its own domain are not among them: that has one vCPU.
+//!
+//! [`Sched::yield_now`]: board_support_hyp::Sched::yield_now
 
 use core::{
     future::Future,
@@ -48,7 +53,8 @@ type Starting<'t> = Vec<(Option<DomId>, Work<'t>)>;
 struct Task<'t> {
     /// Whose it is; nobody's on the machine if `None`.
     domain: Option<DomId>,
-    work: Work<'t>,
+    /// Not here while it is polled.
+    work: Option<Work<'t>>,
     woken: Arc<Flag>,
 }
 
@@ -104,16 +110,41 @@ type Program<'t> = Box<dyn FnMut(Domain) + 't>;
 
 /// Runs tasks.
 pub struct Executor<'t> {
-    world: World,
+    turns: Rc<Turns<'t>>,
+    /// For a test that has something to decide itself.
     rng: Rng,
-    tasks: Vec<Task<'t>>,
+}
+
+/// Who has its turn next. Nothing of it is borrowed while a task is polled, which may let others run.
+struct Turns<'t> {
+    world: World,
+    rng: RefCell<Rng>,
+    tasks: RefCell<Vec<Task<'t>>>,
     spawner: Spawner<'t>,
+    /// What a domain does that is let run for the first time.
+    program: RefCell<Option<Program<'t>>>,
+    /// Whose task is polled, after those who let it run in the midst of their own.
+    running: RefCell<Vec<DomId>>,
     /// A port is raised for no reason once in so many steps.
     spurious: usize,
-    /// What a domain does that is let run for the first time.
-    program: Option<Program<'t>>,
     /// The chance that an event under way arrives in a step is one in this.
     delay: usize,
+}
+
+/// How long somebody at most has yielded for whom nobody had anything to do.
+const NOBODY_NS: u64 = 100_000;
+
+impl Executor<'static> {
+    /// From now on a domain that yields in the midst of a task's turn has others run. Without this it goes on at once.
+    pub fn let_yield(&self) {
+        let turns = Rc::downgrade(&self.turns);
+        let others = move || {
+            if let Some(turns) = turns.upgrade() {
+                turns.yielded();
+            }
+        };
+        self.turns.world.state_mut().on_yield = Some(Rc::new(others));
+    }
 }
 
 impl<'t> Executor<'t> {
@@ -125,46 +156,56 @@ impl<'t> Executor<'t> {
         world.state_mut().in_flight = Some(Vec::new());
         let spurious = [50, 200, 1000][rng.below(3)];
         let delay = 2 + rng.below(6);
-        let (world, spawner) = (world.clone(), Spawner::default());
-        Self { world, rng, tasks: Vec::new(), spawner, spurious, program: None, delay }
+        let own = Rng::new(rng.next_u64());
+        let turns = Turns {
+            world: world.clone(),
+            rng: RefCell::new(rng),
+            tasks: RefCell::default(),
+            spawner: Spawner::default(),
+            program: RefCell::default(),
+            running: RefCell::default(),
+            spurious,
+            delay,
+        };
+        Self { turns: Rc::new(turns), rng: own }
     }
 
     /// Starts tasks.
     #[must_use]
     pub fn spawner(&self) -> Spawner<'t> {
-        self.spawner.clone()
+        self.turns.spawner.clone()
     }
 
     /// Starts a task of `domain`.
     pub fn spawn(&self, domain: DomId, work: impl Future<Output = ()> + 't) {
-        self.spawner.spawn(domain, work);
+        self.turns.spawner.spawn(domain, work);
     }
 
     /// Has `program` called for each domain that is let run, for the first time: it starts the tasks that are the
     /// domain's own code.
     pub fn on_start(&mut self, program: impl FnMut(Domain) + 't) {
-        self.program = Some(Box::new(program));
+        *self.turns.program.borrow_mut() = Some(Box::new(program));
     }
 
     /// Tasks that are not over.
     #[must_use]
     pub fn tasks(&self) -> usize {
-        self.tasks.len() + self.spawner.0.borrow().len()
+        self.turns.tasks.borrow().len() + self.turns.spawner.0.borrow().len()
     }
 
-    /// The numbers that decide the order, for a test that has something to decide itself.
+    /// Numbers for a test that has something to decide itself.
     pub fn rng(&mut self) -> &mut Rng {
         &mut self.rng
     }
 
     /// Drops the tasks of domains that Xen does not know any more, or that are dying.
     pub fn drop_dead(&mut self) {
-        self.adopt();
-        let world = self.world.clone();
+        self.turns.adopt();
+        let world = &self.turns.world;
         let is_dead = |id: DomId| world.state().domains.get(&id).is_none_or(|dom| dom.dying);
         let (dead, alive) =
-            core::mem::take(&mut self.tasks).into_iter().partition(|task| task.domain.is_some_and(is_dead));
-        self.tasks = alive;
+            self.turns.tasks.take().into_iter().partition(|task| task.domain.is_some_and(is_dead));
+        self.turns.tasks.replace(alive);
         drop::<Vec<Task<'t>>>(dead);
     }
 
@@ -174,54 +215,32 @@ impl<'t> Executor<'t> {
             if done() {
                 return Outcome::Done;
             }
-            if !self.step() {
+            if !self.turns.step() {
                 return if done() { Outcome::Done } else { Outcome::Asleep };
             }
         }
         if done() { Outcome::Done } else { Outcome::OutOfSteps }
     }
+}
 
-    fn begin(&mut self) {
-        let Some(program) = &mut self.program else { return };
+impl<'t> Turns<'t> {
+    fn begin(&self) {
+        let mut program = self.program.borrow_mut();
+        let Some(program) = &mut *program else { return };
         let beginning = core::mem::take(&mut self.world.state_mut().beginning);
         beginning.into_iter().for_each(|id| program(self.world.domain(id)));
     }
 
-    fn adopt(&mut self) {
-        let new = core::mem::take(&mut *self.spawner.0.borrow_mut());
-        let task = |(domain, work)| Task { domain, work, woken: Arc::new(Flag(AtomicBool::new(true))) };
-        self.tasks.extend(new.into_iter().map(task));
+    fn adopt(&self) {
+        let new = self.spawner.0.take();
+        let task =
+            |(domain, work)| Task { domain, work: Some(work), woken: Arc::new(Flag(AtomicBool::new(true))) };
+        self.tasks.borrow_mut().extend(new.into_iter().map(task));
     }
 
     /// One step; false if there is nothing left to do.
-    fn step(&mut self) -> bool {
-        self.begin();
-        self.adopt();
-        if self.rng.once_in(self.spurious) {
-            self.raise_something();
-        }
-        let ready: Vec<usize> = {
-            let state = self.world.state();
-            let runs = |id: DomId| state.domains.get(&id).is_some_and(|dom| dom.life.get() && !dom.own.spins);
-            let woken = |task: &Task<'_>| task.woken.0.load(Ordering::SeqCst);
-            let tasks = self.tasks.iter().enumerate();
-            tasks
-                .filter(|(_, task)| woken(task) && task.domain.is_none_or(runs))
-                .map(|(index, _)| index)
-                .collect()
-        };
-        let under_way = self.world.state().in_flight.as_ref().map_or(0, Vec::len);
-        if under_way > 0 && (ready.is_empty() || self.rng.once_in(self.delay)) {
-            self.deliver_one(under_way);
-            return true;
-        }
-        if !ready.is_empty() {
-            let index = ready[self.rng.below(ready.len())];
-            // Work takes time.
-            let took = self.rng.below(20_000) as u64;
-            self.account(&ready, index, took);
-            self.poll(index);
-            self.world.advance(took);
+    fn step(&self) -> bool {
+        if self.turn() {
             return true;
         }
         let Some(deadline) = self.world.next_deadline() else { return false };
@@ -229,37 +248,111 @@ impl<'t> Executor<'t> {
         true
     }
 
-    /// Notes what Xen knows of who runs: who has a task that is ready does not wait for an event.
+    /// Somebody whose task is polled lets others run: one step, or a moment passes in which nobody has anything to do.
+    fn yielded(&self) {
+        if self.turn() {
+            return;
+        }
+        let now = self.world.now_ns();
+        let deadline = self.world.next_deadline().map_or(NOBODY_NS, |deadline| deadline.saturating_sub(now));
+        self.world.advance(deadline.min(NOBODY_NS));
+    }
+
+    /// One step without a look at the clock; false if nobody is woken and nothing under way.
+    fn turn(&self) -> bool {
+        self.begin();
+        self.adopt();
+        if self.once_in(self.spurious) {
+            self.raise_something();
+        }
+        let ready = self.ready();
+        let under_way = self.world.state().in_flight.as_ref().map_or(0, Vec::len);
+        if under_way > 0 && (ready.is_empty() || self.once_in(self.delay)) {
+            self.deliver_one(under_way);
+            return true;
+        }
+        if ready.is_empty() {
+            return false;
+        }
+        let index = ready[self.below(ready.len())];
+        // Work takes time.
+        let took = self.below(20_000) as u64;
+        self.account(&ready, index, took);
+        self.poll(index);
+        self.world.advance(took);
+        true
+    }
+
+    fn below(&self, bound: usize) -> usize {
+        self.rng.borrow_mut().below(bound)
+    }
+
+    fn once_in(&self, times: usize) -> bool {
+        self.below(times) == 0
+    }
+
+    /// The tasks that are woken and can be polled.
+    fn ready(&self) -> Vec<usize> {
+        let state = self.world.state();
+        let running = self.running.borrow();
+        let runs = |id: DomId| {
+            let runs = state.domains.get(&id).is_some_and(|dom| dom.life.get() && !dom.own.spins);
+            runs && !running.contains(&id)
+        };
+        let is_ready = |task: &Task<'_>| {
+            let woken = task.work.is_some() && task.woken.0.load(Ordering::SeqCst);
+            woken && task.domain.is_none_or(runs)
+        };
+        let tasks = self.tasks.borrow();
+        tasks.iter().enumerate().filter(|(_, task)| is_ready(task)).map(|(index, _)| index).collect()
+    }
+
+    /// Notes what Xen knows of who runs: who has a task that is ready, or one that is polled, does not wait for an event.
     fn account(&self, ready: &[usize], index: usize, took: u64) {
         let mut state = self.world.state_mut();
         for dom in state.domains.values_mut() {
             dom.own.blocked = !dom.own.spins;
         }
-        for task in ready.iter().filter_map(|&index| self.tasks.get(index)) {
-            if let Some(dom) = task.domain.and_then(|id| state.domains.get_mut(&id)) {
+        let tasks = self.tasks.borrow();
+        let ready = ready.iter().filter_map(|&index| tasks[index].domain);
+        for id in ready.chain(self.running.borrow().iter().copied()) {
+            if let Some(dom) = state.domains.get_mut(&id) {
                 dom.own.blocked = false;
             }
         }
-        if let Some(dom) = self.tasks[index].domain.and_then(|id| state.domains.get_mut(&id)) {
+        if let Some(dom) = tasks[index].domain.and_then(|id| state.domains.get_mut(&id)) {
             dom.own.rounds += 1;
             dom.own.cpu_ns += took;
         }
     }
 
-    fn poll(&mut self, index: usize) {
-        let task = &mut self.tasks[index];
-        task.woken.0.store(false, Ordering::SeqCst);
-        let waker = Waker::from(task.woken.clone());
-        let work = &mut task.work;
+    fn poll(&self, index: usize) {
+        let (domain, woken, mut work) = {
+            let task = &mut self.tasks.borrow_mut()[index];
+            (task.domain, task.woken.clone(), task.work.take().expect("it is ready"))
+        };
+        woken.0.store(false, Ordering::SeqCst);
+        let waker = Waker::from(woken.clone());
+        self.running.borrow_mut().extend(domain);
         let poll = || work.as_mut().poll(&mut Context::from_waker(&waker));
-        if on_behalf_of(&self.world, task.domain, poll).is_ready() {
-            drop(self.tasks.swap_remove(index));
+        let done = on_behalf_of(&self.world, domain, poll).is_ready();
+        if domain.is_some() {
+            self.running.borrow_mut().pop();
+        }
+        let mut tasks = self.tasks.borrow_mut();
+        let is_it = |task: &Task<'_>| Arc::ptr_eq(&task.woken, &woken);
+        // Others may have ended meanwhile, and it has another place.
+        let place = tasks.iter().position(is_it).expect("it is dropped here alone");
+        if done {
+            tasks.swap_remove(place);
+        } else {
+            tasks[place].work = Some(work);
         }
     }
 
-    fn deliver_one(&mut self, under_way: usize) {
-        let which = self.rng.below(under_way);
-        let again = self.rng.once_in(10);
+    fn deliver_one(&self, under_way: usize) {
+        let which = self.below(under_way);
+        let again = self.once_in(10);
         let mut state = self.world.state_mut();
         let Some(in_flight) = &mut state.in_flight else { return };
         let (id, port) = in_flight[which];
@@ -269,10 +362,10 @@ impl<'t> Executor<'t> {
         state.arrive(id, port);
     }
 
-    fn raise_something(&mut self) {
+    fn raise_something(&self) {
         let ports = self.world.state().all_ports();
         if !ports.is_empty() {
-            let (id, port) = ports[self.rng.below(ports.len())];
+            let (id, port) = ports[self.below(ports.len())];
             self.world.raise(id, port);
         }
     }
@@ -280,7 +373,9 @@ impl<'t> Executor<'t> {
 
 impl Drop for Executor<'_> {
     fn drop(&mut self) {
-        self.world.state_mut().in_flight = None;
+        let mut state = self.turns.world.state_mut();
+        state.in_flight = None;
+        state.on_yield = None;
     }
 }
 

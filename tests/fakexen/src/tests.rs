@@ -2,7 +2,8 @@
 
 use board_support_hyp::{
     Access, Clock, CopyOut, Domctl, EventChannels, Foreign, ForeignPages, GrantError, Grants, HvmParams,
-    Instant, Interfaces, Pages, Piece, Populate, Runtime, Shared, Sysctl, Timer, Wait, runtime::Item, wait,
+    Instant, Interfaces, Pages, Piece, Populate, Runtime, Sched, Shared, Sysctl, Timer, Wait, runtime::Item,
+    wait,
 };
 use core::{
     cell::{Cell, RefCell},
@@ -539,4 +540,51 @@ fn a_program_begins_when_its_domain_is_let_run() {
     }
     drop(executor);
     assert_eq!(begun.into_inner(), [id], "once");
+}
+
+/// A task that waits without leaving its turn: others run when it yields and time passes, its own domain's do not run.
+#[test]
+fn who_yields_in_the_midst_of_a_turn_has_others_run() {
+    seeds(20, |seed| {
+        let world = World::with_domains(&[ALICE, BOB]);
+        let (alice, bob) = (world.domain(ALICE), world.domain(BOB));
+        let (near, far) = world.connect(ALICE, BOB);
+        let mut executor = Executor::new(&world, seed);
+        executor.let_yield();
+        let [asked, answered, beside]: [Rc<Cell<u32>>; 3] = Default::default();
+        let (question, answer, own) = (asked.clone(), answered.clone(), beside.clone());
+        let (speaker, over) = (alice.clone(), asked.clone());
+        executor.spawn(ALICE, async move {
+            for number in 1..=5 {
+                question.set(number);
+                speaker.send(near).unwrap();
+                let own_before = own.get();
+                while answer.get() < number {
+                    speaker.yield_now();
+                }
+                let start = speaker.now_ns();
+                while speaker.now_ns() < start + 3_000_000 {
+                    speaker.yield_now();
+                }
+                assert!(speaker.now_ns() < start + 4_000_000, "whoever yields is soon there again");
+                assert_eq!(own.get(), own_before, "a domain has one vCPU");
+                speaker.sleep(Duration::from_millis(1)).await;
+            }
+            question.set(100);
+        });
+        executor.spawn(ALICE, async move {
+            loop {
+                beside.set(beside.get() + 1);
+                alice.sleep(Duration::from_millis(1)).await;
+            }
+        });
+        executor.spawn(BOB, async move {
+            loop {
+                answered.set(asked.get());
+                bob.sleep(Duration::from_millis(1)).await;
+                wait::event(&bob, far).await;
+            }
+        });
+        assert_eq!(executor.run_until(20_000, || over.get() == 100), Outcome::Done);
+    });
 }

@@ -79,6 +79,8 @@ pub(crate) struct State {
     pub(crate) console: ConsoleState,
     /// Events that were sent and did not arrive yet; `None` if they arrive at once.
     pub(crate) in_flight: Option<Vec<(DomId, Port)>>,
+    /// What is done when a domain lets others run.
+    pub(crate) on_yield: Option<Rc<dyn Fn()>>,
     /// Events sent since the start.
     pub(crate) sent: usize,
     /// Domains that were let run for the first time and whose code did not begin yet.
@@ -245,6 +247,7 @@ impl World {
             time: Time::default(),
             console: ConsoleState::default(),
             in_flight: None,
+            on_yield: None,
             sent: 0,
             mapped_foreign: 0,
         };
