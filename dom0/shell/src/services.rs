@@ -443,7 +443,7 @@ fn message(change: Change) -> Option<ToService> {
                 }
                 End::Accept { peer, gref, port, bind } => PeerEnd::Accept { peer, gref, port, bind },
                 // No peer: it is told of none.
-                End::Dom0 { .. } => return None,
+                End::Dom0 { .. } | End::Absent => return None,
             };
             Some(ToService::PeerBack { channel: clipped(&name), end })
         }

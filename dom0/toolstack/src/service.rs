@@ -250,7 +250,7 @@ impl<'a, H: Hypervisor, C: ConfigSpace> Builder<'a, H, C> {
         }
         let links = wiring::connect(self.hyp, self.table, index, id, &self.ids, &layout, &mut self.ports)?;
         service.to_dom0 = links.to_dom0;
-        let to_services = links.ends.iter().filter(|end| !matches!(end.end, End::Dom0 { .. }));
+        let to_services = links.ends.iter().filter(|end| !matches!(end.end, End::Dom0 { .. } | End::Absent));
         service.told = to_services.cloned().collect();
 
         let functions = service.devices.iter().map(Passthrough::grant);

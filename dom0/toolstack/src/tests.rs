@@ -180,7 +180,7 @@ fn services_are_built_and_wired_to_each_other() {
     };
     assert_eq!(page, memory - 2 * 4096);
     // net was built before control was there, and is told of it when it is.
-    assert_eq!(of_net.channel("network"), None);
+    assert_eq!(of_net.channel("network"), Some(End::Absent));
     let accept = ChannelEnd { name: name("network"), end: End::Accept { peer: 2, gref, port, bind: true } };
     let changes = builder.rewire(&mut net).unwrap();
     assert_eq!(changes[..], [crate::service::Change::Back(accept)]);
@@ -367,7 +367,7 @@ fn images_are_those_of_the_table() {
 fn a_service_without_its_peer_is_built_without_their_channel() {
     let (ground, mut builder) = usual();
     let net = builder.build(0).unwrap();
-    assert_eq!(wiring_of(ground, &net).channel("network"), None);
+    assert_eq!(wiring_of(ground, &net).channel("network"), Some(End::Absent));
     drop(net);
     ground.assert_clean("ended");
     assert_eq!(builder.build(2).map(drop), Err(BuildError::NoSuchDomain));
@@ -382,7 +382,7 @@ fn a_service_whose_device_is_missing_is_not_created() {
     assert_eq!(builder.prepare(0).map(drop), Err(BuildError::Device(missing)));
     assert_eq!(ground.calls(), [""; 0], "Xen was not asked for anything");
     let control = builder.build(1).unwrap();
-    assert_eq!(wiring_of(ground, &control).channel("network"), None);
+    assert_eq!(wiring_of(ground, &control).channel("network"), Some(End::Absent));
     drop(control);
     ground.assert_clean("ended");
 }
@@ -399,7 +399,7 @@ fn nobody_is_connected_to_a_service_that_could_not_be_finished() {
     ground.restart(None);
     let control = builder.finish(control, control_shell).unwrap();
     let wiring = wiring_of(ground, &control);
-    assert_eq!(wiring.channel("network"), None);
+    assert_eq!(wiring.channel("network"), Some(End::Absent));
     assert!(wiring.channel("device").is_some());
     drop(control);
     ground.assert_clean("ended");

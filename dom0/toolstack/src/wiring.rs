@@ -95,7 +95,8 @@ pub fn special_pages(table: &Table, index: usize) -> u64 {
 }
 
 /// Makes the ports of `this`, a new instance of the service with this index. `ids` are the domains that are
-/// built, by index. A channel whose peer is not among them is left out: the peer makes it when it is built.
+/// built, by index. Of a channel whose peer is not among them it is told that there is one: the peer makes the port when
+/// it is built. Left out, the service would take the board for one without that peer.
 ///
 /// # Errors
 /// [`BuildError::TooManyChannels`], [`BuildError::Xen`].
@@ -124,6 +125,11 @@ pub fn connect<'h, H: Hypervisor>(
     }
     for end in peer_ends(table, index, this, ids, layout.special(0), book)? {
         links.push(end)?;
+    }
+    for channel in table.channels.iter().filter(|channel| peer_of(channel, index).is_some()) {
+        if !links.ends.iter().any(|end| end.name == channel.name) {
+            links.push(ChannelEnd { name: channel.name.clone(), end: End::Absent })?;
+        }
     }
     Ok(links)
 }

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The stamp of a wiring record.
-pub const STAMP: Stamp = Stamp { magic: *b"SaWi", version: 4 };
+pub const STAMP: Stamp = Stamp { magic: *b"SaWi", version: 5 };
 
 /// Room that every wiring record fits into, in bytes.
 pub const MAX_BYTES: usize = 2048;
@@ -90,6 +90,8 @@ pub enum End {
         /// Whether it is the peer's.
         bind: bool,
     },
+    /// The table has the channel, and its peer was not there: dom0 tells of it when it is.
+    Absent,
 }
 
 /// A device that was handed to the domain.
@@ -170,7 +172,7 @@ impl Wiring {
         }
         let pages = self.channels.iter().filter_map(|channel| match channel.end {
             End::Dom0 { page, .. } | End::Offer { page, .. } => Some(page),
-            End::Accept { .. } => None,
+            End::Accept { .. } | End::Absent => None,
         });
         if core::iter::once(self.epitaph).chain(pages).any(|page| page % 4096 != 0) {
             return Err(Contradiction::Range);
@@ -240,7 +242,7 @@ mod tests {
         let bytes = full().encode(&mut buffer).unwrap();
         bytes[4] = 9;
         let error = Wiring::decode(bytes).unwrap_err();
-        assert_eq!(error, RecordError::Version { found: 9, known: 4 });
+        assert_eq!(error, RecordError::Version { found: 9, known: 5 });
     }
 
     #[test]

@@ -77,7 +77,7 @@ pub fn peers(wiring: &Wiring) -> &'static Peers {
     let peers = Box::leak(Box::new(Peers::new()));
     for channel in &wiring.channels {
         let end = match channel.end {
-            End::Dom0 { .. } => continue,
+            End::Dom0 { .. } | End::Absent => continue,
             End::Offer { peer, page, gref, port, bind } => PeerEnd::Offer { peer, page, gref, port, bind },
             End::Accept { peer, gref, port, bind } => PeerEnd::Accept { peer, gref, port, bind },
         };

@@ -65,7 +65,7 @@ fn image(boot: &Boot) -> Verdict {
 fn reserved(boot: &Boot, wiring: &Wiring) -> Verdict {
     let pages = wiring.channels.iter().filter_map(|channel| match channel.end {
         End::Dom0 { page, .. } | End::Offer { page, .. } => Some(page),
-        End::Accept { .. } => None,
+        End::Accept { .. } | End::Absent => None,
     });
     for page in pages.chain([wiring.epitaph]) {
         let span = Span::of(page, PAGE_SIZE as u64);

@@ -91,6 +91,7 @@ pub(super) fn wirings() -> Vec<Vec<u8>> {
         ("dom0", End::Dom0 { page: 0x2000, port: 3 }),
         ("network", End::Offer { peer: 2, page: 0x3000, gref: 8, port: 4, bind: false }),
         ("device", End::Accept { peer: 2, gref: 9, port: 5, bind: true }),
+        ("storage", End::Absent),
     ];
     for (text, end) in ends {
         let _ = wiring.channels.push(wiring::ChannelEnd { name: name(text), end });
