@@ -7,7 +7,8 @@ use proto_svc::supervision::{Break, ToService};
 use proto_xen::DomId;
 use tests_fakexen::{Fault, seeds};
 
-use crate::stage::{CONTROL, Fleet, NET, Stage};
+use crate::stage::{Fleet, Stage};
+use dom0_supervisor::ServiceId;
 
 /// Lets so many steps pass.
 pub fn pass(stage: &mut Stage, steps: usize) {
@@ -24,9 +25,15 @@ pub fn wait_ms(stage: &mut Stage, ms: u64) {
     stage.until("time passes", |fleet| fleet.world.now_ns() >= end);
 }
 
-/// Ends net or control in one of the ways that there are, at random. Returns whom.
+/// One of the services.
+fn any(stage: &mut Stage) -> ServiceId {
+    let services = stage.fleet.services;
+    services[stage.executor.rng().below(services.len())]
+}
+
+/// Ends a service in one of the ways that there are, at random. Returns whom.
 pub fn end_one(stage: &mut Stage) -> Option<DomId> {
-    let service = [NET, CONTROL][stage.executor.rng().below(2)];
+    let service = any(stage);
     let id = stage.fleet.id(service);
     match stage.executor.rng().below(5) {
         0 => stage.fleet.crash(service),
@@ -42,18 +49,18 @@ pub fn end_one(stage: &mut Stage) -> Option<DomId> {
 /// and may not have heard that it is to end.
 pub fn have_ended(stage: &mut Stage, ended: &[DomId]) {
     stage.until("all that were to end have ended", |fleet| {
-        [NET, CONTROL].iter().all(|&service| {
+        fleet.services.iter().all(|&service| {
             fleet.id(service).is_some_and(|id| !fleet.world.hangs(id) && !ended.contains(&id))
         })
     });
 }
 
 /// Has calls of `caller` to Xen fail while services and applications are built and end. Returns which did.
-fn fail_calls(stage: &mut Stage, caller: fn(&Fleet) -> Option<DomId>) -> Vec<String> {
+fn fail_calls(stage: &mut Stage, caller: impl Fn(&Fleet) -> Option<DomId>) -> Vec<String> {
     let mut failed = Vec::new();
     for _ in 0..1 + stage.executor.rng().below(4) {
         // Something to do for everybody: a service is built anew.
-        let service = [NET, CONTROL][stage.executor.rng().below(2)];
+        let service = any(stage);
         stage.fleet.crash(service);
         let after = stage.executor.rng().below(80);
         let steps = stage.executor.rng().below(6000);
@@ -87,7 +94,7 @@ pub fn calls_of_dom0_fail(count: u64, new: impl Fn(u64) -> Stage, works: fn(&mut
     assert!(runs < count || kinds.len() > 10, "{kinds:?}");
 }
 
-/// The same of calls of net and of control.
+/// The same of calls of services, one in each seed.
 ///
 /// # Panics
 /// As [`calls_of_dom0_fail`].
@@ -97,8 +104,9 @@ pub fn calls_of_services_fail(count: u64, new: impl Fn(u64) -> Stage, works: fn(
         runs += 1;
         let mut stage = new(seed);
         works(&mut stage);
-        let caller = [|fleet: &Fleet| fleet.id(NET), |fleet: &Fleet| fleet.id(CONTROL)][seed as usize % 2];
-        failed += fail_calls(&mut stage, caller).len();
+        let services = stage.fleet.services;
+        let caller = services[seed as usize % services.len()];
+        failed += fail_calls(&mut stage, |fleet| fleet.id(caller)).len();
         works(&mut stage);
         stage.end();
     });

@@ -1,10 +1,10 @@
-//! The fleet: dom0, net, control and a hostile application as tasks of one process, each on its own view of
-//! the fake Xen, in an order that a seed decides.
+//! The fleet: dom0, net, storage, control and a hostile application as tasks of one process, each on its own view
+//! of the fake Xen, in an order that a seed decides.
 //!
-//! dom0's shells, those of every service and net's are the ones that run on the device, and so are the machines
-//! and the ends of devices below them. What is written here is what they stand on in place of a real machine, and
-//! what such a machine would bring: a card and a network, a control with a controller and its orders, an
-//! application. The README says which is which.
+//! dom0's shells, those of every service, net's, storage's and control's are the ones that run on the device, and so
+//! are the machines and the ends of devices below them. What is written here is what they stand on in place of a real
+//! machine, and what such a machine would bring: a card and a network, a disk, a controller, an application. The README
+//! says which is which.
 //!
 //! | module | what |
 //! |---|---|
@@ -13,11 +13,13 @@
 //! | [`stage`] | a machine with all that on it |
 //! | [`wire`] | the card of net, and the network behind it: a DHCP server, an echo |
 //! | [`drills`] | what stories do to it: a service is ended, calls fail |
+//! | [`works`] | what is so on a machine with the whole control |
 //! | [`whole`] | control as it is on the device |
 //! | [`far`], [`http`] | a host in that network, with services over TCP and TLS |
 //! | [`eve`], [`keys`] | the controller on it, for the whole control; its certificates and the provisioning files |
 //! | [`random`] | numbers that are random, and the same for the same seed |
 //! | [`control`] | a small control: its vif, and the life of an application over and over |
+//! | [`storage`] | the disk of storage, which is as it is on the device |
 //! | [`vault`] | vault, as far as a measured start needs it, and its TPM |
 //! | [`controller`] | the controller of the small control, as far as it gets what that is told: is anything missing? |
 //! | [`hostile`], [`plain`] | an application that tries what it must not; one that counts |
@@ -39,6 +41,8 @@ pub mod plain;
 pub mod programs;
 pub mod random;
 pub mod stage;
+pub mod storage;
 pub mod vault;
 pub mod whole;
 pub mod wire;
+pub mod works;

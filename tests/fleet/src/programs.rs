@@ -23,6 +23,7 @@ use board_support_hyp::{Shared, Spawn};
 use board_support_rt::epitaph;
 use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
 use proto_manifest::wiring::Wiring;
+use proto_svc::{Message, measure::FromVault};
 use proto_xen::{DomId, Gaddr, Gfn, sched::ShutdownReason, start_info::MAGIC};
 use stubdoms_service::{
     Peers, channels,
@@ -34,6 +35,7 @@ use tests_fakexen::{Domain, Rng, World, executor::Spawner};
 use crate::{
     control, hostile, image, plain,
     stage::Seen,
+    storage::{self, Disk},
     vault::{self, Chip},
     whole,
     wire::{Card, Down},
@@ -67,6 +69,8 @@ pub struct Programs {
     pub card: Rc<Card>,
     /// The TPM of vault.
     pub chip: Rc<Chip>,
+    /// The disk of storage.
+    pub disk: Rc<Disk>,
     /// What the story looks at.
     pub seen: Rc<Seen>,
     /// control is the whole one.
@@ -103,6 +107,10 @@ impl Programs {
             base.tasks.spawn(whole::main(base.clone()));
         } else if text.starts_with(b"control") {
             base.tasks.spawn(control::main(base.clone()));
+        } else if text.starts_with(b"storage") {
+            base.tasks.spawn(storage::main(base.clone(), self.disk.clone()));
+        } else if text.starts_with(b"vault") && base.wiring.channel(FromVault::CHANNEL).is_none() {
+            base.tasks.spawn(storage::vault(base.clone()));
         } else if text.starts_with(b"vault") {
             let rng = Rng::new(self.rng.next_u64());
             base.tasks.spawn(vault::main(base.clone(), self.chip.clone(), rng));

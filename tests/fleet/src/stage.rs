@@ -28,9 +28,11 @@ use proto_manifest::{
     table::{
         Applications, Bus, Channel, Device, DeviceKind, Domain, Party, Pci, PciSelect, Registers, Table,
     },
+    wiring::RunningSlot,
 };
 use proto_svc::{
-    device::{Boot as Started, BootCause, Measured, ToControl},
+    device::{Boot as Started, BootCause, BootSlot, Measured, ToControl},
+    storage::SlotName,
     supervision::{Break, ToService},
 };
 use proto_xen::{DomId, sched::ShutdownReason};
@@ -46,6 +48,7 @@ use crate::{
     image, keys, plain,
     programs::{Bell, Programs},
     random,
+    storage::Disk,
     vault::Chip,
     wire::Card,
 };
@@ -61,6 +64,8 @@ pub const CONTROL: ServiceId = ServiceId(1);
 pub const QUIET: ServiceId = ServiceId(2);
 /// The place of vault, where there is one.
 pub const VAULT: ServiceId = ServiceId(2);
+/// The place of storage, where there is one.
+pub const STORAGE: ServiceId = ServiceId(3);
 
 /// The hash that stands for the table in a measured start.
 pub const TABLE_SHA256: [u8; 32] = [0x7a; 32];
@@ -92,6 +97,8 @@ pub struct Seen {
     pub plain: RefCell<Vec<DomId>>,
     /// How far the last one has counted.
     pub counted: Cell<u64>,
+    /// How often storage has kept for vault what it was given.
+    pub sealed: Cell<u32>,
     /// Last words of services that no story has looked at yet.
     pub last_words: RefCell<Vec<(DomId, String)>>,
     /// What a service is to say last, for the story has ordered it to panic: a part of it.
@@ -124,10 +131,14 @@ pub struct Fleet {
     pub card: Rc<Card>,
     /// The TPM of vault.
     pub chip: Rc<Chip>,
+    /// The disk of storage.
+    pub disk: Rc<Disk>,
     /// The controller of a whole control, where there is one.
     pub eve: Option<Rc<RefCell<eve::Controller>>>,
     /// What the story looks at.
     pub seen: Rc<Seen>,
+    /// The services of the table that stories end.
+    pub services: &'static [ServiceId],
 }
 
 impl Fleet {
@@ -187,7 +198,7 @@ pub struct Stage {
     stopped: Rc<Cell<bool>>,
 }
 
-fn table(images: [&[u8]; 4], more: More) -> Table {
+fn table(images: [&[u8]; IMAGES.len()], more: More) -> Table {
     let domain = |text: &str, image, provisioning, devices: &[u8]| Domain {
         name: text.try_into().expect("it is short"),
         image: text.try_into().expect("it is short"),
@@ -211,7 +222,7 @@ fn table(images: [&[u8]; 4], more: More) -> Table {
         kind: DeviceKind::E1000e,
         bus: Bus::Pci(Pci { select, bars: [0].into_iter().collect(), vectors: 3 }),
     };
-    let [net, control, quiet, vault] = images;
+    let [net, control, quiet, vault, storage] = images;
     let mut domains = vec![domain("net", net, false, &[0]), domain("control", control, true, &[])];
     let mut channels = vec![channel("network", Party::Domain(NET.0)), channel("device", Party::Dom0)];
     let mut devices = vec![card];
@@ -224,6 +235,12 @@ fn table(images: [&[u8]; 4], more: More) -> Table {
             let bus = Bus::Registers(Registers { address: 0xfed4_0000, optional: false });
             let name = "tpm".try_into().expect("it is short");
             devices.push(Device { name, kind: DeviceKind::TpmCrb, bus });
+        }
+        // The disk is beside the machine: there is one card on its bus.
+        More::Disk => {
+            domains.extend([domain("vault", vault, false, &[]), domain("storage", storage, false, &[])]);
+            channels.push(channel("storage", Party::Domain(STORAGE.0)));
+            channels.push(Channel { offers: STORAGE.0, ..channel("sealing", Party::Domain(VAULT.0)) });
         }
     }
     if more == More::Channels {
@@ -259,10 +276,24 @@ pub enum More {
     Channels,
     /// A vault with a TPM: the start is measured.
     Vault,
+    /// As `Plain`, with a storage, and a vault that has a key for it.
+    Disk,
+}
+
+impl More {
+    /// The services that stories end.
+    const fn services(self) -> &'static [ServiceId] {
+        match self {
+            Self::Nothing | Self::Plain | Self::Hostile | Self::Quiet | Self::Channels | Self::Vault => {
+                &[NET, CONTROL]
+            }
+            Self::Disk => &[NET, CONTROL, VAULT, STORAGE],
+        }
+    }
 }
 
 /// The services' images.
-const IMAGES: [&str; 4] = ["net", "control", "quiet", "vault"];
+const IMAGES: [&str; 5] = ["net", "control", "quiet", "vault", "storage"];
 
 /// The image of a service.
 #[must_use]
@@ -278,6 +309,19 @@ fn table_with(more: More) -> &'static Table {
 
 fn leak<T>(value: T) -> &'static T {
     Box::leak(Box::new(value))
+}
+
+/// What the selector has started, where there is a disk.
+fn started(more: More) -> Option<BootSlot> {
+    (more == More::Disk).then(|| BootSlot {
+        slot: SlotName::A,
+        version: "1.0.0".try_into().expect("it is short"),
+        priority: 3,
+        tries: 0,
+        successful: true,
+        other_refused: false,
+        reason: heapless::String::new(),
+    })
 }
 
 /// dom0 on `world`, as its binary puts it together.
@@ -297,6 +341,7 @@ fn dom0(world: &World, executor: &Executor<'static>, more: More) -> (Rc<Ground<H
         Bus::Registers(registers) => Some(HeldPage::take(hyp, device, registers, device.kind)),
         Bus::Pci(_) | Bus::VirtioMmio(_) => None,
     };
+    builder.slot = (more == More::Disk).then_some(RunningSlot::A);
     builder.pages = table.devices.iter().filter_map(page).collect::<Vec<_>>().leak();
     let measured = MeasuredStart::new(builder.can_measure().then_some(TABLE_SHA256));
     let ground = Ground {
@@ -319,7 +364,7 @@ fn dom0(world: &World, executor: &Executor<'static>, more: More) -> (Rc<Ground<H
         boot: Started {
             cause: BootCause::Unknown,
             text: heapless::String::new(),
-            slot: None,
+            slot: started(more),
             measured: Measured::No,
             start: 1,
             began_ns: 0,
@@ -367,6 +412,15 @@ impl Stage {
     /// As [`Stage::new`].
     #[must_use]
     pub fn with(seed: u64, more: More) -> Self {
+        Self::over(seed, more, Disk::flashed())
+    }
+
+    /// The same with a disk that was there before.
+    ///
+    /// # Panics
+    /// As [`Stage::new`].
+    #[must_use]
+    pub fn over(seed: u64, more: More, disk: Rc<Disk>) -> Self {
         random::begin(seed);
         let world = World::new();
         let before = world.census();
@@ -374,16 +428,18 @@ impl Stage {
         let (ground, supervisor) = dom0(&world, &executor, more);
         let (card, seen, chip): (Rc<Card>, _, _) = (Rc::default(), Rc::default(), Chip::new());
         let eve = match more {
-            More::Plain => Some(plain::image()),
+            More::Plain | More::Disk => Some(plain::image()),
             More::Hostile => Some(hostile::image()),
             More::Nothing | More::Quiet | More::Channels | More::Vault => None,
         }
         .map(|image| behind(&world, &executor, &card, image));
-        let fleet = Fleet { ground: ground.clone(), world, card, chip, eve, seen };
+        let services = more.services();
+        let fleet = Fleet { ground: ground.clone(), world, card, chip, disk, eve, seen, services };
         let (spawner, rng) = (executor.spawner(), tests_fakexen::Rng::new(seed));
         let (card, chip, seen) = (fleet.card.clone(), fleet.chip.clone(), fleet.seen.clone());
+        let disk = fleet.disk.clone();
         let whole = fleet.eve.is_some();
-        let mut programs = Programs { spawner, card, chip, seen, whole, rng };
+        let mut programs = Programs { spawner, card, chip, disk, seen, whole, rng };
         executor.on_start(move |domain| programs.begin(domain));
         let (stop, stopped) = (Rc::new(Bell::new()), Rc::new(Cell::new(false)));
         executor.spawn(DomId::DOM0, watch::deaths(ground.clone()));
@@ -425,7 +481,7 @@ impl Stage {
     pub fn end(mut self) {
         // While all run, none is being ended: so none is dropped halfway.
         self.until("all services run", |fleet| {
-            [NET, CONTROL].iter().all(|&service| fleet.id(service).is_some())
+            fleet.services.iter().all(|&service| fleet.id(service).is_some())
         });
         let longest = self.fleet.ground.watchdogs.longest();
         assert!(longest < DOG, "the watchdog was not fed for {longest:?}");
@@ -435,7 +491,7 @@ impl Stage {
         let over = Rc::new(Cell::new(false));
         let (ground, told) = (self.fleet.ground.clone(), over.clone());
         self.executor.spawn(DomId::DOM0, async move {
-            for service in [NET, CONTROL, QUIET] {
+            for service in [NET, CONTROL, QUIET, STORAGE] {
                 if let Some(life) = ground.services.life(service) {
                     Services::end(&ground, Instance { service, life }).await;
                 }

@@ -1,77 +1,14 @@
 //! Stories with the whole control: it onboards, gets a configuration, has dom0 run the application that stands there,
 //! and sends all that is logged, whatever happens to it and to net meanwhile.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
-use board_support_hyp::Runtime;
-use proto_xen::DomId;
 use tests_fakexen::seeds;
 use tests_fleet::{
-    drills::{calls_of_dom0_fail, calls_of_services_fail, end_one, have_ended, pass, wait_ms},
-    eve::Controller,
-    stage::{CONTROL, Fleet, More, NET, Stage},
+    drills::{calls_of_dom0_fail, calls_of_services_fail, end_one, have_ended, wait_ms},
+    stage::{CONTROL, More, NET, Stage},
+    works::{eve, is_told_all, sometime, works},
 };
-
-/// Looks at the controller.
-fn eve<R>(fleet: &Fleet, look: impl FnOnce(&mut Controller) -> R) -> R {
-    look(&mut fleet.eve.as_ref().expect("the story has a controller").borrow_mut())
-}
-
-/// Anywhere: while services start, while they talk, while nothing happens for seconds.
-fn sometime(stage: &mut Stage) {
-    let rng = stage.executor.rng();
-    if rng.once_in(2) {
-        let steps = rng.below(6000);
-        pass(stage, steps);
-    } else {
-        let ms = rng.below(15_000);
-        wait_ms(stage, ms as u64);
-    }
-}
-
-/// The controller gets every line that a domain which runs has written by now, and a report of control.
-fn is_told_all(stage: &mut Stage) {
-    let reports = eve(&stage.fleet, |eve| eve.reports());
-    let mut lines = BTreeMap::new();
-    stage.until("the controller gets every line, and a report", |fleet| {
-        let ids = [Some(DomId::DOM0), fleet.id(NET), fleet.id(CONTROL)].into_iter().flatten();
-        let all_there = ids.filter(|&id| fleet.world.runs(id)).all(|id| {
-            let written = *lines.entry(id).or_insert_with(|| fleet.world.lines_of(id));
-            eve(fleet, |eve| eve.lines_of(id)) >= written
-        });
-        all_there && eve(fleet, |eve| eve.reports()) > reports
-    });
-}
-
-/// The application counts, the controller knows that it runs, and gets what it has counted.
-fn counts(stage: &mut Stage) {
-    let before = stage.fleet.seen.counted.get();
-    stage.until("the application counts, as the controller knows", |fleet| {
-        let counted = eve(fleet, |eve| eve.console.len() as u64);
-        eve(fleet, |eve| eve.app_runs()) && counted > before
-    });
-    let told = eve(&stage.fleet, |eve| eve.console.clone());
-    let expected = (0..told.len() as u64).map(|number| (number + 1, format!("count {number}"))).collect();
-    assert_eq!(told, expected);
-    assert_eq!(stage.fleet.seen.plain.borrow().len(), 1, "it was started once");
-}
-
-/// Nobody is busy with nothing: a service that has little to do wakes a few times a second.
-fn rests(stage: &mut Stage) {
-    let services = [NET, CONTROL].map(|service| stage.fleet.id(service).expect("it runs"));
-    let rounds = |stage: &Stage| services.map(|id| stage.fleet.world.domain(id).rounds());
-    let before = rounds(stage);
-    wait_ms(stage, 5000);
-    for (after, before) in rounds(stage).into_iter().zip(before) {
-        assert!(after - before < 2000, "{} rounds in five seconds", after - before);
-    }
-}
-
-fn works(stage: &mut Stage) {
-    counts(stage);
-    is_told_all(stage);
-    rests(stage);
-}
 
 #[test]
 fn control_onboards_and_runs_the_application() {
