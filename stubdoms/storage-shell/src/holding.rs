@@ -35,7 +35,6 @@ pub(crate) struct Holding<S: System> {
     pub(crate) store_found: Signal<NoopRawMutex, ()>,
     /// The disk has failed at something that is to be tried again.
     pub(crate) failed: Signal<NoopRawMutex, ()>,
-    found: Signal<NoopRawMutex, ()>,
 }
 
 impl<S: System> Holding<S> {
@@ -55,23 +54,12 @@ impl<S: System> Holding<S> {
             changed: Signal::new(),
             store_found: Signal::new(),
             failed: Signal::new(),
-            found: Signal::new(),
         }))
     }
 
     /// The disk and what is on it; none if there is no disk, or it did not come up yet.
     pub(crate) fn storage(&self) -> Option<&Storage<Running<S>>> {
         self.storage.get()
-    }
-
-    /// The same, once it is there.
-    pub(crate) async fn wait(&self) -> &Storage<Running<S>> {
-        loop {
-            if let Some(storage) = self.storage.get() {
-                return storage;
-            }
-            self.found.wait().await;
-        }
     }
 
     /// Brings the disk up that was found. One that is returned did not come up.
@@ -119,14 +107,12 @@ impl<S: System> Holding<S> {
         }
         // It was empty: only this sets it, and only until it has.
         let _ = self.storage.set(storage);
-        self.found.signal(());
         self.changed.signal(());
         None
     }
 
     /// Tries again what the disk has failed at, for ever: ever more rarely as long as it fails.
-    pub(crate) async fn mend(&self) {
-        let storage = self.wait().await;
+    pub(crate) async fn mend(&self, storage: &Storage<Running<S>>) {
         let mut burst = Burst::default();
         loop {
             self.failed.wait().await;

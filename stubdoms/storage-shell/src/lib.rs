@@ -58,11 +58,14 @@ pub async fn main<S: System>(
     let holding = Holding::new(system, wiring, trust);
     let missing = holding.begin(disk).await;
     spawner.spawn(control::run(holding, peers));
-    spawner.spawn(sealing::run(holding, peers));
-    spawner.spawn(holding.mend());
     // Also without a disk, which another life of ours would not find either: whoever asks is told so.
     ready();
     if let Some(disk) = missing {
         holding.try_again(disk).await;
+    }
+    // Nobody waits for a disk but this: a signal has one who waits for it.
+    if let Some(storage) = holding.storage() {
+        spawner.spawn(sealing::run(holding, storage, peers));
+        spawner.spawn(holding.mend(storage));
     }
 }

@@ -11,18 +11,22 @@ use stubdoms_service::{
     Peers,
     channels::{bear, offer, park},
 };
+use stubdoms_storage_core::clients::Storage;
 use stubdoms_storage_core::clients::sealing::{Heard, Sealed, Sealing};
 
 use crate::{
     holding::Holding,
-    system::{ChannelPark, Offered, System},
+    system::{ChannelPark, Offered, Running, System},
 };
 
 type Channel<S> = Offered<S, ToVault, FromVault>;
 
-/// Serves the channel in each life of vault, once there is something for it to open.
-pub(crate) async fn run<S: System>(holding: &'static Holding<S>, peers: &'static Peers) {
-    let storage = holding.wait().await;
+/// Serves the channel in each life of vault.
+pub(crate) async fn run<S: System>(
+    holding: &'static Holding<S>,
+    storage: &'static Storage<Running<S>>,
+    peers: &'static Peers,
+) {
     if !holding.has_vault {
         storage.lock("this board has no vault").await;
         log::warn!("store: locked: this board has no vault [{}]", code::STORE_LOCKED);
@@ -31,7 +35,7 @@ pub(crate) async fn run<S: System>(holding: &'static Holding<S>, peers: &'static
     loop {
         let (xen, runtime) = (holding.system.xen().clone(), holding.system.runtime().clone());
         let (tie, mut channel): (_, Channel<S>) = offer(xen, runtime, peers, pages).await;
-        let end = select(tie.cut(), serve(holding, &mut channel)).await;
+        let end = select(tie.cut(), serve(holding, storage, &mut channel)).await;
         drop(channel);
         if let Either::Second(error) = end {
             log::warn!("channel sealing: {}", error.told());
@@ -41,8 +45,11 @@ pub(crate) async fn run<S: System>(holding: &'static Holding<S>, peers: &'static
 }
 
 /// Says what lies on the disk, and does what vault says, until it closes the channel or breaks its protocol.
-async fn serve<S: System>(holding: &Holding<S>, channel: &mut Channel<S>) -> ChannelError {
-    let storage = holding.wait().await;
+async fn serve<S: System>(
+    holding: &Holding<S>,
+    storage: &Storage<Running<S>>,
+    channel: &mut Channel<S>,
+) -> ChannelError {
     let (mut sender, mut receiver) = channel.split();
     let mut sealing = Sealing::default();
     holding.store_found.reset();

@@ -19,10 +19,10 @@ fn keeps(stage: &mut Stage) {
     stage.fleet.disk.check_windows();
 }
 
-/// Whether the disk has what a device that was onboarded and configured keeps.
+/// Whether the disk has what a device that was onboarded and configured keeps, also of a time without storage.
 fn is_kept(fleet: &Fleet) -> bool {
     let values = fleet.disk.values();
-    ["boots", "certs", "config", "identity"].iter().all(|name| values.contains_key(*name))
+    ["certs", "config", "identity"].iter().all(|name| values.contains_key(*name))
 }
 
 #[test]
@@ -68,6 +68,66 @@ fn calls_of_dom0_fail_and_nothing_is_lost() {
 #[test]
 fn calls_of_services_fail_and_nothing_is_lost() {
     calls_of_services_fail(SEEDS, |seed| Stage::with(seed, More::Disk), keeps);
+}
+
+/// The disk refuses, answers with less, breaks its protocol or does not answer at all, at any call; sometimes it does not
+/// come up; storage ends meanwhile.
+#[test]
+fn a_disk_that_fails_loses_nothing() {
+    let (mut failed, mut runs) = (0, 0);
+    seeds(30, |seed| {
+        runs += 1;
+        let mut stage = Stage::with(seed, More::Disk);
+        if seed % 2 == 0 {
+            keeps(&mut stage);
+        }
+        let one_in = 1 + stage.executor.rng().below(40);
+        stage.fleet.disk.fail(one_in);
+        for _ in 0..2 + stage.executor.rng().below(3) {
+            sometime(&mut stage);
+            if stage.executor.rng().once_in(2) {
+                let times = stage.executor.rng().below(3) as u32;
+                stage.fleet.disk.sleep(times);
+                stage.fleet.crash(STORAGE);
+            }
+        }
+        assert!(seed % 2 == 1 || is_kept(&stage.fleet), "what was kept is there, whatever fails");
+        stage.fleet.disk.fail(0);
+        keeps(&mut stage);
+        failed += stage.fleet.disk.failed();
+        stage.end();
+    });
+    assert!(runs < 30 || failed > 100, "{failed}");
+}
+
+/// Nobody is busy with the waiting, and the store is opened when the disk is there.
+#[test]
+fn a_disk_that_comes_up_late_is_waited_for() {
+    seeds(10, |seed| {
+        let mut stage = Stage::with(seed, More::Disk);
+        stage.fleet.disk.sleep(2 + seed as u32);
+        works::works(&mut stage);
+        keeps(&mut stage);
+        stage.end();
+    });
+}
+
+/// The power is cut, and the controller is away when it is back: the device runs what it was to run. Then that
+/// controller is there, and does not know it.
+#[test]
+fn a_device_without_its_controller_goes_on_after_a_power_cut() {
+    seeds(10, |seed| {
+        let mut stage = Stage::with(seed, More::Disk);
+        keeps(&mut stage);
+        let disk = stage.fleet.disk.after_power_cut();
+        stage.end();
+        let mut stage = Stage::over(seed, More::Disk, disk);
+        eve(&stage.fleet, |eve| eve.away = true);
+        stage.until("the application counts", |fleet| fleet.seen.counted.get() > 0);
+        eve(&stage.fleet, |eve| eve.away = false);
+        keeps(&mut stage);
+        stage.end();
+    });
 }
 
 /// Storage, or vault, is gone when control is built: control knows all the same that there is one.
