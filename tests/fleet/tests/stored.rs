@@ -58,7 +58,7 @@ fn services_die_midway_and_nothing_is_lost() {
 }
 
 /// Seeds of the stories in which calls fail.
-const SEEDS: u64 = 12;
+const SEEDS: u64 = 16;
 
 #[test]
 fn calls_of_dom0_fail_and_nothing_is_lost() {
