@@ -7,7 +7,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
-use dom0_toolstack::image::sha256;
+use base64ct::{Base64, Encoding};
+use dom0_toolstack::{image::sha256, measured::PCR};
+use p256::ecdsa::Signature;
 use proto_eve::{
     Message, auth,
     certs::SigningCert,
@@ -15,7 +17,8 @@ use proto_eve::{
     pem,
     wire::{
         attest::{
-            ZAttestNonceResp, ZAttestQuoteResp, ZAttestReq, ZAttestReqType, ZAttestRespType, ZAttestResponse,
+            AttestStorageKeysResp, AttestStorageKeysResponseCode, AttestVolumeKey, ZAttestNonceResp,
+            ZAttestQuote, ZAttestQuoteResp, ZAttestReq, ZAttestReqType, ZAttestRespType, ZAttestResponse,
             ZAttestResponseCode,
         },
         auth::AuthContainer,
@@ -30,6 +33,7 @@ use proto_eve::{
         uuid::UuidResponse,
     },
 };
+use proto_tpm::{eventlog::Log, pcr, quote::Quoted};
 use serde_json::Value;
 
 use crate::{
@@ -61,8 +65,16 @@ const APP_MEMORY_KIB: u32 = 4096;
 pub struct Controller {
     signing: Signing,
     config: EdgeDevConfig,
-    /// The device has registered.
-    known: bool,
+    /// The certificate of the device, PEM, once it has registered.
+    device: Option<Vec<u8>>,
+    /// The device has a TPM, and is to show it.
+    pub has_tpm: bool,
+    /// The certificates of its other keys.
+    published: Vec<ZCert>,
+    /// The key of the storage as the device has it kept here.
+    escrow: Vec<AttestVolumeKey>,
+    /// How often it was given to be kept.
+    pub escrowed: u32,
     /// A nonce was given, which a quote may answer, and once more if the answer to that was lost.
     asked_for_quote: bool,
     /// Tokens that were given: attestations.
@@ -124,7 +136,11 @@ impl Controller {
         Self {
             signing,
             config: config(image),
-            known: false,
+            device: None,
+            has_tpm: false,
+            published: Vec::new(),
+            escrow: Vec::new(),
+            escrowed: 0,
             asked_for_quote: false,
             attested: 0,
             configured: 0,
@@ -204,18 +220,21 @@ impl Controller {
                 let message =
                     ZRegisterMsg::decode(&open(body, keys::ONBOARD.0, true)[..]).expect("a message");
                 assert_eq!(message.serial, "SN-1");
-                self.known = true;
+                let pem = str::from_utf8(&message.pem_cert).expect("text");
+                let certificate = Base64::decode_vec(pem).expect("in base64");
+                let known = self.device.get_or_insert_with(|| certificate.clone());
+                assert!(*known == certificate, "the device is another one than it was");
                 return (201, None);
             }
             _ => {}
         }
-        let payload = open(body, keys::DEVICE.0, false);
+        let Some(device) = &self.device else { return (401, None) };
+        let payload = open(body, device, false);
         match action {
-            "uuid" if self.known => {
+            "uuid" => {
                 let response = UuidResponse { uuid: DEVICE.into(), ..UuidResponse::default() };
                 (200, Some(response.encode_to_vec()))
             }
-            _ if !self.known => (401, None),
             "attest" => (201, Some(self.attest(&payload))),
             "config" => self.config(&payload),
             "info" => {
@@ -250,6 +269,7 @@ impl Controller {
         let mut response = ZAttestResponse::default();
         match ZAttestReqType::try_from(request.req_type).expect("it is known") {
             ZAttestReqType::AttestReqCert => {
+                self.published = request.certs;
                 response.resp_type = ZAttestRespType::AttestRespCert as i32;
             }
             ZAttestReqType::AttestReqNonce => {
@@ -259,17 +279,52 @@ impl Controller {
             }
             ZAttestReqType::AttestReqQuote => {
                 assert!(self.asked_for_quote, "a quote without a nonce");
+                self.quoted(&request.quote.expect("a quote"));
                 self.attested += 1;
                 response.resp_type = ZAttestRespType::AttestRespQuoteResp as i32;
                 response.quote_resp = Some(ZAttestQuoteResp {
                     response: ZAttestResponseCode::Success as i32,
                     integrity_token: TOKEN.to_vec(),
-                    ..ZAttestQuoteResp::default()
+                    keys: self.escrow.clone(),
                 });
+            }
+            ZAttestReqType::StoreKeys if self.has_tpm => {
+                let keys = request.storage_keys.expect("keys");
+                assert_eq!(keys.integrity_token, TOKEN);
+                self.escrow = keys.keys;
+                self.escrowed += 1;
+                response.resp_type = ZAttestRespType::StoreKeys as i32;
+                let stored = AttestStorageKeysResponseCode::Success as i32;
+                response.storage_keys_resp = Some(AttestStorageKeysResp { response: stored });
             }
             other => panic!("{other:?} from a device without a TPM"),
         }
         response.encode_to_vec()
+    }
+
+    /// Looks at a quote as strictly as a controller may. One of a device without a TPM says nothing.
+    fn quoted(&self, quote: &ZAttestQuote) {
+        if !self.has_tpm {
+            let says_nothing = quote.attest_data.is_empty() && quote.pcr_values.is_empty();
+            return assert!(says_nothing && quote.tpm_binary_event_log.is_empty());
+        }
+        let is_quotes = |cert: &&ZCert| cert.r#type == ZCertType::CertTypeDeviceRestrictedSigning as i32;
+        let certificate = self.published.iter().find(is_quotes).expect("the quote key's is published");
+        let der = pem::certificates(&certificate.cert).expect("a certificate").remove(0);
+        let key = PublicKey::of_certificate(&der).expect("a key");
+        let signature = Signature::from_der(&quote.signature).expect("a signature");
+        key.verify(&quote.attest_data, &signature.to_bytes()).expect("the quote key's signature");
+        let quoted = Quoted::parse(&quote.attest_data).expect("a quote");
+        assert_eq!((quoted.nonce, quoted.selection.bits()), (NONCE, 0xffff));
+        let mut values = [[0; 32]; pcr::COUNT];
+        for (value, told) in values.iter_mut().zip(&quote.pcr_values) {
+            value.copy_from_slice(&told.value);
+        }
+        assert_eq!(quoted.digest, pcr::composite(quoted.selection, &values));
+        // What dom0 has measured. Firmware's own log is not here.
+        let log = unpack(&quote.tpm_binary_event_log);
+        let replayed = Log::parse(&log).and_then(|log| log.replay()).expect("an event log");
+        assert_eq!(values[usize::from(PCR)], replayed[usize::from(PCR)]);
     }
 
     fn config(&mut self, payload: &[u8]) -> (u16, Option<Vec<u8>>) {
@@ -288,10 +343,8 @@ impl Controller {
 
     /// Takes the lines of a file.
     fn logs(&mut self, gzip: &[u8], take: fn(&mut Self, &str, u64, String)) {
-        assert_eq!(&gzip[..3], &[0x1f, 0x8b, 8]);
-        let name = gzip.get(10..).and_then(|rest| rest.iter().position(|byte| *byte == 0));
-        let body = 10 + name.expect("the file has a name or a comment") + 1;
-        let lines = miniz_oxide::inflate::decompress_to_vec(&gzip[body..gzip.len() - 8]).expect("gzip");
+        assert_ne!(gzip[3], 0, "the file has a name or a comment");
+        let lines = unpack(gzip);
         for line in std::str::from_utf8(&lines).expect("text").lines() {
             let entry: Value = serde_json::from_str(line).expect("JSON");
             let text = |key: &str| entry[key].as_str().expect("it is there").to_owned();
@@ -328,6 +381,14 @@ impl Controller {
             }
         }
     }
+}
+
+/// What a gzip file holds, which has no more in its header than one text.
+fn unpack(gzip: &[u8]) -> Vec<u8> {
+    assert_eq!(&gzip[..3], &[0x1f, 0x8b, 8]);
+    let text = gzip[10..].iter().position(|byte| *byte == 0).filter(|_| gzip[3] != 0);
+    let body = 10 + text.map_or(0, |end| end + 1);
+    miniz_oxide::inflate::decompress_to_vec(&gzip[body..gzip.len() - 8]).expect("gzip")
 }
 
 fn certs() -> Vec<u8> {

@@ -27,27 +27,38 @@ pub const NAME: &str = "controller.example";
 /// The port of the controller's API.
 pub const API: u16 = 8443;
 
+/// Whose the device's key is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// A file has it.
+    File,
+    /// vault has it.
+    Vault,
+}
+
 /// The archive of provisioning files that control is given.
 ///
 /// # Panics
 /// Never: the files fit.
 #[must_use]
-pub fn provisioning() -> Vec<u8> {
+pub fn provisioning(holder: Holder) -> Vec<u8> {
     let mut writer = Writer::new();
     let hosts = format!("{} {NAME}\n", crate::wire::ROUTER);
     let server = format!("{NAME}:{API}\n");
-    let files: [(&str, &[u8]); 9] = [
+    let files: [(&str, &[u8]); 7] = [
         ("server", server.as_bytes()),
         ("hosts", hosts.as_bytes()),
         ("root-certificate.pem", ROOT),
         ("onboard.cert.pem", ONBOARD.0),
         ("onboard.key.pem", ONBOARD.1),
-        ("device.cert.pem", DEVICE.0),
-        ("device.key.pem", DEVICE.1),
         ("serial", b"SN-1\n"),
         ("soft_serial", b"soft-1\n"),
     ];
-    for (name, bytes) in files {
+    let device: &[(&str, &[u8])] = match holder {
+        Holder::File => &[("device.cert.pem", DEVICE.0), ("device.key.pem", DEVICE.1)],
+        Holder::Vault => &[],
+    };
+    for (name, bytes) in files.iter().chain(device) {
         writer.add(name, bytes).expect("the archive takes it");
     }
     writer.finish()

@@ -1,9 +1,9 @@
-//! The fleet: dom0, net, storage, control and a hostile application as tasks of one process, each on its own view
+//! The fleet: dom0, net, storage, vault, control and a hostile application as tasks of one process, each on its own view
 //! of the fake Xen, in an order that a seed decides.
 //!
-//! dom0's shells, those of every service, net's, storage's and control's are the ones that run on the device, and so
+//! dom0's shells, those of every service, net's, storage's, vault's and control's are the ones that run on the device, and so
 //! are the machines and the ends of devices below them. What is written here is what they stand on in place of a real
-//! machine, and what such a machine would bring: a card and a network, a disk, a controller, an application. The README
+//! machine, and what such a machine would bring: a card and a network, a disk, a TPM, a controller, an application. The README
 //! says which is which.
 //!
 //! | module | what |
@@ -20,7 +20,7 @@
 //! | [`random`] | numbers that are random, and the same for the same seed |
 //! | [`control`] | a small control: its vif, and the life of an application over and over |
 //! | [`storage`] | the disk of storage, which is as it is on the device |
-//! | [`vault`] | vault, as far as a measured start needs it, and its TPM |
+//! | [`vault`] | the TPM of vault, which is as it is on the device |
 //! | [`controller`] | the controller of the small control, as far as it gets what that is told: is anything missing? |
 //! | [`hostile`], [`plain`] | an application that tries what it must not; one that counts |
 //! | [`image`] | ELF files for all of them |

@@ -229,19 +229,23 @@ fn table(images: [&[u8]; IMAGES.len()], more: More) -> Table {
     match more {
         More::Nothing | More::Plain | More::Hostile => {}
         More::Quiet | More::Channels => domains.push(domain("quiet", quiet, false, &[])),
-        More::Vault => {
-            domains.push(domain("vault", vault, false, &[1]));
-            channels.push(Channel { offers: VAULT.0, ..channel("measure", Party::Dom0) });
-            let bus = Bus::Registers(Registers { address: 0xfed4_0000, optional: false });
-            let name = "tpm".try_into().expect("it is short");
-            devices.push(Device { name, kind: DeviceKind::TpmCrb, bus });
-        }
-        // The disk is beside the machine: there is one card on its bus.
-        More::Disk => {
-            domains.extend([domain("vault", vault, false, &[]), domain("storage", storage, false, &[])]);
+        More::Vault => domains.push(domain("vault", vault, false, &[1])),
+        More::Disk | More::Tpm | More::Software => {
+            let held: &[u8] = if more == More::Tpm { &[1] } else { &[] };
+            // The disk is beside the machine: there is one card on its bus.
+            domains.extend([domain("vault", vault, false, held), domain("storage", storage, false, &[])]);
             channels.push(channel("storage", Party::Domain(STORAGE.0)));
             channels.push(Channel { offers: STORAGE.0, ..channel("sealing", Party::Domain(VAULT.0)) });
         }
+    }
+    if more.has_vault() {
+        channels.push(Channel { offers: VAULT.0, ..channel("measure", Party::Dom0) });
+        channels.push(channel("vault", Party::Domain(VAULT.0)));
+    }
+    if more.has_tpm() {
+        let bus = Bus::Registers(Registers { address: 0xfed4_0000, optional: false });
+        let name = "tpm".try_into().expect("it is short");
+        devices.push(Device { name, kind: DeviceKind::TpmCrb, bus });
     }
     if more == More::Channels {
         for (offers, name) in [(CONTROL, "control"), (QUIET, "quiet")] {
@@ -276,8 +280,12 @@ pub enum More {
     Channels,
     /// A vault with a TPM: the start is measured.
     Vault,
-    /// As `Plain`, with a storage, and a vault that has a key for it.
+    /// As `Plain`, with a storage, and a vault that has a key for it and nothing else.
     Disk,
+    /// As `Plain`, with a storage and a vault that has a TPM: the start is measured, the device's keys are the TPM's.
+    Tpm,
+    /// The same without a TPM: the device's keys are software's.
+    Software,
 }
 
 impl More {
@@ -287,7 +295,39 @@ impl More {
             Self::Nothing | Self::Plain | Self::Hostile | Self::Quiet | Self::Channels | Self::Vault => {
                 &[NET, CONTROL]
             }
-            Self::Disk => &[NET, CONTROL, VAULT, STORAGE],
+            Self::Disk | Self::Tpm | Self::Software => &[NET, CONTROL, VAULT, STORAGE],
+        }
+    }
+
+    /// The application in the configuration of a controller; none without one.
+    fn application(self) -> Option<Vec<u8>> {
+        match self {
+            Self::Plain | Self::Disk | Self::Tpm | Self::Software => Some(plain::image()),
+            Self::Hostile => Some(hostile::image()),
+            Self::Nothing | Self::Quiet | Self::Channels | Self::Vault => None,
+        }
+    }
+
+    /// Whether there is the whole vault.
+    const fn has_vault(self) -> bool {
+        matches!(self, Self::Vault | Self::Tpm | Self::Software)
+    }
+
+    /// Whether it has a TPM.
+    const fn has_tpm(self) -> bool {
+        matches!(self, Self::Vault | Self::Tpm)
+    }
+
+    /// Whether there is a storage.
+    const fn has_disk(self) -> bool {
+        matches!(self, Self::Disk | Self::Tpm | Self::Software)
+    }
+
+    /// Who has the device's key.
+    const fn holder(self) -> keys::Holder {
+        match self {
+            Self::Tpm | Self::Software => keys::Holder::Vault,
+            _ => keys::Holder::File,
         }
     }
 }
@@ -313,7 +353,7 @@ fn leak<T>(value: T) -> &'static T {
 
 /// What the selector has started, where there is a disk.
 fn started(more: More) -> Option<BootSlot> {
-    (more == More::Disk).then(|| BootSlot {
+    more.has_disk().then(|| BootSlot {
         slot: SlotName::A,
         version: "1.0.0".try_into().expect("it is short"),
         priority: 3,
@@ -336,12 +376,13 @@ fn dom0(world: &World, executor: &Executor<'static>, more: More) -> (Rc<Ground<H
     let device = &table.devices[0];
     let Bus::Pci(pci) = &device.bus else { panic!("the card is on PCI") };
     let held = Held::take(hyp, leak(Config(world.clone())), device, pci).expect("the card is there");
-    let mut builder = Builder::new(hyp, table, archive, leak([held]), PLATFORM, keys::provisioning().leak());
+    let provisioning = keys::provisioning(more.holder()).leak();
+    let mut builder = Builder::new(hyp, table, archive, leak([held]), PLATFORM, provisioning);
     let page = |device: &Device| match device.bus {
         Bus::Registers(registers) => Some(HeldPage::take(hyp, device, registers, device.kind)),
         Bus::Pci(_) | Bus::VirtioMmio(_) => None,
     };
-    builder.slot = (more == More::Disk).then_some(RunningSlot::A);
+    builder.slot = more.has_disk().then_some(RunningSlot::A);
     builder.pages = table.devices.iter().filter_map(page).collect::<Vec<_>>().leak();
     let measured = MeasuredStart::new(builder.can_measure().then_some(TABLE_SHA256));
     let ground = Ground {
@@ -425,14 +466,13 @@ impl Stage {
         let world = World::new();
         let before = world.census();
         let mut executor = Executor::new(&world, seed);
+        executor.let_yield();
         let (ground, supervisor) = dom0(&world, &executor, more);
         let (card, seen, chip): (Rc<Card>, _, _) = (Rc::default(), Rc::default(), Chip::new());
-        let eve = match more {
-            More::Plain | More::Disk => Some(plain::image()),
-            More::Hostile => Some(hostile::image()),
-            More::Nothing | More::Quiet | More::Channels | More::Vault => None,
+        let eve = more.application().map(|image| behind(&world, &executor, &card, image));
+        if let Some(eve) = &eve {
+            eve.borrow_mut().has_tpm = more.has_tpm();
         }
-        .map(|image| behind(&world, &executor, &card, image));
         let services = more.services();
         let fleet = Fleet { ground: ground.clone(), world, card, chip, disk, eve, seen, services };
         let (spawner, rng) = (executor.spawner(), tests_fakexen::Rng::new(seed));
