@@ -88,6 +88,12 @@ impl Chip {
         self.commands.get()
     }
 
+    /// Whether it has a command that it has not carried out.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.under_way.borrow().is_some()
+    }
+
     /// It is so from now on, or well.
     pub fn ails(&self, ailment: Option<Ailment>) {
         self.ailment.set(ailment);

@@ -1,10 +1,14 @@
 //! Stories with the whole control, a storage and a vault: the device is who its keys make it, with a TPM and without one,
 //! whatever happens to vault meanwhile.
 
-use tests_fakexen::seeds;
+use std::time::Duration;
+
+use tests_fakexen::{Fault, seeds};
 use tests_fleet::{
-    stage::{More, Stage},
-    works::{eve, works},
+    drills::{calls_of_services_fail, end_one, have_ended, pass, wait_ms},
+    stage::{CONTROL, More, STORAGE, Stage, VAULT},
+    vault::Ailment,
+    works::{eve, sometime, works},
 };
 
 #[test]
@@ -26,6 +30,109 @@ fn control_is_who_software_makes_it() {
         works(&mut stage);
         assert_eq!(*stage.fleet.seen.lives.borrow(), 4, "nobody is ended without a reason");
         eve(&stage.fleet, |eve| assert_eq!((eve.attested, eve.configured, eve.again), (1, 1, 0)));
+        stage.end();
+    });
+}
+
+/// Services die, vault among them, while control has something signed or not: the device stays who it is, which the
+/// controller looks at with each message, and nothing is stored under another key.
+fn services_die_midway(seeds_of: u64, more: More) {
+    seeds(seeds_of, |seed| {
+        let mut stage = Stage::with(seed, more);
+        let mut ended = Vec::new();
+        if seed % 2 == 0 {
+            works(&mut stage);
+        }
+        for _ in 0..2 + stage.executor.rng().below(4) {
+            sometime(&mut stage);
+            ended.extend(end_one(&mut stage));
+        }
+        have_ended(&mut stage, &ended);
+        works(&mut stage);
+        stage.end();
+    });
+}
+
+#[test]
+fn services_die_midway_and_the_device_of_a_tpm_stays_who_it_is() {
+    services_die_midway(12, More::Tpm);
+}
+
+#[test]
+fn services_die_midway_and_the_device_of_software_stays_who_it_is() {
+    services_die_midway(24, More::Software);
+}
+
+/// vault is killed again and again in the midst of a command of the TPM, from the first one on.
+#[test]
+fn vault_is_killed_in_the_midst_of_commands() {
+    let (mut midst, mut runs) = (0, 0);
+    seeds(10, |seed| {
+        runs += 1;
+        let mut stage = Stage::with(seed, More::Tpm);
+        // So that most kills are in the midst of one.
+        stage.fleet.chip.takes(Duration::from_millis(20));
+        for _ in 0..4 {
+            stage.until("vault runs", |fleet| fleet.id(VAULT).is_some());
+            let commands = stage.fleet.chip.commands() + stage.executor.rng().below(30) as u32;
+            stage.until("the TPM was given so many commands", |fleet| {
+                fleet.chip.commands() > commands || eve(fleet, |eve| eve.app_runs())
+            });
+            let steps = stage.executor.rng().below(20);
+            pass(&mut stage, steps);
+            midst += u32::from(stage.fleet.chip.is_busy());
+            stage.fleet.crash(VAULT);
+        }
+        works(&mut stage);
+        stage.end();
+    });
+    assert!(runs < 10 || midst > 20, "{midst} kills were in the midst");
+}
+
+#[test]
+fn calls_of_services_fail_and_all_works_again() {
+    // Each service with each kind of keys.
+    let more = |seed| if seed / 4 % 2 == 0 { More::Software } else { More::Tpm };
+    calls_of_services_fail(16, |seed| Stage::with(seed, more(seed)), works);
+}
+
+/// Each call that vault makes until all works fails once, in a story of its own.
+#[test]
+fn each_call_of_vault_fails_once() {
+    let mut failed = Vec::new();
+    for number in 0..48 {
+        let mut stage = Stage::with(number, More::Software);
+        stage.until("vault is there", |fleet| fleet.id(VAULT).is_some());
+        let vault = stage.fleet.id(VAULT).expect("it is there");
+        stage.fleet.world.fail(Fault::nth(number as usize).by(vault));
+        works(&mut stage);
+        failed.extend(stage.fleet.world.failed_call());
+        stage.end();
+    }
+    assert!(failed.len() > 40, "{failed:?}");
+}
+
+/// The TPM fails for a while: nothing is told that it has not signed, and all works when it is well again.
+#[test]
+fn a_tpm_that_fails_for_a_while_is_waited_for() {
+    seeds(8, |seed| {
+        let mut stage = Stage::with(seed, More::Tpm);
+        if seed % 2 == 0 {
+            works(&mut stage);
+        }
+        for ailment in [Ailment::Silent, Ailment::Nonsense, Ailment::Code(0x101), Ailment::Absent] {
+            sometime(&mut stage);
+            stage.fleet.chip.ails(Some(ailment));
+            let ms = stage.executor.rng().below(40_000);
+            wait_ms(&mut stage, ms as u64);
+            // Others come to life meanwhile, and ask for what there is not.
+            if let Some(&service) = [CONTROL, STORAGE].get(stage.executor.rng().below(4)) {
+                stage.fleet.crash(service);
+                wait_ms(&mut stage, 5000);
+            }
+            stage.fleet.chip.ails(None);
+        }
+        works(&mut stage);
         stage.end();
     });
 }
