@@ -22,6 +22,7 @@
 //! | [`storage`] | the disk of storage, which is as it is on the device |
 //! | [`vault`] | the TPM of vault, which is as it is on the device |
 //! | [`controller`] | the controller of the small control, as far as it gets what that is told: is anything missing? |
+//! | [`liar`], [`keeper`] | a control that lies to vault; a client of vault that is to be served all the same |
 //! | [`hostile`], [`plain`] | an application that tries what it must not; one that counts |
 //! | [`image`] | ELF files for all of them |
 
@@ -36,7 +37,9 @@ pub mod host;
 pub mod hostile;
 pub mod http;
 pub mod image;
+pub mod keeper;
 pub mod keys;
+pub mod liar;
 pub mod plain;
 pub mod programs;
 pub mod random;

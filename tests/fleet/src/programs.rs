@@ -33,7 +33,9 @@ use stubdoms_service::{
 use tests_fakexen::{Domain, Rng, World, executor::Spawner};
 
 use crate::{
-    control, hostile, image, plain,
+    control, hostile, image,
+    keeper::{self, Kept},
+    liar, plain,
     stage::Seen,
     storage::{self, Disk},
     vault::{self, Chip},
@@ -61,6 +63,17 @@ pub type ToService<Out, In> = Offered<Domain, Domain, Out, In>;
 /// The other end of that.
 pub type OfService<Out, In> = Accepted<Domain, Domain, Out, In>;
 
+/// Which control there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// The small one.
+    Small,
+    /// The one of the device.
+    Whole,
+    /// One that was taken over.
+    Liar,
+}
+
 /// All programs, and what they share with the story.
 pub struct Programs {
     /// Starts tasks.
@@ -73,8 +86,10 @@ pub struct Programs {
     pub disk: Rc<Disk>,
     /// What the story looks at.
     pub seen: Rc<Seen>,
-    /// control is the whole one.
-    pub whole: bool,
+    /// What is kept for vault.
+    pub kept: Rc<Kept>,
+    /// Which control there is.
+    pub control: Control,
     /// Chooses what is random in them.
     pub rng: Rng,
 }
@@ -103,10 +118,17 @@ impl Programs {
             let mut seed = [0; 32];
             seed.fill_with(|| self.rng.next_u64() as u8);
             base.tasks.spawn(net(base.clone(), self.card.clone(), seed));
-        } else if text.starts_with(b"control") && self.whole {
-            base.tasks.spawn(whole::main(base.clone()));
         } else if text.starts_with(b"control") {
-            base.tasks.spawn(control::main(base.clone()));
+            match self.control {
+                Control::Small => base.tasks.spawn(control::main(base.clone())),
+                Control::Whole => base.tasks.spawn(whole::main(base.clone())),
+                Control::Liar => {
+                    let rng = Rng::new(self.rng.next_u64());
+                    base.tasks.spawn(liar::main(base.clone(), rng));
+                }
+            }
+        } else if text.starts_with(b"keeper") {
+            base.tasks.spawn(keeper::main(base.clone(), self.kept.clone()));
         } else if text.starts_with(b"storage") {
             base.tasks.spawn(storage::main(base.clone(), self.disk.clone()));
         } else if text.starts_with(b"vault") && base.wiring.channel(FromVault::CHANNEL).is_none() {

@@ -45,8 +45,12 @@ use crate::{
     host::{Config, Food, Host, PATIENCE as DOG},
     hostile,
     http::Answer,
-    image, keys, plain,
-    programs::{Bell, Programs},
+    image,
+    keeper::Kept,
+    keys,
+    liar::Lie,
+    plain,
+    programs::{Bell, Control, Programs},
     random,
     storage::Disk,
     vault::Chip,
@@ -66,6 +70,9 @@ pub const QUIET: ServiceId = ServiceId(2);
 pub const VAULT: ServiceId = ServiceId(2);
 /// The place of storage, where there is one.
 pub const STORAGE: ServiceId = ServiceId(3);
+
+/// The place of vault's other client, where control lies to vault.
+pub const KEEPER: ServiceId = ServiceId(3);
 
 /// The hash that stands for the table in a measured start.
 pub const TABLE_SHA256: [u8; 32] = [0x7a; 32];
@@ -99,6 +106,8 @@ pub struct Seen {
     pub counted: Cell<u64>,
     /// How often storage has kept for vault what it was given.
     pub sealed: Cell<u32>,
+    /// What a control that was taken over has done.
+    pub lies: RefCell<Vec<Lie>>,
     /// Last words of services that no story has looked at yet.
     pub last_words: RefCell<Vec<(DomId, String)>>,
     /// What a service is to say last, for the story has ordered it to panic: a part of it.
@@ -133,6 +142,8 @@ pub struct Fleet {
     pub chip: Rc<Chip>,
     /// The disk of storage.
     pub disk: Rc<Disk>,
+    /// What vault's other client keeps, where control lies to vault.
+    pub kept: Rc<Kept>,
     /// The controller of a whole control, where there is one.
     pub eve: Option<Rc<RefCell<eve::Controller>>>,
     /// What the story looks at.
@@ -222,7 +233,7 @@ fn table(images: [&[u8]; IMAGES.len()], more: More) -> Table {
         kind: DeviceKind::E1000e,
         bus: Bus::Pci(Pci { select, bars: [0].into_iter().collect(), vectors: 3 }),
     };
-    let [net, control, quiet, vault, storage] = images;
+    let [net, control, quiet, vault, storage, keeper] = images;
     let mut domains = vec![domain("net", net, false, &[0]), domain("control", control, true, &[])];
     let mut channels = vec![channel("network", Party::Domain(NET.0)), channel("device", Party::Dom0)];
     let mut devices = vec![card];
@@ -236,6 +247,10 @@ fn table(images: [&[u8]; IMAGES.len()], more: More) -> Table {
             domains.extend([domain("vault", vault, false, held), domain("storage", storage, false, &[])]);
             channels.push(channel("storage", Party::Domain(STORAGE.0)));
             channels.push(Channel { offers: STORAGE.0, ..channel("sealing", Party::Domain(VAULT.0)) });
+        }
+        More::Lies => {
+            domains.extend([domain("vault", vault, false, &[1]), domain("keeper", keeper, false, &[])]);
+            channels.push(Channel { offers: KEEPER.0, ..channel("sealing", Party::Domain(VAULT.0)) });
         }
     }
     if more.has_vault() {
@@ -286,6 +301,8 @@ pub enum More {
     Tpm,
     /// The same without a TPM: the device's keys are software's.
     Software,
+    /// A vault with a TPM, a control that lies to it, and another client that is to be served all the same.
+    Lies,
 }
 
 impl More {
@@ -296,6 +313,7 @@ impl More {
                 &[NET, CONTROL]
             }
             Self::Disk | Self::Tpm | Self::Software => &[NET, CONTROL, VAULT, STORAGE],
+            Self::Lies => &[NET, CONTROL, VAULT, KEEPER],
         }
     }
 
@@ -304,23 +322,32 @@ impl More {
         match self {
             Self::Plain | Self::Disk | Self::Tpm | Self::Software => Some(plain::image()),
             Self::Hostile => Some(hostile::image()),
-            Self::Nothing | Self::Quiet | Self::Channels | Self::Vault => None,
+            Self::Nothing | Self::Quiet | Self::Channels | Self::Vault | Self::Lies => None,
         }
     }
 
     /// Whether there is the whole vault.
     const fn has_vault(self) -> bool {
-        matches!(self, Self::Vault | Self::Tpm | Self::Software)
+        matches!(self, Self::Vault | Self::Tpm | Self::Software | Self::Lies)
     }
 
     /// Whether it has a TPM.
     const fn has_tpm(self) -> bool {
-        matches!(self, Self::Vault | Self::Tpm)
+        matches!(self, Self::Vault | Self::Tpm | Self::Lies)
     }
 
     /// Whether there is a storage.
     const fn has_disk(self) -> bool {
         matches!(self, Self::Disk | Self::Tpm | Self::Software)
+    }
+
+    /// Which control there is.
+    const fn control(self) -> Control {
+        match self {
+            Self::Nothing | Self::Quiet | Self::Channels | Self::Vault => Control::Small,
+            Self::Plain | Self::Hostile | Self::Disk | Self::Tpm | Self::Software => Control::Whole,
+            Self::Lies => Control::Liar,
+        }
     }
 
     /// Who has the device's key.
@@ -333,7 +360,7 @@ impl More {
 }
 
 /// The services' images.
-const IMAGES: [&str; 5] = ["net", "control", "quiet", "vault", "storage"];
+const IMAGES: [&str; 6] = ["net", "control", "quiet", "vault", "storage", "keeper"];
 
 /// The image of a service.
 #[must_use]
@@ -473,13 +500,11 @@ impl Stage {
         if let Some(eve) = &eve {
             eve.borrow_mut().has_tpm = more.has_tpm();
         }
-        let services = more.services();
-        let fleet = Fleet { ground: ground.clone(), world, card, chip, disk, eve, seen, services };
+        let (services, kept) = (more.services(), Rc::default());
+        let fleet = Fleet { ground: ground.clone(), world, card, chip, disk, kept, eve, seen, services };
         let (spawner, rng) = (executor.spawner(), tests_fakexen::Rng::new(seed));
-        let (card, chip, seen) = (fleet.card.clone(), fleet.chip.clone(), fleet.seen.clone());
-        let disk = fleet.disk.clone();
-        let whole = fleet.eve.is_some();
-        let mut programs = Programs { spawner, card, chip, disk, seen, whole, rng };
+        let Fleet { card, chip, disk, kept, seen, .. } = fleet.clone();
+        let mut programs = Programs { spawner, card, chip, disk, seen, kept, control: more.control(), rng };
         executor.on_start(move |domain| programs.begin(domain));
         let (stop, stopped) = (Rc::new(Bell::new()), Rc::new(Cell::new(false)));
         executor.spawn(DomId::DOM0, watch::deaths(ground.clone()));
