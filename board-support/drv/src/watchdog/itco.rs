@@ -144,8 +144,9 @@ impl<R: Registers> Itco<R> {
         // At most ten bits.
         let written = ticks as u16;
         r.write(offset::TIMER, written);
-        let read = r.read(offset::TIMER) & TICKS.1 as u16;
-        if read != written {
+        let read = r.read(offset::TIMER);
+        // A block that is not there reads as ones, which are also the most ticks.
+        if read & TICKS.1 as u16 != written || read == u16::MAX {
             return Err(Unusable::Timer { written, read });
         }
         r.write(offset::RELOAD, 1);

@@ -11,6 +11,8 @@ struct Fake {
     gcs: Cell<u32>,
     /// GCS is wired so that NO_REBOOT stays.
     stuck: bool,
+    /// The block of the timer is not there; GCS is.
+    absent: bool,
     ticks: Cell<u32>,
     left: Cell<u32>,
     rounds: Cell<u32>,
@@ -26,6 +28,7 @@ impl Fake {
             calls: RefCell::default(),
             gcs: Cell::new(0x20),
             stuck: false,
+            absent: false,
             ticks: Cell::new(4),
             left: Cell::new(4),
             rounds: Cell::new(0),
@@ -67,6 +70,7 @@ impl Fake {
 impl Registers for &Fake {
     fn read(&self, offset: u16) -> u16 {
         match offset {
+            _ if self.absent => u16::MAX,
             offset::STATUS1 => self.status.get().0,
             offset::STATUS2 => self.status.get().1,
             offset::TIMER => self.ticks.get() as u16,
@@ -163,10 +167,14 @@ fn patience_is_rounded_up_and_bounded() {
 }
 
 #[test]
-fn a_block_that_is_not_there_gives_no_evidence() {
-    let fake = Fake::new();
-    fake.status.set((u16::MAX, u16::MAX));
+fn a_block_that_is_not_there_is_of_no_use_and_gives_no_evidence() {
+    let fake = Fake { absent: true, ..Fake::new() };
     assert!(!Itco::new(&fake).read_evidence());
+    // The longest patience is as many ticks as such a block reads.
+    for (seconds, ticks) in [(12, 10), (100_000, 0x3ff)] {
+        let unusable = Unusable::Timer { written: ticks, read: u16::MAX };
+        assert_eq!(Itco::new(&fake).arm(Duration::from_secs(seconds)), Err(unusable));
+    }
 }
 
 #[test]
