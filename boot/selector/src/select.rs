@@ -43,14 +43,18 @@ impl Coded for Failure {
 
 #[entry]
 fn main() -> Status {
+    // Ahead of the first line of the console, over which firmware may hang, too.
+    let (watchdog, lines) = Watchdog::arm();
     println!("selector {}", env!("CARGO_PKG_VERSION"));
+    for line in lines {
+        println!("selector: {line}");
+    }
     if trust::IS_TEST {
         println!("selector: slots are signed with the test key, which everybody has");
     }
     if has_secure_boot() {
         println!("selector: Secure Boot is on");
     }
-    let watchdog = Watchdog::arm();
     let kept_at = kept::take();
     for line in run(&watchdog, kept_at) {
         println!("selector: {line}");

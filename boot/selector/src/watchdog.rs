@@ -1,14 +1,13 @@
 //! The hardware's watchdog, armed before anything else is done. Firmware, GRUB and Xen leave it alone, so that it
 //! covers all of them until dom0 feeds it.
 
-use alloc::boxed::Box;
+use alloc::{boxed::Box, format, string::String, vec::Vec};
 use core::sync::atomic::AtomicU32;
 use core::time::Duration;
 
 use board_support_drv::watchdog::{self, i6300esb};
 use proto_errors::slot;
 use proto_handoff::record;
-use uefi::println;
 
 #[cfg(target_arch = "aarch64")]
 #[path = "watchdog/aarch64.rs"]
@@ -34,15 +33,16 @@ pub(crate) struct Watchdog {
 }
 
 impl Watchdog {
-    /// Reads what those of the machine say of the last start, and arms the first that can be.
-    pub(crate) fn arm() -> Self {
-        let mut this = Self { armed: None, fired: false };
+    /// Reads what those of the machine say of the last start, and arms the first that can be. What there is to say of it
+    /// for people comes along.
+    pub(crate) fn arm() -> (Self, Vec<String>) {
+        let (mut this, mut lines) = (Self { armed: None, fired: false }, Vec::new());
         let itco: fn(u16) -> record::Watchdog = |seconds| record::Watchdog::Itco { seconds };
         let esb: fn(u16) -> record::Watchdog = |seconds| record::Watchdog::I6300esb { seconds };
         let all = [machine::chipset().zip(Some(itco)), i6300esb().zip(Some(esb))];
         for (found, told) in all.into_iter().flatten() {
             if found.read_evidence() {
-                println!("selector: the watchdog ({}) has reset the machine", found.name());
+                lines.push(format!("the watchdog ({}) has reset the machine", found.name()));
                 this.fired = true;
             }
             found.count_start();
@@ -55,10 +55,10 @@ impl Watchdog {
                     let seconds = u16::try_from(patience.as_secs()).unwrap_or(u16::MAX);
                     this.armed = Some((found, told(seconds)));
                 }
-                Err(why) => println!("selector: a watchdog is of no use: {why} [{}]", slot::NO_WATCHDOG),
+                Err(why) => lines.push(format!("a watchdog is of no use: {why} [{}]", slot::NO_WATCHDOG)),
             }
         }
-        this
+        (this, lines)
     }
 
     /// Gives it another patience.
