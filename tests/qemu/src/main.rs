@@ -24,6 +24,7 @@ mod device;
 mod disk;
 mod fall_back;
 mod guest;
+mod hangs;
 mod kills;
 mod kills_update;
 mod lanes;
@@ -77,6 +78,7 @@ const STORIES: &[&[Story]] = &[
     bad_image::STORIES,
     bad_machine::STORIES,
     bad_slot::STORIES,
+    hangs::STORIES,
     application::STORIES,
     bad_app::STORIES,
     bad_controller::STORIES,
@@ -94,8 +96,14 @@ const STORIES: &[&[Story]] = &[
 ];
 
 /// Those that are too long for every run: `--nightly`.
-const NIGHTLY: &[&[Story]] =
-    &[guest::NIGHTLY, fall_back::NIGHTLY, power_cuts::NIGHTLY, kills_update::NIGHTLY, kills::NIGHTLY];
+const NIGHTLY: &[&[Story]] = &[
+    guest::NIGHTLY,
+    fall_back::NIGHTLY,
+    hangs::NIGHTLY,
+    power_cuts::NIGHTLY,
+    kills_update::NIGHTLY,
+    kills::NIGHTLY,
+];
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();

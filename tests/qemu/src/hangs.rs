@@ -1,0 +1,180 @@
+//! What hangs where nothing of it can help itself: Xen, and the selector. A [debugger](gdb) has the processor stay in the one or the
+//! other, taking no interrupt; the hardware's watchdog ends it, and who starts next tells so.
+
+mod gdb;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use proto_gpt::slots::{Slot, State};
+use xtask::build::{Arch, Built};
+use xtask::qemu::Machine;
+use xtask::site::Site;
+use xtask_controller::{BootView, Uuid};
+
+use crate::Story;
+use crate::application::{PATIENCE, config, no_violations};
+use crate::selector::{image, programs, set_state, state};
+use crate::stage::Stage;
+use gdb::{Gdb, Place};
+
+pub(crate) const STORIES: &[Story] = &[
+    Story {
+        name: "hang-xen",
+        about: "a Xen that stands still is ended by the chipset's watchdog; the same slot runs again, and the controller hears why",
+        tell: xen,
+    },
+    Story {
+        name: "hang-selector",
+        about: "a selector that stands still over a new version is ended by the chipset's watchdog; the old one runs, and the controller hears why",
+        tell: selector,
+    },
+    Story {
+        name: "hang-dom0-i6300esb",
+        about: "where the chipset's watchdog is none, selector and dom0 arm an i6300esb, which ends a dom0 that stands still",
+        tell: dom0,
+    },
+];
+
+pub(crate) const NIGHTLY: &[Story] = &[
+    Story { name: "hang-xen-aarch64", about: "the same as hang-xen, by an i6300esb", tell: xen },
+    Story {
+        name: "hang-selector-aarch64",
+        about: "the same as hang-selector, by an i6300esb",
+        tell: selector,
+    },
+];
+
+/// Between two looks at where the processor is.
+const APART: Duration = Duration::from_millis(3);
+/// What the selector gives the machine until dom0 gives it less, and what it takes to start anew.
+const RESET: Duration = Duration::from_secs(90);
+
+/// The watchdog of a machine that boots from its disk.
+fn watchdog(arch: Arch) -> &'static str {
+    match arch {
+        Arch::X86_64 => "iTCO",
+        Arch::Aarch64 => "i6300esb",
+    }
+}
+
+fn xen(stage: &Stage<'_>) -> Result<()> {
+    let arch = stage.built().arch;
+    let site = stage.site()?;
+    site.offer_sample(stage.built(), &config(""))?;
+    let mut options = stage.disk(Some(&site))?;
+    options.reboot = true;
+    let mut machine = stage.start(&options)?;
+    let first = started(&site, &machine)?;
+    let mut gdb = Gdb::attach(&mut machine, arch)?;
+    hang(&mut gdb, &machine, "Xen", |place| is_xens(arch, place))?;
+    machine.wait_for(&format!("selector: the watchdog ({}) has reset the machine", watchdog(arch)), RESET)?;
+    machine.wait_for("selector: slot A (priority 2, tries 0, proven)", PATIENCE)?;
+    machine.wait_for_from("dom0", "boot reason: the watchdog has reset the machine", PATIENCE)?;
+    told(&site, &machine, first.number)?;
+    machine.quit();
+    no_violations(&site)
+}
+
+fn selector(stage: &Stage<'_>) -> Result<()> {
+    let arch = stage.built().arch;
+    let site = stage.site()?;
+    site.offer_sample(stage.built(), &config(""))?;
+    let mut options = stage.disk(Some(&site))?;
+    options.reboot = true;
+    let disk = image(&options)?;
+    set_state(&disk, Slot::B, State::UPDATING)?;
+    let [program, _] = programs(&disk, arch)?;
+    let mut machine = stage.start(&options)?;
+    let mut gdb = Gdb::attach(&mut machine, arch)?;
+    machine.wait_for("selector: slot B (priority 3, tries 1, not proven): it is tried", PATIENCE)?;
+    // The try is taken off; what comes is the hash of all that the slot holds.
+    machine.wait_for("selector: slot B holds version", PATIENCE)?;
+    let is_in = |place: &Place| {
+        place.code.len() == gdb::CODE_BYTES && program.windows(gdb::CODE_BYTES).any(|code| code == place.code)
+    };
+    hang(&mut gdb, &machine, "the selector", is_in)?;
+    machine.wait_for(&format!("selector: the watchdog ({}) has reset the machine", watchdog(arch)), RESET)?;
+    let old = "selector: slot A (priority 2, tries 0, proven): the other one was tried in vain";
+    machine.wait_for(old, PATIENCE)?;
+    machine.wait_for_from("dom0", "boot: slot A, version", PATIENCE)?;
+    told(&site, &machine, 0)?;
+    machine.quit();
+    let (left, tried) = (state(&disk, Slot::B)?, State { tries: 0, ..State::UPDATING });
+    ensure!(left == tried, "slot B is left with {left}, not with {tried}");
+    no_violations(&site)
+}
+
+fn dom0(stage: &Stage<'_>) -> Result<()> {
+    let site = stage.site()?;
+    site.offer_sample(stage.built(), &config(""))?;
+    let built = Built { dom0_words: "drill=starve:20000".into(), ..stage.built().clone() };
+    let mut options = stage.disk_of(&built, Some(&site))?;
+    options.reboot = true;
+    options.extra = ["-global", "ICH9-LPC.enable_tco=off", "-device", "i6300esb"].map(Into::into).into();
+    let mut machine = stage.start(&options)?;
+    machine.wait_for_from("firmware", "selector: a watchdog is of no use: iTCO", PATIENCE)?;
+    machine.wait_for_from("dom0", "watchdog: the hardware (i6300esb) resets the machine after", PATIENCE)?;
+    let first = started(&site, &machine)?;
+    machine.wait_for_from("dom0", "the watchdogs are not fed any more", PATIENCE)?;
+    machine.wait_for("selector: the watchdog (i6300esb) has reset the machine", RESET)?;
+    machine.wait_for_from("dom0", "boot reason: the watchdog has reset the machine", PATIENCE)?;
+    told(&site, &machine, first.number)?;
+    machine.quit();
+    no_violations(&site)
+}
+
+/// Has the processor stay where `wanted` says.
+fn hang(gdb: &mut Gdb, machine: &Machine, what: &str, wanted: impl Fn(&Place) -> bool) -> Result<()> {
+    let end = Instant::now() + PATIENCE;
+    let mut looks = 1;
+    let mut place = gdb.halt()?;
+    while !wanted(&place) {
+        let tail = || {
+            format!("the processor was never in {what}, {looks} times; it is at {place}\n{}", machine.tail())
+        };
+        ensure!(Instant::now() < end, tail());
+        gdb.resume()?;
+        std::thread::sleep(APART);
+        place = gdb.halt().with_context(tail)?;
+        looks += 1;
+    }
+    gdb.hang(&place)?;
+    println!("     {what} hangs at {place}, after {looks} looks");
+    Ok(())
+}
+
+/// Whether a processor is in Xen, which runs. Source: Xen, `xen/arch/x86/include/asm/config.h`, the layout of memory; on
+/// aarch64 nothing else runs at EL2 then.
+fn is_xens(arch: Arch, place: &Place) -> bool {
+    match arch {
+        Arch::X86_64 => (0xffff_82d0_4000_0000..0xffff_82d0_8000_0000).contains(&place.at),
+        Arch::Aarch64 => place.level == 2,
+    }
+}
+
+/// A start of which the controller was told.
+fn started(site: &Site, machine: &Machine) -> Result<BootView> {
+    let boot = || site.controller.wait_boot(device(site)?, 0, PATIENCE).map_err(anyhow::Error::from);
+    boot().with_context(|| machine.tail())
+}
+
+fn device(site: &Site) -> Result<Uuid> {
+    Ok(site.controller.wait_registered(&site.soft_serial(), PATIENCE)?.uuid)
+}
+
+/// The controller is told of a start after number `seen`, and that a watchdog is why.
+fn told(site: &Site, machine: &Machine, seen: u64) -> Result<()> {
+    let boot = || -> Result<BootView> {
+        let device = device(site)?;
+        let boot =
+            site.controller.wait_for("a start that a watchdog is the reason of", PATIENCE, |told| {
+                let boot = told.devices.get(&device)?.boots.last()?;
+                (boot.number > seen && boot.reason == "WATCHDOG_HUNG").then(|| boot.clone())
+            })?;
+        Ok(boot)
+    };
+    let boot = boot().with_context(|| machine.tail())?;
+    println!("     told of the start: {} ({})", boot.text, boot.reason);
+    Ok(())
+}
