@@ -24,8 +24,9 @@ use proto_eve::{
         auth::AuthContainer,
         certs::{ZCert, ZCertType, ZControllerCert},
         config::{
-            AppInstanceConfig, ConfigItem, ConfigRequest, ConfigResponse, ContentTree, DatastoreConfig,
-            EdgeDevConfig, InstanceOpsCmd, UuiDandVersion, VmConfig, Volume, VolumeContentOrigin, VolumeRef,
+            AppInstanceConfig, BaseOs, ConfigItem, ConfigRequest, ConfigResponse, ContentTree,
+            DatastoreConfig, EdgeDevConfig, InstanceOpsCmd, UuiDandVersion, VmConfig, Volume,
+            VolumeContentOrigin, VolumeRef,
         },
         info::{ZInfoApp, ZInfoMsg, ZSwState, z_info_msg::InfoContent},
         metrics::ZMetricMsg,
@@ -57,7 +58,10 @@ pub const APP_NAME: &str = "the app";
 /// The port of the store of contents.
 pub const STORE_PORT: u16 = 8080;
 /// Where the application's content lies in it.
-pub const PATH: &str = "/images/app.elf";
+const PATH: &str = "/images/app.elf";
+/// Where that of the base OS does.
+const BASE_PATH: &str = "/images/base.update";
+const BASE_CONTENT: &str = "e0e0e0e0-0000-4000-8000-000000000002";
 /// Memory of the application.
 const APP_MEMORY_KIB: u32 = 4096;
 
@@ -65,6 +69,10 @@ const APP_MEMORY_KIB: u32 = 4096;
 pub struct Controller {
     signing: Signing,
     config: EdgeDevConfig,
+    /// How often that was changed.
+    changes: u32,
+    /// What the store has, by its path.
+    contents: BTreeMap<&'static str, Vec<u8>>,
     /// The certificate of the device, PEM, once it has registered.
     device: Option<Vec<u8>>,
     /// The device has a TPM, and is to show it.
@@ -101,6 +109,8 @@ pub struct Controller {
     pub again: u32,
     /// It is not there: it answers no request.
     pub away: bool,
+    /// Lines may be of a start of the machine that another controller was told of: it takes them, and looks at none.
+    pub is_late: bool,
     /// One answer in so many does not arrive, whatever the controller has done; all do if 0.
     pub cut: usize,
 }
@@ -136,6 +146,8 @@ impl Controller {
         Self {
             signing,
             config: config(image),
+            changes: 1,
+            contents: BTreeMap::from([(PATH, image.to_vec())]),
             device: None,
             has_tpm: false,
             published: Vec::new(),
@@ -154,7 +166,33 @@ impl Controller {
             console: BTreeMap::new(),
             again: 0,
             away: false,
+            is_late: false,
             cut: 0,
+        }
+    }
+
+    /// The configuration has this version of the base OS from now on, whose content is this.
+    pub fn ask_for_base(&mut self, version: &str, content: Vec<u8>) {
+        self.config.content_info.push(tree(BASE_CONTENT, BASE_PATH, &content));
+        self.config.baseos = Some(BaseOs {
+            content_tree_uuid: BASE_CONTENT.into(),
+            activate: true,
+            base_os_version: version.into(),
+            ..BaseOs::default()
+        });
+        self.config.config_items.push(item("timer.test.baseimage.update", "30"));
+        self.contents.insert(BASE_PATH, content);
+        self.changes += 1;
+        let version = self.changes.to_string();
+        self.config.id = Some(UuiDandVersion { uuid: DEVICE.into(), version });
+    }
+
+    /// What the store answers.
+    #[must_use]
+    pub fn store(&self, asked: &Asked) -> Answer {
+        match self.contents.get(asked.path.as_str()) {
+            Some(content) => Answer { body: content.clone(), ..Answer::empty(200) },
+            None => Answer::empty(404),
         }
     }
 
@@ -332,12 +370,12 @@ impl Controller {
         if request.integrity_token != TOKEN {
             return (403, None);
         }
-        let hash = "hash-1";
+        let hash = format!("hash-{}", self.changes);
         if request.config_hash == hash {
             return (304, None);
         }
         self.configured += 1;
-        let response = ConfigResponse { config: Some(self.config.clone()), config_hash: hash.into() };
+        let response = ConfigResponse { config: Some(self.config.clone()), config_hash: hash };
         (200, Some(response.encode_to_vec()))
     }
 
@@ -349,7 +387,9 @@ impl Controller {
             let entry: Value = serde_json::from_str(line).expect("JSON");
             let text = |key: &str| entry[key].as_str().expect("it is there").to_owned();
             let number = entry["msgid"].as_u64().expect("lines have numbers");
-            take(self, &text("source"), number, text("content"));
+            if !self.is_late {
+                take(self, &text("source"), number, text("content"));
+            }
         }
     }
 
@@ -419,8 +459,7 @@ fn open(body: &[u8], certificate: &[u8], with_certificate: bool) -> Vec<u8> {
 
 /// One application from one content over HTTP. Reports come as often as they may.
 fn config(image: &[u8]) -> EdgeDevConfig {
-    let item = |key: &str, value: &str| ConfigItem { key: key.into(), value: value.into() };
-    let (folder, file) = PATH.rsplit_once('/').expect("it has a folder");
+    let (folder, _) = PATH.rsplit_once('/').expect("it has a folder");
     EdgeDevConfig {
         id: Some(UuiDandVersion { uuid: DEVICE.into(), version: "1".into() }),
         datastores: vec![DatastoreConfig {
@@ -430,16 +469,7 @@ fn config(image: &[u8]) -> EdgeDevConfig {
             dpath: folder.trim_start_matches('/').into(),
             ..DatastoreConfig::default()
         }],
-        content_info: vec![ContentTree {
-            uuid: CONTENT.into(),
-            ds_id: STORE.into(),
-            url: file.into(),
-            iformat: 1,
-            sha256: hex::encode(sha256(image)),
-            max_size_bytes: 1 << 16,
-            display_name: file.into(),
-            ..ContentTree::default()
-        }],
+        content_info: vec![tree(CONTENT, PATH, image)],
         volumes: vec![Volume {
             uuid: VOLUME.into(),
             origin: Some(VolumeContentOrigin { r#type: 2, download_content_tree_id: CONTENT.into() }),
@@ -464,6 +494,25 @@ fn config(image: &[u8]) -> EdgeDevConfig {
             item("timer.download.retry", "60"),
         ],
         ..EdgeDevConfig::default()
+    }
+}
+
+fn item(key: &str, value: &str) -> ConfigItem {
+    ConfigItem { key: key.into(), value: value.into() }
+}
+
+/// A content of the store.
+fn tree(uuid: &str, path: &str, content: &[u8]) -> ContentTree {
+    let (_, file) = path.rsplit_once('/').expect("it has a folder");
+    ContentTree {
+        uuid: uuid.into(),
+        ds_id: STORE.into(),
+        url: file.into(),
+        iformat: 1,
+        sha256: hex::encode(sha256(content)),
+        max_size_bytes: content.len() as u64,
+        display_name: file.into(),
+        ..ContentTree::default()
     }
 }
 

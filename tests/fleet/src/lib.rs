@@ -23,6 +23,7 @@
 //! | [`vault`] | the TPM of vault, which is as it is on the device |
 //! | [`controller`] | the controller of the small control, as far as it gets what that is told: is anything missing? |
 //! | [`liar`], [`keeper`] | a control that lies to vault; a client of vault that is to be served all the same |
+//! | [`taken`] | a control that was taken over, towards storage |
 //! | [`hostile`], [`plain`] | an application that tries what it must not; one that counts |
 //! | [`image`] | ELF files for all of them |
 
@@ -45,6 +46,7 @@ pub mod programs;
 pub mod random;
 pub mod stage;
 pub mod storage;
+pub mod taken;
 pub mod vault;
 pub mod whole;
 pub mod wire;

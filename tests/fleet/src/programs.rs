@@ -38,6 +38,7 @@ use crate::{
     liar, plain,
     stage::Seen,
     storage::{self, Disk},
+    taken,
     vault::{self, Chip},
     whole,
     wire::{Card, Down},
@@ -118,6 +119,9 @@ impl Programs {
             let mut seed = [0; 32];
             seed.fill_with(|| self.rng.next_u64() as u8);
             base.tasks.spawn(net(base.clone(), self.card.clone(), seed));
+        } else if text.starts_with(b"control") && self.seen.taken.get() {
+            let rng = Rng::new(self.rng.next_u64());
+            base.tasks.spawn(taken::main(base.clone(), rng));
         } else if text.starts_with(b"control") {
             match self.control {
                 Control::Small => base.tasks.spawn(control::main(base.clone())),

@@ -43,9 +43,7 @@ use crate::{
     eve,
     far::{Far, Secure},
     host::{Config, Food, Host, PATIENCE as DOG},
-    hostile,
-    http::Answer,
-    image,
+    hostile, image,
     keeper::Kept,
     keys,
     liar::Lie,
@@ -104,6 +102,10 @@ pub struct Seen {
     pub plain: RefCell<Vec<DomId>>,
     /// How far the last one has counted.
     pub counted: Cell<u64>,
+    /// A control that begins is one that was taken over.
+    pub taken: Cell<bool>,
+    /// What that has asked of storage.
+    pub asked: Cell<u32>,
     /// How often storage has kept for vault what it was given.
     pub sealed: Cell<u32>,
     /// What a control that was taken over has done.
@@ -378,21 +380,13 @@ fn leak<T>(value: T) -> &'static T {
     Box::leak(Box::new(value))
 }
 
-/// What the selector has started, where there is a disk.
-fn started(more: More) -> Option<BootSlot> {
-    more.has_disk().then(|| BootSlot {
-        slot: SlotName::A,
-        version: "1.0.0".try_into().expect("it is short"),
-        priority: 3,
-        tries: 0,
-        successful: true,
-        other_refused: false,
-        reason: heapless::String::new(),
-    })
-}
-
 /// dom0 on `world`, as its binary puts it together.
-fn dom0(world: &World, executor: &Executor<'static>, more: More) -> (Rc<Ground<Host>>, Supervisor) {
+fn dom0(
+    world: &World,
+    executor: &Executor<'static>,
+    more: More,
+    (slot, start): (Option<BootSlot>, u32),
+) -> (Rc<Ground<Host>>, Supervisor) {
     let mut writer = Writer::new();
     for name in IMAGES {
         writer.add(&format!("images/{name}"), &image_of(name)).expect("the archive takes it");
@@ -409,7 +403,10 @@ fn dom0(world: &World, executor: &Executor<'static>, more: More) -> (Rc<Ground<H
         Bus::Registers(registers) => Some(HeldPage::take(hyp, device, registers, device.kind)),
         Bus::Pci(_) | Bus::VirtioMmio(_) => None,
     };
-    builder.slot = more.has_disk().then_some(RunningSlot::A);
+    builder.slot = slot.as_ref().map(|started| match started.slot {
+        SlotName::A => RunningSlot::A,
+        SlotName::B => RunningSlot::B,
+    });
     builder.pages = table.devices.iter().filter_map(page).collect::<Vec<_>>().leak();
     let measured = MeasuredStart::new(builder.can_measure().then_some(TABLE_SHA256));
     let ground = Ground {
@@ -432,9 +429,9 @@ fn dom0(world: &World, executor: &Executor<'static>, more: More) -> (Rc<Ground<H
         boot: Started {
             cause: BootCause::Unknown,
             text: heapless::String::new(),
-            slot: started(more),
+            slot,
             measured: Measured::No,
-            start: 1,
+            start,
             began_ns: 0,
         },
         measured,
@@ -449,17 +446,14 @@ fn behind(
     world: &World,
     executor: &Executor<'static>,
     card: &Rc<Card>,
-    image: Vec<u8>,
+    image: &[u8],
 ) -> Rc<RefCell<eve::Controller>> {
-    let controller = Rc::new(RefCell::new(eve::Controller::new(&image)));
+    let controller = Rc::new(RefCell::new(eve::Controller::new(image)));
     let mut far = Far::new(world, card.clone());
     let api = controller.clone();
     far.serve(keys::API, Secure::Tls, Box::new(move |asked| api.borrow_mut().serve(asked)));
-    let store = move |asked: &crate::http::Asked| match asked.path.as_str() {
-        eve::PATH => Answer { body: image.clone(), ..Answer::empty(200) },
-        _ => Answer::empty(404),
-    };
-    far.serve(eve::STORE_PORT, Secure::Plain, Box::new(store));
+    let store = controller.clone();
+    far.serve(eve::STORE_PORT, Secure::Plain, Box::new(move |asked| store.borrow().store(asked)));
     executor.spawner().spawn_beside(far.run());
     controller
 }
@@ -486,7 +480,7 @@ impl Stage {
     /// The same with a disk that was there before.
     ///
     /// # Panics
-    /// As [`Stage::new`].
+    /// As [`Stage::new`]; if no slot of the disk can be started.
     #[must_use]
     pub fn over(seed: u64, more: More, disk: Rc<Disk>) -> Self {
         random::begin(seed);
@@ -494,9 +488,11 @@ impl Stage {
         let before = world.census();
         let mut executor = Executor::new(&world, seed);
         executor.let_yield();
-        let (ground, supervisor) = dom0(&world, &executor, more);
+        let slot = more.has_disk().then(|| disk.start());
+        let start = (slot, disk.starts().max(1));
+        let (ground, supervisor) = dom0(&world, &executor, more, start);
         let (card, seen, chip): (Rc<Card>, _, _) = (Rc::default(), Rc::default(), Chip::new());
-        let eve = more.application().map(|image| behind(&world, &executor, &card, image));
+        let eve = more.application().map(|image| behind(&world, &executor, &card, &image));
         if let Some(eve) = &eve {
             eve.borrow_mut().has_tpm = more.has_tpm();
         }

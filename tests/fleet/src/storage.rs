@@ -17,7 +17,13 @@ use board_support_drv::block::{
 };
 use board_support_hyp::Timer;
 use embassy_futures::select::{Either, select};
-use proto_svc::sealing::{FromVault, StorageKey, ToVault};
+use proto_gpt::slots::Slot;
+use proto_svc::{
+    device::BootSlot,
+    sealing::{FromVault, StorageKey, ToVault},
+    storage::SlotName,
+};
+use proto_update::payload::pack;
 use stubdoms_service::channels::accept;
 use stubdoms_storage_shell::{FoundDisk, Start, System};
 use tests_fakexen::Domain;
@@ -58,8 +64,10 @@ pub struct Disk {
     failed: Cell<u32>,
     /// How often it does not come up.
     sleeps: Cell<u32>,
-    /// Lives of storage that have used it.
-    lives: Cell<u32>,
+    /// Writes to the slot that is not the first.
+    filled: Cell<u32>,
+    /// Starts of the machine.
+    starts: Cell<u32>,
 }
 
 impl Disk {
@@ -76,7 +84,8 @@ impl Disk {
             fails: Cell::new(0),
             failed: Cell::new(0),
             sleeps: Cell::new(0),
-            lives: Cell::new(0),
+            filled: Cell::new(0),
+            starts: Cell::new(0),
         })
     }
 
@@ -99,7 +108,21 @@ impl Disk {
     /// Another one with what this one holds for certain, as after a power cut.
     #[must_use]
     pub fn after_power_cut(&self) -> Rc<Self> {
-        Self::of(self.left())
+        let disk = Self::of(self.left());
+        disk.starts.set(self.starts());
+        disk
+    }
+
+    /// How often the machine was started from it.
+    #[must_use]
+    pub fn starts(&self) -> u32 {
+        self.starts.get()
+    }
+
+    /// How often the second slot was written.
+    #[must_use]
+    pub fn filled(&self) -> u32 {
+        self.filled.get()
     }
 
     /// The values of control that are stored, by their names.
@@ -114,11 +137,34 @@ impl Disk {
         values
     }
 
-    /// What the next start of the machine would start: a slot's number, and the version in it.
+    /// What the next start of the machine would start, and whether that has proved itself.
     #[must_use]
-    pub fn next_start(&self) -> Option<(usize, String)> {
-        let started = world::boot(&mut self.left());
-        started.map(|(slot, version)| (usize::from(slot == proto_gpt::slots::Slot::B), version))
+    pub fn next_start(&self) -> Option<(String, bool)> {
+        let mut image = self.left();
+        let (slot, version) = world::boot(&mut image)?;
+        Some((version, world::states(&image)[usize::from(slot == Slot::B)].successful))
+    }
+
+    /// The selector starts a slot, and takes a try off it.
+    ///
+    /// # Panics
+    /// If there is none that it may start.
+    #[must_use]
+    pub fn start(&self) -> BootSlot {
+        self.starts.set(self.starts() + 1);
+        let mut image = self.left();
+        let (slot, version) = world::boot(&mut image).expect("there is a slot that can be started");
+        let state = world::states(&image)[usize::from(slot == Slot::B)];
+        self.fake.replace(world::disk(image));
+        BootSlot {
+            slot: if slot == Slot::A { SlotName::A } else { SlotName::B },
+            version: version.as_str().try_into().expect("it fits"),
+            priority: state.priority,
+            tries: state.tries,
+            successful: state.successful,
+            other_refused: false,
+            reason: heapless::String::new(),
+        }
     }
 
     /// No block was written but the store's, those of the slot that does not run, and the table's two copies, which name
@@ -160,7 +206,6 @@ impl Disk {
     /// A life of storage begins.
     fn reset(&self) -> FakeDisk {
         self.note_written();
-        self.lives.set(self.lives.get() + 1);
         let fake = world::disk(self.left());
         self.fake.replace(fake.clone());
         fake
@@ -240,6 +285,8 @@ impl BlockDevice for Running {
 
     async fn write(&mut self, first: u64, from: &[u8], within: Duration) -> Result<(), Error> {
         self.begin(within).await;
+        let in_second = (world::SLOT_B..world::STORE).contains(&first);
+        self.disk.filled.set(self.disk.filled() + u32::from(in_second));
         let result = self.fake.write(first, from, within).await;
         self.pause().await;
         result
@@ -274,6 +321,18 @@ impl System for Ground {
     fn fill(bytes: &mut [u8]) {
         random::fill(bytes);
     }
+}
+
+/// The content of an update to this version: what a controller gives for a slot. Some of it cannot be packed, so that it
+/// takes a while.
+///
+/// # Panics
+/// Never: the slot has a header.
+#[must_use]
+pub fn update(version: &str) -> Vec<u8> {
+    let mut noise = vec![0; 30_000];
+    random::fill(&mut noise);
+    pack(&world::system_with(version, &noise)).expect("a slot")
 }
 
 /// storage's `main`: all is its own but what it stands on.

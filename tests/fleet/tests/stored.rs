@@ -1,22 +1,46 @@
 //! Stories with the whole control and a storage: what the device keeps outlives control, storage and the machine,
 //! whatever happens to them and to the disk meanwhile.
 
+use proto_xen::DomId;
 use tests_fakexen::seeds;
 use tests_fleet::{
-    drills::{calls_of_dom0_fail, calls_of_services_fail, end_one, have_ended},
+    drills::{calls_of_dom0_fail, calls_of_services_fail, end_one, have_ended, pass},
     stage::{CONTROL, Fleet, More, STORAGE, Stage, VAULT},
+    storage::update,
     works::{self, eve, sometime},
 };
+
+/// The version of the update.
+const NEW: &str = "1.1.0";
 
 /// All works, and what control has to keep is on the disk.
 fn keeps(stage: &mut Stage) {
     works::works(stage);
-    let mut looks = 0;
-    stage.until("all that control keeps is on the disk", |fleet| {
-        looks += 1;
-        looks % 1000 == 0 && is_kept(fleet)
-    });
+    once_in_a_while(stage, "all that control keeps is on the disk", is_kept);
     stage.fleet.disk.check_windows();
+}
+
+/// In a later start of the machine, with another controller: all runs.
+fn goes_on(stage: &mut Stage) {
+    let counted = stage.fleet.seen.counted.get();
+    stage.until("the application counts, as the controller knows", |fleet| {
+        fleet.seen.counted.get() > counted && eve(fleet, |eve| eve.app_runs() && eve.configured > 0)
+    });
+    once_in_a_while(stage, "what control keeps is on the disk", is_kept);
+    stage.fleet.disk.check_windows();
+}
+
+/// Runs until `done`, which takes long to look at.
+fn once_in_a_while(stage: &mut Stage, what: &str, mut done: impl FnMut(&Fleet) -> bool) {
+    let mut next_ns = 0;
+    stage.until(what, |fleet| {
+        let now_ns = fleet.world.now_ns();
+        if now_ns < next_ns {
+            return false;
+        }
+        next_ns = now_ns + 500_000_000;
+        done(fleet)
+    });
 }
 
 /// Whether the disk has what a device that was onboarded and configured keeps, also of a time without storage.
@@ -122,12 +146,91 @@ fn a_device_without_its_controller_goes_on_after_a_power_cut() {
         let disk = stage.fleet.disk.after_power_cut();
         stage.end();
         let mut stage = Stage::over(seed, More::Disk, disk);
-        eve(&stage.fleet, |eve| eve.away = true);
+        eve(&stage.fleet, |eve| (eve.away, eve.is_late) = (true, true));
         stage.until("the application counts", |fleet| fleet.seen.counted.get() > 0);
         eve(&stage.fleet, |eve| eve.away = false);
-        keeps(&mut stage);
+        goes_on(&mut stage);
         stage.end();
     });
+}
+
+/// An update comes into the slot that does not run, whatever ends meanwhile; it is armed, tried at the next start of the
+/// machine, and has proved itself.
+#[test]
+fn an_update_is_armed_and_proves_itself() {
+    seeds(12, |seed| {
+        let mut stage = Stage::with(seed, More::Disk);
+        keeps(&mut stage);
+        eve(&stage.fleet, |eve| eve.ask_for_base(NEW, update(NEW)));
+        for _ in 0..stage.executor.rng().below(4) {
+            let written = stage.fleet.disk.filled();
+            // It may be armed by now.
+            stage.until("the slot is being filled", |fleet| {
+                fleet.disk.filled() > written || !fleet.world.runs(DomId::DOM0)
+            });
+            let steps = stage.executor.rng().below(400);
+            pass(&mut stage, steps);
+            end_one(&mut stage);
+        }
+        once_in_a_while(&mut stage, "the update is armed", |fleet| {
+            fleet.disk.next_start() == Some((NEW.into(), false))
+        });
+        stage.fleet.disk.check_windows();
+        stage.until("the machine is reset", |fleet| !fleet.world.runs(DomId::DOM0));
+        let disk = stage.fleet.disk.after_power_cut();
+        let mut stage = Stage::over(seed, More::Disk, disk);
+        assert_eq!(stage.fleet.disk.next_start(), Some(("1.0.0".into(), true)), "it has one try");
+        eve(&stage.fleet, |eve| {
+            eve.is_late = true;
+            eve.ask_for_base(NEW, update(NEW));
+        });
+        once_in_a_while(&mut stage, "the version has proved itself", |fleet| {
+            fleet.disk.next_start() == Some((NEW.into(), true))
+        });
+        goes_on(&mut stage);
+        stage.end();
+    });
+}
+
+/// Storage goes on for vault while it is served a control that was taken over, does no more than it may, and is there for
+/// the next one.
+#[test]
+fn a_control_that_was_taken_over_takes_nothing_from_vault_or_from_the_next() {
+    let (mut asked, mut runs) = (0, 0);
+    seeds(20, |seed| {
+        runs += 1;
+        let mut stage = Stage::with(seed, More::Disk);
+        if seed % 2 == 0 {
+            keeps(&mut stage);
+        }
+        stage.fleet.seen.taken.set(true);
+        for _ in 0..2 {
+            stage.fleet.crash(CONTROL);
+            sometime(&mut stage);
+            let sealed = stage.fleet.seen.sealed.get();
+            stage.until("vault is served", |fleet| fleet.seen.sealed.get() > sealed);
+            stage.fleet.disk.check_windows();
+            let version = stage.fleet.disk.next_start().map(|(version, _)| version);
+            assert_eq!(version.as_deref(), Some("1.0.0"), "whichever slot it is in");
+        }
+        assert_eq!(stage.fleet.id(STORAGE), Some(DomId(3)), "storage is in its first life");
+        asked += stage.fleet.seen.asked.get();
+        stage.fleet.seen.taken.set(false);
+        stage.fleet.crash(CONTROL);
+        // It may have asked for another try of what lies in the other slot: the next control drops that, or goes on with it.
+        once_in_a_while(&mut stage, "the other slot is not to be tried, or the machine is reset", |fleet| {
+            !fleet.world.runs(DomId::DOM0) || fleet.disk.next_start() == Some(("1.0.0".into(), true))
+        });
+        if stage.fleet.world.runs(DomId::DOM0) {
+            keeps(&mut stage);
+        } else {
+            stage = Stage::over(seed, More::Disk, stage.fleet.disk.after_power_cut());
+            eve(&stage.fleet, |eve| eve.is_late = true);
+            goes_on(&mut stage);
+        }
+        stage.end();
+    });
+    assert!(runs < 20 || asked > 1000, "{asked}");
 }
 
 /// Storage, or vault, is gone when control is built: control knows all the same that there is one.
