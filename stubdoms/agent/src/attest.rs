@@ -173,7 +173,8 @@ impl Attest {
         }
     }
 
-    /// What the device has, before the first round: whether there are certificates to publish, and a TPM.
+    /// What the device has: whether there are certificates to publish, and a TPM. A round that was begun before is to be
+    /// begun again.
     pub(crate) fn equip(&mut self, has_certs: bool, has_tpm: bool) {
         self.publication.wanted = has_certs;
         self.publication.tried = !has_certs;

@@ -186,7 +186,12 @@ impl Agent {
         self.published = issued.published;
         self.ecdh_pem = issued.ecdh_pem;
         self.dirty = true;
-        self.onboard.hurry(self.now.at());
+        let at = self.now.at();
+        // By what storage keeps it may be known already who we are: that round began without certificates and TPM.
+        if self.session.uuid().is_some() {
+            self.attest.begin(at);
+        }
+        self.onboard.hurry(at);
     }
 
     /// Gives the vault what the controller gave back, if the storage is locked.

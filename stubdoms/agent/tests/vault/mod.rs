@@ -12,7 +12,7 @@ use proto_eve::{
 use proto_svc::storage::SlotState;
 use proto_tpm::{Aes256Cfb, ids::Code};
 use sha2::{Digest, Sha256};
-use stubdoms_agent::{BootCause, Stage};
+use stubdoms_agent::{AttestState, BootCause, Stage, VaultEvent};
 
 use crate::{updates, world::*};
 
@@ -55,6 +55,20 @@ fn a_device_with_a_tpm_onboards_attests_and_reports_its_vault() {
     world.run(60);
     assert_eq!((world.controller.device.clone(), at_rest(&world).0, escrows(&world)), (known, OPEN, 1));
     assert_eq!(world.vault.as_ref().unwrap().fresh, 1);
+}
+
+/// Storage has told who the device is before the vault told its keys, as a TPM that is slow has it.
+#[test]
+fn a_device_that_knows_who_it_is_ahead_of_its_keys_publishes_and_attests_with_them() {
+    let mut world = World::with_vault(false);
+    world.controller.published.clear();
+    world.vault_is_late = true;
+    world.reset(BootCause::Unknown);
+    world.run(20);
+    assert_eq!((world.agent.stage(), world.agent.attestation()), (Stage::Known, AttestState::None));
+    world.agent.on_vault(world.now(), VaultEvent::There);
+    world.run(20);
+    assert_eq!((world.agent.attestation(), world.controller.published.len()), (AttestState::Complete, 3));
 }
 
 /// The controller is told when a store was not believed, and has the new key's escrow.

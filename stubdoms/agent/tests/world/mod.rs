@@ -414,6 +414,8 @@ pub struct World {
     pub storage: Option<storage::Storage>,
     /// The vault domain, if there is one.
     pub vault: Option<vault::Vault>,
+    /// The agent does not hear of the vault when it starts: the test tells it.
+    pub vault_is_late: bool,
     /// What the machine measures before the slot.
     pub firmware: String,
     files: Provisioning,
@@ -535,6 +537,7 @@ impl World {
             store_is_mute: false,
             storage: None,
             vault: None,
+            vault_is_late: false,
             firmware: String::new(),
             files,
             clock_off: 0,
@@ -627,7 +630,7 @@ impl World {
             self.agent.expect_storage();
             self.agent.on_storage(self.now(), true);
         }
-        if self.vault.is_some() {
+        if self.vault.is_some() && !self.vault_is_late {
             self.agent.on_vault(self.now(), VaultEvent::There);
         }
         self.uplink(true);
