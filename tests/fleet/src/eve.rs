@@ -196,6 +196,18 @@ impl Controller {
         }
     }
 
+    /// Knows the device as this one does.
+    pub fn recall(&mut self, before: &Self) {
+        self.device.clone_from(&before.device);
+        self.escrow.clone_from(&before.escrow);
+    }
+
+    /// Whether the device has registered.
+    #[must_use]
+    pub fn knows_device(&self) -> bool {
+        self.device.is_some()
+    }
+
     /// Whether the last report of the application says that it runs.
     #[must_use]
     pub fn app_runs(&self) -> bool {

@@ -206,6 +206,7 @@ pub struct Stage {
     pub fleet: Fleet,
     /// Runs it.
     pub executor: Executor<'static>,
+    more: More,
     before: Census,
     stop: Rc<Bell>,
     stopped: Rc<Cell<bool>>,
@@ -483,6 +484,26 @@ impl Stage {
     /// As [`Stage::new`]; if no slot of the disk can be started.
     #[must_use]
     pub fn over(seed: u64, more: More, disk: Rc<Disk>) -> Self {
+        Self::on(seed, more, disk, Chip::new())
+    }
+
+    /// The machine loses its power wherever it stands, and has it again. What outlasts that is what the disk had made
+    /// durable, the TPM, and what the controller knows of the device.
+    ///
+    /// # Panics
+    /// As [`Stage::over`].
+    #[must_use]
+    pub fn after_power_cut(self, seed: u64) -> Self {
+        let Fleet { disk, chip, eve, .. } = &self.fleet;
+        let after = Self::on(seed, self.more, disk.after_power_cut(), chip.after_reset());
+        if let (Some(before), Some(after)) = (eve, &after.fleet.eve) {
+            after.borrow_mut().recall(&before.borrow());
+        }
+        after
+    }
+
+    /// A machine with what was there before.
+    fn on(seed: u64, more: More, disk: Rc<Disk>, chip: Rc<Chip>) -> Self {
         random::begin(seed);
         let world = World::new();
         let before = world.census();
@@ -491,7 +512,7 @@ impl Stage {
         let slot = more.has_disk().then(|| disk.start());
         let start = (slot, disk.starts().max(1));
         let (ground, supervisor) = dom0(&world, &executor, more, start);
-        let (card, seen, chip): (Rc<Card>, _, _) = (Rc::default(), Rc::default(), Chip::new());
+        let (card, seen): (Rc<Card>, _) = (Rc::default(), Rc::default());
         let eve = more.application().map(|image| behind(&world, &executor, &card, &image));
         if let Some(eve) = &eve {
             eve.borrow_mut().has_tpm = more.has_tpm();
@@ -510,7 +531,7 @@ impl Stage {
             select(heard.wait(), supervision::run(ground, supervisor)).await;
             told.set(true);
         });
-        Self { fleet, executor, before, stop, stopped }
+        Self { fleet, more, executor, before, stop, stopped }
     }
 
     /// Runs until `done`.

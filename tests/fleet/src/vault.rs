@@ -54,14 +54,32 @@ impl Chip {
     /// One that is as fast as they are.
     #[must_use]
     pub fn new() -> Rc<Self> {
+        Self::of(None)
+    }
+
+    fn of(process: Option<Swtpm>) -> Rc<Self> {
         Rc::new(Self {
-            process: RefCell::default(),
+            process: RefCell::new(process),
             extended: RefCell::default(),
             ailment: Cell::new(None),
             takes: Cell::new(Duration::from_millis(2)),
             under_way: RefCell::default(),
             commands: Cell::new(0),
         })
+    }
+
+    /// It after a reset of the machine, in place of this one. What was under way is done, or is not.
+    #[must_use]
+    pub fn after_reset(&self) -> Rc<Self> {
+        if let Some(left) = self.under_way.take().filter(|_| random::below(2) == 0) {
+            self.carry_out(&left);
+        }
+        let mut process = self.process.take();
+        if let Some(tpm) = &mut process {
+            tpm.reset();
+            measure(tpm);
+        }
+        Self::of(process)
     }
 
     /// The value of the PCR of services.
@@ -124,12 +142,17 @@ impl Chip {
 /// A TPM that firmware has started and measured something into.
 fn switched_on() -> Swtpm {
     let mut tpm = Swtpm::new();
+    measure(&mut tpm);
+    tpm
+}
+
+/// What firmware does ahead of all else.
+fn measure(tpm: &mut Swtpm) {
     let mut run = |frame: &Frame| drop(tpm.transact(frame.as_slice()));
     run(&command::startup().plain());
     for pcr in [0, 4] {
         run(&command::pcr_extend(pcr, &[0x11; 32]).with_password(&[]));
     }
-    tpm
 }
 
 /// What the PCR of services is extended with by this command, if it is.

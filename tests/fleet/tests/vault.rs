@@ -136,3 +136,40 @@ fn a_tpm_that_fails_for_a_while_is_waited_for() {
         stage.end();
     });
 }
+
+/// The power is cut anywhere, and again: whoever has registered stays that device, and its store opens.
+#[test]
+fn a_device_is_the_same_after_power_cuts() {
+    let (mut known, mut runs) = (0, 0);
+    seeds(40, |seed| {
+        runs += 1;
+        let mut stage = Stage::with(seed, if seed % 4 == 0 { More::Tpm } else { More::Software });
+        for cut in 0..3 {
+            // Mostly while it onboards.
+            if stage.executor.rng().once_in(4) {
+                works(&mut stage);
+            }
+            let steps = stage.executor.rng().below(3000);
+            pass(&mut stage, steps);
+            known += u32::from(cut == 0 && eve(&stage.fleet, |eve| eve.knows_device()));
+            stage = stage.after_power_cut(seed + 1000 * (cut + 1));
+        }
+        works(&mut stage);
+        stage.end();
+    });
+    assert!(runs < 40 || (5..35).contains(&known), "{known} were known at the first cut");
+}
+
+/// The TPM is slow: control's next life has who it is from storage before vault has told it its keys.
+#[test]
+fn control_knows_who_it_is_ahead_of_its_keys_and_is_attested() {
+    seeds(6, |seed| {
+        let mut stage = Stage::with(seed, More::Tpm);
+        works(&mut stage);
+        stage.fleet.chip.takes(Duration::from_millis(60));
+        stage.fleet.crash(CONTROL);
+        stage.until("it is attested again", |fleet| eve(fleet, |eve| eve.attested) == 2);
+        works(&mut stage);
+        stage.end();
+    });
+}
