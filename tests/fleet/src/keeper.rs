@@ -1,5 +1,5 @@
-//! A client of vault beside control, where a story is about vault alone: it keeps what storage keeps for vault, and asks for
-//! its key again and again.
+//! A client of vault beside control, in place of storage: it keeps what storage keeps for vault, and asks for its key again
+//! and again. Or it was taken over, and says by the protocol whatever storage never says.
 
 use std::{
     cell::{Cell, RefCell},
@@ -12,7 +12,10 @@ use embassy_futures::select::select;
 use proto_svc::sealing::{FromVault, MAX_KEPT, MAX_SEALED, ToVault};
 use stubdoms_service::channels::offer;
 
-use crate::programs::{Base, ToService, channel_park};
+use crate::{
+    programs::{Base, ToService, channel_park},
+    random,
+};
 
 /// How long it waits for more ahead of asking again.
 pub const AGAIN: Duration = Duration::from_millis(100);
@@ -25,6 +28,10 @@ pub struct Kept {
     pub opened: Cell<u32>,
     /// It leaves vault alone.
     pub calm: Cell<bool>,
+    /// It was taken over.
+    pub taken: Cell<bool>,
+    /// What it has said since.
+    pub lies: Cell<u32>,
 }
 
 #[derive(Default)]
@@ -43,7 +50,11 @@ pub async fn main(base: Base, kept: Rc<Kept>) {
     loop {
         let (xen, runtime) = (base.domain.clone(), base.domain.clone());
         let (tie, mut channel) = offer(xen, runtime, base.peers, pages).await;
-        select(tie.cut(), serve(&base, &kept, &mut channel)).await;
+        if kept.taken.get() {
+            select(tie.cut(), lie(&kept, &base, &mut channel)).await;
+        } else {
+            select(tie.cut(), serve(&base, &kept, &mut channel)).await;
+        }
         drop(channel);
         tie.cut().await;
     }
@@ -82,4 +93,45 @@ async fn serve(base: &Base, kept: &Kept, channel: &mut ToService<ToVault, FromVa
             Err(_) => return,
         }
     }
+}
+
+/// Says what storage never says, until vault ends.
+async fn lie(kept: &Kept, base: &Base, channel: &mut ToService<ToVault, FromVault>) {
+    let mut before = heapless::Vec::<u8, MAX_SEALED>::new();
+    loop {
+        let said = match random::below(6) {
+            0 => ToVault::Kept,
+            1 => ToVault::NotKept,
+            2 => ToVault::Open { sealed: any_bytes(), kept: any_bytes() },
+            3 => ToVault::Open { sealed: heapless::Vec::new(), kept: any_bytes() },
+            4 => ToVault::Open { sealed: before.clone(), kept: heapless::Vec::new() },
+            _ => {
+                let mut sealed = before.clone();
+                let place = random::below(sealed.len());
+                sealed.iter_mut().skip(place).take(1).for_each(|byte| *byte ^= 1 << random::below(8));
+                ToVault::Open { sealed, kept: heapless::Vec::new() }
+            }
+        };
+        if channel.send(&said).await.is_err() {
+            return;
+        }
+        kept.lies.set(kept.lies.get() + 1);
+        let wait = Duration::from_millis(random::below(200) as u64);
+        while let Ok(told) = base.domain.with_timeout(wait, channel.receive()).await {
+            match told {
+                Ok(FromVault::Keep { sealed, .. }) => before = sealed,
+                Ok(FromVault::Hello { .. } | FromVault::Key { .. } | FromVault::Locked { .. }) => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// Bytes of any number.
+fn any_bytes<const MOST: usize>() -> heapless::Vec<u8, MOST> {
+    let mut bytes = heapless::Vec::new();
+    // It is as long as it may be.
+    let _ = bytes.resize(random::below(MOST + 1), 0);
+    random::fill(&mut bytes);
+    bytes
 }

@@ -22,7 +22,7 @@
 //! | [`storage`] | the disk of storage, which is as it is on the device |
 //! | [`vault`] | the TPM of vault, which is as it is on the device |
 //! | [`controller`] | the controller of the small control, as far as it gets what that is told: is anything missing? |
-//! | [`liar`], [`keeper`] | a control that lies to vault; a client of vault that is to be served all the same |
+//! | [`liar`], [`keeper`] | a control that lies to vault; a client of vault in place of storage |
 //! | [`taken`] | a control that was taken over, towards storage |
 //! | [`hostile`], [`plain`] | an application that tries what it must not; one that counts |
 //! | [`image`] | ELF files for all of them |

@@ -251,7 +251,7 @@ fn table(images: [&[u8]; IMAGES.len()], more: More) -> Table {
             channels.push(channel("storage", Party::Domain(STORAGE.0)));
             channels.push(Channel { offers: STORAGE.0, ..channel("sealing", Party::Domain(VAULT.0)) });
         }
-        More::Lies => {
+        More::Lies | More::Betrayed => {
             domains.extend([domain("vault", vault, false, &[1]), domain("keeper", keeper, false, &[])]);
             channels.push(Channel { offers: KEEPER.0, ..channel("sealing", Party::Domain(VAULT.0)) });
         }
@@ -306,6 +306,8 @@ pub enum More {
     Software,
     /// A vault with a TPM, a control that lies to it, and another client that is to be served all the same.
     Lies,
+    /// As `Tpm`, but in place of storage is somebody who was taken over.
+    Betrayed,
 }
 
 impl More {
@@ -316,14 +318,14 @@ impl More {
                 &[NET, CONTROL]
             }
             Self::Disk | Self::Tpm | Self::Software => &[NET, CONTROL, VAULT, STORAGE],
-            Self::Lies => &[NET, CONTROL, VAULT, KEEPER],
+            Self::Lies | Self::Betrayed => &[NET, CONTROL, VAULT, KEEPER],
         }
     }
 
     /// The application in the configuration of a controller; none without one.
     fn application(self) -> Option<Vec<u8>> {
         match self {
-            Self::Plain | Self::Disk | Self::Tpm | Self::Software => Some(plain::image()),
+            Self::Plain | Self::Disk | Self::Tpm | Self::Software | Self::Betrayed => Some(plain::image()),
             Self::Hostile => Some(hostile::image()),
             Self::Nothing | Self::Quiet | Self::Channels | Self::Vault | Self::Lies => None,
         }
@@ -331,12 +333,12 @@ impl More {
 
     /// Whether there is the whole vault.
     const fn has_vault(self) -> bool {
-        matches!(self, Self::Vault | Self::Tpm | Self::Software | Self::Lies)
+        matches!(self, Self::Vault | Self::Tpm | Self::Software | Self::Lies | Self::Betrayed)
     }
 
     /// Whether it has a TPM.
     const fn has_tpm(self) -> bool {
-        matches!(self, Self::Vault | Self::Tpm | Self::Lies)
+        matches!(self, Self::Vault | Self::Tpm | Self::Lies | Self::Betrayed)
     }
 
     /// Whether there is a storage.
@@ -348,7 +350,9 @@ impl More {
     const fn control(self) -> Control {
         match self {
             Self::Nothing | Self::Quiet | Self::Channels | Self::Vault => Control::Small,
-            Self::Plain | Self::Hostile | Self::Disk | Self::Tpm | Self::Software => Control::Whole,
+            Self::Plain | Self::Hostile | Self::Disk | Self::Tpm | Self::Software | Self::Betrayed => {
+                Control::Whole
+            }
             Self::Lies => Control::Liar,
         }
     }
@@ -356,7 +360,7 @@ impl More {
     /// Who has the device's key.
     const fn holder(self) -> keys::Holder {
         match self {
-            Self::Tpm | Self::Software => keys::Holder::Vault,
+            Self::Tpm | Self::Software | Self::Betrayed => keys::Holder::Vault,
             _ => keys::Holder::File,
         }
     }
@@ -517,7 +521,8 @@ impl Stage {
         if let Some(eve) = &eve {
             eve.borrow_mut().has_tpm = more.has_tpm();
         }
-        let (services, kept) = (more.services(), Rc::default());
+        let (services, kept) = (more.services(), Rc::<Kept>::default());
+        kept.taken.set(more == More::Betrayed);
         let fleet = Fleet { ground: ground.clone(), world, card, chip, disk, kept, eve, seen, services };
         let (spawner, rng) = (executor.spawner(), tests_fakexen::Rng::new(seed));
         let Fleet { card, chip, disk, kept, seen, .. } = fleet.clone();

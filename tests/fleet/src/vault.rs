@@ -48,6 +48,8 @@ pub struct Chip {
     under_way: RefCell<Option<Vec<u8>>>,
     /// Commands that it was given.
     commands: Cell<u32>,
+    /// Those that wear it out: writes to its memory.
+    writes: Cell<u32>,
 }
 
 impl Chip {
@@ -65,6 +67,7 @@ impl Chip {
             takes: Cell::new(Duration::from_millis(2)),
             under_way: RefCell::default(),
             commands: Cell::new(0),
+            writes: Cell::new(0),
         })
     }
 
@@ -106,6 +109,12 @@ impl Chip {
         self.commands.get()
     }
 
+    /// Commands that wrote to its memory, which wears out.
+    #[must_use]
+    pub fn writes(&self) -> u32 {
+        self.writes.get()
+    }
+
     /// Whether it has a command that it has not carried out.
     #[must_use]
     pub fn is_busy(&self) -> bool {
@@ -132,6 +141,9 @@ impl Chip {
         let mut process = self.process.borrow_mut();
         let tpm = process.get_or_insert_with(switched_on);
         let answer = tpm.transact(command);
+        if command.get(6..10) == Some(&Code::NvWrite.number().to_be_bytes()) {
+            self.writes.set(self.writes.get() + 1);
+        }
         if let Some(digest) = extension(command).filter(|_| answer[6..10] == [0; 4]) {
             self.extended.borrow_mut().push(digest);
         }

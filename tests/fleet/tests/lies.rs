@@ -1,5 +1,6 @@
-//! A control that was taken over lies to vault: dom0 and vault's other client are served all the same, in the same life of
-//! vault, and the TPM has no more in its PCR than dom0 has had extended.
+//! Somebody who was taken over lies to vault. If it is control: dom0 and vault's other client are served all the same, in the same life of
+//! vault, and the TPM has no more in its PCR than dom0 has had extended. If it is storage:
+//! control is who it is, and reports.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -11,6 +12,7 @@ use tests_fleet::{
     keeper::AGAIN,
     liar::LIES,
     stage::{CONTROL, More, Stage, VAULT},
+    works::{eve, works},
 };
 
 /// Another life of a service comes about, after it was ended.
@@ -79,4 +81,19 @@ fn who_lies_to_vault_costs_the_others_nothing() {
         stage.end();
     });
     assert!(runs < 40 || told.len() == LIES.len(), "{told:?}");
+}
+
+#[test]
+fn a_storage_that_was_taken_over_costs_control_nothing() {
+    seeds(6, |seed| {
+        let mut stage = Stage::with(seed, More::Betrayed);
+        works(&mut stage);
+        let (lies, writes) = (stage.fleet.kept.lies.get(), stage.fleet.chip.writes());
+        stage.until("it lies and lies", |fleet| fleet.kept.lies.get() > lies + 100);
+        works(&mut stage);
+        assert_eq!(stage.fleet.chip.writes(), writes, "nobody wears the TPM out");
+        assert_eq!(*stage.fleet.seen.lives.borrow(), 4, "nobody has ended");
+        assert_eq!(eve(&stage.fleet, |eve| eve.attested), 1);
+        stage.end();
+    });
 }
