@@ -98,13 +98,15 @@ pub struct Fault {
     pub caller: Option<DomId>,
     /// How it fails.
     pub errno: Errno,
+    /// How many such calls fail, one after the other.
+    pub times: usize,
 }
 
 impl Fault {
     /// The call after `after` others, of whatever kind and by whomever, fails with `EIO`.
     #[must_use]
     pub const fn nth(after: usize) -> Self {
-        Self { after, call: None, caller: None, errno: Errno::EIO }
+        Self { after, call: None, caller: None, errno: Errno::EIO, times: 1 }
     }
 
     /// Only calls of this kind count.
@@ -123,6 +125,12 @@ impl Fault {
     #[must_use]
     pub const fn with(self, errno: Errno) -> Self {
         Self { errno, ..self }
+    }
+
+    /// So many of them fail, as when somebody tries again at once. At least one does.
+    #[must_use]
+    pub const fn times(self, times: usize) -> Self {
+        Self { times, ..self }
     }
 }
 
@@ -166,7 +174,10 @@ impl Record {
             return Ok(());
         }
         let errno = fault.errno;
-        self.fault = None;
+        fault.times = fault.times.saturating_sub(1);
+        if fault.times == 0 {
+            self.fault = None;
+        }
         self.hit = Some(text());
         Err(errno)
     }

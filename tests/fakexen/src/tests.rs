@@ -360,6 +360,9 @@ fn the_chosen_call_fails_and_no_other() {
     assert_eq!(bob.send(far), Ok(()));
     assert_eq!(world.failed_call().as_deref(), Some("d2: send 1"));
     assert_eq!(world.calls()[..2], ["d1: alloc_unbound d32752 for d2", "d2: bind_interdomain d1"]);
+    world.fail(Fault::nth(1).of(Call::Send).times(2));
+    let sent = [(); 4].map(|()| alice.send(near).is_ok());
+    assert_eq!(sent, [true, false, false, true]);
 }
 
 #[test]

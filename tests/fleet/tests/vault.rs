@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tests_fakexen::{Fault, seeds};
+use tests_fakexen::{Call, Fault, seeds};
 use tests_fleet::{
     drills::{calls_of_services_fail, end_one, have_ended, pass, wait_ms},
     stage::{CONTROL, More, STORAGE, Stage, VAULT},
@@ -172,4 +172,27 @@ fn control_knows_who_it_is_ahead_of_its_keys_and_is_attested() {
         works(&mut stage);
         stage.end();
     });
+}
+
+/// An event of vault does not go out however often it is tried: the channel is broken for good. Who needs it bears that for a
+/// while, and ends so that its next life opens it anew; vault itself ends where that is its channel to dom0.
+#[test]
+fn a_channel_of_vault_that_breaks_is_opened_by_another_life() {
+    const BEARS_NO_MORE: &str = "is broken, and its peer lives on: another life of ours opens it anew";
+    let (mut borne, mut runs) = (0, 0);
+    seeds(12, |seed| {
+        runs += 1;
+        let mut stage = Stage::with(seed, More::Software);
+        [BEARS_NO_MORE, "channel dom0: "].into_iter().for_each(|words| stage.fleet.seen.may_say(words));
+        works(&mut stage);
+        let (vault, control) = (stage.fleet.id(VAULT).expect("it works"), stage.fleet.id(CONTROL));
+        let after = stage.executor.rng().below(20);
+        stage.fleet.world.fail(Fault::nth(after).of(Call::Send).by(vault).times(3));
+        stage.until("it fails", |fleet| fleet.world.failed_call().is_some());
+        // A report needs a signature, however long that takes.
+        works(&mut stage);
+        borne += u32::from(stage.fleet.id(VAULT) == Some(vault) && stage.fleet.id(CONTROL) != control);
+        stage.end();
+    });
+    assert!(runs < 12 || borne > 3, "{borne} times control has ended for it");
 }
