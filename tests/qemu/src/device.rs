@@ -65,11 +65,23 @@ impl<'s> Device<'s> {
     /// The same of another build, and no more is waited for than that it is registered.
     pub(crate) fn switch_on(stage: &'s Stage<'s>, built: Built, patience: Duration) -> Result<Self> {
         let site = stage.site()?;
-        site.offer_sample(stage.built(), &config(None, "", "first"))?;
         let disk = stage.disk_of(&built, Some(&site))?;
         let made = Made::read(&stage.folder()?.join(IMAGE), Key::test()?)?;
-        let tpm = Tpm { state: Some(fresh(stage)?), ..Tpm::new(disk.arch) };
-        let options = Options { reboot: true, tpm: Some(tpm), ..disk };
+        Self::of(stage, built, site, disk, made, patience)
+    }
+
+    /// The same of a disk that was made for this site.
+    pub(crate) fn of(
+        stage: &'s Stage<'s>,
+        built: Built,
+        site: Site,
+        disk: Options,
+        made: Made,
+        patience: Duration,
+    ) -> Result<Self> {
+        site.offer_sample(stage.built(), &config(None, "", "first"))?;
+        let tpm = Some(Tpm { state: Some(fresh(stage)?), ..Tpm::new(disk.arch) });
+        let options = Options { reboot: true, tpm, ..disk };
         let machine = stage.start(&options)?;
         site.controller.expect(vec![made.predict(None, &[], None)?]);
         let uuid = site.controller.wait_registered(&site.soft_serial(), patience)?.uuid;
@@ -128,13 +140,23 @@ impl<'s> Device<'s> {
         let payload = broken::payload(broken, pieces, built, stock, &key, version, &step)?;
         step.done(format!("{} KiB", payload.len().div_ceil(1024)));
         let version = broken.map_or_else(|| version.to_owned(), |broken| broken.version(version));
-        self.site.controller.put_content(&format!("{version}.update"), &payload)?;
         if broken.is_none() {
-            self.versions.push(Some(payload));
+            self.may_run(payload.clone());
         }
-        self.expect_what_was_seen()?;
-        self.site.controller.set_config(&config(Some(&version), "", greeting))?;
+        self.serve(&version, &payload, greeting)?;
         Ok(version)
+    }
+
+    /// From now on the controller expects that it may run this, too.
+    pub(crate) fn may_run(&mut self, payload: Vec<u8>) {
+        self.versions.push(Some(payload));
+    }
+
+    /// Puts a payload where the controller serves it, and asks for it by the version that it names.
+    pub(crate) fn serve(&self, version: &str, payload: &[u8], greeting: &str) -> Result<()> {
+        self.site.controller.put_content(&format!("{version}.update"), payload)?;
+        self.expect_what_was_seen()?;
+        self.ask(version, "", greeting)
     }
 
     /// Asks for a version that was offered, with more lines about it and another greeting.

@@ -28,6 +28,7 @@ mod hangs;
 mod kills;
 mod kills_update;
 mod lanes;
+mod own_key;
 mod power_cuts;
 mod random;
 mod reboot;
@@ -100,6 +101,7 @@ const NIGHTLY: &[&[Story]] = &[
     guest::NIGHTLY,
     fall_back::NIGHTLY,
     hangs::NIGHTLY,
+    own_key::NIGHTLY,
     power_cuts::NIGHTLY,
     kills_update::NIGHTLY,
     kills::NIGHTLY,
