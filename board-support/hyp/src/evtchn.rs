@@ -2,7 +2,7 @@
 
 use proto_xen::{
     DomId, Errno, Port, VcpuId, Virq,
-    event_channel::{AllocUnbound, BindInterdomain, BindVirq, Single, op},
+    event_channel::{AllocUnbound, BindInterdomain, BindVirq, Single, Status, op, status},
     hypercall::Hypercall,
 };
 
@@ -35,6 +35,13 @@ pub trait EventChannels {
     /// # Errors
     /// What Xen says: `EINVAL` if the port is not ours.
     fn send(&self, port: Port) -> Result<(), Errno>;
+
+    /// Whether the port is bound to one of another domain. It no longer is once that domain has closed its own, or
+    /// was taken away. A closed port is not.
+    ///
+    /// # Errors
+    /// What Xen says: `EINVAL` if there cannot be such a port.
+    fn is_bound(&self, port: Port) -> Result<bool, Errno>;
 
     /// Gives a port back.
     ///
@@ -78,6 +85,13 @@ impl EventChannels for Xen {
 
     fn send(&self, port: Port) -> Result<(), Errno> {
         single(op::SEND, port)
+    }
+
+    fn is_bound(&self, port: Port) -> Result<bool, Errno> {
+        let mut argument = Status::of(port);
+        // SAFETY: the operation takes a `Status` and touches no other memory.
+        unsafe { call::with(Hypercall::EventChannelOp, op::STATUS, &mut argument) }?;
+        Ok(argument.status == status::INTERDOMAIN)
     }
 
     fn close(&self, port: Port) -> Result<(), Errno> {

@@ -135,6 +135,12 @@ impl<L: Line, S: Shared, Out: Message, In: Message> Channel<L, S, Out, In> {
         Ok(channel)
     }
 
+    /// Whether the peer's end of the line is there. After the peer was taken away it is not, though nobody has closed
+    /// the channel.
+    pub fn has_peer(&self) -> bool {
+        self.core.line.has_peer()
+    }
+
     /// The two halves, which may live in two tasks.
     pub fn split(&mut self) -> (Sender<'_, L, S, Out>, Receiver<'_, L, S, In>) {
         self.core.split()

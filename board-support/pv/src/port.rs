@@ -16,6 +16,9 @@ pub trait Line {
     /// What Xen answers if the port is not usable. A peer that is gone is no error.
     fn notify(&self) -> Result<(), Errno>;
 
+    /// Whether somebody has the other end. What Xen does not tell counts as nobody: such a port is of no use.
+    fn has_peer(&self) -> bool;
+
     /// Ready if we were told to look since the last time; otherwise the task is woken when we are.
     ///
     /// Only the task that asked last is woken.
@@ -91,6 +94,12 @@ impl<E: EventChannels, W: Wait> Line for BoundPort<E, W> {
         persist(|| self.events.send(self.port))
     }
 
+    fn has_peer(&self) -> bool {
+        let mut bound = false;
+        let asked = persist(|| self.events.is_bound(self.port).map(|is| bound = is));
+        asked.is_ok() && bound
+    }
+
     fn poll_look(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.wait.poll_event(self.port, cx)
     }
@@ -121,6 +130,24 @@ mod tests {
             let _peers = BoundPort::bind(peer.clone(), peer, one, port.port()).unwrap();
             assert_eq!(port.notify(), Ok(()), "{call:?}");
             assert!(world.failed_call().is_some(), "{call:?}");
+        }
+    }
+
+    #[test]
+    fn a_port_has_a_peer_from_its_binding_until_its_close() {
+        let (one, other) = (DomId(1), DomId(2));
+        let world = World::with_domains(&[one, other]);
+        let domain = world.domain(one);
+        for call in [None, Some(Call::Status)] {
+            world.restart(call.map(|call| Fault::nth(0).of(call)));
+            let port = BoundPort::allocate(domain.clone(), domain.clone(), other).unwrap();
+            assert!(!port.has_peer());
+            let peer = world.domain(other);
+            let peers = BoundPort::bind(peer.clone(), peer, one, port.port()).unwrap();
+            assert!(port.has_peer() && peers.has_peer());
+            drop(peers);
+            assert!(!port.has_peer());
+            assert_eq!(world.failed_call().is_some(), call.is_some());
         }
     }
 

@@ -42,6 +42,10 @@ impl<L: Line, T: Timer> Line for Patient<L, T> {
         self.line.notify()
     }
 
+    fn has_peer(&self) -> bool {
+        self.line.has_peer()
+    }
+
     fn poll_look(&self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(until) = self.events.wait_until()
             && self.events.timer.poll_until(until.as_nanos(), cx).is_pending()

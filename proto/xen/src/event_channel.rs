@@ -12,6 +12,8 @@ pub mod op {
     pub const CLOSE: u64 = 3;
     /// [`super::Single`].
     pub const SEND: u64 = 4;
+    /// [`super::Status`].
+    pub const STATUS: u64 = 5;
     /// [`super::AllocUnbound`].
     pub const ALLOC_UNBOUND: u64 = 6;
     /// [`super::Single`].
@@ -62,6 +64,36 @@ pub struct BindVirq {
 pub struct Single {
     /// Which.
     pub port: u32,
+}
+
+/// What a port of a domain is bound to.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Status {
+    /// Whose port. [`DomId::SELF`] for ours.
+    pub domain: u16,
+    /// Which.
+    pub port: u32,
+    /// Out: one of [`status`].
+    pub status: u32,
+    /// Out: the virtual CPU that is told of its events.
+    pub vcpu: u32,
+    /// Out: domain and port of the other end, or what else the port is bound to.
+    pub bound_to: [u32; 2],
+}
+
+/// What a port can be, as far as we tell.
+pub mod status {
+    /// Both ends are there.
+    pub const INTERDOMAIN: u32 = 2;
+}
+
+impl Status {
+    /// Asks about a port of ours.
+    #[must_use]
+    pub const fn of(port: Port) -> Self {
+        Self { domain: DomId::SELF.0, port: port.0, status: 0, vcpu: 0, bound_to: [0; 2] }
+    }
 }
 
 impl AllocUnbound {

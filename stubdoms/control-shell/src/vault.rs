@@ -3,20 +3,22 @@
 //! TLS and envelopes ask for a signature in the middle of something and cannot go on without it. For these the
 //! domain waits: it looks at the channel again and again and gives its turn to others in between, which is
 //! when vault runs. That takes the TPM a few milliseconds, of which there is one for each envelope and one for a
-//! connection; nothing else of this domain runs meanwhile, so it is bounded well below the time after which dom0
-//! thinks a service hangs. A vault that was waited for in vain is waited for no more until it says something, or another
-//! one is there: it may have ended, which this domain only hears when it is its turn.
+//! connection; nothing else of this domain runs meanwhile, dom0's question whether it is well among it. So all
+//! signatures of a round of tasks, and of rounds that follow each other at once, are waited for no longer than dom0
+//! waits for its answer; and a vault that was taken away meanwhile is not waited for: Xen tells of that, while dom0's
+//! message comes to nobody. A vault that was waited for in vain is waited for no more until it says something, or
+//! another one is there.
 
 use alloc::rc::Rc;
 use core::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     future::{Future, poll_fn},
     pin::pin,
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
-use board_support_hyp::{Sched, Timer};
+use board_support_hyp::{Instant, Runtime, Sched, Timer};
 use embassy_futures::select::{Either, select};
 use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
 use proto_errors::{Coded, ctl};
@@ -33,8 +35,8 @@ use crate::{
     system::{ChannelPark, Offered, System},
 };
 
-/// How long a signature is waited for.
-const SIGN_WITHIN: Duration = Duration::from_secs(1);
+/// How long signatures are waited for: dom0 takes a service for hung that has not answered for 800 ms.
+const SIGN_WITHIN: Duration = Duration::from_millis(600);
 
 type Channel<S> = Offered<S, ToVault, FromVault>;
 
@@ -54,6 +56,24 @@ struct Inner<S: System> {
     questions: RefCell<VaultQuestions>,
     /// Rung when the task has to look.
     look: Signal<NoopRawMutex, ()>,
+    wait: Cell<Wait>,
+}
+
+/// A time in which signatures are waited for.
+#[derive(Clone, Copy)]
+struct Wait {
+    /// The domain's latest round in it.
+    round: u64,
+    until: Instant,
+}
+
+impl Wait {
+    /// The time for a signature in `round`. It is the same for all of one round and of the next: who was woken during one
+    /// has a turn in the next, and perhaps after who waits.
+    fn in_round(self, round: u64, now: Instant) -> Self {
+        let goes_on = round.saturating_sub(self.round) <= 1;
+        Self { round, until: if goes_on { self.until } else { now + SIGN_WITHIN } }
+    }
 }
 
 /// Why vault was left.
@@ -68,7 +88,8 @@ impl<S: System> Vault<S> {
     /// While vault is not there.
     pub(crate) fn new(system: S) -> Self {
         let (channel, questions, look) = (RefCell::default(), RefCell::default(), Signal::new());
-        Self(Rc::new(Inner { system, channel, questions, look }))
+        let wait = Wait { round: 0, until: system.runtime().now() + SIGN_WITHIN };
+        Self(Rc::new(Inner { system, channel, questions, look, wait: Cell::new(wait) }))
     }
 
     /// Asks for something, for the agent.
@@ -90,12 +111,13 @@ impl<S: System> Vault<S> {
         }
         self.0.questions.borrow_mut().sign(digest);
         let Inner { system, .. } = &*self.0;
-        let deadline = system.runtime().now() + SIGN_WITHIN;
+        let wait = self.0.wait.get().in_round(system.runtime().rounds(), system.runtime().now());
+        self.0.wait.set(wait);
         let mut context = Context::from_waker(Waker::noop());
         let answer = loop {
-            let broken = self.0.turn(&mut context).is_err();
+            let over = self.0.turn(&mut context).is_err() || !self.0.has_peer();
             let answered = self.0.questions.borrow_mut().take_signature();
-            if answered.is_some() || broken || system.runtime().now() >= deadline {
+            if answered.is_some() || over || system.runtime().now() >= wait.until {
                 break answered;
             }
             system.xen().yield_now();
@@ -173,6 +195,10 @@ async fn talk<S: System>(vault: &Vault<S>, brain: &Brain<S>) -> Fault {
 }
 
 impl<S: System> Inner<S> {
+    fn has_peer(&self) -> bool {
+        self.channel.borrow().as_ref().is_some_and(Channel::<S>::has_peer)
+    }
+
     /// Sends and receives what can be now. No borrow lasts beyond this: the futures are polled once and dropped,
     /// with which neither a message is lost nor one sent in part.
     fn turn(&self, context: &mut Context<'_>) -> Result<(), Fault> {

@@ -178,6 +178,12 @@ impl EventChannels for Domain {
         Ok(())
     }
 
+    fn is_bound(&self, port: Port) -> Result<bool, Errno> {
+        let mut state = self.call(Call::Status, || format!("status {}", port.0))?;
+        let ours = state.domain_mut(self.id())?.ports.get(&port);
+        Ok(ours.is_some_and(|port| matches!(port.binding, Binding::Interdomain { .. })))
+    }
+
     fn close(&self, port: Port) -> Result<(), Errno> {
         let mut state = self.call(Call::Close, || "close".into())?;
         let closed = state.close_port(self.id(), port);

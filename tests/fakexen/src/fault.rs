@@ -67,6 +67,8 @@ pub enum Call {
     BindVirq,
     /// `EVTCHNOP_send`.
     Send,
+    /// `EVTCHNOP_status`.
+    Status,
     /// `EVTCHNOP_close`.
     Close,
     /// `EVTCHNOP_unmask`.

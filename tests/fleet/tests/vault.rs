@@ -34,6 +34,28 @@ fn control_is_who_software_makes_it() {
     });
 }
 
+/// What vault was asked for may be a signature, for which control waits in the midst of a turn.
+#[test]
+fn a_vault_that_dies_at_work_takes_nobody_with_it() {
+    seeds(6, |seed| {
+        let mut stage = Stage::with(seed, More::Tpm);
+        works(&mut stage);
+        let control = stage.fleet.id(CONTROL);
+        stage.fleet.chip.takes(Duration::from_millis(100));
+        for _ in 0..12 {
+            let commands = stage.fleet.chip.commands();
+            stage.until("the TPM has work", |fleet| fleet.chip.commands() > commands);
+            stage.fleet.order(VAULT);
+            let pause = stage.executor.rng().below(4000);
+            wait_ms(&mut stage, pause as u64);
+        }
+        stage.fleet.chip.takes(Duration::from_millis(2));
+        works(&mut stage);
+        assert_eq!(stage.fleet.id(CONTROL), control, "control did not end");
+        stage.end();
+    });
+}
+
 /// Services die, vault among them, while control has something signed or not: the device stays who it is, which the
 /// controller looks at with each message, and nothing is stored under another key.
 fn services_die_midway(seeds_of: u64, more: More) {

@@ -84,11 +84,15 @@ async fn merged() -> Verdict {
 
 fn closed() -> Verdict {
     let (first, second) = pair()?;
+    same!(Xen.is_bound(first), Ok(true), "a port with its other end");
     Xen.close(second).map_err(text)?;
+    same!(Xen.is_bound(first), Ok(false), "a port without its other end");
     // The other end has nobody to wake, and that is no error.
     same!(Xen.send(first), Ok(()), "sending to nobody");
     Xen.close(first).map_err(text)?;
     same!(Xen.send(first), Err(Errno::EINVAL), "sending by a closed port");
+    same!(Xen.is_bound(first), Ok(false), "a closed port");
+    same!(Xen.is_bound(Port(u32::MAX)), Err(Errno::EINVAL), "a port that cannot be");
     same!(Xen.close(first), Err(Errno::EINVAL), "closing it again");
     same!(Xen.unmask(Port(u32::MAX)), Err(Errno::EINVAL), "unmasking a port that cannot be");
     Ok(())

@@ -32,6 +32,10 @@ impl Line for Restless {
         Ok(())
     }
 
+    fn has_peer(&self) -> bool {
+        true
+    }
+
     fn poll_look(&self, _: &mut Context<'_>) -> Poll<()> {
         Poll::Ready(())
     }
