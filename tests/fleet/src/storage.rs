@@ -6,7 +6,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     rc::Rc,
     time::Duration,
 };
@@ -26,6 +26,7 @@ use proto_svc::{
 use proto_update::payload::pack;
 use stubdoms_service::channels::accept;
 use stubdoms_storage_shell::{FoundDisk, Start, System};
+use stubdoms_vault_core::record::{Clear, Sealed};
 use tests_fakexen::Domain;
 
 use crate::{
@@ -125,13 +126,16 @@ impl Disk {
         self.filled.get()
     }
 
-    /// The values of control that are stored, by their names.
+    /// The values of control that are stored, by their names; none if nobody has made the store, or a TPM has its key.
     ///
     /// # Panics
-    /// If there is no store that the key opens.
+    /// If the key that lies beside the store does not open it.
     #[must_use]
-    pub fn values(&self) -> std::collections::BTreeMap<String, Vec<u8>> {
-        let life = world::Life::open(&world::disk(self.left()));
+    pub fn values(&self) -> BTreeMap<String, Vec<u8>> {
+        let mut life = world::Life::start(&world::disk(self.left()));
+        let Some(ToVault::Open { sealed, .. }) = life.sealed() else { return BTreeMap::new() };
+        let Ok(Sealed::Clear(clear)) = Sealed::parse(&sealed) else { return BTreeMap::new() };
+        life.hear(FromVault::Key { key: StorageKey(clear.key), fresh: false });
         let values = life.values();
         assert_eq!(life.damaged(), 0);
         values
@@ -344,10 +348,7 @@ pub async fn main(base: Base, disk: Rc<Disk>) {
     stubdoms_storage_shell::main(Ground(domain), tasks, start, found, || ready.signal(())).await;
 }
 
-/// What a vault of this module has sealed.
-const SEALED: [u8; 300] = [7; 300];
-
-/// vault, as far as storage asks it: a key that is sealed in a few bytes. It has storage keep it anew all the time, and
+/// vault, as far as storage asks it: a key that lies in the clear. It has storage keep it anew all the time, and
 /// counts how often that was done.
 pub async fn vault(base: Base) {
     base.supervise();
@@ -370,10 +371,8 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// Serves storage until the channel ends.
 async fn seal(base: &Base, channel: &mut OfService<FromVault, ToVault>) {
     let (mut sender, mut receiver) = channel.split();
-    let keep = |fresh| {
-        let sealed = SEALED.into_iter().collect();
-        FromVault::Keep { sealed, kept: heapless::Vec::new(), fresh }
-    };
+    let ours = Sealed::Clear(Clear { key: world::KEY, note: heapless::Vec::new() }).emit();
+    let keep = |fresh| FromVault::Keep { sealed: ours.clone(), kept: heapless::Vec::new(), fresh };
     let key = |fresh| FromVault::Key { key: StorageKey(world::KEY), fresh };
     let mut fresh = false;
     loop {
@@ -383,7 +382,7 @@ async fn seal(base: &Base, channel: &mut OfService<FromVault, ToVault>) {
                 keep(true)
             }
             Either::First(Ok(ToVault::Open { sealed, .. })) => {
-                assert_eq!(sealed, SEALED, "storage gives back another key");
+                assert_eq!(sealed, ours, "storage gives back another key");
                 fresh = false;
                 key(false)
             }
