@@ -15,7 +15,9 @@ use crate::{
 impl Coded for ProvisionError {
     fn code(&self) -> Code {
         match self {
-            Self::Server | Self::Root(_) | Self::Onboard(_) | Self::Device(_) => ctl::PROVISIONING,
+            Self::Missing(_) | Self::Server | Self::Root(_) | Self::Onboard(_) | Self::Device(_) => {
+                ctl::PROVISIONING
+            }
         }
     }
 }

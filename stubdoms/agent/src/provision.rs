@@ -147,7 +147,9 @@ impl BootCause {
 /// Why the device cannot start to onboard. Each names the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProvisionError {
-    /// `server` is empty, or holds what no host name has.
+    /// There is no such file, or nothing in it.
+    Missing(&'static str),
+    /// `server` holds what no host name has.
     Server,
     /// `root-certificate.pem`.
     Root(CertsError),
@@ -160,6 +162,7 @@ pub enum ProvisionError {
 impl core::fmt::Display for ProvisionError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
+            Self::Missing(name) => write!(f, "file `{name}` is missing or empty"),
             Self::Server => write!(f, "server: not a host name with an optional port"),
             Self::Root(error) => write!(f, "{error}"),
             Self::Onboard(error) => write!(f, "onboard.cert.pem, onboard.key.pem: {error}"),
@@ -189,6 +192,8 @@ impl Credentials {
     /// `has_vault`: whether the system has a vault. Without one there has to be a key in the files.
     pub(crate) fn read(files: Provisioning, has_vault: bool) -> Result<Self, ProvisionError> {
         // First, for it is what is missing where nothing was provisioned.
+        there("server", &files.server)?;
+        there("root-certificate.pem", &files.root_certificate)?;
         let server = server(&files.server)?;
         let onboard = match (&files.onboard_key, &files.onboard_cert) {
             (Some(key), Some(cert)) => {
@@ -197,6 +202,10 @@ impl Credentials {
             _ => None,
         };
         let left_out = has_vault && files.device_key.is_empty() && files.device_cert.is_empty();
+        if !left_out {
+            there("device.cert.pem", &files.device_cert)?;
+            there("device.key.pem", &files.device_key)?;
+        }
         let key = || SoftwareKey::from_pem(&files.device_key, &files.device_cert);
         let provisioned = if left_out { None } else { Some(key().map_err(ProvisionError::Device)?) };
         let (device, provisioned) =
@@ -215,6 +224,10 @@ impl Credentials {
             soft_serial: line(&files.soft_serial),
         })
     }
+}
+
+fn there(name: &'static str, bytes: &[u8]) -> Result<(), ProvisionError> {
+    if bytes.trim_ascii().is_empty() { Err(ProvisionError::Missing(name)) } else { Ok(()) }
 }
 
 fn line(bytes: &[u8]) -> String {
@@ -239,6 +252,8 @@ fn server(bytes: &[u8]) -> Result<String, ProvisionError> {
 
 #[cfg(test)]
 mod tests {
+    use alloc::{format, string::ToString};
+
     use super::*;
 
     #[test]
@@ -258,5 +273,27 @@ mod tests {
         for bad in [&b""[..], b" \n", b"a b", b"a/b", b"\xff", b"user@host"] {
             assert_eq!(server(bad), Err(ProvisionError::Server));
         }
+    }
+    #[test]
+    fn a_file_that_is_missing_is_named() {
+        let named = |has_vault, files: &Provisioning| {
+            Credentials::read(files.clone(), has_vault).err().map(|error| error.to_string())
+        };
+        let missing = |name: &str| Some(format!("file `{name}` is missing or empty"));
+        let mut files = Provisioning::default();
+        assert_eq!(named(true, &files), missing("server"));
+        files.server = b" \n".to_vec();
+        assert_eq!(named(true, &files), missing("server"));
+        files.server = b"a b".to_vec();
+        assert_eq!(named(true, &files), missing("root-certificate.pem"));
+        files.root_certificate = b"-".to_vec();
+        assert_eq!(named(true, &files).as_deref(), Some("server: not a host name with an optional port"));
+        files.server = b"controller.example".to_vec();
+        assert_eq!(named(false, &files), missing("device.cert.pem"));
+        files.device_key = b"-".to_vec();
+        assert_eq!(named(true, &files), missing("device.cert.pem"));
+        files.device_cert = b"-".to_vec();
+        files.device_key.clear();
+        assert_eq!(named(false, &files), missing("device.key.pem"));
     }
 }

@@ -14,7 +14,7 @@ pub(crate) struct Files {
     pub(crate) hosts: String,
 }
 
-/// Reads them. A file that is not there is empty, which the agent reports by its name.
+/// Reads them. A file that is not there is empty, which the agent reports by its name. `boot/README.md` lists them.
 ///
 /// # Panics
 /// If there is no archive: dom0 gives one, or does not start this domain.

@@ -112,6 +112,6 @@ fn no_table(stage: &Stage<'_>) -> Result<()> {
 
 fn files(stage: &Stage<'_>) -> Result<()> {
     let mut machine = stage.start(&stage.direct())?;
-    told(&mut machine, "control", "provisioning: server", ctl::PROVISIONING)?;
+    told(&mut machine, "control", "provisioning: file `server` is missing", ctl::PROVISIONING)?;
     stage.end(machine)
 }

@@ -4,7 +4,7 @@ area! {
     ctl: "The domain that talks with the controller, as far as it concerns the way there.";
     PROVISIONING = "E-CTL-001",
         cause: "A provisioning file is missing or cannot be used.",
-        next: "Put the file that the line names on the configuration partition; see `xtask/controller/README.md`.";
+        next: "Put the file that the line names on the config partition; `boot/README.md` lists the provisioning files.";
     BAD_HOSTS = "E-CTL-002",
         cause: "Lines of the provisioning file `hosts` are not an address and names.",
         next: "Correct the file: an IPv4 address, then names, on each line.";
