@@ -138,7 +138,8 @@ fn accepted(observed: &Observed) -> u64 {
 /// # Errors
 /// When something does not build, or a start does not reach its end in time; what was measured is printed first.
 pub fn bench(options: &Options) -> Result<()> {
-    // Read first: a run takes minutes.
+    // First: a run takes minutes.
+    options.json.as_deref().map_or(Ok(()), paths::destination)?;
     let earlier =
         options.against.as_deref().map(|file| samples::parse(&paths::read_text(file)?)).transpose()?;
     let mut all = Samples::default();

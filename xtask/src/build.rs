@@ -203,6 +203,7 @@ pub fn build_trusting(options: &Options, key: &Key) -> Result<Built> {
 
 fn make(options: &Options, key: Option<String>) -> Result<Built> {
     let board = load(options)?;
+    let config = config_files(options.config.as_deref())?;
     let arch = options.arch;
     let built = layout_of(&board, arch)?;
     if options.no_build {
@@ -229,7 +230,7 @@ fn make(options: &Options, key: Option<String>) -> Result<Built> {
         paths::write(&target, &packed)?;
         images.insert(name.clone(), packed);
     }
-    let bytes = pack_archive(&board, &images, options.config.as_deref())?;
+    let bytes = pack_archive(&board, &images, &config)?;
     paths::write(&built.archive, &bytes)?;
     step.done(format!("archive of {} KiB", bytes.len().div_ceil(1024)));
     Ok(built)
@@ -374,7 +375,11 @@ fn package_of(image: &str) -> String {
     if image == DOM0 { image.to_owned() } else { format!("stubdoms-{image}") }
 }
 
-fn pack_archive(board: &Board, images: &BTreeMap<String, Vec<u8>>, config: Option<&Path>) -> Result<Vec<u8>> {
+fn pack_archive(
+    board: &Board,
+    images: &BTreeMap<String, Vec<u8>>,
+    config: &BTreeMap<String, Vec<u8>>,
+) -> Result<Vec<u8>> {
     let hash = |name: &str| images.get(name).map(|bytes| Sha256::digest(bytes).into());
     let table = board.compile(hash).map_err(|errors| mistakes(board.name(), &errors))?;
     let mut buffer = [0; MAX_BYTES];
@@ -389,8 +394,8 @@ fn pack_archive(board: &Board, images: &BTreeMap<String, Vec<u8>>, config: Optio
         let bytes = images.get(&name).with_context(|| format!("no image `{name}` was built"))?;
         add(format!("{IMAGES}{name}"), bytes)?;
     }
-    for (name, bytes) in config_files(config)? {
-        add(format!("{CONFIG}{name}"), &bytes)?;
+    for (name, bytes) in config {
+        add(format!("{CONFIG}{name}"), bytes)?;
     }
     Ok(writer.finish())
 }
@@ -398,8 +403,9 @@ fn pack_archive(board: &Board, images: &BTreeMap<String, Vec<u8>>, config: Optio
 /// The provisioning files, sorted by name, so that equal folders give equal archives.
 pub(crate) fn config_files(folder: Option<&Path>) -> Result<BTreeMap<String, Vec<u8>>> {
     let Some(folder) = folder else { return Ok(BTreeMap::new()) };
-    let entries = std::fs::read_dir(folder)
-        .with_context(|| format!("cannot read the provisioning folder {}", folder.display()))?;
+    let entries = std::fs::read_dir(folder).with_context(|| {
+        format!("cannot read the provisioning folder {} [{}]", folder.display(), code::FILE)
+    })?;
     let mut files = BTreeMap::new();
     for entry in entries {
         let path = entry?.path();

@@ -7,8 +7,8 @@
 
 mod story;
 
-use std::fs::File;
-use std::io::Write;
+use std::fs::{File, TryLockError};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,6 +69,10 @@ pub struct Options {
 /// # Errors
 /// When a milestone is not reached in time; with the reason, the controller's last events and the console's tail.
 pub fn demo(options: &Options) -> Result<()> {
+    options.tpm.map_or(Ok(()), |interface| interface.check(options.arch))?;
+    options.screenshot.as_deref().map_or(Ok(()), paths::destination)?;
+    // Held to the end.
+    let _alone = alone(&paths::output("demo.lock"))?;
     setup::host_tools(setup::Host::boot(options.arch))?;
     setup::host_tools(&[setup::Host::Swtpm])?;
     if options.screenshot.is_some() {
@@ -111,6 +115,28 @@ pub fn demo(options: &Options) -> Result<()> {
     machine.quit();
     site.controller.shutdown();
     Ok(())
+}
+
+/// Holds the file by which another demo sees that this one runs; it is no part of what is made anew.
+fn alone(file: &Path) -> Result<File> {
+    paths::create(file.parent().unwrap_or(Path::new(".")).to_owned())?;
+    let cannot = || format!("cannot hold {} [{}]", file.display(), code::FILE);
+    let opened = File::options().read(true).write(true).create(true).truncate(false).open(file);
+    let mut held = opened.with_context(cannot)?;
+    match held.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            // Whoever holds it writes its number at once, but not in the same moment.
+            let mut pid = String::new();
+            let _ = held.read_to_string(&mut pid);
+            let pid = pid.trim();
+            let pid = if pid.is_empty() { "unknown" } else { pid };
+            bail!("a demo runs already (pid {pid}), with the same files [{}]", code::BUSY);
+        }
+        Err(TryLockError::Error(error)) => return Err(error).with_context(cannot),
+    }
+    held.set_len(0).and_then(|()| writeln!(held, "{}", std::process::id())).with_context(cannot)?;
+    Ok(held)
 }
 
 /// `target/sarsen/demo`, empty.
@@ -169,4 +195,22 @@ fn stay(machine: &mut Machine, interrupt: &Interrupt) -> Result<()> {
         std::thread::sleep(Duration::from_millis(100));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_demo_runs_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("sarsen/demo.lock");
+        let first = alone(&file).unwrap();
+        let told = format!("{:#}", alone(&file).unwrap_err());
+        assert!(told.contains(&format!("a demo runs already (pid {})", std::process::id())), "{told}");
+        drop(first);
+        let number = format!("{}\n", std::process::id());
+        drop(alone(&file).unwrap());
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), number, "it is written anew");
+    }
 }

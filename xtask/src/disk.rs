@@ -10,6 +10,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use fatfs::{Date, DateTime, FileSystem, FormatVolumeOptions, FsOptions, Time, TimeProvider};
+use gpt::GptError;
+use gpt::mbr::MBRError;
 use gpt::partition::Partition as Entry;
 use gpt::partition_types::{OperatingSystem, Type};
 use sha2::{Digest, Sha256};
@@ -145,22 +147,22 @@ pub fn files(volume: &[u8]) -> Result<BTreeMap<String, Vec<u8>>> {
 /// # Errors
 /// When a partition's files do not fit into it, or the file cannot be written.
 pub fn write(file: &Path, partitions: &[Partition]) -> Result<()> {
-    let digest = digest(partitions);
-    let fresh = file.with_extension("new");
     let size = (2 + partitions.iter().map(|partition| partition.size_mib).sum::<u64>()) * MIB;
-    let mut disk = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(&fresh)
-        .with_context(|| format!("cannot write {}", fresh.display()))?;
+    paths::replace(file, size, |disk| fill(disk, size, partitions))
+}
+
+/// Writes the image of this size into an empty file.
+fn fill(mut disk: File, size: u64, partitions: &[Partition]) -> Result<()> {
+    let digest = digest(partitions);
     disk.set_len(size)?;
 
     let sectors = u32::try_from(size / SECTOR - 1).unwrap_or(u32::MAX);
-    gpt::mbr::ProtectiveMBR::with_lb_size(sectors)
-        .overwrite_lba0(&mut disk)
-        .map_err(|error| anyhow!("protective MBR: {error}"))?;
+    gpt::mbr::ProtectiveMBR::with_lb_size(sectors).overwrite_lba0(&mut disk).map_err(
+        |error| match error {
+            MBRError::Io(error) => anyhow::Error::from(error),
+            other => anyhow!("protective MBR: {other}"),
+        },
+    )?;
     let mut start = MIB;
     let mut entries = BTreeMap::new();
     for (number, partition) in (1..).zip(partitions) {
@@ -192,17 +194,19 @@ pub fn write(file: &Path, partitions: &[Partition]) -> Result<()> {
         );
         start += bytes;
     }
-    write_table(disk, entries, identifier(&digest, "disk"))
-        .with_context(|| format!("cannot write the partition table of {}", file.display()))?;
-    std::fs::rename(&fresh, file).with_context(|| format!("cannot write {}", file.display()))
+    write_table(disk, entries, identifier(&digest, "disk")).context("the partition table")
 }
 
 fn write_table(disk: File, entries: BTreeMap<u32, Entry>, guid: Uuid) -> Result<()> {
     let config = gpt::GptConfig::new().writable(true);
-    let mut table = config.create_from_device(disk, Some(guid))?;
-    table.update_partitions(entries)?;
-    table.write()?;
-    Ok(())
+    let written = config.create_from_device(disk, Some(guid)).and_then(|mut table| {
+        table.update_partitions(entries)?;
+        table.write()
+    });
+    written.map(drop).map_err(|error| match error {
+        GptError::Io(error) => error.into(),
+        other => other.into(),
+    })
 }
 
 /// Covers names, sizes, attributes and contents: two images differ in their identifiers exactly if they differ here.
@@ -398,7 +402,10 @@ mod tests {
         let mut partitions = sample("a");
         partitions[0].contents = Contents::Files(BTreeMap::from([("big".to_owned(), vec![1; 5 << 20])]));
         let folder = tempfile::tempdir().unwrap();
-        let error = write(&folder.path().join("disk.img"), &partitions).unwrap_err();
-        assert_eq!(format!("{error:#}"), "partition esp of 4 MiB: its files take 5 MiB");
+        let file = folder.path().join("disk.img");
+        let told = format!("{:#}", write(&file, &partitions).unwrap_err());
+        let why = "is not written: partition esp of 4 MiB: its files take 5 MiB";
+        assert_eq!(told, format!("{} {why}", file.display()));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing of it is left");
     }
 }

@@ -31,6 +31,7 @@ pub struct Options {
 /// # Errors
 /// When the board contradicts itself, or the picture cannot be written.
 pub fn graph(options: &Options) -> Result<()> {
+    options.svg.as_deref().map_or(Ok(()), paths::destination)?;
     let board = build::board(&options.board)?;
     let view = View::of(&board);
     print!("{}", text::draw(&view));

@@ -10,6 +10,7 @@
 //!
 //! With `--update`, the slot alone as it travels; with `--broken`, one that is wrong on purpose ([`crate::broken`]).
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
@@ -61,6 +62,7 @@ const PERSIST_MIB: u64 = 64;
 /// # Errors
 /// When something does not build, or the files do not fit.
 pub fn image(options: &Options) -> Result<()> {
+    check(options)?;
     let key = key(options)?;
     let stock = setup::stock(options.build.arch)?;
     let built = build::build_trusting(&options.build.without_files(), &key)?;
@@ -71,6 +73,18 @@ pub fn image(options: &Options) -> Result<()> {
     make_with(&built, &stock, options.build.config.as_deref(), &output, &key, &options.version)?;
     println!("{}", output.display());
     Ok(())
+}
+
+/// Refuses before anything is built what would be refused in the end.
+fn check(options: &Options) -> Result<()> {
+    slot::named(&named(options))?;
+    build::config_files(options.build.config.as_deref())?;
+    options.output.as_deref().map_or(Ok(()), paths::destination)
+}
+
+/// The version that is named in what is made.
+fn named(options: &Options) -> String {
+    options.broken.map_or_else(|| options.version.clone(), |broken| broken.version(&options.version))
 }
 
 /// What signs, by the options.
@@ -88,17 +102,14 @@ fn key(options: &Options) -> Result<Key> {
 
 /// Makes the payload of an update, and prints its path, its SHA-256 and the version that it names.
 fn update(options: &Options, built: &Built, stock: &Stock, key: &Key) -> Result<()> {
-    let version = match options.broken {
-        Some(broken) => broken.version(&options.version),
-        None => options.version.clone(),
-    };
+    let version = named(options);
     let kind = options.broken.map(|broken| format!("-{}", broken.name())).unwrap_or_default();
     let file = format!("{}{kind}.update", options.version);
     let output = options.output.clone().unwrap_or_else(|| built.folder.join(file));
     let step = ui::step("write the update");
     let pieces = Pieces::of(built, stock, key)?;
     let payload = broken::payload(options.broken, pieces, built, stock, key, &options.version, &step)?;
-    paths::write(&output, &payload)?;
+    paths::replace(&output, payload.len() as u64, |mut file| Ok(file.write_all(&payload)?))?;
     step.done(format!("{} KiB", payload.len().div_ceil(1024)));
     println!("{}", output.display());
     println!("version {version}, SHA-256 {}", hex::encode(Sha256::digest(&payload)));
@@ -174,4 +185,43 @@ pub fn make_with(
     disk::write(output, &partitions)?;
     step.done(output.display().to_string());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    #[test]
+    fn what_cannot_be_made_is_refused_before_the_build() {
+        let check =
+            |words: &[&str]| check(&Line::try_parse_from([&["image"], words].concat()).unwrap().options);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("disk.img");
+        check(&["--output", file.to_str().unwrap(), "--config", folder.path().to_str().unwrap()]).unwrap();
+        // What names the version is longer than the version.
+        let long = "a".repeat(30);
+        check(&["--version", &long]).unwrap();
+        let wrong: [(&[&str], &str); 8] = [
+            (&["--output", "/dev/null"], "cannot write /dev/null"),
+            (&["--output", "/dev/full", "--update"], "cannot write /dev/full"),
+            (&["--output", "/nosuch/disk.img"], "cannot write /nosuch/disk.img"),
+            (&["--config", "nosuch"], "provisioning folder nosuch"),
+            (&["--version", ""], "`` is no name"),
+            (&["--version", "a b"], "`a b` is no name"),
+            (&["--version", "1.0/x"], "`1.0/x` is no name"),
+            (&["--version", &long, "--update", "--broken", "older"], "is no name"),
+        ];
+        for (words, part) in wrong {
+            let told = format!("{:#}", check(words).unwrap_err());
+            assert!(told.contains(part), "{words:?}: {told}");
+        }
+    }
 }

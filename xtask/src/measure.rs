@@ -82,6 +82,7 @@ const CHANGING: [u32; 2] = [5, SLOT_PCR];
 /// # Errors
 /// When the image has no slot that the key has signed, or something in it cannot be read.
 pub fn measure(options: &Options) -> Result<()> {
+    options.binary_log.as_deref().map_or(Ok(()), paths::destination)?;
     let key = match &options.slot_key {
         Some(file) => Key::read(file)?,
         None => Key::test()?,

@@ -16,7 +16,7 @@ use crate::console::Line;
 use crate::interrupt::Interrupt;
 use crate::qemu::{Boot, Disk, Listener, Machine, Options as MachineOptions};
 use crate::symbolize::Symbolizer;
-use crate::{build, image, setup, swtpm};
+use crate::{build, image, paths, setup, swtpm};
 
 /// Options of `run`.
 #[derive(Debug, Clone, clap::Args)]
@@ -73,6 +73,7 @@ pub struct Options {
 /// # Errors
 /// When the machine cannot be built or started, or `--until` was not seen.
 pub fn run(options: &Options) -> Result<()> {
+    check(options)?;
     setup::host_tools(match options.build.arch {
         build::Arch::X86_64 => &[setup::Host::Qemu],
         build::Arch::Aarch64 => &[setup::Host::QemuArm],
@@ -122,6 +123,14 @@ pub fn run(options: &Options) -> Result<()> {
     let mut machine = Machine::start(&machine, Some(printer))?;
     forward_input(&mut machine);
     watch(&mut machine, options, &interrupt)
+}
+
+/// Refuses before anything is built what would be refused in the end.
+fn check(options: &Options) -> Result<()> {
+    build::config_files(options.build.config.as_deref())?;
+    [&options.disk, &options.pcap].into_iter().flatten().try_for_each(|file| paths::destination(file))?;
+    let interface = options.tpm.flatten();
+    interface.map_or(Ok(()), |interface| interface.check(options.build.arch))
 }
 
 /// Prints each line to standard output, backtraces with the names of their functions; the quiet one leaves
@@ -177,5 +186,37 @@ fn watch(machine: &mut Machine, options: &Options, interrupt: &Interrupt) -> Res
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    #[test]
+    fn what_cannot_run_is_refused_before_the_build() {
+        let check =
+            |words: &[&str]| check(&Line::try_parse_from([&["run"], words].concat()).unwrap().options);
+        for right in [&["--tpm"][..], &["--tpm=crb"], &["--tpm=tis", "--arch", "aarch64"], &[]] {
+            check(right).unwrap();
+        }
+        let wrong: [(&[&str], &str); 4] = [
+            (&["--tpm=crb", "--arch", "aarch64"], "aarch64 has no TPM by crb"),
+            (&["--disk", "/dev/null"], "cannot write /dev/null"),
+            (&["--pcap", "/nosuch/file"], "cannot write /nosuch/file"),
+            (&["--config", "nosuch"], "provisioning folder nosuch"),
+        ];
+        for (words, part) in wrong {
+            let told = format!("{:#}", check(words).unwrap_err());
+            assert!(told.contains(part), "{words:?}: {told}");
+        }
     }
 }

@@ -258,6 +258,16 @@ impl Pieces {
     }
 }
 
+/// The name of a version. Files are called after it, here and where a controller keeps them.
+///
+/// # Errors
+/// When it is none.
+pub(crate) fn named(version: &str) -> Result<Version> {
+    Version::new(version).filter(|_| !version.contains('/')).with_context(|| {
+        format!("`{version}` is no name for a version: 1 to 32 printable letters, no blanks, no `/`")
+    })
+}
+
 /// The slot of these parts, signed.
 pub(crate) fn signed(
     machine: Machine,
@@ -265,9 +275,7 @@ pub(crate) fn signed(
     key: &Key,
     version: &str,
 ) -> Result<Vec<u8>> {
-    let version = Version::new(version).with_context(|| {
-        format!("`{version}` is no name for a version: 1 to 32 printable letters, no blanks")
-    })?;
+    let version = named(version)?;
     let parts: Vec<(Kind, &[u8])> = parts.iter().map(|(kind, bytes)| (*kind, bytes.as_slice())).collect();
     let draft = Draft::new(machine, version, &parts).context("a part of the slot is empty")?;
     Ok(draft.sign(|bytes| key.sign(bytes)))

@@ -23,6 +23,19 @@ pub enum Interface {
     Tis,
 }
 
+impl Interface {
+    /// Whether a machine of this architecture can have it.
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub fn check(self, arch: Arch) -> Result<()> {
+        if (self, arch) == (Self::Crb, Arch::Aarch64) {
+            bail!("a machine of aarch64 has no TPM by crb, only by tis [{}]", code::NOT_THERE);
+        }
+        Ok(())
+    }
+}
+
 /// The TPM of a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tpm {

@@ -51,8 +51,8 @@ area! {
         cause: "The domains, the table or the archive cannot be built.",
         next: "Mend what the message names; `cargo xtask build` alone does the same again.";
     IMAGE = "E-HOST-017",
-        cause: "The disk image cannot be made.",
-        next: "Mend what the message names; `cargo xtask image` alone does the same again.";
+        cause: "A disk image or an update cannot be made, or what was given as one is none that fits.",
+        next: "Mend what the message names; `cargo xtask image` makes a disk image anew, with `--update` an update.";
     MACHINE = "E-HOST-018",
         cause: "The machine in QEMU did not do what was waited for, or ended before.",
         next: "Read the console above; codes in it tell what the system itself complains of.";
@@ -89,4 +89,7 @@ area! {
     FLASH = "E-HOST-029",
         cause: "A disk was not written, or does not hold what was written to it.",
         next: "See which one the message names. Choose another disk, unmount this one, or throw it away if it does not keep what is written.";
+    BUSY = "E-HOST-030",
+        cause: "The same subcommand runs already, with the same files.",
+        next: "Wait for its end, or end it with Ctrl-C where it runs.";
 }
