@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Cursor, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -14,10 +15,13 @@ use gpt::GptError;
 use gpt::mbr::MBRError;
 use gpt::partition::Partition as Entry;
 use gpt::partition_types::{OperatingSystem, Type};
+use proto_errors::host as code;
+use proto_update::manifest::Header;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::paths;
+use crate::build::Arch;
+use crate::{paths, selector};
 
 const SECTOR: u64 = 512;
 const MIB: u64 = 1 << 20;
@@ -84,22 +88,45 @@ pub struct Held {
     pub config: Vec<u8>,
 }
 
-/// Reads an image.
+impl Held {
+    /// Whose selector firmware would start from it; nothing when there is none.
+    #[must_use]
+    pub fn arch(&self) -> Option<Arch> {
+        Arch::ALL.into_iter().find(|arch| self::file(&self.esp, selector::path(*arch)).is_ok())
+    }
+
+    /// The version that the first slot names, for a person: whoever signed it.
+    #[must_use]
+    pub fn version(&self) -> String {
+        let header = Header::parse(&self.slot, self.slot.len() as u64);
+        header.map_or_else(|_| "unknown".into(), |header| header.claimed_version().as_str().to_owned())
+    }
+}
+
+/// Reads an image, or a disk with one.
 ///
 /// # Errors
 /// When it is none, or lacks one of the three.
 pub fn read(file: &Path) -> Result<Held> {
-    let image = paths::read(file)?;
+    let cannot = || format!("cannot read {} [{}]", file.display(), code::FILE);
+    let kind = std::fs::metadata(file).with_context(cannot)?.file_type();
+    // Others have no end, or wait for whoever writes to them.
+    ensure!(kind.is_file() || kind.is_block_device(), "{} is no disk image", file.display());
+    let mut image = File::open(file).with_context(cannot)?;
     let disk = gpt::GptConfig::new()
-        .open_from_device(Cursor::new(image.clone()))
+        .open_from_device(image.try_clone().with_context(cannot)?)
         .with_context(|| format!("{} is no disk image", file.display()))?;
-    let of = |kind: Kind| {
+    let mut of = |kind: Kind| {
         let mut entries = disk.partitions().values();
         let entry = entries.find(|entry| entry.part_type_guid.guid == kind.guid());
         let entry = entry.with_context(|| format!("{} has no {kind:?} partition", file.display()))?;
-        let place = |sector: u64| usize::try_from(sector.saturating_mul(SECTOR)).unwrap_or(usize::MAX);
-        let bytes = image.get(place(entry.first_lba)..place(entry.last_lba.saturating_add(1)));
-        bytes.map(<[u8]>::to_vec).with_context(|| format!("{} is cut", file.display()))
+        let sectors = entry.last_lba.saturating_add(1).saturating_sub(entry.first_lba);
+        let mut bytes = Vec::new();
+        image.seek(SeekFrom::Start(entry.first_lba.saturating_mul(SECTOR))).with_context(cannot)?;
+        let length = sectors.saturating_mul(SECTOR);
+        (&image).take(length).read_to_end(&mut bytes).with_context(cannot)?;
+        ensure!(bytes.len() as u64 == length, "{} is cut", file.display());
+        Ok(bytes)
     };
     Ok(Held { esp: of(Kind::Esp)?, slot: of(Kind::Slot)?, config: of(Kind::Config)? })
 }
@@ -393,6 +420,16 @@ mod tests {
         assert_eq!(file(&held.esp, "server").unwrap(), b"a");
         assert!(file(&held.esp, "none").is_err());
         assert_eq!((&held.slot[..5000], held.slot.len() as u64), (&[5; 5000][..], 2 * MIB));
+        assert_eq!((held.arch(), held.version().as_str()), (Some(Arch::X86_64), "unknown"));
+        let whole = std::fs::read(&image).unwrap();
+        std::fs::write(&image, &whole[..6 << 20]).unwrap();
+        assert!(read(&image).unwrap_err().to_string().contains("is cut"));
+        for (other, why) in
+            [("/dev/zero", "is no disk image"), ("/nosuch", "cannot read /nosuch"), ("/", "is no disk image")]
+        {
+            let told = read(Path::new(other)).unwrap_err().to_string();
+            assert!(told.contains(why), "{told}");
+        }
         std::fs::write(&image, b"no image").unwrap();
         assert!(read(&image).is_err());
     }

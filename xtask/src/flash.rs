@@ -21,8 +21,10 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use proto_update::manifest::Header;
 
 use crate::build::Arch;
+use crate::slot::{self, Key};
 use crate::{disk, paths, ui};
 
 /// Options of `flash`.
@@ -56,16 +58,35 @@ const ALIGN: usize = 4096;
 /// When the disk is not one to be written, the person says no, or what is read back is not what was written.
 pub fn flash(options: &Options) -> Result<()> {
     let image = options.image.clone().unwrap_or_else(|| paths::output(options.arch.name()).join("disk.img"));
-    disk::read(&image)
-        .with_context(|| format!("{} is no disk image; `cargo xtask image` makes one", image.display()))?;
+    let holds = holds(&image, options.arch)?;
     let path = fs::canonicalize(&options.device)
         .with_context(|| format!("there is no disk {}", options.device.display()))?;
     ensure!(fs::metadata(&path)?.file_type().is_block_device(), "{} is no disk", path.display());
     let name = path.file_name().context("a disk has a name")?.to_string_lossy().into_owned();
     onto(&Node { path, name: name.clone() }, &System::read()?, &image, |disk| {
         println!("{disk}");
+        println!("{holds}");
         if options.yes { Ok(()) } else { ask(&name, &mut std::io::stdin().lock()) }
     })
+}
+
+/// What is in the image, for the person who is to agree that it comes onto the disk.
+fn holds(image: &Path, arch: Arch) -> Result<String> {
+    let option = if arch == Arch::X86_64 { String::new() } else { format!(" --arch {}", arch.name()) };
+    let held = disk::read(image).with_context(|| {
+        format!(
+            "{} cannot be written to a disk; `cargo xtask image{option}` makes one that can",
+            image.display()
+        )
+    })?;
+    let arch = held.arch().map_or("an unknown architecture", Arch::name);
+    let mut told = format!("{}: version {}, for {arch}", image.display(), held.version());
+    let header = Header::parse(&held.slot, held.slot.len() as u64);
+    let test = Key::test()?;
+    if header.is_ok_and(|header| test.trusts(&header).is_some()) {
+        told = format!("{told}\n  {}", slot::TEST_KEY);
+    }
+    Ok(told)
 }
 
 /// Writes an image onto a disk and reads it back, if the disk is one to be written and `agree` to what it is told.
@@ -101,12 +122,17 @@ fn onto(
     Ok(())
 }
 
-/// Waits for the disk's name.
+/// Waits for the disk's name, with or without its folder.
 fn ask(name: &str, answers: &mut impl BufRead) -> Result<()> {
     eprint!("Everything on it will be lost. Type {name} to go on: ");
     let mut answer = String::new();
     answers.read_line(&mut answer)?;
-    ensure!(answer.trim() == name, "nothing was written: `{}` is not `{name}`", answer.trim());
+    let answer = answer.trim();
+    ensure!(
+        answer.strip_prefix("/dev/").unwrap_or(answer) == name,
+        "nothing was written: `{}` is not `{name}`",
+        answer
+    );
     Ok(())
 }
 

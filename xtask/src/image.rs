@@ -72,7 +72,15 @@ pub fn image(options: &Options) -> Result<()> {
     let output = options.output.clone().unwrap_or_else(|| default_output(&built));
     make_with(&built, &stock, options.build.config.as_deref(), &output, &key, &options.version)?;
     println!("{}", output.display());
+    tell_of_test_key(&key);
     Ok(())
+}
+
+/// Nothing that a test key has signed is to go to a customer unnoticed.
+fn tell_of_test_key(key: &Key) {
+    if key.is_test() {
+        eprintln!("     {}", slot::TEST_KEY);
+    }
 }
 
 /// Refuses before anything is built what would be refused in the end.
@@ -113,6 +121,7 @@ fn update(options: &Options, built: &Built, stock: &Stock, key: &Key) -> Result<
     step.done(format!("{} KiB", payload.len().div_ceil(1024)));
     println!("{}", output.display());
     println!("version {version}, SHA-256 {}", hex::encode(Sha256::digest(&payload)));
+    tell_of_test_key(key);
     if let Some(broken) = options.broken {
         println!("broken on purpose: {}", broken.name());
     }

@@ -32,7 +32,7 @@ use proto_manifest::archive::{Archive, IMAGES, TABLE};
 use proto_manifest::table::Table;
 use proto_tpm::eventlog::{Event, Log, kind};
 use proto_tpm::pcr::extended;
-use proto_update::manifest::{ALIGN, Header, Kind, Machine};
+use proto_update::manifest::{ALIGN, Header, Kind};
 use proto_update::payload::Decoder;
 use sha2::{Digest, Sha256};
 
@@ -87,11 +87,20 @@ pub fn measure(options: &Options) -> Result<()> {
         Some(file) => Key::read(file)?,
         None => Key::test()?,
     };
-    let payload = options.update.as_deref().map(paths::read).transpose()?;
+    let payload = options.update.as_deref().map(update).transpose()?;
     let log = options.learn.as_deref().map(paths::read).transpose()?;
-    let others = options.selector_of.iter().map(|file| paths::read(file)).collect::<Result<Vec<_>>>()?;
+    let others = options.selector_of.iter().map(|file| update(file)).collect::<Result<Vec<_>>>()?;
     let others: Vec<&[u8]> = others.iter().map(Vec::as_slice).collect();
-    let image = Image::of(&Made::read(&options.image, key)?, payload.as_deref(), &others)?;
+    let made = Made::read(&options.image, key).map_err(|error| match update(&options.image) {
+        Ok(_) => {
+            let file = options.image.display();
+            anyhow!(
+                "{file} is an update, and no disk image: name the disk image, and behind it --update {file}"
+            )
+        }
+        Err(_) => error,
+    })?;
+    let image = Image::of(&made, payload.as_deref(), &others)?;
     let prediction = image.prediction(log.as_deref())?;
     if let (Some(file), Some(log)) = (&options.binary_log, &log) {
         paths::write(file, log::predicted(&prediction, log)?)?;
@@ -123,6 +132,18 @@ pub fn measure(options: &Options) -> Result<()> {
         println!("  {value} {text}");
     }
     Ok(())
+}
+
+/// The payload in a file.
+fn update(file: &Path) -> Result<Vec<u8>> {
+    ensure!(!file.is_dir(), "{} is no update but a folder", file.display());
+    let payload = paths::read(file)?;
+    let why = match unpacked(&payload) {
+        Ok(_) => return Ok(payload),
+        Err(_) if disk::read(file).is_ok() => anyhow!("it is a disk image, which is named without an option"),
+        Err(error) => error,
+    };
+    Err(why.context(format!("{} is no update as `cargo xtask image --update` writes it", file.display())))
 }
 
 /// The values of the PCR of the choice, if the slot that is chosen first is also started: a refused one leaves its event.
@@ -195,10 +216,10 @@ struct System {
 impl System {
     fn read(slot: &[u8], key: &Key, what: &str) -> Result<Self> {
         let header = Header::parse(slot, slot.len() as u64).map_err(|error| anyhow!("{what}: {error}"))?;
-        let (arch, trusted) = [(Arch::X86_64, Machine::X86_64), (Arch::Aarch64, Machine::Aarch64)]
-            .into_iter()
-            .find_map(|(arch, machine)| Some((arch, header.clone().verify(&[key.public()], machine).ok()?)))
-            .with_context(|| format!("{what} is signed by another key, or not at all"))?;
+        let (arch, trusted) = key.trusts(&header).with_context(|| {
+            let than = if key.is_test() { "the test key" } else { "the one of --slot-key" };
+            format!("{what} is signed by another key than {than}, or not at all; name its key with --slot-key FILE")
+        })?;
         let contents = slot.get(ALIGN..).with_context(|| format!("{what} is empty"))?;
         let whole = contents.get(..usize::try_from(trusted.length())?);
         let whole = whole.with_context(|| format!("{what} is cut"))?;
@@ -225,7 +246,7 @@ impl Image {
         let Made { name, held: partitions, key } = made;
         let slot = match payload {
             Some(payload) => System::read(&unpacked(payload)?, key, "the update")?,
-            None => System::read(&partitions.slot, key, "slot A")?,
+            None => System::read(&partitions.slot, key, &format!("slot A of {name}"))?,
         };
         let arch = slot.arch;
         let mut selectors = vec![disk::file(&partitions.esp, selector::path(arch))?];
@@ -434,8 +455,10 @@ fn authenticode(pe: &[u8]) -> Result<[u8; 32]> {
 mod tests {
     use proto_attest::differences;
     use proto_manifest::archive::Writer;
+    use proto_update::manifest::Machine;
 
     use super::*;
+    use crate::disk::{Contents, Partition};
     use crate::secure_boot::{self, ProgramKey};
     use crate::ui;
 
@@ -525,6 +548,56 @@ mod tests {
         }
         assert_eq!(in_grub(&grub).unwrap(), b"the archive");
         assert!(in_grub(&grub[..base]).is_err() && in_grub(&grub[..grub.len() - 20]).is_err());
+    }
+
+    #[test]
+    fn what_is_taken_for_something_else_is_told_by_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = |name: &str| folder.path().join(name);
+        let told = |image: &str, words: &[&str]| {
+            let update = words.first().map(|file| name(file));
+            let image = name(image);
+            let options = Options {
+                image,
+                update,
+                selector_of: Vec::new(),
+                slot_key: None,
+                learn: None,
+                json: false,
+                binary_log: None,
+            };
+            format!("{:#}", measure(&options).unwrap_err())
+        };
+        std::fs::write(name("README.md"), "# no update").unwrap();
+        let parts = [(Kind::Program, b"MZ".to_vec())];
+        let slot = slot::signed(Machine::X86_64, &parts, &Key::strange(), "1").unwrap();
+        std::fs::write(name("x.update"), proto_update::payload::pack(&slot).unwrap()).unwrap();
+        let part = |name, kind, contents| Partition { name, kind, size_mib: 2, contents, attributes: 0 };
+        let parts = [
+            part("esp", disk::Kind::Esp, Contents::Empty),
+            part("slot-a", disk::Kind::Slot, Contents::Bytes(slot)),
+            part("config", disk::Kind::Config, Contents::Empty),
+        ];
+        disk::write(&name("own.img"), &parts).unwrap();
+        let own = told("own.img", &[]);
+        let another = "slot A of own.img is signed by another key than the test key, or not at all; name its key with --slot-key FILE";
+        assert_eq!(own, another);
+        let wrong = [
+            (told("README.md", &[]), "README.md is no disk image"),
+            (
+                told("x.update", &[]),
+                "x.update is an update, and no disk image: name the disk image, and behind it --update",
+            ),
+            (
+                told("own.img", &["README.md"]),
+                "README.md is no update as `cargo xtask image --update` writes it: ",
+            ),
+            (told("own.img", &["own.img"]), "it is a disk image, which is named without an option"),
+            (told("own.img", &["x.update"]), "the update is signed by another key than the test key"),
+        ];
+        for (told, part) in wrong {
+            assert!(told.contains(part), "{part}: {told}");
+        }
     }
 
     fn log() -> Vec<u8> {

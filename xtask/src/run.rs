@@ -16,7 +16,7 @@ use crate::console::Line;
 use crate::interrupt::Interrupt;
 use crate::qemu::{Boot, Disk, Listener, Machine, Options as MachineOptions};
 use crate::symbolize::Symbolizer;
-use crate::{build, image, paths, setup, swtpm};
+use crate::{build, disk, image, paths, setup, swtpm};
 
 /// Options of `run`.
 #[derive(Debug, Clone, clap::Args)]
@@ -82,9 +82,10 @@ pub fn run(options: &Options) -> Result<()> {
         setup::host_tools(&[setup::Host::Swtpm])?;
     }
     let stock = setup::stock(options.build.arch)?;
-    // One that was kept boots what is on it, as a device does.
-    let kept = options.disk.as_ref().filter(|disk| !options.direct && disk.is_file());
-    let image = options.image.as_ref().or(kept);
+    let image = started(options);
+    if let (Some(disk), None, false) = (image, &options.image, options.quiet) {
+        eprintln!("     {} is used as it is; nothing is built, remove it for a new one", disk.display());
+    }
     let built = match image {
         Some(_) => build::layout(&options.build)?,
         None if options.direct => build::build(&options.build)?,
@@ -125,10 +126,25 @@ pub fn run(options: &Options) -> Result<()> {
     watch(&mut machine, options, &interrupt)
 }
 
+/// The disk that is started from as it is: an image, or one that was kept, which boots what is on it, as a device does.
+fn started(options: &Options) -> Option<&PathBuf> {
+    let kept = options.disk.as_ref().filter(|disk| !options.direct && disk.is_file());
+    options.image.as_ref().or(kept)
+}
+
 /// Refuses before anything is built what would be refused in the end.
 fn check(options: &Options) -> Result<()> {
     build::config_files(options.build.config.as_deref())?;
     [&options.disk, &options.pcap].into_iter().flatten().try_for_each(|file| paths::destination(file))?;
+    if let Some(file) = started(options) {
+        let arch = options.build.arch;
+        let held = disk::read(file).or_code(host::IMAGE)?;
+        // What has no selector, firmware tells of.
+        if let Some(found) = held.arch().filter(|found| *found != arch) {
+            let (file, found) = (file.display(), found.name());
+            bail!("{file} holds a system for {found}; say --arch {found} [{}]", host::IMAGE);
+        }
+    }
     let interface = options.tpm.flatten();
     interface.map_or(Ok(()), |interface| interface.check(options.build.arch))
 }
@@ -191,14 +207,29 @@ fn watch(machine: &mut Machine, options: &Options, interrupt: &Interrupt) -> Res
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use clap::Parser;
 
     use super::*;
+    use crate::disk::{Contents, Kind, Partition};
 
     #[derive(Debug, Parser)]
     struct Line {
         #[command(flatten)]
         options: Options,
+    }
+
+    /// The parts of one that are looked at.
+    fn image_of_x86_64(file: &std::path::Path) {
+        let program = (crate::selector::path(build::Arch::X86_64).to_owned(), b"MZ".to_vec());
+        let part = |name, kind, contents| Partition { name, kind, size_mib: 2, contents, attributes: 0 };
+        let parts = [
+            part("esp", Kind::Esp, Contents::Files(BTreeMap::from([program]))),
+            part("slot-a", Kind::Slot, Contents::Empty),
+            part("config", Kind::Config, Contents::Empty),
+        ];
+        disk::write(file, &parts).unwrap();
     }
 
     #[test]
@@ -208,12 +239,26 @@ mod tests {
         for right in [&["--tpm"][..], &["--tpm=crb"], &["--tpm=tis", "--arch", "aarch64"], &[]] {
             check(right).unwrap();
         }
-        let wrong: [(&[&str], &str); 4] = [
+        let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+        let wrong: [(&[&str], &str); 8] = [
+            (&["--image", manifest], "Cargo.toml is no disk image"),
+            (&["--disk", manifest], "Cargo.toml is no disk image"),
+            (&["--image", "/dev/zero"], "/dev/zero is no disk image"),
+            (&["--image", "/nosuch/file"], "cannot read /nosuch/file"),
             (&["--tpm=crb", "--arch", "aarch64"], "aarch64 has no TPM by crb"),
             (&["--disk", "/dev/null"], "cannot write /dev/null"),
             (&["--pcap", "/nosuch/file"], "cannot write /nosuch/file"),
             (&["--config", "nosuch"], "provisioning folder nosuch"),
         ];
+        let folder = tempfile::tempdir().unwrap();
+        let of_x86 = folder.path().join("disk.img");
+        image_of_x86_64(&of_x86);
+        let of_x86 = of_x86.to_str().unwrap();
+        for option in ["--image", "--disk"] {
+            check(&[option, of_x86]).unwrap();
+            let told = format!("{:#}", check(&[option, of_x86, "--arch", "aarch64"]).unwrap_err());
+            assert!(told.contains("holds a system for x86_64; say --arch x86_64"), "{told}");
+        }
         for (words, part) in wrong {
             let told = format!("{:#}", check(words).unwrap_err());
             assert!(told.contains(part), "{words:?}: {told}");

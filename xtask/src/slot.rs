@@ -9,9 +9,9 @@ use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 use proto_handoff::record::Version;
 use proto_manifest::archive::{Archive, RELEASE, Writer};
 use proto_manifest::table::VirtioMmio;
-use proto_update::manifest::{Draft, Kind, Machine};
+use proto_update::manifest::{Draft, Header, Kind, Machine, Trusted};
 
-use crate::build::{Built, Transport};
+use crate::build::{Arch, Built, Transport};
 use crate::secure_boot::ProgramKey;
 use crate::setup::{Firmware, Stock};
 use crate::ui::Step;
@@ -27,6 +27,9 @@ pub const ROOM_BYTES: usize = (ROOM_MIB as usize) << 20;
 
 /// The name of the selector among the pieces.
 const SELECTOR: &str = "selector";
+
+/// What a person is told of a slot that the test key has signed.
+pub(crate) const TEST_KEY: &str = "signed with the test key, which everybody has: for trying it, not for a device that matters (`--slot-key`)";
 
 /// What signs slots, and the programs that firmware starts.
 pub struct Key {
@@ -51,9 +54,11 @@ impl Key {
     /// # Errors
     /// When the file is not there, or holds no such key.
     pub fn read(file: &Path) -> Result<Self> {
+        const WANTED: &str =
+            "wanted is a PEM file (PKCS#8) as `openssl genpkey -algorithm ed25519` writes it";
         let text = paths::read_text(file)?;
         let signing = SigningKey::from_pkcs8_pem(&text)
-            .map_err(|error| anyhow!("{} is no private Ed25519 key: {error}", file.display()))?;
+            .map_err(|error| anyhow!("{} is no private Ed25519 key: {error}; {WANTED}", file.display()))?;
         Ok(Self { signing, is_test: false, secure_boot: None })
     }
 
@@ -71,6 +76,18 @@ impl Key {
     /// The public half in hexadecimal; nothing for the test key, which the selector has by itself.
     pub(crate) fn public_if_real(&self) -> Option<String> {
         (!self.is_test).then(|| hex::encode(self.signing.verifying_key().as_bytes()))
+    }
+
+    /// Whether it is the test key.
+    pub(crate) fn is_test(&self) -> bool {
+        self.is_test
+    }
+
+    /// What a slot is, and for which architecture, if the key has signed it.
+    pub(crate) fn trusts(&self, header: &Header) -> Option<(Arch, Trusted)> {
+        [(Arch::X86_64, Machine::X86_64), (Arch::Aarch64, Machine::Aarch64)]
+            .into_iter()
+            .find_map(|(arch, machine)| Some((arch, header.clone().verify(&[self.public()], machine).ok()?)))
     }
 
     /// The public half.
@@ -303,7 +320,7 @@ pub(crate) fn give_away(transports: &[Transport]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use proto_manifest::table::DeviceKind;
-    use proto_update::manifest::{ALIGN, Header};
+    use proto_update::manifest::ALIGN;
 
     use super::*;
 
@@ -340,5 +357,6 @@ mod tests {
         std::fs::write(&file, "no key").unwrap();
         let error = Key::read(&file).map(|_| ()).unwrap_err().to_string();
         assert!(error.starts_with(&format!("{} is no private Ed25519 key", file.display())), "{error}");
+        assert!(error.ends_with("as `openssl genpkey -algorithm ed25519` writes it"), "{error}");
     }
 }

@@ -190,9 +190,37 @@ fn a_wrong_disk_is_refused_for_its_reason() {
 }
 
 #[test]
+fn the_image_is_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = folder.path().join("disk.img");
+    let write = |slot: Vec<u8>| {
+        let part = |name, kind, contents| Partition { name, kind, size_mib: 2, contents, attributes: 0 };
+        let program = (crate::selector::path(Arch::Aarch64).to_owned(), b"MZ".to_vec());
+        let parts = [
+            part("esp", Kind::Esp, Contents::Files(BTreeMap::from([program]))),
+            part("slot-a", Kind::Slot, Contents::Bytes(slot)),
+            part("config", Kind::Config, Contents::Empty),
+        ];
+        disk::write(&image, &parts).unwrap();
+        holds(&image, Arch::X86_64).unwrap()
+    };
+    let signed = |key: &Key| {
+        let parts = [(proto_update::manifest::Kind::Xen, b"MZ".to_vec())];
+        slot::signed(proto_update::manifest::Machine::Aarch64, &parts, key, "1.2").unwrap()
+    };
+    let own = format!("{}: version 1.2, for aarch64", image.display());
+    assert_eq!(write(signed(&Key::strange())), own);
+    assert_eq!(write(signed(&Key::test().unwrap())), format!("{own}\n  {}", slot::TEST_KEY));
+    assert_eq!(write(Vec::new()), format!("{}: version unknown, for aarch64", image.display()));
+    let told = format!("{:#}", holds(Path::new("/nosuch/disk.img"), Arch::Aarch64).unwrap_err());
+    assert!(told.contains("`cargo xtask image --arch aarch64` makes one"), "{told}");
+}
+
+#[test]
 fn the_name_has_to_be_typed() {
     assert!(ask("sdb", &mut Cursor::new("sdb\n")).is_ok());
-    for answer in ["y\n", "", "sdb1\n", "/dev/sdb\n"] {
+    assert!(ask("sdb", &mut Cursor::new("/dev/sdb\n")).is_ok());
+    for answer in ["y\n", "", "sdb1\n", "/dev/sda\n", "/dev/\n", "dev/sdb\n"] {
         assert!(ask("sdb", &mut Cursor::new(answer)).is_err(), "{answer}");
     }
 }
