@@ -1,11 +1,12 @@
 //! `controller`: the small EVE controller alone, until Ctrl-C.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use xtask_controller::{Controller, EventSink};
 
 use crate::interrupt::Interrupt;
@@ -34,6 +35,16 @@ pub struct Options {
     pub provision: Option<String>,
 }
 
+/// Names the options when an address is taken: by another controller, as a rule.
+fn taken(error: anyhow::Error) -> anyhow::Error {
+    let is_taken = |cause: &io::Error| cause.kind() == io::ErrorKind::AddrInUse;
+    if error.chain().any(|cause| cause.downcast_ref().is_some_and(is_taken)) {
+        anyhow!("{error:#}; another controller may have it: --listen and --web name other addresses")
+    } else {
+        error
+    }
+}
+
 /// Runs the subcommand.
 ///
 /// # Errors
@@ -49,7 +60,7 @@ pub fn controller(options: &Options) -> Result<()> {
     settings.on_event = Some(print.clone());
     settings.on_log = Some(print);
     let interrupt = Interrupt::listen()?;
-    let controller = Controller::start(settings)?;
+    let controller = Controller::start(settings).map_err(taken)?;
     if let Some(name) = &options.provision {
         let folder = state.join(name);
         controller.provision(name)?.write_to(&folder).context("cannot provision the device")?;
@@ -62,4 +73,23 @@ pub fn controller(options: &Options) -> Result<()> {
     }
     controller.shutdown();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_address_is_told_with_the_options() {
+        let folder = tempfile::tempdir().unwrap();
+        let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = other.local_addr().unwrap();
+        for name in ["api", "web"] {
+            let mut settings = xtask_controller::Options::new(folder.path().join(name));
+            *(if name == "api" { &mut settings.listen } else { &mut settings.web }) = address;
+            let told = format!("{:#}", Controller::start(settings).map(drop).map_err(taken).unwrap_err());
+            let named = told.contains("--listen and --web") && told.contains(&address.to_string());
+            assert!(named, "{told}");
+        }
+    }
 }

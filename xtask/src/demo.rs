@@ -11,7 +11,7 @@ use std::fs::{File, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use proto_errors::host as code;
@@ -103,13 +103,20 @@ pub fn demo(options: &Options) -> Result<()> {
     let releases = (!options.direct).then(|| Releases::make(&built, &stock, &image)).transpose()?;
     let mut machine = Machine::start(&machine, Some(listener(options, &folder)?))?;
     let patience = Duration::from_secs(options.timeout);
-    Story { machine: &mut machine, site: &site, interrupt: &interrupt, patience }.tell(releases)?;
+    let began = Instant::now();
+    let mut story = Story { machine: &mut machine, site: &site, interrupt: &interrupt, patience, steps: 0 };
+    story.tell(releases)?;
+    let (steps, took) = (story.steps, began.elapsed());
     if let Some(file) = &options.screenshot {
         browser::screenshot(&site.controller.urls().web, file, Theme::Light)?;
         println!("picture of the controller's page: {}", file.display());
     }
-    report(&site, &folder);
-    if !options.check {
+    violations(&site);
+    if options.check {
+        println!("all was seen: {steps} steps in {} s", took.as_secs());
+        println!("console of the device: {}", folder.join("console.log").display());
+    } else {
+        report(&site, &folder);
         stay(&mut machine, &interrupt)?;
     }
     machine.quit();
@@ -174,10 +181,15 @@ fn listener(options: &Options, folder: &Path) -> Result<Listener> {
     }))
 }
 
-fn report(site: &Site, folder: &Path) {
+/// What the device has done against the protocol.
+fn violations(site: &Site) {
     for violation in site.controller.violations() {
         eprintln!("     against the protocol: {}: {}", violation.request, violation.reason);
     }
+}
+
+/// Where a person looks on, while the device and the controller go on.
+fn report(site: &Site, folder: &Path) {
     println!("The application runs. Its lines, the device and its log are on the controller's page:");
     println!();
     println!("    {}", site.controller.urls().web);

@@ -51,6 +51,8 @@ pub(super) struct Story<'s> {
     pub(super) interrupt: &'s Interrupt,
     /// For each step.
     pub(super) patience: Duration,
+    /// Those that have happened.
+    pub(super) steps: usize,
 }
 
 impl Story<'_> {
@@ -107,7 +109,11 @@ impl Story<'_> {
     fn fall_back(&mut self, releases: &Releases) -> Result<()> {
         let boots = self.boots();
         self.site.offer_version(THIRD, &releases.third)?;
-        self.reach(&format!("version {THIRD} is tried in vain, and the device falls back"), |device, _| {
+        // Another domain's image is in dom0's place: nothing of the system comes to run.
+        let name = format!(
+            "version {THIRD}, which ends before dom0 does its work, is tried in vain, and the device falls back"
+        );
+        self.reach(&name, |device, _| {
             let boot = device.boots.last().filter(|boot| boot.number > boots && boot.version == SECOND)?;
             Some(format!("to {}: {}", boot.label, boot.text))
         })?;
@@ -167,6 +173,7 @@ impl Story<'_> {
                 observed.devices.values().next().and_then(|device| reached(device, observed))
             });
             if let Some(note) = seen {
+                self.steps += 1;
                 step.done(note);
                 return Ok(());
             }

@@ -170,7 +170,9 @@ impl fmt::Display for Fault {
                 write!(f, "there is no driver `{name}`; there are {}", Quoted(known))
             }
             Self::NoSuchDevice { name } => write!(f, "there is no device `{name}`"),
-            Self::NoSuchImage { name } => write!(f, "there is no image `{name}`"),
+            Self::NoSuchImage { name } => {
+                write!(f, "there is no image `{name}`, which would be a package in stubdoms/{name}")
+            }
             Self::ToItself { channel } => write!(f, "channel `{channel}` leads back to its own domain"),
             Self::NotAccepted { channel, by, from } => {
                 write!(f, "`{from}` offers channel `{channel}` to `{by}`, which does not accept it")

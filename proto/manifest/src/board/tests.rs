@@ -139,10 +139,13 @@ fn an_image_without_a_hash_is_named_where_it_is_wanted() {
     let board = load(BASE, BOARD).unwrap();
     let text = board.compile(|image| (image == "net").then_some([0; 32])).unwrap_err().to_string();
     let text = text.split_once("base.toml:").unwrap().1;
-    assert_eq!(text, "14: domain.control: there is no image `control` [E-TABLE-014]");
+    let told = |name| {
+        format!("there is no image `{name}`, which would be a package in stubdoms/{name} [E-TABLE-014]")
+    };
+    assert_eq!(text, format!("14: domain.control: {}", told("control")));
 
     let base = BASE.replace("[domain.control]", "[domain.control]\nimage = \"other\"");
     let text = load(&base, BOARD).unwrap().check_images(|image| image == "net").unwrap_err().to_string();
     let text = text.split_once("base.toml:").unwrap().1;
-    assert_eq!(text, "15: domain.control.image: there is no image `other` [E-TABLE-014]");
+    assert_eq!(text, format!("15: domain.control.image: {}", told("other")));
 }
