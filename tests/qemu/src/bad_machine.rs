@@ -105,7 +105,7 @@ fn no_device(stage: &Stage<'_>) -> Result<()> {
             soon(&machine, &line)?;
         }
     }
-    machine.wait_for_from("control", "provisioning: server", BOOT)?;
+    machine.wait_for_from("control", "provisioning: file `server` is missing", BOOT)?;
     machine.quit();
     Ok(())
 }

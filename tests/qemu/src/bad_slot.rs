@@ -264,7 +264,7 @@ fn no_mcfg(stage: &Stage<'_>) -> Result<()> {
     soon(&machine, &line)?;
     let net = machine.wait_for_from("dom0", "domain net: ", PATIENCE)?;
     ensure!(net.text.contains(&format!("[{}]", pci::NOT_FOUND)), "no [{}] in {net}", pci::NOT_FOUND);
-    machine.wait_for_from("control", "provisioning: server", PATIENCE)?;
+    machine.wait_for_from("control", "provisioning: file `server` is missing", PATIENCE)?;
     machine.quit();
     Ok(())
 }
