@@ -59,15 +59,21 @@ const ALIGN: usize = 4096;
 pub fn flash(options: &Options) -> Result<()> {
     let image = options.image.clone().unwrap_or_else(|| paths::output(options.arch.name()).join("disk.img"));
     let holds = holds(&image, options.arch)?;
-    let path = fs::canonicalize(&options.device)
-        .with_context(|| format!("there is no disk {}", options.device.display()))?;
-    ensure!(fs::metadata(&path)?.file_type().is_block_device(), "{} is no disk", path.display());
+    let path = node(&options.device)?;
     let name = path.file_name().context("a disk has a name")?.to_string_lossy().into_owned();
     onto(&Node { path, name: name.clone() }, &System::read()?, &image, |disk| {
         println!("{disk}");
         println!("{holds}");
         if options.yes { Ok(()) } else { ask(&name, &mut std::io::stdin().lock()) }
     })
+}
+
+/// The disk that is named, as the kernel calls it: by its path, or by its name alone.
+fn node(device: &Path) -> Result<PathBuf> {
+    let named = fs::canonicalize(device).or_else(|_| fs::canonicalize(Path::new("/dev").join(device)));
+    let path = named.with_context(|| format!("there is no disk {}", device.display()))?;
+    ensure!(fs::metadata(&path)?.file_type().is_block_device(), "{} is no disk", path.display());
+    Ok(path)
 }
 
 /// What is in the image, for the person who is to agree that it comes onto the disk.

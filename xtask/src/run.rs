@@ -136,6 +136,9 @@ fn started(options: &Options) -> Option<&PathBuf> {
 fn check(options: &Options) -> Result<()> {
     build::config_files(options.build.config.as_deref())?;
     [&options.disk, &options.pcap].into_iter().flatten().try_for_each(|file| paths::destination(file))?;
+    if let Some(folder) = options.tpm_state.as_ref().filter(|folder| folder.exists() && !folder.is_dir()) {
+        bail!("{} is no folder for a TPM's state [{}]", folder.display(), host::FILE);
+    }
     if let Some(file) = started(options) {
         let arch = options.build.arch;
         let held = disk::read(file).or_code(host::IMAGE)?;
@@ -240,7 +243,8 @@ mod tests {
             check(right).unwrap();
         }
         let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-        let wrong: [(&[&str], &str); 8] = [
+        let wrong: [(&[&str], &str); 9] = [
+            (&["--tpm", "--tpm-state", manifest], "Cargo.toml is no folder for a TPM's state"),
             (&["--image", manifest], "Cargo.toml is no disk image"),
             (&["--disk", manifest], "Cargo.toml is no disk image"),
             (&["--image", "/dev/zero"], "/dev/zero is no disk image"),

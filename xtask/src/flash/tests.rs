@@ -190,6 +190,19 @@ fn a_wrong_disk_is_refused_for_its_reason() {
 }
 
 #[test]
+fn only_disks_are_taken_by_path_or_name() {
+    for (device, why) in [
+        ("null", "/dev/null is no disk"),
+        ("/dev/null", "/dev/null is no disk"),
+        ("Cargo.toml", "Cargo.toml is no disk"),
+        ("nosuch", "there is no disk nosuch"),
+    ] {
+        let told = node(Path::new(device)).unwrap_err().to_string();
+        assert!(told.ends_with(why), "{told}");
+    }
+}
+
+#[test]
 fn the_image_is_told_of() {
     let folder = tempfile::tempdir().unwrap();
     let image = folder.path().join("disk.img");
