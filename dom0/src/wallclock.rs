@@ -3,7 +3,11 @@
 use core::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use board_support_hyp::Machine;
-use board_support_rt::{Boot, memory::device_memory, timer::now, wallclock};
+use board_support_rt::{
+    Boot,
+    memory::device_memory,
+    wallclock::{self, counted},
+};
 use proto_xen::{Gaddr, PAGE_SIZE};
 
 use crate::device::XEN;
@@ -25,8 +29,17 @@ pub(crate) fn set(boot: &Boot) {
         return;
     };
     let since_1970 = Duration::from_secs(seconds.load(Relaxed).into());
-    // Xen counts from its own start, and our domains from power-on, as the processor does. Theirs is told.
-    if let Err(errno) = XEN.set_wall_clock(since_1970, now().as_nanos()) {
+    // Xen counts from its own start, which it does not tell; but it adds the whole seconds from there to a domain's creation
+    // to what it tells that domain. How many they are for dom0 is seen when it is told the time as if there were none.
+    let set = |lead: Duration| {
+        let counted = (counted() + lead).as_nanos();
+        XEN.set_wall_clock(since_1970, u64::try_from(counted).unwrap_or(u64::MAX))
+    };
+    let done = set(Duration::ZERO).and_then(|()| {
+        let ahead = wallclock::now().map_or(0, |told| told.seconds.saturating_sub(since_1970.as_secs()));
+        set(Duration::from_secs(ahead))
+    });
+    if let Err(errno) = done {
         log::warn!(target: "dom0", "Xen refuses the time of day: {errno} [{}]", proto_errors::boot::NO_CLOCK);
     }
 }

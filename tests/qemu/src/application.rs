@@ -1,7 +1,7 @@
 //! The main job: a device onboards, takes its configuration, runs what is named in it, and follows when
 //! that changes.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, ensure};
 use xtask::build::Arch;
@@ -23,6 +23,9 @@ pub(crate) const STORIES: &[Story] = &[
 
 /// How long anything may take that crosses the network and builds a domain.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// How far a device's clock may be ahead.
+const CLOCK_MS: i64 = 1000;
 
 /// The configuration of the sample application, as the stories change it.
 pub(crate) fn config(app: &str) -> String {
@@ -66,19 +69,24 @@ pub(crate) fn life(stage: &Stage<'_>) -> Result<()> {
     site.offer_sample(stage.built(), &config(&app("args = \"greeting=moin\"")))?;
     let mut machine = stage.start(&stage.disk(Some(&site))?)?;
 
+    machine.wait_for_from("dom0", "", Duration::from_secs(90))?;
+    let begun = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
     machine.wait_for_from("dom0", "domain control: ready", Duration::from_secs(90))?;
     controller.wait_registered(&site.soft_serial(), PATIENCE)?;
     controller.wait_app_state(site::APP, "RUNNING", PATIENCE)?;
     controller.wait_app_line(site::APP, "moin", PATIENCE)?;
     controller.wait_device_line("attestation: complete", PATIENCE)?;
     let confined = stage.built().arch == Arch::X86_64;
-    controller.wait_for("what the device tells of its disk and of an IOMMU", PATIENCE, |seen| {
+    let booted = controller.wait_for("what the device tells of its disk and of an IOMMU", PATIENCE, |seen| {
         let mut infos = seen.devices.values().filter_map(|device| device.info.as_ref());
         let has_disk = |disks: &[(String, String)]| {
             matches!(disks, [(name, state)] if name.contains(SERIAL) && state == "ONLINE")
         };
-        infos.any(|info| info.confined == confined && has_disk(&info.disks)).then_some(())
+        infos.find(|info| info.confined == confined && has_disk(&info.disks)).map(|info| info.boot_ms)
     })?;
+    // The machine's clock is this one's, in whole seconds.
+    let ahead = booted - begun;
+    ensure!(ahead < CLOCK_MS, "by the device's clock it began {ahead} ms after its first line was here");
     controller.wait_for("metrics of the application", PATIENCE, |seen| {
         let mut metrics = seen.devices.values().filter_map(|device| device.metrics.as_ref());
         let used = |app: &AppMetrics| app.name == site::APP && app.cpu_ns > 0 && app.used_mib > 0;

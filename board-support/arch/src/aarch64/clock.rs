@@ -9,6 +9,14 @@ pub fn now_ns(_shared: &SharedInfo) -> u64 {
     to_ns(ticks())
 }
 
+/// When the domain was created, in nanoseconds since power-on: the wall clock that Xen tells a domain goes with its virtual
+/// counter, which begins then.
+#[must_use]
+pub fn wall_clock_begin_ns() -> u64 {
+    let physical = ticks();
+    to_ns(physical.saturating_sub(system::read!("cntvct_el0")))
+}
+
 /// The time at which the counter stood at `ticks`: nanoseconds since power-on.
 #[must_use]
 pub fn at_ns(_shared: &SharedInfo, ticks: u64) -> u64 {

@@ -18,6 +18,12 @@ pub fn now_ns(shared: &SharedInfo) -> u64 {
     time.system_time.wrapping_add(nanoseconds(passed, time.multiplier, time.shift))
 }
 
+/// What the wall clock that Xen tells a domain goes with, in nanoseconds since power-on: power-on itself.
+#[must_use]
+pub fn wall_clock_begin_ns() -> u64 {
+    0
+}
+
 /// The time at which this processor's counter stood at `ticks`: nanoseconds since power-on.
 #[must_use]
 pub fn at_ns(shared: &SharedInfo, ticks: u64) -> u64 {
