@@ -3,14 +3,14 @@
 use core::{fmt::Write, hint::black_box, time::Duration};
 
 use alloc::{format, vec::Vec};
-use board_support_hyp::{HvmParams, Xen};
+use board_support_hyp::{EventChannels, HvmParams, Xen};
 use board_support_pv::{console::front::Front, port::BoundPort};
 use board_support_rt::{
     Boot, Domain, Reason, entropy,
     memory::{self, SpecialPage},
     prove, shutdown, timer,
 };
-use proto_xen::{DomId, Gfn, Port, hvm::param};
+use proto_xen::{DomId, Errno, Gfn, Port, VcpuId, Virq, hvm::param};
 
 /// Does what the command line says.
 pub(crate) async fn run(boot: &Boot) {
@@ -33,6 +33,7 @@ pub(crate) async fn run(boot: &Boot) {
         "heap_exhausted" => exhaust(),
         "spin" => spin(),
         "memory" => report(&mut console, format_args!("{}", boot.memory_map().ram_bytes())).await,
+        "vcpus" => report(&mut console, format_args!("{}", vcpus())).await,
         "console" => report(&mut console, format_args!("it answers")).await,
         "entropy" => {
             let mut bytes = [0; 32];
@@ -52,6 +53,12 @@ pub(crate) async fn run(boot: &Boot) {
 async fn report(console: &mut Console, what: core::fmt::Arguments<'_>) {
     console.say(format_args!("report {what}")).await;
     shutdown(Reason::POWEROFF);
+}
+
+/// How many vCPUs Xen has given us: for others there is no timer.
+fn vcpus() -> usize {
+    let has = |vcpu| Xen.bind_virq(Virq::TIMER, VcpuId(vcpu)).map(drop) != Err(Errno::ENOENT);
+    (0..8).take_while(|&vcpu| has(vcpu)).count()
 }
 
 /// Uses stack without end.

@@ -2,6 +2,7 @@
 //! application, whose case stands on its command line, and tells how it ended.
 
 use alloc::{
+    borrow::Cow,
     format,
     string::{String, ToString},
     vec::Vec,
@@ -62,6 +63,7 @@ pub(crate) async fn check(tally: &mut Tally, boot: &Boot, wiring: &Wiring) -> Op
     tally.case("child_has_a_console", host.report("console").await.map(drop)).await;
     tally.case("two_lives_draw_other_numbers", host.entropy().await).await;
     tally.case("too_little_memory_is_refused", host.too_little().await).await;
+    tally.case("child_has_its_vcpus", host.vcpus().await).await;
     Some(host)
 }
 
@@ -74,18 +76,21 @@ struct Life {
 /// dom0, as who starts applications.
 pub(crate) struct Host {
     channel: Owned<FromControl, ToControl>,
-    image: &'static [u8],
-    sha256: [u8; 32],
+    image: Cow<'static, [u8]>,
+    vcpus: u16,
     lives: u8,
 }
+
+/// The note by which our images say that they run on one vCPU: lengths of name and value, number, name; the value
+/// follows.
+const NOTE_VCPUS: [u8; 20] = *b"\x07\0\0\0\x04\0\0\0\x01\0\0\0Sarsen\0\0";
 
 impl Host {
     async fn open(boot: &Boot, wiring: &Wiring) -> Result<Self, String> {
         let archive = boot.module(1).ok_or("no provisioning files")?;
         let archive = Archive::open(archive).map_err(|error| format!("provisioning files: {error}"))?;
         let image = archive.find(IMAGE).ok_or("no image among the provisioning files")?;
-        let sha256 = Sha256::digest(image).into();
-        Ok(Self { channel: open_dom0(wiring).await, image, sha256, lives: 0 })
+        Ok(Self { channel: open_dom0(wiring).await, image: Cow::Borrowed(image), vcpus: 1, lives: 0 })
     }
 
     /// The child of `case` says that it begins, and ends for this reason without coming back.
@@ -124,6 +129,18 @@ impl Host {
         Ok(())
     }
 
+    /// The image is changed so that it says it runs on two, of which it lets the second sleep.
+    async fn vcpus(&mut self) -> Verdict {
+        same!(self.report("vcpus").await?, "1", "vCPUs of one that has one");
+        let image = self.image.to_mut();
+        let note = image.windows(NOTE_VCPUS.len()).position(|bytes| bytes == NOTE_VCPUS);
+        let value = note.and_then(|at| image.get_mut(at + NOTE_VCPUS.len()));
+        *value.ok_or("the image does not say on how many vCPUs it runs")? = 2;
+        self.vcpus = 2;
+        same!(self.report("vcpus").await?, "2", "vCPUs of one that has two");
+        Ok(())
+    }
+
     async fn entropy(&mut self) -> Verdict {
         let first = self.report("entropy").await?;
         let second = self.report("entropy").await?;
@@ -155,15 +172,15 @@ impl Host {
             app,
             name: clipped(case),
             memory_kib,
-            vcpus: 1,
+            vcpus: self.vcpus,
             command_line: clipped(&format!("case={case}")),
             image_length: self.image.len() as u32,
-            image_sha256: self.sha256,
+            image_sha256: Sha256::digest(&self.image).into(),
         };
         self.say(FromControl::Define(definition), &mut told).await?;
-        let image = self.image;
-        for (piece, bytes) in image.chunks(MAX_PIECE).enumerate() {
-            let bytes = bytes.iter().copied().collect();
+        let pieces = self.image.len().div_ceil(MAX_PIECE);
+        for piece in 0..pieces {
+            let bytes = self.image.chunks(MAX_PIECE).nth(piece).into_iter().flatten().copied().collect();
             let piece = FromControl::Image { app, offset: (piece * MAX_PIECE) as u32, bytes };
             self.say(piece, &mut told).await?;
             if told.refused.is_some() {
