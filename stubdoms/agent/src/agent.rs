@@ -132,6 +132,8 @@ pub struct Agent {
     /// When certificates that could not be made are tried again, and why they could not.
     identity_again: Option<Instant>,
     not_issued: Option<NotIssued>,
+    /// Certificates of which not all could be made.
+    begun: Vec<u8>,
     /// The certificates for the controller.
     published: Vec<ZCert>,
     /// The certificate that secrets in a configuration are encrypted for.
@@ -263,6 +265,7 @@ impl Agent {
             signer: signer.unwrap_or_else(|| Rc::new(|_| None)),
             identity_again: None,
             not_issued: None,
+            begun: Vec::new(),
             published: Vec::new(),
             ecdh_pem: None,
             secrets: Secrets::default(),

@@ -133,12 +133,14 @@ impl core::fmt::Display for NotIssued {
 }
 
 /// Makes the certificates again that `note` has, and the others anew. `provisioned` signs in place of the
-/// vault's device key.
+/// vault's device key. What was made is in `begun` when it fails, so that a vault that signs some of them in time is not
+/// asked for these again.
 pub(crate) fn issue(
     keys: &Keys,
     provisioned: Option<&SoftwareKey>,
     sign: &DigestSigner,
     note: &[u8],
+    begun: &mut Vec<u8>,
     wall: Option<WallTime>,
     random: &mut Random,
 ) -> Result<Issued, NotIssued> {
@@ -146,7 +148,28 @@ pub(crate) fn issue(
         Some(key) => key.sign_digest(digest).ok(),
         None => sign(digest),
     };
-    let mut issuing = Issuing { known: read_note(note), made: Vec::new(), sign: &sign_digest, wall, random };
+    let known = [note, &begun[..]].into_iter().flat_map(read_note).collect();
+    let mut issuing = Issuing { known, made: Vec::new(), sign: &sign_digest, wall, random };
+    let issued = issue_all(&mut issuing, keys, provisioned, sign);
+    let kept = write_note(&issuing.made);
+    match issued {
+        Ok(issued) => {
+            begun.clear();
+            Ok(Issued { note: (kept != note).then_some(kept), ..issued })
+        }
+        Err(error) => {
+            *begun = kept;
+            Err(error)
+        }
+    }
+}
+
+fn issue_all(
+    issuing: &mut Issuing<'_>,
+    keys: &Keys,
+    provisioned: Option<&SoftwareKey>,
+    sign: &DigestSigner,
+) -> Result<Issued, NotIssued> {
     let (device, own) = match provisioned {
         Some(key) => (None, provisioned_der(key)?),
         None => {
@@ -172,8 +195,7 @@ pub(crate) fn issue(
             ecdh_pem = Some(text);
         }
     }
-    let kept = write_note(&issuing.made);
-    Ok(Issued { device, published, ecdh_pem, note: (kept != note).then_some(kept) })
+    Ok(Issued { device, published, ecdh_pem, note: None })
 }
 
 fn provisioned_der(key: &SoftwareKey) -> Result<Vec<u8>, NotIssued> {
@@ -196,8 +218,7 @@ impl Issuing<'_> {
         subject: Subject<'_>,
         issuer: Option<&[u8]>,
     ) -> Result<Vec<u8>, NotIssued> {
-        let known = self.known.iter().find(|(known, _)| *known == role).map(|(_, parts)| *parts);
-        if let Some(parts) = known {
+        for parts in self.known.iter().filter(|(known, _)| *known == role).map(|(_, parts)| *parts) {
             // Of another key, as after the TPM was cleared, the signature does not fit.
             let again = Draft::new(role, subject, issuer, parts.serial, parts.made)
                 .and_then(|draft| draft.sign(&parts.signature));
@@ -286,7 +307,7 @@ mod tests {
         let (device, sign, count) = signer(1);
         let keys = keys(device);
         let mut random = Random::new(1);
-        let first = issue(&keys, None, &sign, b"", wall(NOW), &mut random).unwrap();
+        let first = issue(&keys, None, &sign, b"", &mut Vec::new(), wall(NOW), &mut random).unwrap();
         let note = first.note.unwrap();
         assert_eq!((count.get(), note.len()), (4, 1 + 4 * ENTRY));
         assert!(note.len() <= proto_svc::vault::MAX_NOTE);
@@ -294,7 +315,7 @@ mod tests {
         assert_eq!(kinds, [13, 11, 12]);
         assert_eq!(first.published[2].meta_data_items[0].meta_data, b"area");
         // Without a clock, and without a signature.
-        let again = issue(&keys, None, &sign, &note, None, &mut random).unwrap();
+        let again = issue(&keys, None, &sign, &note, &mut Vec::new(), None, &mut random).unwrap();
         assert_eq!((count.get(), again.note), (4, None));
         assert_eq!(again.published, first.published);
         let pem = |issued: &Option<DeviceKey>| issued.as_ref().unwrap().certificate_pem().to_vec();
@@ -302,24 +323,45 @@ mod tests {
         assert_eq!(again.ecdh_pem, first.ecdh_pem);
     }
 
+    /// As one that takes its time for each, and is waited for as long as one takes.
+    #[test]
+    fn a_vault_that_signs_one_at_a_time_comes_to_its_end() {
+        let (device, sign, count) = signer(1);
+        let keys = keys(device);
+        let (mut begun, mut random) = (Vec::new(), Random::new(1));
+        for done in 0..4 {
+            let (sign, asked) = (sign.clone(), Cell::new(false));
+            let once: DigestSigner =
+                Rc::new(move |digest: &[u8; 32]| if asked.replace(true) { None } else { sign(digest) });
+            let issued = issue(&keys, None, &once, b"", &mut begun, wall(NOW), &mut random);
+            assert_eq!(count.get(), done + 1);
+            assert_eq!(issued.map(|issued| issued.published.len()).ok(), (done == 3).then_some(3));
+        }
+        assert!(begun.is_empty());
+    }
+
     #[test]
     fn no_certificate_is_made_before_the_time_is_known() {
         let (device, sign, count) = signer(1);
         let keys = keys(device);
         for time in [None, wall(0), wall(EARLIEST - 1), wall(LATEST)] {
-            let issued = issue(&keys, None, &sign, b"", time, &mut Random::new(1)).map(|_| ());
+            let issued =
+                issue(&keys, None, &sign, b"", &mut Vec::new(), time, &mut Random::new(1)).map(|_| ());
             assert_eq!((issued, count.get()), (Err(NotIssued::NoClock), 0));
         }
-        assert!(issue(&keys, None, &sign, b"", wall(EARLIEST), &mut Random::new(1)).is_ok());
+        assert!(issue(&keys, None, &sign, b"", &mut Vec::new(), wall(EARLIEST), &mut Random::new(1)).is_ok());
     }
 
     #[test]
     fn a_note_of_another_key_counts_for_nothing() {
         let (device, sign, _) = signer(1);
-        let note =
-            issue(&keys(device), None, &sign, b"", wall(NOW), &mut Random::new(1)).unwrap().note.unwrap();
+        let note = issue(&keys(device), None, &sign, b"", &mut Vec::new(), wall(NOW), &mut Random::new(1))
+            .unwrap()
+            .note
+            .unwrap();
         let (other, sign, count) = signer(2);
-        let issued = issue(&keys(other), None, &sign, &note, wall(NOW), &mut Random::new(1)).unwrap();
+        let issued =
+            issue(&keys(other), None, &sign, &note, &mut Vec::new(), wall(NOW), &mut Random::new(1)).unwrap();
         assert_eq!(count.get(), 4);
         assert!(issued.note.is_some_and(|other| other != note));
     }
@@ -328,18 +370,25 @@ mod tests {
     fn a_damaged_note_costs_what_it_names_and_no_more() {
         let (device, sign, count) = signer(1);
         let keys = keys(device);
-        let note = issue(&keys, None, &sign, b"", wall(NOW), &mut Random::new(1)).unwrap().note.unwrap();
+        let note = issue(&keys, None, &sign, b"", &mut Vec::new(), wall(NOW), &mut Random::new(1))
+            .unwrap()
+            .note
+            .unwrap();
         // The version, and a byte of each part of an entry.
         for at in [0, 1, 2, 17, 18, 25, 26, 89, 90] {
             let mut damaged = note.clone();
             // The upper bits of a serial number are the same in all.
             damaged[at] ^= 1;
             count.set(0);
-            let issued = issue(&keys, None, &sign, &damaged, wall(NOW), &mut Random::new(2)).unwrap();
+            let issued =
+                issue(&keys, None, &sign, &damaged, &mut Vec::new(), wall(NOW), &mut Random::new(2)).unwrap();
             assert!(issued.note.is_some() && count.get() >= 1, "byte {at}");
         }
         for length in [0, 1, ENTRY, note.len() - 1] {
-            assert!(issue(&keys, None, &sign, &note[..length], wall(NOW), &mut Random::new(2)).is_ok());
+            assert!(
+                issue(&keys, None, &sign, &note[..length], &mut Vec::new(), wall(NOW), &mut Random::new(2))
+                    .is_ok()
+            );
         }
     }
 
@@ -348,13 +397,16 @@ mod tests {
         let (device, _, _) = signer(1);
         let mute: DigestSigner = Rc::new(|_| None);
         let wrong: DigestSigner = Rc::new(|_| Some([1; 64]));
-        let issued =
-            |sign| issue(&keys(device.clone()), None, &sign, b"", wall(NOW), &mut Random::new(1)).map(|_| ());
+        let issued = |sign| {
+            issue(&keys(device.clone()), None, &sign, b"", &mut Vec::new(), wall(NOW), &mut Random::new(1))
+                .map(|_| ())
+        };
         assert_eq!(issued(mute), Err(NotIssued::NoSignature));
         assert_eq!(issued(wrong), Err(NotIssued::Issue(IssueError::Signature)));
         let none = Keys::default();
         let sign: DigestSigner = Rc::new(|_| None);
-        let issued = issue(&none, None, &sign, b"", wall(NOW), &mut Random::new(1)).map(|_| ());
+        let issued =
+            issue(&none, None, &sign, b"", &mut Vec::new(), wall(NOW), &mut Random::new(1)).map(|_| ());
         assert_eq!(issued, Err(NotIssued::NoKey));
     }
 }

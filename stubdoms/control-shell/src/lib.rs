@@ -35,4 +35,5 @@ mod web;
 mod work;
 
 pub use system::System;
+pub use vault::SIGN_WITHIN;
 pub use work::{Start, main};

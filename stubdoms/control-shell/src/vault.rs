@@ -2,8 +2,8 @@
 //!
 //! TLS and envelopes ask for a signature in the middle of something and cannot go on without it. For these the
 //! domain waits: it looks at the channel again and again and gives its turn to others in between, which is
-//! when vault runs. That takes the TPM a few milliseconds, of which there is one for each envelope and one for a
-//! connection; nothing else of this domain runs meanwhile, dom0's question whether it is well among it. So all
+//! when vault runs. That takes the TPM some milliseconds, and longer if it has something else to do first; there is one
+//! for each envelope, one for a connection and a few for certificates. Nothing else of this domain runs meanwhile, dom0's question whether it is well among it. So all
 //! signatures of a round of tasks, and of rounds that follow each other at once, are waited for no longer than dom0
 //! waits for its answer; and a vault that was taken away meanwhile is not waited for: Xen tells of that, while dom0's
 //! message comes to nobody. A vault that was waited for in vain is waited for no more until it says something, or
@@ -19,7 +19,10 @@ use core::{
 };
 
 use board_support_hyp::{Instant, Runtime, Sched, Timer};
-use embassy_futures::select::{Either, select};
+use embassy_futures::{
+    select::{Either, select},
+    yield_now,
+};
 use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
 use proto_errors::{Coded, ctl};
 use proto_svc::vault::{Answer, FromVault, Request, ToVault};
@@ -35,8 +38,8 @@ use crate::{
     system::{ChannelPark, Offered, System},
 };
 
-/// How long signatures are waited for: dom0 takes a service for hung that has not answered for 800 ms.
-const SIGN_WITHIN: Duration = Duration::from_millis(600);
+/// How long signatures are waited for: less than dom0 waits for an answer before it takes a service for hung.
+pub const SIGN_WITHIN: Duration = Duration::from_millis(600);
 
 type Channel<S> = Offered<S, ToVault, FromVault>;
 
@@ -60,7 +63,7 @@ struct Inner<S: System> {
 }
 
 /// A time in which signatures are waited for.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Wait {
     /// The domain's latest round in it.
     round: u64,
@@ -191,6 +194,8 @@ async fn talk<S: System>(vault: &Vault<S>, brain: &Brain<S>) -> Fault {
             let Some(event) = event else { break };
             brain.tell(|agent, now| agent.on_vault(now, event));
         }
+        // A round for the others: what comes next may wait for a signature anew.
+        yield_now().await;
     }
 }
 
@@ -248,5 +253,28 @@ impl<S: System> core::fmt::Debug for TlsKey<S> {
 impl<S: System> SignP256 for TlsKey<S> {
     fn sign_digest(&self, digest: &[u8; 32]) -> Result<[u8; 64], KeyUnusable> {
         self.0.sign(digest).ok_or(KeyUnusable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_nanos(ms * 1_000_000)
+    }
+
+    #[test]
+    fn signatures_of_a_round_and_of_the_next_share_one_time() {
+        let first = Wait { round: 0, until: at(0) }.in_round(7, at(1000));
+        assert_eq!(first, Wait { round: 7, until: at(1000) + SIGN_WITHIN });
+        let second = first.in_round(7, at(1400));
+        assert_eq!(second, first);
+        let next = second.in_round(8, at(1500));
+        assert_eq!(next, Wait { round: 8, until: first.until });
+        // However many there are.
+        assert_eq!(next.in_round(9, at(1700)).until, first.until);
+        // After a round in which none was waited for everybody has had a turn.
+        assert_eq!(next.in_round(10, at(1700)).until, at(1700) + SIGN_WITHIN);
     }
 }

@@ -3,7 +3,7 @@
 use core::task::{Context, Poll, Waker};
 
 use board_support_hyp::{EventChannels, Wait};
-use proto_xen::{DomId, Errno, Port, VcpuId, Virq};
+use proto_xen::{DomId, Errno, Port, VcpuId, Virq, event_channel::PORTS};
 
 use crate::{
     fault::Call,
@@ -180,6 +180,9 @@ impl EventChannels for Domain {
 
     fn is_bound(&self, port: Port) -> Result<bool, Errno> {
         let mut state = self.call(Call::Status, || format!("status {}", port.0))?;
+        if port.0 >= PORTS {
+            return Err(Errno::EINVAL);
+        }
         let ours = state.domain_mut(self.id())?.ports.get(&port);
         Ok(ours.is_some_and(|port| matches!(port.binding, Binding::Interdomain { .. })))
     }

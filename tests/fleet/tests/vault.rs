@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use dom0_supervisor::{ANSWER_WITHIN, SECOND_CHANCE};
+use stubdoms_control_shell::SIGN_WITHIN;
 use tests_fakexen::{Call, Fault, seeds};
 use tests_fleet::{
     drills::{calls_of_services_fail, end_one, have_ended, pass, wait_ms},
@@ -23,6 +25,18 @@ fn control_is_who_the_tpm_makes_it_and_is_attested() {
     });
 }
 
+/// The TPM takes so long for each signature that not all certificates can be waited for in one turn.
+#[test]
+fn a_device_with_a_slow_tpm_onboards() {
+    seeds(3, |seed| {
+        let mut stage = Stage::with(seed, More::Tpm);
+        stage.fleet.chip.takes(Duration::from_millis(200));
+        works(&mut stage);
+        eve(&stage.fleet, |eve| assert_eq!((eve.attested, eve.configured), (1, 1)));
+        stage.end();
+    });
+}
+
 #[test]
 fn control_is_who_software_makes_it() {
     seeds(10, |seed| {
@@ -33,6 +47,9 @@ fn control_is_who_software_makes_it() {
         stage.end();
     });
 }
+
+const _: () =
+    assert!(SIGN_WITHIN.as_millis() + 100 < (ANSWER_WITHIN.as_millis() + SECOND_CHANCE.as_millis()));
 
 /// What vault was asked for may be a signature, for which control waits in the midst of a turn.
 #[test]

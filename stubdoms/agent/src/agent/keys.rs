@@ -138,7 +138,7 @@ impl Agent {
         // A TPM's key goes before a file's.
         let provisioned = self.session.credentials().provisioned.as_ref().filter(|_| !has_tpm);
         let wall = self.time.settled(self.now);
-        let issued = identity::issue(keys, provisioned, &sign, note, wall, &mut self.random);
+        let issued = identity::issue(keys, provisioned, &sign, note, &mut self.begun, wall, &mut self.random);
         let issued = match issued {
             Ok(issued) => issued,
             Err(error) => {
