@@ -63,7 +63,7 @@ pub fn test(options: &Options) -> Result<()> {
     }
     let mut total = Count::default();
     if !options.qemu && !options.nightly {
-        setup::host_tools(&[setup::Host::Openssl, setup::Host::Osslsigncode])?;
+        setup::host_tools(&[setup::Host::Openssl, setup::Host::Osslsigncode, setup::Host::Swtpm])?;
         setup::xen_headers()?;
         total.add(host_tests(options.filter.as_deref())?);
         total.add(loom_models(options.filter.as_deref())?);
