@@ -11,9 +11,9 @@
 //! | `domctl`, `memory` | the builder's calls: domains, their memory, HVM parameters, the machine as a whole |
 //! | `event`, [`grant`], [`foreign`], [`page`] | what domains share |
 //! | [`pci`] | a network card, its configuration space, its interrupts |
-//! | [`fault`] | the N-th call of a kind fails |
+//! | [`fault`] | the N-th call of a kind fails, or several from there on |
 //! | `runtime` | sleeping, each domain's own log, its device's interrupts, whether it spins |
-//! | [`executor`] | tasks of several domains in a seeded order, virtual time, late and doubled events |
+//! | [`executor`], `time` | tasks of several domains, and of what is beside the machine, in a seeded order, in virtual time; others run when one yields in the midst of its turn |
 //!
 //! It answers with the numbers that the real Xen 4.20 answers with. It is stricter where the real one lets
 //! something pass that shows only later or never; that is a panic here, with a sentence that says what was
