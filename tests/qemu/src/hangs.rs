@@ -1,5 +1,5 @@
-//! What hangs where nothing of it can help itself: Xen, and the selector. A [debugger](gdb) has the processor stay in the one or the
-//! other, taking no interrupt; the hardware's watchdog ends it, and who starts next tells so.
+//! What hangs where nothing of it can help itself: Xen, and the selector. A [debugger](gdb) has the processor stay in
+//! the one or the other, taking no interrupt; the hardware's watchdog ends it, and who starts next tells so.
 
 mod gdb;
 
@@ -31,7 +31,7 @@ pub(crate) const STORIES: &[Story] = &[
     },
     Story {
         name: "hang-dom0-i6300esb",
-        about: "where the chipset's watchdog is none, selector and dom0 arm an i6300esb, which ends a dom0 that stands still",
+        about: "where the chipset's watchdog is none, selector and dom0 arm an i6300esb, which ends a dom0 that feeds it no more",
         tell: dom0,
     },
 ];
