@@ -1,4 +1,5 @@
-//! A client for the debugger's socket of QEMU: halts the machine, looks where its processor is, and has it stay there.
+//! A client for the debugger's socket of QEMU: halts the machine, looks where its processor is, and has it stay or trip
+//! there.
 //!
 //! It is the protocol of GDB, `$TEXT#SUM` each way, where a `+` says that the other side's was understood. The machine has one
 //! processor.
@@ -31,6 +32,8 @@ pub(super) struct Place {
     pub(super) level: u64,
     /// What is there; nothing if no memory is.
     pub(super) code: Vec<u8>,
+    /// Whether the instruction ahead of it waits for an interrupt.
+    pub(super) waits: bool,
 }
 
 impl fmt::Display for Place {
@@ -47,6 +50,10 @@ struct Processor {
     flags: u8,
     /// A branch to itself.
     branch: &'static [u8],
+    /// What waits for an interrupt.
+    wait: &'static [u8],
+    /// What is no instruction.
+    undefined: &'static [u8],
     /// The flags with which no interrupt is taken.
     masked: fn(u64) -> u64,
 }
@@ -54,14 +61,24 @@ struct Processor {
 impl Processor {
     fn of(arch: Arch) -> Self {
         match arch {
-            // rip, eflags without IF; jmp .
-            Arch::X86_64 => {
-                Self { counter: 16, flags: 17, branch: &[0xeb, 0xfe], masked: |flags| flags & !(1 << 9) }
-            }
-            // pc, cpsr with D, A, I and F; b .
-            Arch::Aarch64 => {
-                Self { counter: 32, flags: 33, branch: &[0, 0, 0, 0x14], masked: |flags| flags | 0xf << 6 }
-            }
+            // rip, eflags without IF; jmp ., hlt, ud2
+            Arch::X86_64 => Self {
+                counter: 16,
+                flags: 17,
+                branch: &[0xeb, 0xfe],
+                wait: &[0xf4],
+                undefined: &[0x0f, 0x0b],
+                masked: |flags| flags & !(1 << 9),
+            },
+            // pc, cpsr with D, A, I and F; b ., wfi, udf #0
+            Arch::Aarch64 => Self {
+                counter: 32,
+                flags: 33,
+                branch: &[0, 0, 0, 0x14],
+                wait: &[0x7f, 0x20, 0x03, 0xd5],
+                undefined: &[0; 4],
+                masked: |flags| flags | 0xf << 6,
+            },
         }
     }
 }
@@ -100,9 +117,9 @@ impl<S: Read + Write> Gdb<S> {
         let said = self.answer()?;
         ensure!(said.starts_with(['S', 'T']), "the machine was to halt, and its debugger says `{said}`");
         let (at, flags) = (self.register(self.processor.counter)?.0, self.register(self.processor.flags)?.0);
-        // Nothing is there, or not yet.
-        let code = unhex(&self.ask(&format!("m{at:x},{CODE_BYTES:x}"))?).unwrap_or_default();
-        Ok(Place { at, level: flags >> 2 & 3, code })
+        let wait = self.processor.wait;
+        let waits = self.memory(at.wrapping_sub(wait.len() as u64), wait.len())? == wait;
+        Ok(Place { at, level: flags >> 2 & 3, code: self.memory(at, CODE_BYTES)?, waits })
     }
 
     /// Lets it run on.
@@ -113,12 +130,26 @@ impl<S: Read + Write> Gdb<S> {
     /// Lets it run on at this place and nowhere else, taking no interrupt any more.
     pub(super) fn hang(&mut self, place: &Place) -> Result<()> {
         let Processor { flags: number, branch, masked, .. } = self.processor;
-        let write = format!("M{:x},{:x}:{}", place.at, branch.len(), hex(branch));
-        self.order(&write)?;
+        self.plant(place, branch)?;
         let (flags, length) = self.register(number)?;
         let bytes = masked(flags).to_le_bytes();
         self.order(&format!("P{number:x}={}", hex(bytes.get(..length).context("no such register")?)))?;
         self.resume()
+    }
+
+    /// Lets it run on into what is no instruction.
+    pub(super) fn trip(&mut self, place: &Place) -> Result<()> {
+        self.plant(place, self.processor.undefined)?;
+        self.resume()
+    }
+
+    fn plant(&mut self, place: &Place, code: &[u8]) -> Result<()> {
+        self.order(&format!("M{:x},{:x}:{}", place.at, code.len(), hex(code)))
+    }
+
+    /// What is in memory; nothing if none is there.
+    fn memory(&mut self, at: u64, length: usize) -> Result<Vec<u8>> {
+        Ok(unhex(&self.ask(&format!("m{at:x},{length:x}"))?).unwrap_or_default())
     }
 
     /// A register and how many bytes it has. The machine is halted.
@@ -230,12 +261,12 @@ mod tests {
     }
 
     #[test]
-    fn a_processor_is_halted_and_hangs() {
+    fn a_processor_is_halted_and_hangs_or_trips() {
         let code = "00".repeat(CODE_BYTES);
         let mut x86 =
-            gdb(Arch::X86_64, &["T02", "00002040d082ffff", "02020000", &code, "OK", "02020000", "OK"]);
+            gdb(Arch::X86_64, &["T02", "00002040d082ffff", "02020000", "f4", &code, "OK", "02020000", "OK"]);
         let place = x86.halt().unwrap();
-        assert_eq!((place.at, place.code.len()), (0xffff_82d0_4020_0000, CODE_BYTES));
+        assert_eq!((place.at, place.code.len(), place.waits), (0xffff_82d0_4020_0000, CODE_BYTES, true));
         x86.hang(&place).unwrap();
         let sent = String::from_utf8(x86.stream.sent).unwrap();
         let orders: Vec<&str> = sent.split(['+', '\u{3}']).filter(|order| !order.is_empty()).collect();
@@ -244,6 +275,7 @@ mod tests {
             [
                 "$p10#d1",
                 "$p11#d2",
+                "$mffff82d0401fffff,1#f3",
                 "$mffff82d040200000,20#17",
                 "$Mffff82d040200000,2:ebfe#93",
                 "$p11#d2",
@@ -252,13 +284,19 @@ mod tests {
             ]
         );
 
-        let mut arm =
-            gdb(Arch::Aarch64, &["S02", "0010000000000000", "09000020", "E14", "OK", "09000020", "OK"]);
+        let mut arm = gdb(
+            Arch::Aarch64,
+            &["S02", "0010000000000000", "09000020", "E14", "E14", "OK", "09000020", "OK"],
+        );
         let place = arm.halt().unwrap();
-        assert_eq!(place, Place { at: 0x1000, level: 2, code: Vec::new() });
+        assert_eq!(place, Place { at: 0x1000, level: 2, code: Vec::new(), waits: false });
         arm.hang(&place).unwrap();
         let sent = String::from_utf8(arm.stream.sent).unwrap();
         assert!(sent.contains("$M1000,4:00000014#") && sent.contains("$P21=c9030020#"), "{sent}");
+
+        let mut x86 = gdb(Arch::X86_64, &["OK"]);
+        x86.trip(&place).unwrap();
+        assert_eq!(x86.stream.sent, b"$M1000,2:0f0b#ce+$c#63");
     }
 
     #[test]
@@ -275,7 +313,7 @@ mod tests {
             let error = gdb(Arch::X86_64, answers).halt().unwrap_err();
             assert!(format!("{error:#}").contains(why), "{error:#}");
         }
-        let place = Place { at: 0, level: 0, code: Vec::new() };
+        let place = Place { at: 0, level: 0, code: Vec::new(), waits: false };
         let error = gdb(Arch::X86_64, &["E14"]).hang(&place).unwrap_err();
         assert_eq!(error.to_string(), "QEMU's debugger says `E14` to `M0,2:ebfe`");
     }
