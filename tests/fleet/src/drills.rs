@@ -3,12 +3,12 @@
 
 use std::collections::BTreeSet;
 
+use dom0_supervisor::ServiceId;
 use proto_svc::supervision::{Break, ToService};
 use proto_xen::DomId;
 use tests_fakexen::{Fault, seeds};
 
 use crate::stage::{Fleet, Stage};
-use dom0_supervisor::ServiceId;
 
 /// Lets so many steps pass.
 pub fn pass(stage: &mut Stage, steps: usize) {
@@ -111,4 +111,34 @@ pub fn calls_of_services_fail(count: u64, new: impl Fn(u64) -> Stage, works: fn(
         stage.end();
     });
     assert!(runs < count || failed > 10, "{failed}");
+}
+
+/// A story: each call to Xen that the first life of `service` makes until all works fails once, each time from the start
+/// of the machine. One seed goes the same way up to the call, so none is left out. The last line that is printed says
+/// which one it was.
+///
+/// # Panics
+/// If something does not work, or there are next to no calls.
+pub fn each_call_fails_once(
+    count: u64,
+    service: ServiceId,
+    new: impl Fn(u64) -> Stage,
+    works: fn(&mut Stage),
+) {
+    seeds(count, |seed| {
+        for number in 0.. {
+            eprintln!("seed {seed}: call {number} of {service:?} fails");
+            let mut stage = new(seed);
+            stage.until("the service is there", |fleet| fleet.id(service).is_some());
+            let caller = stage.fleet.id(service).expect("it is there");
+            stage.fleet.world.fail(Fault::nth(number).by(caller));
+            works(&mut stage);
+            let failed = stage.fleet.world.failed_call();
+            stage.end();
+            if failed.is_none() {
+                assert!(number > 20, "it made {number} calls");
+                return;
+            }
+        }
+    });
 }

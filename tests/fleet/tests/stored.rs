@@ -2,9 +2,9 @@
 //! whatever happens to them and to the disk meanwhile.
 
 use proto_xen::DomId;
-use tests_fakexen::{Fault, seeds};
+use tests_fakexen::seeds;
 use tests_fleet::{
-    drills::{calls_of_dom0_fail, calls_of_services_fail, end_one, have_ended, pass},
+    drills::{calls_of_dom0_fail, calls_of_services_fail, each_call_fails_once, end_one, have_ended, pass},
     stage::{CONTROL, Fleet, More, STORAGE, Stage, VAULT},
     storage::update,
     works::{self, eve, sometime},
@@ -234,20 +234,11 @@ fn a_control_that_was_taken_over_takes_nothing_from_vault_or_from_the_next() {
     assert!(runs < 20 || asked > 1000, "{asked}");
 }
 
-/// Each call that storage makes until all works fails once, in a story of its own.
+/// Each call that storage makes until all works fails once, each time from the start of the machine.
 #[test]
 fn each_call_of_storage_fails_once() {
-    let mut failed = Vec::new();
-    for number in 0..40 {
-        let mut stage = Stage::with(number, machine(number));
-        stage.until("storage is there", |fleet| fleet.id(STORAGE).is_some());
-        let storage = stage.fleet.id(STORAGE).expect("it is there");
-        stage.fleet.world.fail(Fault::nth(number as usize).by(storage));
-        keeps(&mut stage);
-        failed.extend(stage.fleet.world.failed_call());
-        stage.end();
-    }
-    assert!(failed.len() > 30, "{failed:?}");
+    let more = |seed| if seed % 2 == 0 { More::Disk } else { More::Software };
+    each_call_fails_once(2, STORAGE, |seed| Stage::with(seed, more(seed)), keeps);
 }
 
 /// Storage, or vault, is gone when control is built: control knows all the same that there is one.
