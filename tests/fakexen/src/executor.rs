@@ -15,6 +15,7 @@
 
 use core::{
     future::Future,
+    ops::Range,
     pin::Pin,
     sync::atomic::{AtomicBool, Ordering},
     task::{Context, Waker},
@@ -401,20 +402,30 @@ pub fn run(tasks: Vec<Pin<Box<dyn Future<Output = ()> + '_>>>) -> usize {
 }
 
 /// Runs `story` with `count` seeds. With `FAKEXEN_SEED=n` in the environment it is run with that one alone,
-/// with `FAKEXEN_SEEDS=n` with that many. A seed whose story panics is printed.
+/// with `FAKEXEN_TIMES=n` with `n` times as many. A seed whose story panics is printed.
 ///
 /// # Panics
-/// As the story does.
+/// As the story does; if one of the two is no number.
 pub fn seeds(count: u64, mut story: impl FnMut(u64)) {
-    let number = |name| env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let range = match number("FAKEXEN_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("FAKEXEN_SEEDS").unwrap_or(count),
-    };
-    for seed in range {
+    for seed in chosen(count, |name| env::var(name).ok()) {
         if let Err(cause) = catch_unwind(AssertUnwindSafe(|| story(seed))) {
             eprintln!("the story fails with seed {seed}; FAKEXEN_SEED={seed} replays it");
             resume_unwind(cause);
         }
+    }
+}
+
+/// The seeds of a story that has `count` of its own, by what the environment says.
+///
+/// # Panics
+/// If that is no number, or they are too many.
+pub(crate) fn chosen(count: u64, variable: impl Fn(&str) -> Option<String>) -> Range<u64> {
+    let number = |name: &str| {
+        let text = variable(name)?;
+        Some(text.parse::<u64>().unwrap_or_else(|error| panic!("{name}={text}: {error}")))
+    };
+    match (number("FAKEXEN_SEED"), number("FAKEXEN_TIMES")) {
+        (Some(seed), _) => seed..seed.checked_add(1).expect("the last seed is never run"),
+        (None, times) => 0..count.checked_mul(times.unwrap_or(1)).expect("so many are never run"),
     }
 }

@@ -23,7 +23,12 @@ use std::{
     rc::Rc,
 };
 
-use crate::{Call, Domain, Executor, Fault, World, executor::Outcome, grant, seeds, world::word};
+use crate::{
+    Call, Domain, Executor, Fault, World,
+    executor::{self, Outcome},
+    grant, seeds,
+    world::word,
+};
 
 const ALICE: DomId = DomId(1);
 const BOB: DomId = DomId(2);
@@ -392,6 +397,22 @@ fn a_seed_gives_the_same_order_again() {
     };
     assert_eq!(order(1), order(1));
     assert!((2..10).any(|seed| order(seed) != order(1)));
+}
+
+#[test]
+fn the_environment_chooses_seeds_of_a_story() {
+    let chosen = |set: &[(&str, &str)]| {
+        let get = |name: &str| set.iter().find(|(of, _)| *of == name).map(|(_, text)| (*text).to_owned());
+        executor::chosen(30, get)
+    };
+    assert_eq!(chosen(&[]), 0..30);
+    assert_eq!(chosen(&[("FAKEXEN_TIMES", "20")]), 0..600, "its own count, so many times");
+    assert_eq!(chosen(&[("FAKEXEN_SEED", "700")]), 700..701);
+    assert_eq!(chosen(&[("FAKEXEN_SEED", "7"), ("FAKEXEN_TIMES", "20")]), 7..8);
+    for (name, text) in [("FAKEXEN_TIMES", "many"), ("FAKEXEN_SEED", ""), ("FAKEXEN_TIMES", "-1")] {
+        let chosen = catch_unwind(AssertUnwindSafe(|| chosen(&[(name, text)])));
+        assert!(chosen.is_err(), "{name}={text} is no number, and not the same as nothing");
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Stories of the fleet, each with many seeds. `FAKEXEN_SEEDS=n` runs more of them, `FAKEXEN_SEED=n` one.
+//! Stories of the fleet, each with many seeds. `FAKEXEN_TIMES=n` runs `n` times as many, `FAKEXEN_SEED=n` one.
 
 use std::collections::BTreeMap;
 
