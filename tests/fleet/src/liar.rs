@@ -1,8 +1,7 @@
 //! A control that was taken over, as vault has to do with it: a lie on their channel in each life, and none of it is to
 //! cost vault's other clients anything.
 
-use core::future::pending;
-use std::time::Duration;
+use std::{future::pending, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use board_support_hyp::{Access, Runtime, Shared, Timer};
 use board_support_pv::{
@@ -10,7 +9,6 @@ use board_support_pv::{
     grant::{GrantedPage, Park},
     port::Line as _,
 };
-use core::sync::atomic::Ordering::Relaxed;
 use embassy_futures::select::select;
 use proto_ring::{
     Words,
@@ -258,15 +256,17 @@ async fn demand(told: &mut Told<'_>) {
             other => panic!("{name:?}: {other:?}"),
         }
     }
-    for number in 0u8.. {
+    // Each note is another one: the same as before is not written, and none of the budget.
+    for number in 0u32.. {
+        let bytes = number.to_le_bytes();
         for point in own.iter().map(Vec::as_slice).chain([&[4; 65][..], &[9; 33], &[]]) {
             let peer = heapless::Vec::from_slice(point).expect("it is no longer");
             refused(asked(told, &mut reader, Request::Ecdh { peer }).await, Refusal::Point);
         }
-        let escrowed = Escrowed { encrypted: [number; 32].into_iter().collect(), digest: [number; 32] };
+        let escrowed = Escrowed { encrypted: bytes.repeat(8).into_iter().collect(), digest: [bytes[0]; 32] };
         refused(asked(told, &mut reader, Request::Recover(escrowed)).await, Refusal::Escrow);
         refused(asked(told, &mut reader, Request::StartAnew).await, Refusal::Forbidden);
-        let note = heapless::Vec::from_slice(&[number; 300]).expect("it is no longer");
+        let note = heapless::Vec::from_slice(bytes.repeat(75).as_slice()).expect("it is no longer");
         match asked(told, &mut reader, Request::Keep { note }).await {
             Answer::Done if number < MOST_WRITES => {}
             answer => refused(answer, Refusal::TooManyWrites),
@@ -275,7 +275,7 @@ async fn demand(told: &mut Told<'_>) {
 }
 
 /// Notes that vault writes one after the other.
-const MOST_WRITES: u8 = 4;
+const MOST_WRITES: u32 = 4;
 
 fn refused(answer: Answer, with: Refusal) {
     assert!(matches!(answer, Answer::Refused { refusal, .. } if refusal == with), "{answer:?}");

@@ -1,11 +1,13 @@
-//! Somebody who was taken over lies to vault. If it is control: dom0 and vault's other client are served all the same, in the same life of
-//! vault, and the TPM has no more in its PCR than dom0 has had extended. If it is storage:
-//! control is who it is, and reports.
+//! Somebody who was taken over lies to vault. If it is control: dom0 and vault's other client are served all the same, in
+//! the same life of vault, and the TPM has no more in its PCR than dom0 has had extended. If it is storage: control is who
+//! it is, and reports.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use board_support_hyp::Runtime;
+use dom0_supervisor::ServiceId;
 use proto_svc::device::Measured;
+use proto_xen::DomId;
 use tests_fakexen::seeds;
 use tests_fleet::{
     drills::{pass, wait_ms},
@@ -16,7 +18,7 @@ use tests_fleet::{
 };
 
 /// Another life of a service comes about, after it was ended.
-fn renewed(stage: &mut Stage, service: dom0_supervisor::ServiceId, old: Option<proto_xen::DomId>) {
+fn renewed(stage: &mut Stage, service: ServiceId, old: Option<DomId>) {
     stage.until("it lives anew", |fleet| fleet.id(service).is_some_and(|id| Some(id) != old));
 }
 
