@@ -1,10 +1,15 @@
 //! A control that was taken over, towards storage: it asks for what it must not have, in any order, says what is no
 //! message, and lies about the indices of the channel's page. Then it goes on until somebody ends it.
 
-use core::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use board_support_hyp::{EventChannels, Shared, Timer};
+use proto_ring::{
+    WORDS_PER_PAGE,
+    channel::{DOWN, UP},
+    page::Word,
+    stream::Direction,
+};
 use proto_svc::{
     MAX_MESSAGE, Message, encode,
     storage::{Change, FromStorage, Key, MAX_PIECE, MAX_VALUE, Request, Selector, ToStorage},
@@ -34,14 +39,20 @@ impl Message for Raw {
     const VERSION: u16 = ToStorage::VERSION;
 }
 
-/// Words of a channel's page with indices and thresholds, as `proto_ring::channel` has them.
-const INDICES: [usize; 8] = [16, 17, 32, 33, 48, 49, 64, 65];
+/// Words of a channel's page with indices and thresholds.
+fn indices() -> Vec<Word> {
+    let of = |direction: Direction| {
+        let thresholds = direction.events.map(|events| [events.data, events.room]);
+        [direction.prod, direction.cons].into_iter().chain(thresholds.into_iter().flatten())
+    };
+    [UP, DOWN].into_iter().flat_map(of).collect()
+}
 
 /// control's `main`, which goes its own way by the numbers.
 pub async fn main(base: Base, mut rng: Rng) {
     base.supervise();
     base.ready.signal(());
-    let pages = channel_park();
+    let (pages, indices) = (channel_park(), indices());
     loop {
         let (xen, runtime) = (base.domain.clone(), base.domain.clone());
         let (tie, mut channel): (_, ToService<Raw, FromStorage>) =
@@ -64,10 +75,12 @@ pub async fn main(base: Base, mut rng: Rng) {
         let words = base.domain.page_at(Gaddr(page).frame());
         for _ in 0..rng.below(200) {
             if let Some(page) = &words {
-                let word = if rng.once_in(2) { one_of(&mut rng, &INDICES) } else { rng.below(1024) };
-                let near = page.words()[word].load(Relaxed).wrapping_add(rng.below(4096) as u32);
+                let is_index = rng.once_in(2);
+                let any = Word::at(4 * rng.below(WORDS_PER_PAGE));
+                let word = if is_index { one_of(&mut rng, &indices) } else { any };
+                let near = word.load(page.words()).wrapping_add(rng.below(4096) as u32);
                 let lie = if rng.once_in(2) { near } else { rng.next_u64() as u32 };
-                page.words()[word].store(lie, Relaxed);
+                word.store(page.words(), lie);
             }
             // It may be the peer's.
             let _ = base.domain.send(Port(port));
