@@ -489,23 +489,14 @@ impl Stage {
     /// As [`Stage::new`].
     #[must_use]
     pub fn with(seed: u64, more: More) -> Self {
-        Self::over(seed, more, Disk::flashed())
-    }
-
-    /// The same with a disk that was there before.
-    ///
-    /// # Panics
-    /// As [`Stage::new`]; if no slot of the disk can be started.
-    #[must_use]
-    pub fn over(seed: u64, more: More, disk: Rc<Disk>) -> Self {
-        Self::on(seed, more, disk, Chip::new())
+        Self::on(seed, more, Disk::flashed(), Chip::new())
     }
 
     /// The machine loses its power wherever it stands, and has it again. What outlasts that is what the disk had made
     /// durable, the TPM, and what the controller knows of the device.
     ///
     /// # Panics
-    /// As [`Stage::over`].
+    /// As [`Stage::new`]; if no slot of the disk can be started.
     #[must_use]
     pub fn after_power_cut(self, seed: u64) -> Self {
         let Fleet { disk, chip, eve, .. } = &self.fleet;
@@ -588,7 +579,8 @@ impl Stage {
         let over = Rc::new(Cell::new(false));
         let (ground, told) = (self.fleet.ground.clone(), over.clone());
         self.executor.spawn(DomId::DOM0, async move {
-            for service in [NET, CONTROL, QUIET, STORAGE] {
+            let services = ground.services.builder().table.domains.len() as u8;
+            for service in (0..services).map(ServiceId) {
                 if let Some(life) = ground.services.life(service) {
                     Services::end(&ground, Instance { service, life }).await;
                 }
