@@ -15,7 +15,7 @@ use xtask::{broken, paths, ui};
 use crate::Story;
 use crate::application::{PATIENCE, no_violations};
 use crate::device::{AROUND, Device};
-use crate::selector::{set_state, state, write_slot};
+use crate::selector::{TEST_KEY, set_state, state, write_slot};
 use crate::stage::{IMAGE, Stage};
 
 pub(crate) const NIGHTLY: &[Story] = &[Story {
@@ -41,7 +41,7 @@ fn own_key(stage: &Stage<'_>) -> Result<()> {
     let options = Options::disk(disk, stage.built(), stage.stock());
     let mut device = Device::of(stage, stage.built().clone(), site, options, made, PATIENCE)?;
     let lines = device.machine.lines();
-    let test = lines.iter().find(|line| line.text.contains("signed with the test key"));
+    let test = lines.iter().find(|line| line.text.contains(TEST_KEY));
     ensure!(test.is_none(), "the selector has the test key: {test:?}");
     device.site.controller.wait_version(device.uuid, slot::VERSION, PATIENCE)?;
     device.is_attested()?;

@@ -40,6 +40,9 @@ pub(crate) const STORIES: &[Story] = &[
     },
 ];
 
+/// What a selector says that takes slots by the test key, and no other does.
+pub(crate) const TEST_KEY: &str = "selector: slots are signed with the test key";
+
 const PATIENCE: Duration = Duration::from_secs(90);
 pub(crate) const BLOCK: u64 = 512;
 /// Where a bit is changed in a slot: far behind the header, in its contents.
@@ -49,6 +52,7 @@ fn damaged(stage: &Stage<'_>) -> Result<()> {
     let options = stage.disk(None)?;
     flip(&image(&options)?, Slot::A, FAR)?;
     let mut machine = stage.start(&options)?;
+    machine.wait_for_from("firmware", TEST_KEY, PATIENCE)?;
     other_slot(&mut machine)?;
     machine.wait_for_from("dom0", "sarsen dom0", PATIENCE)?;
     machine.wait_for_from("dom0", "boot: slot B, version", PATIENCE)?;
