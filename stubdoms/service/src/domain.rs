@@ -61,11 +61,6 @@ pub async fn offer<Out: Message, In: Message>(
     channels::offer(Xen, Domain, peers, park).await
 }
 
-/// As [`channels::bear`].
-pub async fn bear(tie: &Tie<'_>) {
-    channels::bear(&Domain, tie).await;
-}
-
 /// As [`channels::accept`].
 pub async fn accept<Out: Message, In: Message>(
     peers: &'static Peers,

@@ -30,6 +30,4 @@ pub mod vif;
 pub use board_support_pv::channel::peers::{Peers, Tie};
 pub use channels::{park, peers};
 #[cfg(target_os = "none")]
-pub use domain::{
-    Accepted, Offered, Owned, Port, accept, bear, offer, open_dom0, read_wiring, ready, supervise,
-};
+pub use domain::{Accepted, Offered, Owned, Port, accept, offer, open_dom0, read_wiring, ready, supervise};
