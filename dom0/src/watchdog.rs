@@ -53,7 +53,7 @@ impl Watchdogs {
             .collect();
         let has_reset = fired || found.iter().any(|one| one.read_evidence());
         if has_reset {
-            log::error!(target: "dom0", "boot reason: the watchdog has reset the machine; dom0 did not feed it [{}]", proto_errors::svc::WATCHDOG_RESET);
+            log::error!(target: "dom0", "boot reason: the watchdog has reset the machine: Xen, dom0 or the selector stood still, or a service that is needed was given up [{}]", proto_errors::svc::WATCHDOG_RESET);
         }
         let left = found.iter().find_map(|one| one.left());
         let (kept, evidence) = match kept_at.and_then(Pages::open) {

@@ -54,7 +54,7 @@ area! {
         cause: "dom0 does not feed the watchdog, for a service that the system needs is given up.",
         next: "The machine resets by itself; report the last words of that service.";
     WATCHDOG_RESET = "E-SVC-018",
-        cause: "The watchdog has reset the machine: dom0 stood still, or a service that the system needs was given up.",
+        cause: "The watchdog has reset the machine: Xen, dom0 or the selector stood still, or a service that the system needs was given up.",
         next: "Look at the console's lines before the reset; report them.";
     NO_WATCHDOG = "E-SVC-019",
         cause: "A watchdog of the machine or of Xen cannot be used.",
