@@ -102,6 +102,12 @@ pub async fn main<S: System>(
             ctl::NO_NET
         );
     }
+    if vault.is_some() && !peers.is_there(ToVault::CHANNEL) {
+        log::error!("vault: there is none; nothing is signed until there is one [{}]", ctl::NO_VAULT);
+    }
+    if storage.is_some() && !peers.is_there(ToStorage::CHANNEL) {
+        log::error!("storage: there is none; nothing is kept until there is [{}]", ctl::NO_STORAGE);
+    }
     let stack = &*Box::leak(Box::new(vif::unplugged(&system)));
     let web = match Web::new(system, clock, stack, roots, &files.hosts) {
         Ok(web) => &*Box::leak(Box::new(web)),

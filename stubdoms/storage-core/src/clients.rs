@@ -208,11 +208,13 @@ impl<D: BlockDevice> Storage<D> {
         }
     }
 
-    /// Notes why nobody gives the store a key, where there is no vault that could say so.
-    pub async fn lock(&self, reason: &str) {
-        if let Ok(store) = &mut *self.store.turn().await {
-            store.lock(&clipped(reason));
-        }
+    /// Notes why nobody gives the store a key, where there is no vault that could say so; nothing takes back what was
+    /// noted. Returns whether the store waits for a key: one that has it stays open.
+    pub async fn lock(&self, reason: &str) -> bool {
+        let mut turn = self.store.turn().await;
+        let Ok(store) = &mut *turn else { return false };
+        store.lock(&clipped(reason));
+        store.closed() == Some(StoreError::Locked)
     }
 
     /// The disk.

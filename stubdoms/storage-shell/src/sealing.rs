@@ -6,7 +6,10 @@ use board_support_hyp::Timer;
 use board_support_pv::channel::ChannelError;
 use embassy_futures::select::{Either, Either3, select, select3};
 use proto_errors::{Coded, storage as code};
-use proto_svc::sealing::{FromVault, ToVault};
+use proto_svc::{
+    Message,
+    sealing::{FromVault, ToVault},
+};
 use stubdoms_service::{
     Peers,
     channels::{bear, offer, park},
@@ -27,14 +30,18 @@ pub(crate) async fn run<S: System>(
     storage: &'static Storage<Running<S>>,
     peers: &'static Peers,
 ) {
-    if !holding.has_vault {
-        storage.lock("this board has no vault").await;
-        log::warn!("store: locked: this board has no vault [{}]", code::STORE_LOCKED);
-    }
+    let missing = if holding.has_vault { "vault is not there" } else { "this board has no vault" };
     let pages: &'static ChannelPark<S> = park();
     loop {
+        // It may never come, as where dom0 has given it up.
+        if !peers.is_there(ToVault::CHANNEL) && storage.lock(missing).await {
+            log::warn!("store: locked: {missing} [{}]", code::STORE_LOCKED);
+            holding.changed.signal(());
+        }
         let (xen, runtime) = (holding.system.xen().clone(), holding.system.runtime().clone());
         let (tie, mut channel): (_, Channel<S>) = offer(xen, runtime, peers, pages).await;
+        // This one says itself why it gives no key.
+        storage.lock("").await;
         let end = select(tie.cut(), serve(holding, storage, &mut channel)).await;
         drop(channel);
         if let Either::Second(error) = end {

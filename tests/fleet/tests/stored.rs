@@ -1,6 +1,7 @@
 //! Stories with the whole control and a storage: what the device keeps outlives control, storage and the machine,
 //! whatever happens to them and to the disk meanwhile.
 
+use dom0_supervisor::ServiceId;
 use proto_xen::DomId;
 use tests_fakexen::seeds;
 use tests_fleet::{
@@ -241,26 +242,51 @@ fn each_call_of_storage_fails_once() {
     each_call_fails_once(2, STORAGE, |seed| Stage::with(seed, more(seed)), keeps);
 }
 
-/// Storage, or vault, is gone when control is built: control knows all the same that there is one.
+/// Ends a service so often that it is gone for a while.
+fn is_gone(stage: &mut Stage, service: ServiceId) {
+    for _ in 0..4 {
+        stage.until("it is there", |fleet| fleet.id(service).is_some());
+        let life = stage.fleet.id(service);
+        stage.fleet.crash(service);
+        // After its first end it may be there again at once.
+        stage.until("it is gone", |fleet| fleet.id(service) != life);
+    }
+}
+
+/// Storage, or vault, is gone when control is built: control says so, and knows all the same that there is one.
 #[test]
 fn control_that_begins_without_storage_finds_it_later() {
     const SEES: &str = "base OS: Blind -> Settled";
     seeds(10, |seed| {
         let mut stage = Stage::with(seed, machine(seed));
         keeps(&mut stage);
-        let gone = [STORAGE, VAULT][seed as usize % 2];
-        for _ in 0..4 {
-            stage.until("it is there", |fleet| fleet.id(gone).is_some());
-            let life = stage.fleet.id(gone);
-            stage.fleet.crash(gone);
-            // After its first end it may be there again at once.
-            stage.until("it is gone", |fleet| fleet.id(gone) != life);
-        }
+        let (gone, says) = [(STORAGE, "[E-CTL-014]"), (VAULT, "[E-CTL-013]")][seed as usize % 2];
+        // Half of the vaults have nothing to do with control.
+        let is_missed = gone == STORAGE || machine(seed) == More::Software;
+        let said = eve(&stage.fleet, |eve| eve.count(says));
+        is_gone(&mut stage, gone);
         stage.fleet.crash(CONTROL);
         stage.until("control is there", |fleet| fleet.id(CONTROL).is_some());
         let before = eve(&stage.fleet, |eve| eve.count(SEES));
         keeps(&mut stage);
         assert_eq!(eve(&stage.fleet, |eve| eve.count(SEES)), before + 1, "this control has seen the slots");
+        assert_eq!(eve(&stage.fleet, |eve| eve.count(says)), said + usize::from(is_missed), "{says}");
+        stage.end();
+    });
+}
+
+/// Vault is gone when storage is built: storage says why the store is locked, until vault opens it.
+#[test]
+fn storage_that_begins_without_vault_says_so_until_it_comes() {
+    const SAYS: &str = "store: locked: vault is not there [E-STORAGE-010]";
+    seeds(10, |seed| {
+        let mut stage = Stage::with(seed, machine(seed));
+        keeps(&mut stage);
+        let said = eve(&stage.fleet, |eve| eve.count(SAYS));
+        is_gone(&mut stage, VAULT);
+        stage.fleet.crash(STORAGE);
+        keeps(&mut stage);
+        assert_eq!(eve(&stage.fleet, |eve| eve.count(SAYS)), said + 1);
         stage.end();
     });
 }

@@ -38,4 +38,10 @@ area! {
     STORAGE_GONE = "E-CTL-012",
         cause: "The storage domain has ended; an update under way goes on when it is back.",
         next: "dom0 builds it anew; see its lines for why it ended.";
+    NO_VAULT = "E-CTL-013",
+        cause: "There is no vault, so nothing is signed.",
+        next: "See dom0's line that tells why vault was not built.";
+    NO_STORAGE = "E-CTL-014",
+        cause: "There is no storage domain: nothing is kept, and there are no updates.",
+        next: "See dom0's line that tells why storage was not built.";
 }

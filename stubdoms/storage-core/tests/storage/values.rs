@@ -76,6 +76,23 @@ fn without_the_key_it_is_locked_and_says_so() {
     assert_eq!(life.try_get("a"), Ok(b"1".to_vec()));
 }
 
+#[test]
+fn without_a_vault_it_says_so_until_there_is_one() {
+    let disk = disk(flashed());
+    Life::open(&disk).put("a", b"1");
+    let mut life = Life::start(&disk);
+    assert!(life.lock("vault is not there"));
+    let Answer::Status(status) = life.ask(&Request::Status) else { panic!() };
+    assert_eq!((status.open, &*status.reason), (false, "vault is not there [E-STORAGE-010]"));
+    assert!(life.lock(""));
+    let Answer::Status(status) = life.ask(&Request::Status) else { panic!() };
+    assert!(!status.open && !status.reason.contains("not there"), "{}", status.reason);
+    life.hear_key();
+    // It needs nobody any more.
+    assert!(!life.lock("vault is not there"));
+    assert_eq!(life.try_get("a"), Ok(b"1".to_vec()));
+}
+
 fn keep(sealed: &[u8], kept: &[u8], fresh: bool) -> FromVault {
     FromVault::Keep {
         sealed: heapless::Vec::from_slice(sealed).unwrap(),

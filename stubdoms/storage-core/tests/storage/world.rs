@@ -202,6 +202,10 @@ impl Life {
         self.hear(FromVault::Key { key: StorageKey(KEY), fresh: false })
     }
 
+    pub(crate) fn lock(&self, reason: &str) -> bool {
+        block_on(self.storage.lock(reason))
+    }
+
     pub(crate) fn sealed(&self) -> Option<proto_svc::sealing::ToVault> {
         block_on(self.sealing.open(&self.storage))
     }
