@@ -2,7 +2,6 @@
 //! application, whose case stands on its command line, and tells how it ended.
 
 use alloc::{
-    borrow::Cow,
     format,
     string::{String, ToString},
     vec::Vec,
@@ -76,8 +75,10 @@ struct Life {
 /// dom0, as who starts applications.
 pub(crate) struct Host {
     channel: Owned<FromControl, ToControl>,
-    image: Cow<'static, [u8]>,
-    vcpus: u16,
+    image: &'static [u8],
+    /// What is changed in it: the byte at this place is the number of vCPUs.
+    note: Option<usize>,
+    vcpus: u8,
     lives: u8,
 }
 
@@ -90,7 +91,7 @@ impl Host {
         let archive = boot.module(1).ok_or("no provisioning files")?;
         let archive = Archive::open(archive).map_err(|error| format!("provisioning files: {error}"))?;
         let image = archive.find(IMAGE).ok_or("no image among the provisioning files")?;
-        Ok(Self { channel: open_dom0(wiring).await, image: Cow::Borrowed(image), vcpus: 1, lives: 0 })
+        Ok(Self { channel: open_dom0(wiring).await, image, note: None, vcpus: 1, lives: 0 })
     }
 
     /// The child of `case` says that it begins, and ends for this reason without coming back.
@@ -132,11 +133,9 @@ impl Host {
     /// The image is changed so that it says it runs on two, of which it lets the second sleep.
     async fn vcpus(&mut self) -> Verdict {
         same!(self.report("vcpus").await?, "1", "vCPUs of one that has one");
-        let image = self.image.to_mut();
-        let note = image.windows(NOTE_VCPUS.len()).position(|bytes| bytes == NOTE_VCPUS);
-        let value = note.and_then(|at| image.get_mut(at + NOTE_VCPUS.len()));
-        *value.ok_or("the image does not say on how many vCPUs it runs")? = 2;
-        self.vcpus = 2;
+        let note = self.image.windows(NOTE_VCPUS.len()).position(|bytes| bytes == NOTE_VCPUS);
+        let note = note.ok_or("the image does not say on how many vCPUs it runs")?;
+        (self.note, self.vcpus) = (Some(note + NOTE_VCPUS.len()), 2);
         same!(self.report("vcpus").await?, "2", "vCPUs of one that has two");
         Ok(())
     }
@@ -166,21 +165,37 @@ impl Host {
         lived.map_err(|_| format!("no end within {} s", PATIENCE.as_secs()))?
     }
 
+    /// The image as it is to be, in pieces.
+    fn pieces(&self) -> impl Iterator<Item = heapless::Vec<u8, MAX_PIECE>> + use<> {
+        let (image, note, vcpus) = (self.image, self.note, self.vcpus);
+        image.chunks(MAX_PIECE).enumerate().map(move |(piece, bytes)| {
+            let mut bytes: heapless::Vec<u8, MAX_PIECE> = bytes.iter().copied().collect();
+            let changed = note.and_then(|at| at.checked_sub(piece * MAX_PIECE));
+            if let Some(value) = changed.and_then(|at| bytes.get_mut(at)) {
+                *value = vcpus;
+            }
+            bytes
+        })
+    }
+
     async fn live_as(&mut self, app: AppId, case: &str, memory_kib: u32, stop: bool) -> Result<Life, String> {
         let mut told = Told { app: Some(app), ..Told::default() };
         let definition = AppDefinition {
             app,
             name: clipped(case),
             memory_kib,
-            vcpus: self.vcpus,
+            vcpus: self.vcpus.into(),
             command_line: clipped(&format!("case={case}")),
             image_length: self.image.len() as u32,
-            image_sha256: Sha256::digest(&self.image).into(),
+            image_sha256: self
+                .pieces()
+                .fold(Sha256::new(), |hash, piece| hash.chain_update(piece))
+                .finalize()
+                .into(),
         };
         self.say(FromControl::Define(definition), &mut told).await?;
-        let pieces = self.image.len().div_ceil(MAX_PIECE);
-        for piece in 0..pieces {
-            let bytes = self.image.chunks(MAX_PIECE).nth(piece).into_iter().flatten().copied().collect();
+        let pieces = self.pieces();
+        for (piece, bytes) in pieces.enumerate() {
             let piece = FromControl::Image { app, offset: (piece * MAX_PIECE) as u32, bytes };
             self.say(piece, &mut told).await?;
             if told.refused.is_some() {
