@@ -40,12 +40,14 @@ pub fn identity_note(key: &Rc<SoftwareKey>, point: &[u8], note: &[u8]) -> Vec<u8
     };
     let wall = Some(WallTime { seconds: 1_798_761_600, nanos: 0 });
     let mut random = Random::new(1);
-    let made =
-        identity::issue(&keys, None, &sign, note, wall, &mut random).expect("there is a clock and a signer");
+    let mut begun = Vec::new();
+    let made = identity::issue(&keys, None, &sign, note, &mut begun, wall, &mut random);
+    let made = made.expect("there is a clock and a signer");
     let kept = made.note.unwrap_or_else(|| note.to_vec());
     assert!(kept.len() <= proto_svc::vault::MAX_NOTE, "the vault takes it");
     let mute: DigestSigner = Rc::new(|_| None);
-    let again = identity::issue(&keys, None, &mute, &kept, None, &mut random).expect("nothing is to be made");
+    let again = identity::issue(&keys, None, &mute, &kept, &mut begun, None, &mut random);
+    let again = again.expect("nothing is to be made");
     assert!(again.note.is_none() && again.published == made.published && again.ecdh_pem == made.ecdh_pem);
     kept
 }
