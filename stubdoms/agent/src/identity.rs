@@ -302,12 +302,22 @@ mod tests {
         Some(WallTime { seconds, nanos: 0 })
     }
 
+    /// With nothing begun; what is made anew differs by `seed`.
+    fn issued_by(
+        keys: &Keys,
+        sign: &DigestSigner,
+        note: &[u8],
+        wall: Option<WallTime>,
+        seed: u64,
+    ) -> Result<Issued, NotIssued> {
+        issue(keys, None, sign, note, &mut Vec::new(), wall, &mut Random::new(seed))
+    }
+
     #[test]
     fn certificates_are_made_once_and_then_made_again() {
         let (device, sign, count) = signer(1);
         let keys = keys(device);
-        let mut random = Random::new(1);
-        let first = issue(&keys, None, &sign, b"", &mut Vec::new(), wall(NOW), &mut random).unwrap();
+        let first = issued_by(&keys, &sign, b"", wall(NOW), 1).unwrap();
         let note = first.note.unwrap();
         assert_eq!((count.get(), note.len()), (4, 1 + 4 * ENTRY));
         assert!(note.len() <= proto_svc::vault::MAX_NOTE);
@@ -315,7 +325,7 @@ mod tests {
         assert_eq!(kinds, [13, 11, 12]);
         assert_eq!(first.published[2].meta_data_items[0].meta_data, b"area");
         // Without a clock, and without a signature.
-        let again = issue(&keys, None, &sign, &note, &mut Vec::new(), None, &mut random).unwrap();
+        let again = issued_by(&keys, &sign, &note, None, 2).unwrap();
         assert_eq!((count.get(), again.note), (4, None));
         assert_eq!(again.published, first.published);
         let pem = |issued: &Option<DeviceKey>| issued.as_ref().unwrap().certificate_pem().to_vec();
@@ -345,23 +355,18 @@ mod tests {
         let (device, sign, count) = signer(1);
         let keys = keys(device);
         for time in [None, wall(0), wall(EARLIEST - 1), wall(LATEST)] {
-            let issued =
-                issue(&keys, None, &sign, b"", &mut Vec::new(), time, &mut Random::new(1)).map(|_| ());
+            let issued = issued_by(&keys, &sign, b"", time, 1).map(|_| ());
             assert_eq!((issued, count.get()), (Err(NotIssued::NoClock), 0));
         }
-        assert!(issue(&keys, None, &sign, b"", &mut Vec::new(), wall(EARLIEST), &mut Random::new(1)).is_ok());
+        assert!(issued_by(&keys, &sign, b"", wall(EARLIEST), 1).is_ok());
     }
 
     #[test]
     fn a_note_of_another_key_counts_for_nothing() {
         let (device, sign, _) = signer(1);
-        let note = issue(&keys(device), None, &sign, b"", &mut Vec::new(), wall(NOW), &mut Random::new(1))
-            .unwrap()
-            .note
-            .unwrap();
+        let note = issued_by(&keys(device), &sign, b"", wall(NOW), 1).unwrap().note.unwrap();
         let (other, sign, count) = signer(2);
-        let issued =
-            issue(&keys(other), None, &sign, &note, &mut Vec::new(), wall(NOW), &mut Random::new(1)).unwrap();
+        let issued = issued_by(&keys(other), &sign, &note, wall(NOW), 1).unwrap();
         assert_eq!(count.get(), 4);
         assert!(issued.note.is_some_and(|other| other != note));
     }
@@ -370,25 +375,18 @@ mod tests {
     fn a_damaged_note_costs_what_it_names_and_no_more() {
         let (device, sign, count) = signer(1);
         let keys = keys(device);
-        let note = issue(&keys, None, &sign, b"", &mut Vec::new(), wall(NOW), &mut Random::new(1))
-            .unwrap()
-            .note
-            .unwrap();
+        let note = issued_by(&keys, &sign, b"", wall(NOW), 1).unwrap().note.unwrap();
         // The version, and a byte of each part of an entry.
         for at in [0, 1, 2, 17, 18, 25, 26, 89, 90] {
             let mut damaged = note.clone();
             // The upper bits of a serial number are the same in all.
             damaged[at] ^= 1;
             count.set(0);
-            let issued =
-                issue(&keys, None, &sign, &damaged, &mut Vec::new(), wall(NOW), &mut Random::new(2)).unwrap();
+            let issued = issued_by(&keys, &sign, &damaged, wall(NOW), 2).unwrap();
             assert!(issued.note.is_some() && count.get() >= 1, "byte {at}");
         }
         for length in [0, 1, ENTRY, note.len() - 1] {
-            assert!(
-                issue(&keys, None, &sign, &note[..length], &mut Vec::new(), wall(NOW), &mut Random::new(2))
-                    .is_ok()
-            );
+            assert!(issued_by(&keys, &sign, &note[..length], wall(NOW), 2).is_ok());
         }
     }
 
@@ -397,16 +395,12 @@ mod tests {
         let (device, _, _) = signer(1);
         let mute: DigestSigner = Rc::new(|_| None);
         let wrong: DigestSigner = Rc::new(|_| Some([1; 64]));
-        let issued = |sign| {
-            issue(&keys(device.clone()), None, &sign, b"", &mut Vec::new(), wall(NOW), &mut Random::new(1))
-                .map(|_| ())
-        };
+        let issued = |sign| issued_by(&keys(device.clone()), &sign, b"", wall(NOW), 1).map(|_| ());
         assert_eq!(issued(mute), Err(NotIssued::NoSignature));
         assert_eq!(issued(wrong), Err(NotIssued::Issue(IssueError::Signature)));
         let none = Keys::default();
         let sign: DigestSigner = Rc::new(|_| None);
-        let issued =
-            issue(&none, None, &sign, b"", &mut Vec::new(), wall(NOW), &mut Random::new(1)).map(|_| ());
+        let issued = issued_by(&none, &sign, b"", wall(NOW), 1).map(|_| ());
         assert_eq!(issued, Err(NotIssued::NoKey));
     }
 }

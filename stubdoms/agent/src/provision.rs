@@ -274,6 +274,7 @@ mod tests {
             assert_eq!(server(bad), Err(ProvisionError::Server));
         }
     }
+
     #[test]
     fn a_file_that_is_missing_is_named() {
         let named = |has_vault, files: &Provisioning| {

@@ -14,13 +14,9 @@ use stubdoms_agent::{
     AppCommand, AppDefinition, AppEvent, AppFailure, DomainUsage, EventLogPieces, EventLogStep, KnownApp,
     Machine, RunningApp, StopReason, Taken, Uuid,
 };
-use stubdoms_service::channels::open_dom0;
+use stubdoms_service::{channels::open_dom0, footing::Owned};
 
-use crate::{
-    brain::Brain,
-    clock::TimeOfDay,
-    system::{Owned, System},
-};
+use crate::{brain::Brain, clock::TimeOfDay, system::System};
 
 /// The channel.
 pub(crate) type Device<S> = Owned<S, FromControl, ToControl>;

@@ -20,12 +20,13 @@ use stubdoms_agent::LinkCounters;
 use stubdoms_service::{
     Peers,
     channels::{bear, offer, park},
+    footing::ChannelPark,
 };
 use stubdoms_web::net::Stack;
 
 use crate::{
     brain::Brain,
-    system::{ChannelPark, System},
+    system::System,
     vif::{self, Connected, Network, Vif},
     web::Web,
 };

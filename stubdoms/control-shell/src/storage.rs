@@ -11,12 +11,10 @@ use proto_svc::storage::{FromStorage, ToStorage};
 use stubdoms_service::{
     Peers,
     channels::{bear, offer, park},
+    footing::{ChannelPark, Offered},
 };
 
-use crate::{
-    brain::Brain,
-    system::{ChannelPark, Offered, System},
-};
+use crate::{brain::Brain, system::System};
 
 type Channel<S> = Offered<S, ToStorage, FromStorage>;
 

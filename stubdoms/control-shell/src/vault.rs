@@ -3,11 +3,11 @@
 //! TLS and envelopes ask for a signature in the middle of something and cannot go on without it. For these the
 //! domain waits: it looks at the channel again and again and gives its turn to others in between, which is
 //! when vault runs. That takes the TPM some milliseconds, and longer if it has something else to do first; there is one
-//! for each envelope, one for a connection and a few for certificates. Nothing else of this domain runs meanwhile, dom0's question whether it is well among it. So all
-//! signatures of a round of tasks, and of rounds that follow each other at once, are waited for no longer than dom0
-//! waits for its answer; and a vault that was taken away meanwhile is not waited for: Xen tells of that, while dom0's
-//! message comes to nobody. A vault that was waited for in vain is waited for no more until it says something, or
-//! another one is there.
+//! for each envelope, one for a connection and a few for certificates. Nothing else of this domain runs meanwhile, dom0's
+//! question whether it is well among it. So all signatures of a round of tasks, and of rounds that follow each other at
+//! once, are waited for no longer than dom0 waits for its answer; and a vault that was taken away meanwhile is not waited
+//! for: Xen tells of that, while dom0's message comes to nobody. A vault that was waited for in vain is waited for no more
+//! until it says something, or another one is there.
 
 use alloc::rc::Rc;
 use core::{
@@ -30,13 +30,11 @@ use stubdoms_agent::{VaultEvent, VaultQuestions};
 use stubdoms_service::{
     Peers,
     channels::{bear, offer, park},
+    footing::{ChannelPark, Offered},
 };
 use stubdoms_web::tls::{KeyUnusable, SignP256};
 
-use crate::{
-    brain::Brain,
-    system::{ChannelPark, Offered, System},
-};
+use crate::{brain::Brain, system::System};
 
 /// How long signatures are waited for: less than dom0 waits for an answer before it takes a service for hung.
 pub const SIGN_WITHIN: Duration = Duration::from_millis(600);

@@ -17,6 +17,7 @@ use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
 use proto_errors::{Coded, ctl};
 use proto_svc::network::Uplink;
 use proto_xen::DomId;
+use stubdoms_service::footing::Footing;
 use stubdoms_service::vif::{self, Wanted, connect};
 use stubdoms_web::{
     net::{Address, Stack},
@@ -26,11 +27,11 @@ use stubdoms_web::{
 use crate::{clock::Alarm, system::System};
 
 /// The vif as a network device, unplugged while net is not there.
-pub(crate) type Vif<S> = Device<Option<vif::Vif<<S as System>::Xen, <S as System>::Runtime>>>;
+pub(crate) type Vif<S> = Device<Option<vif::Vif<<S as Footing>::Xen, <S as Footing>::Runtime>>>;
 /// The channel by which net is asked for it.
-pub(crate) type Network<S> = vif::Network<<S as System>::Xen, <S as System>::Runtime>;
+pub(crate) type Network<S> = vif::Network<<S as Footing>::Xen, <S as Footing>::Runtime>;
 /// A park for the pages of vifs.
-pub(crate) type FramePark<S> = Park<<<S as System>::Runtime as Pages>::Page>;
+pub(crate) type FramePark<S> = Park<<<S as Footing>::Runtime as Pages>::Page>;
 
 /// Our hardware address on the vif: locally administered, seen by net alone.
 const MAC: [u8; 6] = [0x02, 0x53, 0x52, 0x53, 0x4e, 0x02];

@@ -5,17 +5,16 @@ use core::time::Duration;
 use board_support_hyp::Xen;
 use board_support_rt::{Domain, Spawner, entropy, local::Local, wallclock};
 use stubdoms_control_shell::System;
+use stubdoms_service::footing::Footing;
 use stubdoms_web::tls::{self, CryptoProvider};
 
 /// This domain.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Device;
 
-impl System for Device {
+impl Footing for Device {
     type Xen = Xen;
     type Runtime = Domain;
-    type Spawner = Spawner;
-    type Local<T: 'static> = Local<T>;
 
     fn xen(&self) -> &Xen {
         &Xen
@@ -25,12 +24,17 @@ impl System for Device {
         &Domain
     }
 
-    fn local<T: 'static>(value: T) -> Local<T> {
-        Local::new(value)
-    }
-
     fn fill(bytes: &mut [u8]) {
         entropy::fill(bytes);
+    }
+}
+
+impl System for Device {
+    type Spawner = Spawner;
+    type Local<T: 'static> = Local<T>;
+
+    fn local<T: 'static>(value: T) -> Local<T> {
+        Local::new(value)
     }
 
     fn time_of_day() -> Option<Duration> {

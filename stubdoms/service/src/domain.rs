@@ -5,13 +5,13 @@ use board_support_pv::{
     channel::peers::{Peers, Tie},
     grant::Park,
 };
-use board_support_rt::{Boot, Domain, heap, memory::SpecialPage, set_epitaph};
+use board_support_rt::{Boot, Domain, entropy, heap, memory::SpecialPage, set_epitaph};
 use embassy_sync::{blocking_mutex::raw::CriticalSectionRawMutex, signal::Signal};
 use proto_manifest::wiring::Wiring;
 use proto_svc::Message;
 use proto_xen::DomId;
 
-use crate::{channels, supervision};
+use crate::{channels, footing::Footing, supervision};
 
 /// An event channel port of this domain.
 pub type Port = channels::Port<Xen, Domain>;
@@ -21,6 +21,27 @@ pub type Owned<Out, In> = channels::Owned<Xen, Domain, Out, In>;
 pub type Offered<Out, In> = channels::Offered<Xen, Domain, Out, In>;
 /// A channel that another service offers to us.
 pub type Accepted<Out, In> = channels::Accepted<Xen, Domain, Out, In>;
+
+/// This domain.
+#[derive(Clone, Copy, Debug)]
+pub struct Device;
+
+impl Footing for Device {
+    type Xen = Xen;
+    type Runtime = Domain;
+
+    fn xen(&self) -> &Xen {
+        &Xen
+    }
+
+    fn runtime(&self) -> &Domain {
+        &Domain
+    }
+
+    fn fill(bytes: &mut [u8]) {
+        entropy::fill(bytes);
+    }
+}
 
 static READY: Signal<CriticalSectionRawMutex, ()> = Signal::new();
 

@@ -3,6 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`channels`] | the wiring record, and the channels that it names |
+//! | [`footing`] | what the tasks of a service stand on, and the lives of a client one after the other |
 //! | [`supervision`] | the channel that every service has to dom0 |
 //! | [`vif`] | having net connect a vif |
 //! | `registers`, `disk` | the registers of a device of the domain's own; the disk, whatever its kind |
@@ -22,6 +23,7 @@ pub mod channels;
 pub mod disk;
 #[cfg(target_os = "none")]
 mod domain;
+pub mod footing;
 #[cfg(target_os = "none")]
 pub mod registers;
 pub mod supervision;
@@ -30,4 +32,6 @@ pub mod vif;
 pub use board_support_pv::channel::peers::{Peers, Tie};
 pub use channels::{park, peers};
 #[cfg(target_os = "none")]
-pub use domain::{Accepted, Offered, Owned, Port, accept, offer, open_dom0, read_wiring, ready, supervise};
+pub use domain::{
+    Accepted, Device, Offered, Owned, Port, accept, offer, open_dom0, read_wiring, ready, supervise,
+};

@@ -4,35 +4,31 @@ use board_support_pv::channel::ChannelError;
 use embassy_futures::select::{Either, select};
 use proto_errors::Coded;
 use proto_svc::storage::{FromStorage, ToStorage};
-use stubdoms_service::{Peers, channels::accept};
+use stubdoms_service::{
+    Peers,
+    footing::{Accepted, Footing, serve_lives},
+};
 use stubdoms_storage_core::clients::Burst;
 use stubdoms_storage_core::clients::control::answer_without_disk;
 
-use crate::{
-    holding::Holding,
-    system::{Accepted, System},
-};
+use crate::{disk::FoundDisk, holding::Holding};
 
-type Channel<S> = Accepted<S, FromStorage, ToStorage>;
+type Channel<F> = Accepted<F, FromStorage, ToStorage>;
 
 /// Serves the channel in each life of control. A request that was under way when one ended is dropped: it is
 /// done or not, and the next request finds everything in order.
-pub(crate) async fn run<S: System>(holding: &'static Holding<S>, peers: &'static Peers) {
+pub(crate) async fn run<F: Footing, D: FoundDisk>(holding: &'static Holding<F, D>, peers: &'static Peers) {
     let mut burst = Burst::default();
-    loop {
-        let (xen, runtime) = (holding.system.xen().clone(), holding.system.runtime().clone());
-        let (tie, (_, mut channel)): (_, (_, Channel<S>)) = accept(xen, runtime, peers).await;
-        let end = select(tie.cut(), serve(holding, &mut channel, &mut burst)).await;
-        drop(channel);
-        if let Either::Second(error) = end {
-            log::warn!("channel storage: {}", error.told());
-            tie.cut().await;
-        }
-    }
+    let serve = async |channel: &mut Channel<F>| serve(holding, channel, &mut burst).await;
+    serve_lives(&holding.footing, peers, "control", serve).await;
 }
 
 /// Answers requests one after the other, until control closes the channel or breaks its protocol.
-async fn serve<S: System>(holding: &Holding<S>, channel: &mut Channel<S>, burst: &mut Burst) -> ChannelError {
+async fn serve<F: Footing, D: FoundDisk>(
+    holding: &Holding<F, D>,
+    channel: &mut Channel<F>,
+    burst: &mut Burst,
+) -> ChannelError {
     let (mut sender, mut receiver) = channel.split();
     loop {
         let message = match select(receiver.receive(), holding.changed.wait()).await {

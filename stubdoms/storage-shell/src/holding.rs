@@ -9,22 +9,20 @@ use proto_errors::{Coded, storage as code};
 use proto_gpt::slots::Slot;
 use proto_manifest::wiring::{RunningSlot, Wiring};
 use proto_svc::{Message, sealing::ToVault};
+use stubdoms_service::footing::Footing;
 use stubdoms_storage_core::clients::sealing::Sealed;
 use stubdoms_storage_core::clients::{Backoff, Burst, Started, Storage};
 use stubdoms_storage_core::slots::Trust;
 
-use crate::{
-    sealing,
-    system::{FoundDisk, Running, System},
-};
+use crate::{disk::FoundDisk, sealing};
 
 /// How long a disk has to come up: a rotating one takes its time.
 const BRING_UP: Duration = Duration::from_secs(10);
 
 /// What this domain has.
-pub(crate) struct Holding<S: System> {
-    pub(crate) system: S,
-    storage: OnceCell<Storage<Running<S>>>,
+pub(crate) struct Holding<F: Footing, D: FoundDisk> {
+    pub(crate) footing: F,
+    storage: OnceCell<Storage<D::Running>>,
     running: Option<Slot>,
     trust: Trust,
     /// Whether the wiring has a channel to vault.
@@ -37,16 +35,16 @@ pub(crate) struct Holding<S: System> {
     pub(crate) failed: Signal<NoopRawMutex, ()>,
 }
 
-impl<S: System> Holding<S> {
+impl<F: Footing, D: FoundDisk> Holding<F, D> {
     /// Nothing yet.
-    pub(crate) fn new(system: S, wiring: &Wiring, trust: Trust) -> &'static Self {
+    pub(crate) fn new(footing: F, wiring: &Wiring, trust: Trust) -> &'static Self {
         let running = wiring.slot.map(|slot| match slot {
             RunningSlot::A => Slot::A,
             RunningSlot::B => Slot::B,
         });
         let has_vault = wiring.channel(ToVault::CHANNEL).is_some();
         Box::leak(Box::new(Self {
-            system,
+            footing,
             storage: OnceCell::new(),
             running,
             trust,
@@ -58,12 +56,12 @@ impl<S: System> Holding<S> {
     }
 
     /// The disk and what is on it; none if there is no disk, or it did not come up yet.
-    pub(crate) fn storage(&self) -> Option<&Storage<Running<S>>> {
+    pub(crate) fn storage(&self) -> Option<&Storage<D::Running>> {
         self.storage.get()
     }
 
     /// Brings the disk up that was found. One that is returned did not come up.
-    pub(crate) async fn begin(&self, disk: Result<S::Disk, impl Display>) -> Option<S::Disk> {
+    pub(crate) async fn begin(&self, disk: Result<D, impl Display>) -> Option<D> {
         match disk {
             Ok(found) => {
                 if found.is_unconfined() {
@@ -79,10 +77,10 @@ impl<S: System> Holding<S> {
     }
 
     /// Tries again, ever more rarely, until it comes up.
-    pub(crate) async fn try_again(&self, mut disk: S::Disk) {
+    pub(crate) async fn try_again(&self, mut disk: D) {
         let mut backoff = Backoff::new();
         loop {
-            self.system.runtime().sleep(backoff.pause()).await;
+            self.footing.runtime().sleep(backoff.pause()).await;
             match self.bring_up(disk).await {
                 Some(still) => disk = still,
                 None => return,
@@ -90,7 +88,7 @@ impl<S: System> Holding<S> {
         }
     }
 
-    async fn bring_up(&self, found: S::Disk) -> Option<S::Disk> {
+    async fn bring_up(&self, found: D) -> Option<D> {
         let disk = match found.bring_up(BRING_UP).await {
             Ok(disk) => disk,
             Err((why, still)) => {
@@ -98,7 +96,7 @@ impl<S: System> Holding<S> {
                 return Some(still);
             }
         };
-        let (storage, started) = Storage::start(disk, self.running, self.trust.clone(), S::fill).await;
+        let (storage, started) = Storage::start(disk, self.running, self.trust.clone(), F::fill).await;
         let (identity, mib) = (storage.disk().identity(), storage.disk().geometry().bytes() >> 20);
         log::info!("disk: {} {}, {mib} MiB", identity.model, identity.serial);
         tell(&started);
@@ -112,14 +110,14 @@ impl<S: System> Holding<S> {
     }
 
     /// Tries again what the disk has failed at, for ever: ever more rarely as long as it fails.
-    pub(crate) async fn mend(&self, storage: &Storage<Running<S>>) {
+    pub(crate) async fn mend(&self, storage: &Storage<D::Running>) {
         let mut burst = Burst::default();
         loop {
             self.failed.wait().await;
             let mut backoff = Backoff::new();
             while storage.is_failing().await {
-                self.system.runtime().sleep(backoff.pause()).await;
-                let tried = storage.try_again(S::fill).await;
+                self.footing.runtime().sleep(backoff.pause()).await;
+                let tried = storage.try_again(F::fill).await;
                 if let Some(started) = &tried.found {
                     // As often as it fails it is told ever more rarely.
                     if started.store.as_ref().err().is_none_or(|why| burst.is_news(why.code())) {

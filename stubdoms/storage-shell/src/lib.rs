@@ -9,8 +9,8 @@
 //!
 //! Without a disk that works it does its work all the same: it says so, and to whoever asks.
 //!
-//! All is generic over what it stands on ([`System`]), a disk that was told to stop among it ([`FoundDisk`]): the
-//! binary finds the real one, `tests/fleet` has one in memory.
+//! All is generic over its [`Footing`] and the disk, told to stop ([`FoundDisk`]): the binary finds the real one,
+//! `tests/fleet` has one in memory.
 //!
 //! [`Storage`]: stubdoms_storage_core::clients::Storage
 
@@ -20,19 +20,19 @@
 extern crate alloc;
 
 mod control;
+mod disk;
 mod holding;
 mod sealing;
-mod system;
 
 use core::fmt::Display;
 
 use board_support_hyp::Spawn;
 use proto_manifest::wiring::Wiring;
-use stubdoms_service::Peers;
+use stubdoms_service::{Peers, footing::Footing};
 use stubdoms_storage_core::slots::Trust;
 
+pub use disk::FoundDisk;
 use holding::Holding;
-pub use system::{FoundDisk, System};
 
 /// What storage begins with.
 #[derive(Debug)]
@@ -47,15 +47,15 @@ pub struct Start<'a> {
 
 /// The domain's story, all but supervision. `disk` is what was found of the wiring's, or why there is none; `ready` is
 /// called when it can do its work.
-pub async fn main<S: System>(
-    system: S,
-    spawner: S::Spawner,
+pub async fn main<F: Footing, D: FoundDisk>(
+    footing: F,
+    spawner: impl Spawn,
     start: Start<'_>,
-    disk: Result<S::Disk, impl Display>,
+    disk: Result<D, impl Display>,
     ready: impl FnOnce(),
 ) {
     let Start { wiring, peers, trust } = start;
-    let holding = Holding::new(system, wiring, trust);
+    let holding = Holding::new(footing, wiring, trust);
     let missing = holding.begin(disk).await;
     spawner.spawn(control::run(holding, peers));
     // Also without a disk, which another life of ours would not find either: whoever asks is told so.

@@ -13,49 +13,47 @@ use proto_svc::{
 use stubdoms_service::{
     Peers,
     channels::{bear, offer, park},
+    footing::{ChannelPark, Footing, Offered},
 };
 use stubdoms_storage_core::clients::Storage;
 use stubdoms_storage_core::clients::sealing::{Heard, Sealed, Sealing};
 
-use crate::{
-    holding::Holding,
-    system::{ChannelPark, Offered, Running, System},
-};
+use crate::{disk::FoundDisk, holding::Holding};
 
-type Channel<S> = Offered<S, ToVault, FromVault>;
+type Channel<F> = Offered<F, ToVault, FromVault>;
 
 /// Serves the channel in each life of vault.
-pub(crate) async fn run<S: System>(
-    holding: &'static Holding<S>,
-    storage: &'static Storage<Running<S>>,
+pub(crate) async fn run<F: Footing, D: FoundDisk>(
+    holding: &'static Holding<F, D>,
+    storage: &'static Storage<D::Running>,
     peers: &'static Peers,
 ) {
     let missing = if holding.has_vault { "vault is not there" } else { "this board has no vault" };
-    let pages: &'static ChannelPark<S> = park();
+    let pages: &'static ChannelPark<F> = park();
     loop {
         // It may never come, as where dom0 has given it up.
         if !peers.is_there(ToVault::CHANNEL) && storage.lock(missing).await {
             log::warn!("store: locked: {missing} [{}]", code::STORE_LOCKED);
             holding.changed.signal(());
         }
-        let (xen, runtime) = (holding.system.xen().clone(), holding.system.runtime().clone());
-        let (tie, mut channel): (_, Channel<S>) = offer(xen, runtime, peers, pages).await;
+        let (xen, runtime) = (holding.footing.xen().clone(), holding.footing.runtime().clone());
+        let (tie, mut channel): (_, Channel<F>) = offer(xen, runtime, peers, pages).await;
         // This one says itself why it gives no key.
         storage.lock("").await;
         let end = select(tie.cut(), serve(holding, storage, &mut channel)).await;
         drop(channel);
         if let Either::Second(error) = end {
             log::warn!("channel sealing: {}", error.told());
-            bear(holding.system.runtime(), &tie).await;
+            bear(holding.footing.runtime(), &tie).await;
         }
     }
 }
 
 /// Says what lies on the disk, and does what vault says, until it closes the channel or breaks its protocol.
-async fn serve<S: System>(
-    holding: &Holding<S>,
-    storage: &Storage<Running<S>>,
-    channel: &mut Channel<S>,
+async fn serve<F: Footing, D: FoundDisk>(
+    holding: &Holding<F, D>,
+    storage: &Storage<D::Running>,
+    channel: &mut Channel<F>,
 ) -> ChannelError {
     let (mut sender, mut receiver) = channel.split();
     let mut sealing = Sealing::default();
@@ -69,7 +67,7 @@ async fn serve<S: System>(
         let pause = sealing.pause();
         let again = async {
             match pause {
-                Some(pause) => holding.system.runtime().sleep(pause).await,
+                Some(pause) => holding.footing.runtime().sleep(pause).await,
                 None => pending().await,
             }
         };

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 #[cfg(target_os = "none")]
-mod system;
+mod found;
 #[cfg(target_os = "none")]
 mod trust;
 
@@ -17,9 +17,10 @@ async fn main(boot: board_support_rt::Boot, spawner: board_support_rt::Spawner) 
     let wiring = stubdoms_service::read_wiring(&boot);
     let peers = stubdoms_service::peers(&wiring);
     spawner.spawn(stubdoms_service::supervise(wiring.clone(), peers));
-    let disk = stubdoms_service::disk::FoundDisk::find(&wiring).map(system::Found);
+    let disk = stubdoms_service::disk::FoundDisk::find(&wiring).map(found::Found);
     let start = stubdoms_storage_shell::Start { wiring: &wiring, peers, trust: trust::trust() };
-    stubdoms_storage_shell::main(system::Device, spawner, start, disk, stubdoms_service::ready).await;
+    stubdoms_storage_shell::main(stubdoms_service::Device, spawner, start, disk, stubdoms_service::ready)
+        .await;
 }
 
 #[cfg(not(target_os = "none"))]

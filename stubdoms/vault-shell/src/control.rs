@@ -2,32 +2,22 @@
 
 use board_support_pv::channel::ChannelError;
 use embassy_futures::select::{Either, select};
-use proto_errors::Coded;
 use proto_svc::vault::{FromVault, ToVault};
-use stubdoms_service::{Peers, channels::accept};
-
-use crate::{
-    desk::{Answer, Asker, Desk, Request},
-    system::{Accepted, System},
+use stubdoms_service::{
+    Peers,
+    footing::{Accepted, Footing, serve_lives},
 };
 
+use crate::desk::{Answer, Asker, Desk, Request};
+
 /// Serves each life of control.
-pub(crate) async fn run<S: System>(system: S, desk: &'static Desk, peers: &'static Peers) {
-    loop {
-        let (xen, runtime) = (system.xen().clone(), system.runtime().clone());
-        let (tie, (peer, mut channel)) = accept(xen, runtime, peers).await;
-        let end = select(tie.cut(), serve::<S>(desk, &mut channel)).await;
-        drop(channel);
-        if let Either::Second(error) = end {
-            log::warn!("control {peer}: closed: channel vault: {}", error.told());
-            tie.cut().await;
-        }
-    }
+pub(crate) async fn run<F: Footing>(footing: F, desk: &'static Desk, peers: &'static Peers) {
+    serve_lives(&footing, peers, "control", async |channel| serve::<F>(desk, channel).await).await;
 }
 
-async fn serve<S: System>(
+async fn serve<F: Footing>(
     desk: &'static Desk,
-    channel: &mut Accepted<S, FromVault, ToVault>,
+    channel: &mut Accepted<F, FromVault, ToVault>,
 ) -> ChannelError {
     let (mut sender, mut receiver) = channel.split();
     loop {

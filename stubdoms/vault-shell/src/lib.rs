@@ -10,8 +10,7 @@
 //! Each channel has one request at the `desk`, and waits for its answer before it reads the next one: so whoever
 //! floods fills its own ring. The worker takes them in turn.
 //!
-//! All is generic over [`System`], which is Xen, the runtime and random numbers, and takes any TPM that
-//! [`board_support_drv::tpm`] describes: the binary (`stubdoms/vault`) finds the real one, `tests/fleet` has another.
+//! All is generic over its [`Footing`], and takes any TPM that [`board_support_drv::tpm`] describes: the binary (`stubdoms/vault`) finds the real one, `tests/fleet` has another.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -22,7 +21,6 @@ mod control;
 mod desk;
 mod dom0;
 mod storage;
-mod system;
 mod tpm;
 mod worker;
 
@@ -32,9 +30,7 @@ use board_support_drv::tpm::Transport;
 use board_support_hyp::Spawn;
 use proto_manifest::wiring::Wiring;
 use proto_svc::{Message, measure};
-use stubdoms_service::Peers;
-
-pub use system::System;
+use stubdoms_service::{Peers, footing::Footing};
 
 use desk::Desk;
 
@@ -49,14 +45,14 @@ pub struct Start<'a> {
 }
 
 /// Starts all tasks but supervision. `ready` is called when the TPM was looked at, whatever was found.
-pub fn start<S: System>(system: &S, spawner: impl Spawn, start: Start<'_>, ready: impl FnOnce() + 'static) {
+pub fn start<F: Footing>(footing: &F, spawner: impl Spawn, start: Start<'_>, ready: impl FnOnce() + 'static) {
     let Start { wiring, peers, tpm } = start;
     let desk = Desk::new();
-    spawner.spawn(worker::run(system.clone(), desk, tpm, ready));
+    spawner.spawn(worker::run(footing.clone(), desk, tpm, ready));
     // Systems that measure nothing have no such channel.
     if wiring.channel(measure::ToVault::CHANNEL).is_some() {
-        spawner.spawn(dom0::run(system.clone(), desk, wiring.clone()));
+        spawner.spawn(dom0::run(footing.clone(), desk, wiring.clone()));
     }
-    spawner.spawn(storage::run(system.clone(), desk, peers));
-    spawner.spawn(control::run(system.clone(), desk, peers));
+    spawner.spawn(storage::run(footing.clone(), desk, peers));
+    spawner.spawn(control::run(footing.clone(), desk, peers));
 }

@@ -9,12 +9,15 @@ use proto_errors::vault as code;
 use proto_tpm::wire::MAX_RESPONSE;
 use stubdoms_vault_core::tpm::{NoAnswer, Tpm};
 
-use crate::system::now;
-
 const _: () = assert!(MAX_RESPONSE == board_support_drv::tpm::MAX_BYTES);
 
 /// The first and the longest time between two looks at a TPM that works on a command.
 const LOOKS: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(5));
+
+/// Since power-on.
+pub(crate) fn now(timer: &impl Timer) -> Duration {
+    Duration::from_nanos(timer.now().as_nanos())
+}
 
 /// A TPM behind its registers.
 pub(crate) struct Chip<T> {

@@ -7,6 +7,7 @@ use board_support_drv::tpm::Transport;
 use board_support_hyp::Timer;
 use embassy_futures::select::{Either, select};
 use proto_errors::Code;
+use stubdoms_service::footing::Footing;
 use stubdoms_vault_core::{
     tpm::Random,
     vault::{Event, Vault},
@@ -14,37 +15,36 @@ use stubdoms_vault_core::{
 
 use crate::{
     desk::{Answer, Desk, Request},
-    system::{System, now},
-    tpm::Chip,
+    tpm::{Chip, now},
 };
 
 /// After so long without a request the keys are looked at, so that they are there when somebody asks.
 const QUIET: Duration = Duration::from_secs(1);
 
 /// The vault on what this domain stands on.
-type Vaulted<S> = Vault<Chip<<S as System>::Runtime>, Entropy<S>>;
+type Vaulted<F> = Vault<Chip<<F as Footing>::Runtime>, Entropy<F>>;
 
 /// Random numbers of the domain's generator.
-struct Entropy<S>(PhantomData<S>);
+struct Entropy<F>(PhantomData<F>);
 
-impl<S: System> Random for Entropy<S> {
+impl<F: Footing> Random for Entropy<F> {
     fn fill(&mut self, bytes: &mut [u8]) {
-        S::fill(bytes);
+        F::fill(bytes);
     }
 }
 
 /// Serves all channels for ever. `ready` is called when the TPM was looked at.
-pub(crate) async fn run<S: System>(
-    system: S,
+pub(crate) async fn run<F: Footing>(
+    footing: F,
     desk: &'static Desk,
     tpm: Option<Box<dyn Transport>>,
     ready: impl FnOnce(),
 ) {
-    let timer = system.runtime();
+    let timer = footing.runtime();
     let chip = tpm.map(|transport| Chip::new(transport, timer.clone()));
-    let mut vault: Box<Vaulted<S>> = Box::new(Vault::new(chip, Entropy(PhantomData)));
+    let mut vault: Box<Vaulted<F>> = Box::new(Vault::new(chip, Entropy(PhantomData)));
     vault.start(now(timer)).await;
-    tell::<S>(&mut vault);
+    tell::<F>(&mut vault);
     ready();
     loop {
         while let Some((channel, number, request)) = desk.take() {
@@ -60,7 +60,7 @@ pub(crate) async fn run<S: System>(
                 }
                 Request::Control(request) => Answer::Control(vault.control(now(timer), request).await),
             };
-            spread::<S>(desk, &mut vault);
+            spread::<F>(desk, &mut vault);
             desk.answer(channel, number, answer);
         }
         let due = if vault.has_more() { Some(now(timer) + QUIET) } else { vault.deadline() };
@@ -72,23 +72,23 @@ pub(crate) async fn run<S: System>(
             select(desk.work.wait(), timer.sleep(due.saturating_sub(now(timer)))).await
         {
             vault.complete(now(timer)).await;
-            spread::<S>(desk, &mut vault);
+            spread::<F>(desk, &mut vault);
         }
     }
 }
 
 /// Tells storage, control and the log what came of it.
-fn spread<S: System>(desk: &Desk, vault: &mut Vaulted<S>) {
+fn spread<F: Footing>(desk: &Desk, vault: &mut Vaulted<F>) {
     while let Some(letter) = vault.take_for_storage() {
         desk.post(letter);
     }
     if vault.take_changed() {
         desk.changed.signal(());
     }
-    tell::<S>(vault);
+    tell::<F>(vault);
 }
 
-fn tell<S: System>(vault: &mut Vaulted<S>) {
+fn tell<F: Footing>(vault: &mut Vaulted<F>) {
     while let Some(event) = vault.take_event() {
         match (event.code(), &event) {
             (None, event) => log::info!("{event}"),

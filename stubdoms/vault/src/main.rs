@@ -7,8 +7,6 @@
 extern crate alloc;
 
 #[cfg(target_os = "none")]
-mod system;
-#[cfg(target_os = "none")]
 mod tpm;
 
 #[cfg(target_os = "none")]
@@ -20,7 +18,7 @@ async fn main(boot: board_support_rt::Boot, spawner: board_support_rt::Spawner) 
     let peers = stubdoms_service::peers(&wiring);
     spawner.spawn(stubdoms_service::supervise(wiring.clone(), peers));
     let start = stubdoms_vault_shell::Start { wiring: &wiring, peers, tpm: tpm::find(&wiring) };
-    stubdoms_vault_shell::start(&system::Device, spawner, start, stubdoms_service::ready);
+    stubdoms_vault_shell::start(&stubdoms_service::Device, spawner, start, stubdoms_service::ready);
 }
 
 #[cfg(not(target_os = "none"))]

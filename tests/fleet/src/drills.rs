@@ -25,6 +25,18 @@ pub fn wait_ms(stage: &mut Stage, ms: u64) {
     stage.until("time passes", |fleet| fleet.world.now_ns() >= end);
 }
 
+/// Anywhere: while services start, while they talk, while nothing happens for seconds.
+pub fn sometime(stage: &mut Stage) {
+    let rng = stage.executor.rng();
+    if rng.once_in(2) {
+        let steps = rng.below(6000);
+        pass(stage, steps);
+    } else {
+        let ms = rng.below(15_000);
+        wait_ms(stage, ms as u64);
+    }
+}
+
 /// One of the services.
 fn any(stage: &mut Stage) -> ServiceId {
     let services = stage.fleet.services;
@@ -52,6 +64,34 @@ pub fn have_ended(stage: &mut Stage, ended: &[DomId]) {
         fleet.services.iter().all(|&service| {
             fleet.id(service).is_some_and(|id| !fleet.world.hangs(id) && !ended.contains(&id))
         })
+    });
+}
+
+/// A story: services end at any time, in any way, from the start of the machine on or when all works; then all works again.
+/// `new` makes the stage of a seed, `seen` looks at it in the end.
+///
+/// # Panics
+/// If something does not work.
+pub fn services_die_midway(
+    count: u64,
+    new: impl Fn(u64) -> Stage,
+    works: fn(&mut Stage),
+    mut seen: impl FnMut(&Stage),
+) {
+    seeds(count, |seed| {
+        let mut stage = new(seed);
+        let mut ended = Vec::new();
+        if seed % 2 == 0 {
+            works(&mut stage);
+        }
+        for _ in 0..2 + stage.executor.rng().below(4) {
+            sometime(&mut stage);
+            ended.extend(end_one(&mut stage));
+        }
+        have_ended(&mut stage, &ended);
+        works(&mut stage);
+        seen(&stage);
+        stage.end();
     });
 }
 

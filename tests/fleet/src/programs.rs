@@ -28,6 +28,7 @@ use proto_xen::{DomId, Gaddr, Gfn, sched::ShutdownReason, start_info::MAGIC};
 use stubdoms_service::{
     Peers, channels,
     channels::{Accepted, Offered, Owned},
+    footing::Footing,
     park, peers, supervision,
 };
 use tests_fakexen::{Domain, Rng, World, executor::Spawner};
@@ -35,7 +36,7 @@ use tests_fakexen::{Domain, Rng, World, executor::Spawner};
 use crate::{
     control, hostile, image,
     keeper::{self, Kept},
-    liar, plain,
+    liar, plain, random,
     stage::Seen,
     storage::{self, Disk},
     taken,
@@ -63,6 +64,27 @@ pub type ToDom0<Out, In> = Owned<Domain, Domain, Out, In>;
 pub type ToService<Out, In> = Offered<Domain, Domain, Out, In>;
 /// The other end of that.
 pub type OfService<Out, In> = Accepted<Domain, Domain, Out, In>;
+
+/// What services stand on here.
+#[derive(Clone, Debug)]
+pub(crate) struct Ground(pub(crate) Domain);
+
+impl Footing for Ground {
+    type Xen = Domain;
+    type Runtime = Domain;
+
+    fn xen(&self) -> &Domain {
+        &self.0
+    }
+
+    fn runtime(&self) -> &Domain {
+        &self.0
+    }
+
+    fn fill(bytes: &mut [u8]) {
+        random::fill(bytes);
+    }
+}
 
 /// Which control there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

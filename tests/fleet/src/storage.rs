@@ -25,12 +25,12 @@ use proto_svc::{
 };
 use proto_update::payload::pack;
 use stubdoms_service::channels::accept;
-use stubdoms_storage_shell::{FoundDisk, Start, System};
+use stubdoms_storage_shell::{FoundDisk, Start};
 use stubdoms_vault_core::record::{Clear, Sealed};
 use tests_fakexen::Domain;
 
 use crate::{
-    programs::{Base, OfService, Tasks},
+    programs::{Base, Ground, OfService},
     random,
 };
 
@@ -301,29 +301,6 @@ impl BlockDevice for Running {
         let result = self.fake.flush(within).await;
         self.pause().await;
         result
-    }
-}
-
-/// What storage stands on here.
-#[derive(Clone, Debug)]
-struct Ground(Domain);
-
-impl System for Ground {
-    type Xen = Domain;
-    type Runtime = Domain;
-    type Spawner = Tasks;
-    type Disk = Stopped;
-
-    fn xen(&self) -> &Domain {
-        &self.0
-    }
-
-    fn runtime(&self) -> &Domain {
-        &self.0
-    }
-
-    fn fill(bytes: &mut [u8]) {
-        random::fill(bytes);
     }
 }
 

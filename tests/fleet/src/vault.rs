@@ -16,11 +16,14 @@ use proto_tpm::{
     pcr::{Selection, Value},
     response,
 };
-use stubdoms_vault_shell::{Start, System};
-use tests_fakexen::{Domain, Rng};
+use stubdoms_vault_shell::Start;
+use tests_fakexen::Rng;
 use tests_swtpm::Swtpm;
 
-use crate::{programs::Base, random};
+use crate::{
+    programs::{Base, Ground},
+    random,
+};
 
 /// What a TPM does instead of what it should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -251,25 +254,4 @@ pub async fn main(base: Base, chip: Rc<Chip>, rng: Rng) {
     let tpm = wiring.devices.iter().any(|device| is_tpm(device.kind)).then(way);
     let start = Start { wiring: &wiring, peers, tpm };
     stubdoms_vault_shell::start(&Ground(domain), tasks, start, || ready.signal(()));
-}
-
-/// What vault stands on here.
-#[derive(Clone, Debug)]
-struct Ground(Domain);
-
-impl System for Ground {
-    type Xen = Domain;
-    type Runtime = Domain;
-
-    fn xen(&self) -> &Domain {
-        &self.0
-    }
-
-    fn runtime(&self) -> &Domain {
-        &self.0
-    }
-
-    fn fill(bytes: &mut [u8]) {
-        random::fill(bytes);
-    }
 }

@@ -5,10 +5,10 @@ use std::{cell::RefCell, time::Duration};
 
 use stubdoms_control_shell::{Start, System};
 use stubdoms_web::tls::CryptoProvider;
-use tests_fakexen::{Domain, time_of_day};
+use tests_fakexen::time_of_day;
 
 use crate::{
-    programs::{Base, Tasks, module},
+    programs::{Base, Ground, Tasks, module},
     random,
 };
 
@@ -22,30 +22,12 @@ pub async fn main(base: Base) {
     stubdoms_control_shell::main(Ground(domain), tasks, start, || ready.signal(())).await;
 }
 
-/// What control stands on here.
-#[derive(Clone, Debug)]
-struct Ground(Domain);
-
 impl System for Ground {
-    type Xen = Domain;
-    type Runtime = Domain;
     type Spawner = Tasks;
     type Local<T: 'static> = Kept<T>;
 
-    fn xen(&self) -> &Domain {
-        &self.0
-    }
-
-    fn runtime(&self) -> &Domain {
-        &self.0
-    }
-
     fn local<T: 'static>(value: T) -> Kept<T> {
         Kept::new(value)
-    }
-
-    fn fill(bytes: &mut [u8]) {
-        random::fill(bytes);
     }
 
     fn time_of_day() -> Option<Duration> {
@@ -62,7 +44,7 @@ thread_local! {
 }
 
 /// A value that this thread keeps for as long as it lives: it alone may look at it.
-struct Kept<T>(usize, PhantomData<fn() -> T>);
+pub(crate) struct Kept<T>(usize, PhantomData<fn() -> T>);
 
 impl<T: 'static> Kept<T> {
     fn new(value: T) -> Self {

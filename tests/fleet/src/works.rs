@@ -6,7 +6,7 @@ use board_support_hyp::Runtime;
 use proto_xen::DomId;
 
 use crate::{
-    drills::{pass, wait_ms},
+    drills::wait_ms,
     eve::Controller,
     stage::{Fleet, Stage},
 };
@@ -17,18 +17,6 @@ use crate::{
 /// If the story has none.
 pub fn eve<R>(fleet: &Fleet, look: impl FnOnce(&mut Controller) -> R) -> R {
     look(&mut fleet.eve.as_ref().expect("the story has a controller").borrow_mut())
-}
-
-/// Anywhere: while services start, while they talk, while nothing happens for seconds.
-pub fn sometime(stage: &mut Stage) {
-    let rng = stage.executor.rng();
-    if rng.once_in(2) {
-        let steps = rng.below(6000);
-        pass(stage, steps);
-    } else {
-        let ms = rng.below(15_000);
-        wait_ms(stage, ms as u64);
-    }
 }
 
 /// The controller gets every line that a domain which runs has written by now, and a report of control.

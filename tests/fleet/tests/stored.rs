@@ -5,10 +5,13 @@ use dom0_supervisor::ServiceId;
 use proto_xen::DomId;
 use tests_fakexen::seeds;
 use tests_fleet::{
-    drills::{calls_of_dom0_fail, calls_of_services_fail, each_call_fails_once, end_one, have_ended, pass},
+    drills::{
+        calls_of_dom0_fail, calls_of_services_fail, each_call_fails_once, end_one, pass, services_die_midway,
+        sometime,
+    },
     stage::{CONTROL, Fleet, More, STORAGE, Stage, VAULT},
     storage::update,
-    works::{self, eve, sometime},
+    works::{self, eve},
 };
 
 /// The version of the update.
@@ -71,20 +74,7 @@ fn what_control_keeps_outlives_it_and_storage() {
 
 #[test]
 fn services_die_midway_and_nothing_is_lost() {
-    seeds(40, |seed| {
-        let mut stage = Stage::with(seed, machine(seed));
-        let mut ended = Vec::new();
-        if seed % 2 == 0 {
-            keeps(&mut stage);
-        }
-        for _ in 0..2 + stage.executor.rng().below(4) {
-            sometime(&mut stage);
-            ended.extend(end_one(&mut stage));
-        }
-        have_ended(&mut stage, &ended);
-        keeps(&mut stage);
-        stage.end();
-    });
+    services_die_midway(40, |seed| Stage::with(seed, machine(seed)), keeps, |_| {});
 }
 
 /// Seeds of the stories in which calls fail.

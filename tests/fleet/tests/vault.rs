@@ -7,10 +7,10 @@ use dom0_supervisor::{ANSWER_WITHIN, SECOND_CHANCE};
 use stubdoms_control_shell::SIGN_WITHIN;
 use tests_fakexen::{Call, Fault, seeds};
 use tests_fleet::{
-    drills::{calls_of_services_fail, each_call_fails_once, end_one, have_ended, pass, wait_ms},
+    drills::{calls_of_services_fail, each_call_fails_once, pass, services_die_midway, sometime, wait_ms},
     stage::{CONTROL, More, STORAGE, Stage, VAULT},
     vault::Ailment,
-    works::{eve, sometime, works},
+    works::{eve, works},
 };
 
 #[test]
@@ -75,31 +75,15 @@ fn a_vault_that_dies_at_work_takes_nobody_with_it() {
 
 /// Services die, vault among them, while control has something signed or not: the device stays who it is, which the
 /// controller looks at with each message, and nothing is stored under another key.
-fn services_die_midway(seeds_of: u64, more: More) {
-    seeds(seeds_of, |seed| {
-        let mut stage = Stage::with(seed, more);
-        let mut ended = Vec::new();
-        if seed % 2 == 0 {
-            works(&mut stage);
-        }
-        for _ in 0..2 + stage.executor.rng().below(4) {
-            sometime(&mut stage);
-            ended.extend(end_one(&mut stage));
-        }
-        have_ended(&mut stage, &ended);
-        works(&mut stage);
-        stage.end();
-    });
-}
-
 #[test]
 fn services_die_midway_and_the_device_of_a_tpm_stays_who_it_is() {
-    services_die_midway(12, More::Tpm);
+    services_die_midway(12, |seed| Stage::with(seed, More::Tpm), works, |_| {});
 }
 
+/// The same with keys of software.
 #[test]
 fn services_die_midway_and_the_device_of_software_stays_who_it_is() {
-    services_die_midway(24, More::Software);
+    services_die_midway(24, |seed| Stage::with(seed, More::Software), works, |_| {});
 }
 
 /// vault is killed again and again in the midst of a command of the TPM, from the first one on.

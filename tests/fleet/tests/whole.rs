@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tests_fakexen::seeds;
 use tests_fleet::{
-    drills::{calls_of_dom0_fail, calls_of_services_fail, end_one, have_ended, wait_ms},
+    drills::{calls_of_dom0_fail, calls_of_services_fail, end_one, services_die_midway, sometime, wait_ms},
     stage::{CONTROL, More, NET, Stage},
-    works::{eve, is_told_all, sometime, works},
+    works::{eve, is_told_all, works},
 };
 
 #[test]
@@ -68,21 +68,10 @@ fn a_seed_goes_the_same_way_each_time() {
 #[test]
 fn services_die_midway_and_nothing_is_lost_or_started_again() {
     let (mut again, mut runs) = (0, 0);
-    seeds(40, |seed| {
+    let new = |seed| Stage::with(seed, More::Plain);
+    services_die_midway(40, new, works, |stage| {
         runs += 1;
-        let mut stage = Stage::with(seed, More::Plain);
-        let mut ended = Vec::new();
-        if seed % 2 == 0 {
-            works(&mut stage);
-        }
-        for _ in 0..2 + stage.executor.rng().below(4) {
-            sometime(&mut stage);
-            ended.extend(end_one(&mut stage));
-        }
-        have_ended(&mut stage, &ended);
-        works(&mut stage);
         again += eve(&stage.fleet, |eve| eve.again);
-        stage.end();
     });
     assert!(runs < 40 || again > 0, "no control has sent a line once more that an earlier one had sent");
 }

@@ -6,7 +6,8 @@
 //!
 //! Room is bounded, and the messages *thin out*: their numbers count since the start of the machine, so one that is left
 //! out costs only resolution. It is the one between whose neighbours least time lies, and the last one of a start, with
-//! which those of the counters that begin anew would go, only where no start has another to spare. What is left out is counted, told in a line and in each message.
+//! which those of the counters that begin anew would go, only where no start has another to spare. What is left out is
+//! counted, told in a line and in each message.
 //!
 //! A message that waits longer than [`KEPT_AFTER`] goes to storage, at most one in [`SPACING`], as a value of its own, so
 //! that each is dropped there when the controller has it and the next one follows only then, or a minute later: a power cut has
