@@ -92,6 +92,8 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
     interface::check(&XEN, xen).map_err(BootError::Interface)?;
     let machine = Machine::find(boot).map(|machine| &*Box::leak(Box::new(machine)));
     let told = told(boot);
+    let has_selector = !matches!(told, Ok(None));
+    let told = told.ok().flatten();
     let slot = told.as_ref().map(handoff::running_slot);
     let fired = told.as_ref().is_some_and(|record| record.watchdog_fired);
     let kept_at = told.as_ref().and_then(|record| record.kept_at);
@@ -113,8 +115,8 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
     words.for_each(|line| log::info!(target: "dom0", "boot reason: {line}"));
     wallclock::set(boot);
     let ramdisk = Ramdisk::open(boot.module(0)).map_err(BootError::Ramdisk)?;
-    let provisioning: &'static [u8] =
-        Box::leak(ramdisk.provisioning(files(boot, told.as_ref()).as_deref()).into_boxed_slice());
+    let (provisioning, of_disk) = ramdisk.provisioning(files(boot, told.as_ref()).as_deref());
+    let provisioning: &'static [u8] = Box::leak(provisioning.into_boxed_slice());
     let Ramdisk { archive, table, table_sha256 } = ramdisk;
     let table: &'static Table = Box::leak(Box::new(table));
     log::info!(target: "dom0", "board {}: {} services", table.board, table.domains.len());
@@ -150,6 +152,8 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
         measured,
         event_log: RefCell::new(event_log(boot, told.as_ref())),
         confined,
+        // Without a selector those of the ramdisk are all that there are.
+        provisioning_read: of_disk || !has_selector,
     });
     spawner.spawn(watch::deaths(ground.clone()));
     spawner.spawn(control::forward_own_log(ground.clone()));
@@ -178,7 +182,7 @@ fn start_number() -> u32 {
 }
 
 /// What the selector has left. Without one, as when QEMU loads Xen, there is nothing to say.
-fn told(boot: &Boot) -> Option<Handoff> {
+fn told(boot: &Boot) -> Result<Option<Handoff>, handoff::ToldError> {
     let told = handoff::told(boot.handoff(), boot.rsdp(), |at, into| read_firmware(Gaddr(at), into));
     match told {
         Ok(Some(record)) if handoff::is_suspicious(&record) => {
@@ -190,7 +194,7 @@ fn told(boot: &Boot) -> Option<Handoff> {
             log::warn!(target: "dom0", "boot: the selector's record is of no use: {error} [{}]", code::BAD_HANDOFF)
         }
     }
-    told.ok().flatten()
+    told
 }
 
 /// The log of measurements up to here: what the selector has left of the firmware's, and what came after.

@@ -1,7 +1,8 @@
 //! The provisioning files: read from the config partition once, measured, handed on as an archive.
 //!
-//! A partition that is missing, or of no use, is told and no reason to start nothing: the device says that it is not
-//! provisioned, which can be seen and mended.
+//! A partition that is missing, or of no use, is told and no reason to start nothing: the device says what it lacks,
+//! which can be seen and mended. One without files is handed on as an archive without any, so that dom0 can tell it
+//! from one that could not be read.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -62,12 +63,15 @@ impl From<uefi::Error> for NoFiles {
     }
 }
 
-/// Reads the files and measures what there is: an archive of them, or nothing when there are none.
+/// Reads the files and measures what there is: an archive of them, or nothing when they could not be read.
 pub(crate) fn take(disk: &Disk, table: &Table, chip: Option<&mut Chip>) -> Option<Vec<u8>> {
-    let files = read(disk, table).unwrap_or_else(|why| {
-        println!("selector: no provisioning files: {why} [{}]", code::NO_FILES);
-        Vec::new()
-    });
+    let (files, were_read) = match read(disk, table) {
+        Ok(files) => (files, true),
+        Err(why) => {
+            println!("selector: no provisioning files: {why} [{}]", code::NO_FILES);
+            (Files::new(), false)
+        }
+    };
     if let Some(chip) = chip {
         let hashes: Vec<(&str, [u8; 32])> =
             files.iter().map(|(name, data)| (name.as_str(), Sha256::digest(data).into())).collect();
@@ -80,7 +84,7 @@ pub(crate) fn take(disk: &Disk, table: &Table, chip: Option<&mut Chip>) -> Optio
         // `read` has seen to the names.
         archive.add(name, data).ok()?;
     }
-    (!files.is_empty()).then(|| archive.finish())
+    were_read.then(|| archive.finish())
 }
 
 fn read(disk: &Disk, table: &Table) -> Result<Files, NoFiles> {

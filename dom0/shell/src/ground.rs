@@ -74,6 +74,8 @@ pub struct Ground<S: System> {
     pub event_log: RefCell<Vec<u8>>,
     /// Whether an IOMMU confines each device of the driver domains.
     pub confined: bool,
+    /// Whether the provisioning files are those that the device has.
+    pub provisioning_read: bool,
 }
 
 impl<S: System> Ground<S> {
@@ -98,6 +100,7 @@ impl<S: System> Ground<S> {
             hardware_watchdog: self.watchdogs.has_hardware(),
             boot: Boot { measured: self.measured.outcome(), ..self.boot.clone() },
             confined: self.confined,
+            provisioning_read: self.provisioning_read,
         })
     }
 

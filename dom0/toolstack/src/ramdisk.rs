@@ -62,8 +62,8 @@ impl<'a> Ramdisk<'a> {
     }
 
     /// The provisioning files as an archive of their own: those of the disk, which the selector has `handed` over as
-    /// such an archive, or else those of this ramdisk, their names without the prefix.
-    pub fn provisioning(&self, handed: Option<&[u8]>) -> Vec<u8> {
+    /// such an archive, or else those of this ramdisk, their names without the prefix. Also whether they are the disk's.
+    pub fn provisioning(&self, handed: Option<&[u8]>) -> (Vec<u8>, bool) {
         let handed = handed.and_then(|bytes| match Archive::open(bytes) {
             Ok(archive) => Some(archive),
             Err(error) => {
@@ -71,6 +71,7 @@ impl<'a> Ramdisk<'a> {
                 None
             }
         });
+        let of_disk = handed.is_some();
         let mut writer = Writer::new();
         let (archive, prefix) = handed.map_or((self.archive, CONFIG), |archive| (archive, ""));
         for entry in archive.under(prefix) {
@@ -79,7 +80,7 @@ impl<'a> Ramdisk<'a> {
                 log::warn!("provisioning file {}: {error} [{}]", entry.name, boot::BAD_PROVISIONING);
             }
         }
-        writer.finish()
+        (writer.finish(), of_disk)
     }
 }
 
@@ -106,15 +107,17 @@ mod tests {
         handed.add("GlobalConfig/global.json", b"{}").unwrap();
         let handed = handed.finish();
         let server = |handed: Option<&[u8]>| {
-            let files = ramdisk.provisioning(handed);
-            Archive::open(&files).unwrap().find("server").map(<[u8]>::to_vec)
+            let (files, of_disk) = ramdisk.provisioning(handed);
+            (Archive::open(&files).unwrap().find("server").map(<[u8]>::to_vec), of_disk)
         };
-        assert_eq!(server(None), Some(b"old".to_vec()));
-        assert_eq!(ramdisk.provisioning(Some(&handed)), handed);
+        assert_eq!(server(None), (Some(b"old".to_vec()), false));
+        assert_eq!(ramdisk.provisioning(Some(&handed)), (handed.clone(), true));
         // What cannot be read is as if it were not there.
         for length in 0..handed.len() - 4 {
-            assert_eq!(server(Some(&handed[..length])), Some(b"old".to_vec()), "{length}");
+            assert_eq!(server(Some(&handed[..length])), (Some(b"old".to_vec()), false), "{length}");
         }
+        // The disk has none.
+        assert_eq!(server(Some(&Writer::new().finish())), (None, true));
     }
 
     #[test]

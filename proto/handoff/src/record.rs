@@ -96,7 +96,8 @@ pub struct Handoff {
     pub sha256: [u8; 32],
     /// The firmware's log of measurements, if there is a TPM.
     pub log: Option<EventLog>,
-    /// The provisioning files, as an archive, if the disk has some. On aarch64 they are in the device tree.
+    /// The provisioning files, as an archive, which is without an entry where the disk has none; nothing if they could
+    /// not be read. On aarch64 they are in the device tree.
     pub files: Option<Files>,
     /// Address of the pages that outlive a reset, see [`kept`](crate::kept), if the firmware has given them.
     pub kept_at: Option<u64>,

@@ -41,7 +41,7 @@ pub struct Start<'a> {
     pub handoff: Option<&'a [u8]>,
     /// The firmware's log of measurements for dom0, if there is a TPM.
     pub event_log: Option<&'a [u8]>,
-    /// The provisioning files for dom0, if the disk has some.
+    /// The provisioning files for dom0, if they could be read.
     pub provisioning: Option<&'a [u8]>,
     /// Random bytes for dom0, if the machine's tree has none.
     pub seed: Option<&'a [u8]>,

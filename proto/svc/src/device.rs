@@ -215,6 +215,8 @@ pub struct Machine {
     pub boot: Boot,
     /// Whether an IOMMU keeps every device that a driver domain has within that domain's memory.
     pub confined: bool,
+    /// Whether the provisioning files are those that the device has; not if they could not be read from its disk.
+    pub provisioning_read: bool,
 }
 
 /// How the machine came to be started.
@@ -404,12 +406,12 @@ pub enum ToControl {
 
 impl Message for FromControl {
     const CHANNEL: &'static str = "device";
-    const VERSION: u16 = 8;
+    const VERSION: u16 = 9;
 }
 
 impl Message for ToControl {
     const CHANNEL: &'static str = "device";
-    const VERSION: u16 = 8;
+    const VERSION: u16 = 9;
 }
 
 #[cfg(test)]
@@ -474,6 +476,7 @@ mod tests {
                 began_ns: u64::MAX,
             },
             confined: true,
+            provisioning_read: true,
         }));
         round_trip(FromControl::QueryEventLog { offset: u32::MAX });
         let bytes = Vec::from_slice(&[0xff; MAX_PIECE]).unwrap();

@@ -142,6 +142,18 @@ pub(crate) async fn serve<S: System>(mut channel: Device<S>, orders: Rc<Orders>,
     embassy_futures::join::join(outgoing, incoming).await;
 }
 
+/// Takes what dom0 says and does nothing with it, for ever, so that nothing of dom0's waits.
+///
+/// # Panics
+/// If dom0 breaks the channel.
+pub(crate) async fn drain<S: System>(mut channel: Device<S>) {
+    loop {
+        if let Err(error) = channel.receive().await {
+            panic!("channel device: {error}");
+        }
+    }
+}
+
 /// The messages that carry out an order. A definition is followed by its image in pieces.
 async fn for_each_message<S: System>(order: Order, brain: &Brain<S>, mut send: impl AsyncFnMut(FromControl)) {
     match order {

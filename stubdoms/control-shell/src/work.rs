@@ -1,10 +1,10 @@
 //! From the wiring to the agent's first wish, and then one wish after the other.
 
 use alloc::{boxed::Box, collections::BTreeMap, rc::Rc, string::String, sync::Arc, vec::Vec};
-use core::{fmt::Display, future::pending};
+use core::{fmt::Display, future::pending, time::Duration};
 
 use board_support_hyp::{Instant, Spawn, Timer};
-use embassy_futures::select::select;
+use embassy_futures::{join::join, select::select};
 use proto_errors::ctl;
 use proto_manifest::wiring::Wiring;
 use proto_svc::{
@@ -36,6 +36,9 @@ use crate::{
 /// Share of the heap's limit that contents may take.
 const CONTENT_SHARE: usize = 2;
 
+/// How often a device that can do nothing with its provisioning files says so.
+const SAID_AGAIN: Duration = Duration::from_secs(3600);
+
 /// What control begins with.
 #[derive(Debug)]
 pub struct Start<'a> {
@@ -50,7 +53,7 @@ pub struct Start<'a> {
 }
 
 /// The domain's story, all but supervision. `ready` is called when it can do its work. A file that cannot be used ends
-/// it with a line that names the file.
+/// it with a line that names the file; see [`may_rest`] for what comes then.
 ///
 /// # Panics
 /// If dom0 gives no archive of files, or breaks the channel to it.
@@ -81,9 +84,13 @@ pub async fn main<S: System>(
         }
         None => Agent::new(files.agent, facts, seed, clock.now()),
     };
+    let ready = Ready { call: ready, may_rest: may_rest(&machine) };
     let mut agent = match made {
         Ok(agent) => agent,
-        Err(error) => return useless(error).await,
+        Err(error) => {
+            join(device::drain::<S>(channel), useless(&system, error, ready)).await;
+            return;
+        }
     };
     // Systems without a disk have no such channel.
     let storage = wiring.channel(ToStorage::CHANNEL).map(|_| Storage::default());
@@ -109,21 +116,21 @@ pub async fn main<S: System>(
         log::error!("storage: there is none; nothing is kept until there is [{}]", ctl::NO_STORAGE);
     }
     let stack = &*Box::leak(Box::new(vif::unplugged(&system)));
-    let web = match Web::new(system, clock, stack, roots, &files.hosts) {
+    let web = match Web::new(system.clone(), clock, stack, roots, &files.hosts) {
         Ok(web) => &*Box::leak(Box::new(web)),
-        Err(error) => return useless(error).await,
+        Err(error) => return useless(&system, error, ready).await,
     };
     if let Some(vault) = &vault {
         spawner.spawn(vault::serve(vault.clone(), peers, brain.clone()));
     } else if let Err(error) = show_provisioned(web, &identity) {
-        return useless(error).await;
+        return useless(&system, error, ready).await;
     }
     if let Some(storage) = &storage {
         spawner.spawn(storage::serve(storage.clone(), peers, brain.clone()));
     }
     let counters_wanted = CountersWanted::default();
     let link = Link { peers, stack, web, wanted: counters_wanted.clone(), brain: brain.clone() };
-    spawner.spawn(link::serve(link, ready));
+    spawner.spawn(link::serve(link, ready.call));
     let downloads = BTreeMap::new();
     Work { spawner, web, vault, storage, identity, brain, orders, counters_wanted, downloads }.run().await;
 }
@@ -136,11 +143,33 @@ fn show_provisioned<S: System>(
     web.show(Identity::from_pem(certificate, key)?)
 }
 
-/// Says what is wrong with the files, and is never ready: nobody can reach such a device, and another start may find its
-/// config partition readable, or be one of the other version. The supervisor has the machine reset once for that.
-async fn useless(error: impl Display) {
-    log::error!("provisioning: {error}; nothing can be done without it [{}]", ctl::PROVISIONING);
-    pending().await
+/// What is called when the domain can do its work.
+struct Ready<F> {
+    call: F,
+    /// Whether being without files that can be used is all the work that there is.
+    may_rest: bool,
+}
+
+/// Whether a device whose files cannot be used waits for a person: they were read, and the version has proved itself.
+/// Otherwise another start may find the config partition readable, or be one of the other version, and the domain is
+/// never ready, for which the supervisor has the machine reset once.
+fn may_rest(machine: &Machine) -> bool {
+    machine.provisioning_read && machine.boot.slot.as_ref().is_none_or(|slot| slot.successful)
+}
+
+/// Says what is wrong with the files, and again and again if that is all that can be done.
+async fn useless<S: System>(system: &S, error: impl Display, ready: Ready<impl FnOnce()>) {
+    let say = || log::error!("provisioning: {error}; nothing can be done without it [{}]", ctl::PROVISIONING);
+    say();
+    if !ready.may_rest {
+        return pending().await;
+    }
+    (ready.call)();
+    let runtime = system.runtime();
+    loop {
+        runtime.sleep(SAID_AGAIN).await;
+        say();
+    }
 }
 
 /// What is true of this machine.

@@ -251,7 +251,7 @@ fn table(images: [&[u8]; IMAGES.len()], more: More) -> Table {
     let mut channels = vec![channel("network", Party::Domain(NET.0)), channel("device", Party::Dom0)];
     let mut devices = vec![card];
     match more {
-        More::Nothing | More::Plain | More::Hostile => {}
+        More::Nothing | More::Plain | More::Hostile | More::Bare | More::Unread => {}
         More::Quiet | More::Channels => domains.push(domain("quiet", quiet, false, &[])),
         More::Vault => domains.push(domain("vault", vault, false, &[1])),
         More::Disk | More::Tpm | More::Software => {
@@ -302,6 +302,10 @@ pub enum More {
     Plain,
     /// The same with a hostile one.
     Hostile,
+    /// control is the whole one, and the disk has no provisioning files.
+    Bare,
+    /// The same, but nobody knows, for they could not be read.
+    Unread,
     /// A service that does nothing.
     Quiet,
     /// As `Quiet`, and so many channels to net that it cannot be told of all of them.
@@ -324,9 +328,14 @@ impl More {
     /// The services that stories end.
     const fn services(self) -> &'static [ServiceId] {
         match self {
-            Self::Nothing | Self::Plain | Self::Hostile | Self::Quiet | Self::Channels | Self::Vault => {
-                &[NET, CONTROL]
-            }
+            Self::Nothing
+            | Self::Plain
+            | Self::Hostile
+            | Self::Bare
+            | Self::Unread
+            | Self::Quiet
+            | Self::Channels
+            | Self::Vault => &[NET, CONTROL],
             Self::Disk | Self::Tpm | Self::Software => &[NET, CONTROL, VAULT, STORAGE],
             Self::Lies | Self::Betrayed => &[NET, CONTROL, VAULT, KEEPER],
         }
@@ -337,7 +346,13 @@ impl More {
         match self {
             Self::Plain | Self::Disk | Self::Tpm | Self::Software | Self::Betrayed => Some(plain::image()),
             Self::Hostile => Some(hostile::image()),
-            Self::Nothing | Self::Quiet | Self::Channels | Self::Vault | Self::Lies => None,
+            Self::Nothing
+            | Self::Bare
+            | Self::Unread
+            | Self::Quiet
+            | Self::Channels
+            | Self::Vault
+            | Self::Lies => None,
         }
     }
 
@@ -360,18 +375,24 @@ impl More {
     const fn control(self) -> Control {
         match self {
             Self::Nothing | Self::Quiet | Self::Channels | Self::Vault => Control::Small,
-            Self::Plain | Self::Hostile | Self::Disk | Self::Tpm | Self::Software | Self::Betrayed => {
-                Control::Whole
-            }
+            Self::Plain
+            | Self::Hostile
+            | Self::Bare
+            | Self::Unread
+            | Self::Disk
+            | Self::Tpm
+            | Self::Software
+            | Self::Betrayed => Control::Whole,
             Self::Lies => Control::Liar,
         }
     }
 
-    /// Who has the device's key.
-    const fn holder(self) -> keys::Holder {
+    /// The archive of provisioning files.
+    fn files(self) -> Vec<u8> {
         match self {
-            Self::Tpm | Self::Software | Self::Betrayed => keys::Holder::Vault,
-            _ => keys::Holder::File,
+            Self::Bare | Self::Unread => Writer::new().finish(),
+            Self::Tpm | Self::Software | Self::Betrayed => keys::provisioning(keys::Holder::Vault),
+            _ => keys::provisioning(keys::Holder::File),
         }
     }
 }
@@ -412,7 +433,7 @@ fn dom0(
     let device = &table.devices[0];
     let Bus::Pci(pci) = &device.bus else { panic!("the card is on PCI") };
     let held = Held::take(hyp, leak(Config(world.clone())), device, pci).expect("the card is there");
-    let provisioning = keys::provisioning(more.holder()).leak();
+    let provisioning = more.files().leak();
     let mut builder = Builder::new(hyp, table, archive, leak([held]), PLATFORM, provisioning);
     let page = |device: &Device| match device.bus {
         Bus::Registers(registers) => Some(HeldPage::take(hyp, device, registers, device.kind)),
@@ -452,6 +473,7 @@ fn dom0(
         measured,
         event_log: RefCell::new(eventlog::begin(None, &[], 0).0),
         confined: true,
+        provisioning_read: more != More::Unread,
     };
     (Rc::new(ground), Supervisor::of(table, Boot::Fresh))
 }

@@ -133,6 +133,39 @@ fn a_hostile_application_takes_nothing_from_the_others() {
     });
 }
 
+/// What is the device's own to say is said once an hour, and nobody is ended for it.
+#[test]
+fn a_device_that_was_never_provisioned_rests() {
+    seeds(2, |seed| {
+        let mut stage = Stage::with(seed, More::Bare);
+        stage.until("all begin", |fleet| fleet.services.iter().all(|&service| fleet.id(service).is_some()));
+        let control = stage.fleet.id(CONTROL).expect("it has begun");
+        wait_ms(&mut stage, 10_000);
+        let said = stage.fleet.world.lines_of(control);
+        wait_ms(&mut stage, 2 * 3600 * 1000);
+        assert_eq!(stage.fleet.id(CONTROL), Some(control), "it is left in peace");
+        assert_eq!(stage.fleet.world.lines_of(control), said + 2);
+        // dom0 has somebody who takes what it says.
+        assert!(stage.fleet.ground.outbox.borrow().has_room());
+        stage.end();
+    });
+}
+
+/// Another start may find the files, so this one is given up by and by.
+#[test]
+fn a_device_whose_provisioning_cannot_be_read_does_not_rest() {
+    seeds(2, |seed| {
+        let mut stage = Stage::with(seed, More::Unread);
+        stage.until("all begin", |fleet| fleet.services.iter().all(|&service| fleet.id(service).is_some()));
+        let control = stage.fleet.id(CONTROL).expect("it has begun");
+        stage.until("control is given another try", |fleet| {
+            fleet.id(CONTROL).is_some_and(|now| now != control)
+        });
+        assert!(stage.fleet.world.now_ns() >= 60_000_000_000, "it had its minute");
+        stage.end();
+    });
+}
+
 /// Seeds of the stories in which calls fail.
 const SEEDS: u64 = 12;
 

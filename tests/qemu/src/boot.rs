@@ -1,8 +1,9 @@
 //! The ways to dom0's first line.
 
+use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail, ensure};
 
 use crate::Story;
 use crate::stage::Stage;
@@ -17,7 +18,20 @@ pub(crate) const STORIES: &[Story] = &[
         about: "the disk image boots through OVMF, selector, GRUB and Xen, and dom0 knows its slot",
         tell: uefi,
     },
+    Story {
+        name: "unprovisioned",
+        about: "a disk without provisioning files: the device says which one is missing, and rests",
+        tell: unprovisioned,
+    },
+    Story {
+        name: "unprovisioned-aarch64",
+        about: "a disk without provisioning files: the device says which one is missing, and rests",
+        tell: unprovisioned,
+    },
 ];
+
+/// A service that does not do its work within a minute is ended.
+const PATIENCE: Duration = Duration::from_secs(75);
 
 fn direct(stage: &Stage<'_>) -> Result<()> {
     let mut machine = stage.start(&stage.direct())?;
@@ -38,4 +52,19 @@ fn uefi(stage: &Stage<'_>) -> Result<()> {
     machine.wait_for_from("dom0", FIRST_LINE, Duration::from_secs(60))?;
     machine.wait_for_from("dom0", "boot: slot A, version", Duration::from_secs(20))?;
     Ok(())
+}
+
+fn unprovisioned(stage: &Stage<'_>) -> Result<()> {
+    const MISSING: &str = "provisioning: file `server` is missing or empty";
+    let mut machine = stage.start(&stage.disk(None)?)?;
+    machine.wait_for_from("control", MISSING, Duration::from_secs(120))?;
+    // A line that dom0 had not taken yet comes again.
+    sleep(Duration::from_secs(5));
+    let seen = machine.lines().len();
+    sleep(PATIENCE);
+    ensure!(machine.running(), "it is off:\n{}", machine.tail());
+    if let Some(line) = machine.lines_from(seen).iter().find(|line| line.text.contains(MISSING)) {
+        bail!("another control says so within the hour: {line}");
+    }
+    stage.end(machine)
 }
