@@ -766,4 +766,8 @@ fn a_reboot_is_ordered_once_over_all_lives() {
     world.controller.edit(|config| config.reboot = Some(order(4)));
     world.reborn();
     world.run_until("the reboot", |world| world.device_commands.contains(&DeviceCommand::Reboot));
+    // The rest of the configuration waits, which is nothing that is wrong with the application.
+    world.run(30);
+    assert!(!running(&world));
+    assert_eq!(world.app_info().app_err, []);
 }

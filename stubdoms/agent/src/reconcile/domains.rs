@@ -758,9 +758,10 @@ impl App {
 
 fn volume_problem(volume: &VolumeRef, around: &Surroundings<'_>) -> Option<Problem> {
     let id = text::bounded(&volume.id, 64);
-    let Some(found) = around.volumes.find(&volume.id, volume.generation) else {
+    if around.volumes.lacks(&volume.id, volume.generation) {
         return Some(Problem::NoVolume { id, generation: volume.generation });
-    };
+    }
+    let found = around.volumes.find(&volume.id, volume.generation)?;
     let trouble = found.troubles.first_error()?;
     Some(Problem::VolumeFailed { id, reason: format!("{}", trouble.problem) })
 }

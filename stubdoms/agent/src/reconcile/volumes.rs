@@ -57,23 +57,33 @@ impl Volume {
 
 /// All volumes.
 #[derive(Debug, Default)]
-pub(crate) struct Volumes(BTreeMap<String, Volume>);
+pub(crate) struct Volumes {
+    list: BTreeMap<String, Volume>,
+    /// Whether a configuration was taken.
+    known: bool,
+}
 
 impl Volumes {
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Volume> {
-        self.0.values()
+        self.list.values()
     }
 
     /// The volume that an application refers to. A generation of 0 in the reference means any.
     pub(crate) fn find(&self, id: &str, generation: i64) -> Option<&Volume> {
-        self.0.get(id).filter(|volume| generation == 0 || volume.generation == generation)
+        self.list.get(id).filter(|volume| generation == 0 || volume.generation == generation)
+    }
+
+    /// Whether an application's volume is not in the configuration, rather than that none was taken yet.
+    pub(crate) fn lacks(&self, id: &str, generation: i64) -> bool {
+        self.known && self.find(id, generation).is_none()
     }
 
     /// Takes the list of a configuration, which replaces the previous one.
     pub(crate) fn configure(&mut self, config: &EdgeDevConfig) {
-        let mut old = core::mem::take(&mut self.0);
+        self.known = true;
+        let mut old = core::mem::take(&mut self.list);
         for volume in config.volumes.iter().take(MAX_VOLUMES) {
-            if !is_id(&volume.uuid) || self.0.contains_key(&volume.uuid) {
+            if !is_id(&volume.uuid) || self.list.contains_key(&volume.uuid) {
                 log::warn!(
                     "volume {:?}: no id, or one that another has [{}]",
                     text::truncate(&volume.uuid, 64),
@@ -90,7 +100,7 @@ impl Volumes {
                 content: origin(volume),
                 troubles,
             };
-            self.0.insert(volume.uuid.clone(), read);
+            self.list.insert(volume.uuid.clone(), read);
         }
         if config.volumes.len() > MAX_VOLUMES {
             log::warn!("volumes: only the first {MAX_VOLUMES} are looked at [{}]", agent::CONFIG_LIMIT);
@@ -99,7 +109,7 @@ impl Volumes {
 
     /// Looks for problems of the volumes themselves and of their contents.
     pub(crate) fn step(&mut self, now: Now, contents: &Contents) {
-        for volume in self.0.values_mut() {
+        for volume in self.list.values_mut() {
             let problem = match &volume.content {
                 Err(problem) => Some(problem.clone()),
                 Ok(id) => match contents.get(id) {
