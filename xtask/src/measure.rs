@@ -101,7 +101,9 @@ pub fn measure(options: &Options) -> Result<()> {
         Err(_) => error,
     })?;
     let image = Image::of(&made, payload.as_deref(), &others)?;
-    let prediction = image.prediction(log.as_deref())?;
+    let learned = options.learn.as_deref().unwrap_or(Path::new(""));
+    let prediction =
+        image.prediction(log.as_deref()).with_context(|| format!("--learn {}", learned.display()))?;
     if let (Some(file), Some(log)) = (&options.binary_log, &log) {
         paths::write(file, log::predicted(&prediction, log)?)?;
     }

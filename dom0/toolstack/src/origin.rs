@@ -54,7 +54,7 @@ fn cause(evidence: &Evidence) -> (BootCause, Cow<'_, str>) {
         (true, _) if starts > 1 => {
             (BootCause::Watchdog, "the watchdog has reset the machine in a start that did not come to dom0")
         }
-        (true, _) => (BootCause::Watchdog, "the watchdog has reset the machine; dom0 did not feed it"),
+        (true, _) => (BootCause::Watchdog, "the watchdog has reset the machine: it was not fed"),
         // What the note says is the reason of that start, not of this one.
         (false, _) if starts > 1 => {
             (BootCause::Panic, "a start ended before dom0 was there, and the machine was reset for that")

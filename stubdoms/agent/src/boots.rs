@@ -57,17 +57,14 @@ impl Boots {
     pub(crate) fn new(kept: Option<&[u8]>, number: Option<&[u8]>, facts: &DeviceFacts, fresh: bool) -> Self {
         let kept = kept.and_then(decode);
         let number = number.and_then(decode_number);
-        let evidence = |first: bool| Why {
-            reason: match facts.boot_cause {
-                BootCause::Unknown | BootCause::PowerOn if first => BootReason::First,
-                cause => cause.reason(),
-            },
-            text: if first {
-                "it is the first start".into()
-            } else {
-                text::bounded(facts.boot_text(), MAX_TEXT)
-            },
-            at: facts.boot_time.map(|time| time.seconds),
+        let evidence = |first: bool| {
+            let (reason, text) = match facts.boot_cause {
+                BootCause::Unknown | BootCause::PowerOn if first => {
+                    (BootReason::First, "it is the first start".into())
+                }
+                cause => (cause.reason(), text::bounded(facts.boot_text(), MAX_TEXT)),
+            };
+            Why { reason, text, at: facts.boot_time.map(|time| time.seconds) }
         };
         let start = facts.start;
         // An agent that was killed may have counted this start and left no word, or the other way round.
@@ -249,6 +246,9 @@ mod tests {
     fn a_start_knows_how_the_one_before_it_ended() {
         let first = next(None, &facts(BootCause::Unknown), true);
         assert_eq!((first.earlier, first.began.reason), (0, BootReason::First));
+        // One that is the first to be counted, but not the first that was tried.
+        let late = next(None, &facts(BootCause::Watchdog), true).began;
+        assert_eq!((late.reason, late.text.as_str()), (BootReason::WatchdogHung, BootCause::Watchdog.text()));
         // Nothing was ordered: there is only what the hardware says.
         let kept = first.encode();
         let second = next(Some(&kept), &facts(BootCause::Watchdog), true);

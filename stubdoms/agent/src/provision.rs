@@ -137,7 +137,7 @@ impl BootCause {
         match self {
             Self::Unknown => "not known",
             Self::PowerOn => "the power was off",
-            Self::Watchdog => "the watchdog has reset the machine; dom0 did not feed it",
+            Self::Watchdog => "the watchdog has reset the machine: it was not fed",
             Self::Ordered => "the machine was told to start anew",
             Self::Panic => "dom0 or Xen crashed, and the machine was reset for that",
         }

@@ -78,7 +78,7 @@ impl ConfigFile {
             let known = before.get(name).cloned().flatten().filter(|(stamp, _)| Some(*stamp) == now);
             let result = match known {
                 Some((_, known)) => Ok(known),
-                None => measure(&path).map_err(|fault| fault.to_string()),
+                None => measure(&path).map_err(|fault| format!("{fault}: {}", path.display())),
             };
             let entry = now.zip(result.as_ref().ok().cloned());
             measured.insert(name.to_owned(), entry);
