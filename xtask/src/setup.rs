@@ -27,7 +27,7 @@ pub struct Options {
     /// Write the versions that the archive offers today into boot/packages.toml, in front of the others
     #[arg(long)]
     pub update_pins: bool,
-    /// Install Chromium, too (some 200 MB): for screenshots of the controller's page, and its test in a browser
+    /// Install Chromium, too (some 160 MB to fetch, 520 MB of files): for screenshots of the controller's page, and its test in a browser
     #[arg(long)]
     pub chromium: bool,
 }

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use proto_errors::host as code;
 
 use crate::{browser, build, fuzz, lint, miri, paths, setup, ui};
 
@@ -21,6 +22,9 @@ pub struct Options {
     /// Run what is too long for every run instead: it takes hours and is not part of the others
     #[arg(long, conflicts_with_all = ["host", "qemu"])]
     pub nightly: bool,
+    /// Fail without a browser, instead of leaving out the test of the controller's page
+    #[arg(long, conflicts_with_all = ["filter", "qemu", "nightly"])]
+    pub browser: bool,
     /// Check formatting and lints first
     #[arg(long)]
     pub lint: bool,
@@ -58,6 +62,7 @@ impl Count {
 /// # Errors
 /// When a test fails, or nothing could be tested.
 pub fn test(options: &Options) -> Result<()> {
+    let skipped = without_browser(options, browser::program().is_some())?;
     if options.lint {
         lint::lint()?;
     }
@@ -69,7 +74,9 @@ pub fn test(options: &Options) -> Result<()> {
         total.add(loom_models(options.filter.as_deref())?);
         if options.filter.is_none() {
             total.add(under_miri()?);
-            total.add(in_a_browser()?);
+            if skipped.is_none() {
+                total.add(in_a_browser()?);
+            }
         }
     }
     if options.nightly {
@@ -86,6 +93,7 @@ pub fn test(options: &Options) -> Result<()> {
         }
         total.add(stories(options)?);
     }
+    skipped.iter().for_each(|what| println!("skipped: {what}"));
     println!("{} passed, {} failed", total.passed, total.failed);
     if let (0, 0, Some(filter)) = (total.passed, total.failed, &options.filter) {
         bail!("no test and no story has `{filter}` in its name");
@@ -161,14 +169,18 @@ fn under_miri() -> Result<Count> {
     Ok(total)
 }
 
-/// The controller's page in a browser, where there is one: Chromium is too big to be installed unasked.
-fn in_a_browser() -> Result<Count> {
-    if browser::program().is_none() {
-        eprintln!(
-            "     the controller's page is not tested: `cargo xtask setup --chromium` installs a browser"
-        );
-        return Ok(Count::default());
+/// What is left out for want of a browser, and how it is run: Chromium is too big to be installed unasked.
+fn without_browser(options: &Options, present: bool) -> Result<Option<&'static str>> {
+    const WANTED: &str = "the test of the controller's page: there is no Chromium, and `cargo xtask setup --chromium` installs it";
+    if options.browser && !present {
+        bail!("{WANTED} [{}]", code::NOT_STARTED);
     }
+    let asked_for = !options.qemu && !options.nightly && options.filter.is_none();
+    Ok((asked_for && !present).then_some(WANTED))
+}
+
+/// The controller's page in a browser.
+fn in_a_browser() -> Result<Count> {
     let words = ["test", "--package", "xtask", "--test", "page", "--", "--ignored"];
     let ran = counted("the page in a browser", Command::new("cargo").args(words), &words)?;
     ran.demand("the page in a browser", &["the_page_"])?;
@@ -314,7 +326,33 @@ fn summary(line: &str) -> Option<Count> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    #[test]
+    fn without_a_browser_its_test_is_skipped_aloud_or_fails() {
+        let told = |words: &[&str], present| {
+            without_browser(&Line::try_parse_from([&["test"], words].concat()).unwrap().options, present)
+        };
+        for words in [&[][..], &["--host"]] {
+            let skipped = told(words, false).unwrap().unwrap();
+            assert!(skipped.contains("cargo xtask setup --chromium"), "{skipped}");
+            assert_eq!(told(words, true).unwrap(), None);
+        }
+        for words in [&["--qemu"][..], &["--nightly"], &["filter"]] {
+            assert_eq!(told(words, false).unwrap(), None, "{words:?} have no such test");
+        }
+        let failed = format!("{:#}", told(&["--browser"], false).unwrap_err());
+        assert!(failed.contains("cargo xtask setup --chromium"), "{failed}");
+        assert_eq!(told(&["--browser"], true).unwrap(), None);
+    }
 
     #[test]
     fn results_of_cargo_and_of_the_stories_are_counted() {

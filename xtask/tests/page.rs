@@ -198,7 +198,7 @@ fn text(browser: &mut Browser, selector: &str) -> String {
 }
 
 #[test]
-// `cargo xtask test` asks for it where there is Chromium, and says so where there is none: it is 200 MB to install.
+// `cargo xtask test` asks for it where there is Chromium, and says so where there is none: it is 520 MB to install.
 #[ignore = "needs Chromium: `cargo xtask setup --chromium`"]
 fn the_page_is_alive_complete_and_readable() {
     let folder = tempfile::tempdir().expect("a folder");
