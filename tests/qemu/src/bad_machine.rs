@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use proto_errors::{Code, boot, build, pci, rt};
+use proto_errors::{Code, boot, build, net, pci, rt};
 use proto_manifest::table::{Bus, Domain};
 use xtask::build::Arch;
 use xtask::qemu::{Boot, Machine, Options};
@@ -55,9 +55,9 @@ pub(crate) const STORIES: &[Story] = &[
 
 const BOOT: Duration = Duration::from_secs(60);
 
-/// Waits for dom0's line with this code and text, which comes soon.
-fn named(machine: &mut Machine, text: &str, code: Code) -> Result<()> {
-    let line = machine.wait_for_from("dom0", &format!("[{code}]"), BOOT)?;
+/// Waits for the line of `who` with this code and text, which comes soon.
+fn named(machine: &mut Machine, who: &str, text: &str, code: Code) -> Result<()> {
+    let line = machine.wait_for_from(who, &format!("[{code}]"), BOOT)?;
     ensure!(line.text.contains(text), "the line with {code} does not say `{text}`: {line}");
     soon(machine, &line)
 }
@@ -97,13 +97,10 @@ fn no_device(stage: &Stage<'_>) -> Result<()> {
     match stage.built().arch {
         Arch::X86_64 => {
             let text = "device uplink: no PCI device 8086:dead in this machine";
-            named(&mut machine, text, pci::NOT_FOUND)?;
+            named(&mut machine, "dom0", text, pci::NOT_FOUND)?;
         }
         // dom0 cannot tell: the transport is there, and empty.
-        Arch::Aarch64 => {
-            let line = machine.wait_for_from("net", "uplink", BOOT)?;
-            soon(&machine, &line)?;
-        }
+        Arch::Aarch64 => named(&mut machine, "net", "uplink", net::CARD_START)?,
     }
     machine.wait_for_from("control", "provisioning: file `server` is missing", BOOT)?;
     machine.quit();
@@ -119,7 +116,7 @@ fn no_memory(stage: &Stage<'_>) -> Result<()> {
         })
     })?;
     let mut machine = stage.start(&options)?;
-    named(&mut machine, "domain control: needs 528640 pages of memory, and only", build::MEMORY)?;
+    named(&mut machine, "dom0", "domain control: needs 528640 pages of memory, and only", build::MEMORY)?;
     machine.wait_for_from("dom0", "domain net: ready", BOOT)?;
     machine.quit();
     Ok(())
@@ -152,7 +149,7 @@ fn other_xen(stage: &Stage<'_>) -> Result<()> {
     let mut machine = stage.start(&options)?;
     machine.wait_for_from("dom0", "sarsen dom0", BOOT)?;
     let text = "Xen 4.17 speaks version 0x15 of the domctl interface, and this dom0 needs 0x17";
-    named(&mut machine, text, boot::XEN_VERSION)
+    named(&mut machine, "dom0", text, boot::XEN_VERSION)
 }
 
 /// Wherever Xen puts dom0, its image does not fit.
@@ -169,7 +166,7 @@ fn no_memory_for_dom0(stage: &Stage<'_>) -> Result<()> {
     options.memory_mib = 40;
     let mut machine = stage.start(&options)?;
     for name in ["net", "storage", "control"] {
-        named(&mut machine, &format!("domain {name}: needs "), build::MEMORY)?;
+        named(&mut machine, "dom0", &format!("domain {name}: needs "), build::MEMORY)?;
     }
     machine.quit();
     Ok(())
