@@ -35,7 +35,7 @@ pub(crate) const STORIES: &[Story] = &[
     },
     Story {
         name: "intruder",
-        about: "a domain in control's place lies to dom0 and net on its channels and its vif; dom0, net and an application go on",
+        about: "a domain in control's place lies to dom0, net, storage and vault on its channels and its vif; they and an application go on",
         tell: intruder,
     },
     Story {
@@ -152,9 +152,9 @@ fn liars(stage: &Stage<'_>) -> Result<()> {
 }
 
 /// Cases of the attacker in control's place. One that leaves some out must not pass.
-const INTRUSIONS: u32 = 113;
+const INTRUSIONS: u32 = 141;
 
-/// What dom0 says of what control does, a life each, and what net says in the same life.
+/// What dom0 says of what control does, a life each, and what net, storage and vault say in the same life.
 const BROKEN: [(&str, &str); 8] = [
     ("producer index announces", "producer index announces"),
     ("producer index announces", "producer index announces"),
@@ -190,11 +190,14 @@ fn intruder(stage: &Stage<'_>) -> Result<()> {
         told.map(|line| line.text.as_str()).collect()
     };
     // Each lie was told of once, by whom it was told to, in the order of the lies.
-    let (by_dom0, by_net) =
-        (told("dom0", "domain control: channel device: "), told("net", "channel network: "));
-    for (who, told, expected) in
-        [("dom0", &by_dom0, BROKEN.map(|(dom0, _)| dom0)), ("net", &by_net, BROKEN.map(|(_, net)| net))]
-    {
+    let (to_dom0, to_others) = (BROKEN.map(|(dom0, _)| dom0), BROKEN.map(|(_, others)| others));
+    for (who, subject, expected) in [
+        ("dom0", "domain control: channel device: ", to_dom0),
+        ("net", "channel network: ", to_others),
+        ("storage", "channel storage: ", to_others),
+        ("vault", "channel vault: ", to_others),
+    ] {
+        let told = told(who, subject);
         let right = told.len() == expected.len()
             && told.iter().zip(expected).all(|(line, words)| line.contains(words));
         ensure!(right, "{who} told of the lies:\n{told:#?}\ninstead of\n{expected:#?}");

@@ -1,17 +1,26 @@
-//! The attacker in control's place: lies to dom0 on channel `device`, and to net on channel `network` and on
-//! the rings of its vif.
+//! The attacker in control's place: lies to dom0 on channel `device`, to net on channel `network` and on
+//! the rings of its vif, to storage and vault on the channels of their names.
 //!
 //! A lie that breaks a channel to dom0 ends this domain, and dom0 builds it anew. So it has a life for each
 //! pair of [`LIES`], and the note that dom0 keeps for control says which one comes next. Each life finds what
 //! the last one must not have harmed: an application that goes on, dom0 that answers, net that reaches the
-//! gateway beyond its card. The first life does besides what is refused and costs no channel.
+//! gateway beyond its card, storage and vault that answer. The first life does besides what is refused and costs no
+//! channel. What storage and vault refuse is for [`keepers`](crate::keepers).
 
 use alloc::{format, string::String};
 use core::time::Duration;
 
 use board_support_rt::{Boot, Spawner, timer};
 use proto_manifest::wiring::Wiring;
+use proto_svc::{
+    Message,
+    network::{FromControl, ToControl},
+    storage::{self, FromStorage, ToStorage},
+    vault::{self, FromVault, ToVault},
+};
+use stubdoms_service::Peers;
 
+mod channel;
 mod dom0;
 mod net;
 mod ping;
@@ -21,6 +30,7 @@ pub(crate) mod talk;
 mod vif;
 
 use crate::told::{Verdict, told};
+use channel::{Asked, greet_in_another_version, show_another_page};
 use dom0::Dom0;
 use net::Net;
 use state::State;
@@ -55,7 +65,7 @@ enum Lie {
     Magic,
 }
 
-/// For each life what is done to net, then what is done to dom0.
+/// For each life what is done to net, storage and vault, then what is done to dom0.
 const LIES: &[(Lie, Lie)] = &[
     (Lie::Ahead, Lie::Ahead),
     (Lie::Back, Lie::Back),
@@ -115,15 +125,25 @@ pub(crate) async fn run(boot: &Boot, wiring: &Wiring, spawner: Spawner) {
     let lies = LIES.get(usize::from(state.life)).copied();
     match lies {
         Some((Lie::Version, _)) => {
-            let lied = net::greet_in_another_version(peers).await;
+            let lied = greet_in_another_version::<FromControl, ToControl>(peers).await;
             case(&mut state, "net_closes_after_Version", lied).await;
         }
-        Some((Lie::Magic, _)) => net::show_another_page(peers).await,
+        Some((Lie::Magic, _)) => show_another_page::<FromControl>(peers).await,
         _ => match Net::open(peers).await {
             Ok(net) => with_net(net, &mut state, lies.map(|(lie, _)| lie)).await,
             Err(why) => case(&mut state, "net_opens_its_channel", Err(why)).await,
         },
     }
+    let lie = lies.map(|(lie, _)| lie);
+    let ask = ToStorage::Ask { number: 1, request: storage::Request::Status };
+    let is_right = |told: &FromStorage| {
+        matches!(told, FromStorage::Answer { number: 1, answer: storage::Answer::Status(_) })
+    };
+    with_keeper(peers, &mut state, lie, &ask, is_right).await;
+    let ask = ToVault::Ask { number: 1, request: vault::Request::Status };
+    let is_right =
+        |told: &FromVault| matches!(told, FromVault::Answer { number: 1, answer: vault::Answer::Status(_) });
+    with_keeper(peers, &mut state, lie, &ask, is_right).await;
     let Some((_, lie)) = lies else {
         log::info!("attacker: {} ok, {} failed", state.ok, state.failed);
         // Whoever closes its channel is built anew.
@@ -159,4 +179,34 @@ async fn with_net(mut net: Net, state: &mut State, lie: Option<Lie>) {
     let Some(lie) = lie else { return core::mem::forget(net) };
     let closed = net.lie(lie).await;
     case(state, &format!("net_closes_after_{lie:?}"), closed).await;
+}
+
+/// What is done to storage or vault: it is asked something that it answers, and lied to.
+async fn with_keeper<Out: Message, In: Message>(
+    peers: &'static Peers,
+    state: &mut State,
+    lie: Option<Lie>,
+    ask: &Out,
+    is_right: impl Fn(&In) -> bool,
+) {
+    let name = Out::CHANNEL;
+    match lie {
+        Some(Lie::Version) => {
+            let lied = greet_in_another_version::<Out, In>(peers).await;
+            return case(state, &format!("{name}_closes_after_Version"), lied).await;
+        }
+        Some(Lie::Magic) => return show_another_page::<Out>(peers).await,
+        _ => {}
+    }
+    let (answers, keeper) = match Asked::open(peers).await {
+        Ok(mut keeper) => (keeper.answers(ask, is_right).await, Some(keeper)),
+        Err(why) => (Err(why), None),
+    };
+    case(state, &format!("{name}_answers_in_life_{}", state.life), answers).await;
+    // Whoever closes its channel is built anew, so the last life keeps it.
+    let Some(lie) = lie else { return core::mem::forget(keeper) };
+    if let Some(keeper) = keeper {
+        let closed = keeper.lie(lie, ask).await;
+        case(state, &format!("{name}_closes_after_{lie:?}"), closed).await;
+    }
 }

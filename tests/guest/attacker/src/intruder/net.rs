@@ -3,40 +3,21 @@
 use alloc::format;
 use core::time::Duration;
 
-use board_support_hyp::{Access, EventChannels, Grants, Shared, Xen};
+use board_support_hyp::{Access, EventChannels, Grants, Xen};
 use board_support_pv::{grant::Park, port::BoundPort};
-use board_support_rt::{Domain, memory, memory::SpecialPage, pool::Page, timer};
-use proto_ring::channel::initialise;
-use proto_svc::{
-    Message,
-    network::{FromControl, ToControl, VifRefusal},
-    supervision::PeerEnd,
-};
-use proto_xen::{DomId, Gaddr, Gref, Port};
-use serde::{Deserialize, Serialize};
+use board_support_rt::{Domain, pool::Page, timer};
+use proto_svc::network::{FromControl, ToControl, VifRefusal};
+use proto_xen::{DomId, Gref, Port};
 use stubdoms_service::{Offered, Peers, Tie, offer, park};
 
-use super::{Lie, PATIENCE, Verdict, case, state::State, talk, vif::Vif};
-use crate::pen::Pen;
+use super::{Lie, PATIENCE, Verdict, case, channel::Ours, state::State, talk, vif::Vif};
 
 /// Our hardware address on the vif.
 pub(super) const MAC: [u8; 6] = [0x02, 0x53, 0x52, 0x53, 0x4e, 0x02];
 
-/// The greeting of another version, and nothing else.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-enum Stranger {
-    Hello { version: u16 },
-}
-
-impl Message for Stranger {
-    const CHANNEL: &'static str = FromControl::CHANNEL;
-    const VERSION: u16 = 99;
-}
-
 pub(super) struct Net {
     channel: Offered<FromControl, ToControl>,
-    _tie: Tie<'static>,
-    page: SpecialPage,
+    tie: Tie<'static>,
     port: Port,
     /// Its domain.
     pub(super) id: DomId,
@@ -45,68 +26,13 @@ pub(super) struct Net {
     pub(super) gateway: Option<[u8; 4]>,
 }
 
-/// What the wiring says of our end.
-struct Ours {
-    peer: DomId,
-    page: SpecialPage,
-    gref: Gref,
-    port: Port,
-}
-
-impl Ours {
-    fn of(tie: &Tie<'_>) -> Verdict<Self> {
-        // Whoever is built anew after net has the port itself.
-        let PeerEnd::Offer { peer, page, gref, port, bind: false } = tie.end() else {
-            return Err("not ours to offer, or not with our port".into());
-        };
-        let page = memory::special_page(Gaddr(page)).ok_or("no page")?;
-        Ok(Self { peer: DomId(peer), page, gref: Gref(gref), port: Port(port) })
-    }
-}
-
-/// Opens the channel with a greeting that is not net's, and waits until net has closed it.
-pub(super) async fn greet_in_another_version(peers: &'static Peers) -> Verdict {
-    let greeted = timer::with_timeout(PATIENCE, offer::<Stranger, ToControl>(peers, park())).await;
-    let (tie, channel) = greeted.map_err(|_| "it does not greet")?;
-    let Ours { page, port, .. } = Ours::of(&tie)?;
-    let pen = Pen::take_over(page, port).ok_or("the page is in disorder")?;
-    let closed = closed(&pen).await;
-    drop(channel);
-    closed
-}
-
-/// Grants net a page that is no channel's. What net makes of that is on its console.
-pub(super) async fn show_another_page(peers: &'static Peers) {
-    let tie = peers.wait(FromControl::CHANNEL).await;
-    let shown = Ours::of(&tie).and_then(|Ours { peer, page, gref, port }| {
-        initialise(page.words());
-        page.words()[0].store(0x6c69_6172, core::sync::atomic::Ordering::Release);
-        Xen.offer(gref, peer, page.gfn(), Access::ReadWrite).map_err(|error| format!("{error}"))?;
-        Xen.send(port).map_err(|error| format!("{error}"))
-    });
-    if let Err(why) = shown {
-        log::error!("FAIL another_page: {why}");
-    }
-    // It is looked at, and told of.
-    timer::sleep(Duration::from_millis(500)).await;
-}
-
-async fn closed(pen: &Pen) -> Verdict {
-    let closed = timer::with_timeout(PATIENCE, async {
-        while !pen.is_closed() {
-            timer::sleep(Duration::from_millis(5)).await;
-        }
-    });
-    closed.await.map_err(|_| "it keeps the channel open".into())
-}
-
 impl Net {
     /// Opens the channel as control does.
     pub(super) async fn open(peers: &'static Peers) -> Verdict<Self> {
         let opened = timer::with_timeout(PATIENCE, offer(peers, park())).await;
         let (tie, channel) = opened.map_err(|_| "it does not open")?;
-        let Ours { peer, page, port, .. } = Ours::of(&tie)?;
-        Ok(Self { channel, _tie: tie, page, port, id: peer, park: park(), gateway: None })
+        let Ours { peer, port, .. } = Ours::of(&tie)?;
+        Ok(Self { channel, tie, port, id: peer, park: park(), gateway: None })
     }
 
     /// A vif through which net carries a packet to what is beyond its card, and the answer back.
@@ -151,23 +77,7 @@ impl Net {
 
     /// Breaks the channel, and waits until net has closed it.
     pub(super) async fn lie(self, lie: Lie) -> Verdict {
-        let mut pen = Pen::take_over(self.page, self.port).ok_or("the page is in disorder")?;
-        match lie {
-            Lie::Ahead => pen.announce(100_000),
-            Lie::Back => pen.announce(-8),
-            Lie::Claim => {
-                pen.claim(5000);
-                pen.message(&FromControl::QueryCounters);
-            }
-            Lie::Length => pen.bytes(&[0xff, 0xff, 1, 2, 3]),
-            Lie::Garbage => pen.frame(&[0xff; 7]),
-            Lie::Torn => {
-                pen.bytes(&[100, 0, 1, 2, 3]);
-                pen.close();
-            }
-            Lie::Trailing | Lie::TooMuch | Lie::Version | Lie::Magic => return Err("not tried here".into()),
-        }
-        closed(&pen).await
+        Ours::of(&self.tie)?.lie(lie, &FromControl::QueryCounters).await
     }
 
     async fn wait_for_gateway(&mut self) -> Verdict {
