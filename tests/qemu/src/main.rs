@@ -19,6 +19,7 @@ mod bit_flips;
 mod boot;
 mod built;
 mod clock;
+mod cpus;
 mod create_destroy;
 mod device;
 mod disk;
@@ -99,6 +100,7 @@ const STORIES: &[&[Story]] = &[
 /// Those that are too long for every run: `--nightly`.
 const NIGHTLY: &[&[Story]] = &[
     guest::NIGHTLY,
+    cpus::NIGHTLY,
     fall_back::NIGHTLY,
     hangs::NIGHTLY,
     own_key::NIGHTLY,
