@@ -24,6 +24,7 @@
 //! | [`controller`] | the controller of the small control, as far as it gets what that is told: is anything missing? |
 //! | [`liar`], [`keeper`] | a control that lies to vault; a client of vault in place of storage |
 //! | [`taken`] | a control that was taken over, towards storage |
+//! | [`false_net`] | a net that was taken over, towards control |
 //! | [`hostile`], [`plain`] | an application that tries what it must not; one that counts |
 //! | [`image`] | ELF files for all of them |
 
@@ -33,6 +34,7 @@ pub mod control;
 pub mod controller;
 pub mod drills;
 pub mod eve;
+pub mod false_net;
 pub mod far;
 pub mod host;
 pub mod hostile;

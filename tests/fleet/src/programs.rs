@@ -34,7 +34,7 @@ use stubdoms_service::{
 use tests_fakexen::{Domain, Rng, World, executor::Spawner};
 
 use crate::{
-    control, hostile, image,
+    control, false_net, hostile, image,
     keeper::{self, Kept},
     liar, plain, random,
     stage::Seen,
@@ -140,7 +140,13 @@ impl Programs {
         if text.starts_with(b"net") {
             let mut seed = [0; 32];
             seed.fill_with(|| self.rng.next_u64() as u8);
-            base.tasks.spawn(net(base.clone(), self.card.clone(), seed));
+            let honest = net(base.clone(), self.card.clone(), seed);
+            if self.seen.false_net.get() {
+                let rng = Rng::new(self.rng.next_u64());
+                base.tasks.spawn(false_net::main(base.clone(), rng, honest));
+            } else {
+                base.tasks.spawn(honest);
+            }
         } else if text.starts_with(b"control") && self.seen.taken.get() {
             let rng = Rng::new(self.rng.next_u64());
             base.tasks.spawn(taken::main(base.clone(), rng));

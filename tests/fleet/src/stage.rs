@@ -106,6 +106,10 @@ pub struct Seen {
     pub taken: Cell<bool>,
     /// What that has asked of storage.
     pub asked: Cell<u32>,
+    /// A net that begins is one that was taken over.
+    pub false_net: Cell<bool>,
+    /// What that has said, and how often it has written over what it shares.
+    pub spoilt: Cell<u32>,
     /// How often storage has kept for vault what it was given.
     pub sealed: Cell<u32>,
     /// What a control that was taken over has done.

@@ -1,7 +1,7 @@
 //! A control that was taken over, towards storage: it asks for what it must not have, in any order, says what is no
 //! message, and lies about the indices of the channel's page. Then it goes on until somebody ends it.
 
-use std::time::Duration;
+use std::{marker::PhantomData, time::Duration};
 
 use board_support_hyp::{EventChannels, Shared, Timer};
 use proto_ring::{
@@ -24,9 +24,16 @@ use crate::programs::{Base, ToService, channel_park};
 
 /// Bytes in a message's place.
 #[derive(Debug, Deserialize)]
-struct Raw(Vec<u8>);
+#[serde(bound = "")]
+pub(crate) struct Raw<Of>(Vec<u8>, PhantomData<Of>);
 
-impl Serialize for Raw {
+impl<Of> Raw<Of> {
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes, PhantomData)
+    }
+}
+
+impl<Of> Serialize for Raw<Of> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut tuple = serializer.serialize_tuple(self.0.len())?;
         self.0.iter().try_for_each(|byte| tuple.serialize_element(byte))?;
@@ -34,9 +41,9 @@ impl Serialize for Raw {
     }
 }
 
-impl Message for Raw {
-    const CHANNEL: &'static str = ToStorage::CHANNEL;
-    const VERSION: u16 = ToStorage::VERSION;
+impl<Of: Message> Message for Raw<Of> {
+    const CHANNEL: &'static str = Of::CHANNEL;
+    const VERSION: u16 = Of::VERSION;
 }
 
 /// Words of a channel's page with indices and thresholds.
@@ -55,7 +62,7 @@ pub async fn main(base: Base, mut rng: Rng) {
     let (pages, indices) = (channel_park(), indices());
     loop {
         let (xen, runtime) = (base.domain.clone(), base.domain.clone());
-        let (tie, mut channel): (_, ToService<Raw, FromStorage>) =
+        let (tie, mut channel): (_, ToService<Raw<ToStorage>, FromStorage>) =
             offer(xen, runtime, base.peers, pages).await;
         let PeerEnd::Offer { page, port, .. } = tie.end() else { panic!("it was offered") };
         // What is no message ends the channel ahead of any lie about the page.
@@ -65,7 +72,7 @@ pub async fn main(base: Base, mut rng: Rng) {
             if spoils && rng.once_in(50) {
                 spoil(&mut bytes, &mut rng);
             }
-            let sent = base.domain.with_timeout(Duration::from_secs(1), channel.send(&Raw(bytes))).await;
+            let sent = base.domain.with_timeout(Duration::from_secs(1), channel.send(&Raw::new(bytes))).await;
             base.seen.asked.set(base.seen.asked.get() + 1);
             // Sometimes it takes no answer, until there is no room for one.
             if !matches!(sent, Ok(Ok(()))) || !rng.once_in(3) && channel.try_receive().is_err() {
@@ -90,12 +97,12 @@ pub async fn main(base: Base, mut rng: Rng) {
     }
 }
 
-fn bytes_of(message: &ToStorage) -> Vec<u8> {
+pub(crate) fn bytes_of<M: Message>(message: &M) -> Vec<u8> {
     encode(message, &mut [0; MAX_MESSAGE]).expect("each fits").to_vec()
 }
 
 /// Makes something else of a message.
-fn spoil(bytes: &mut Vec<u8>, rng: &mut Rng) {
+pub(crate) fn spoil(bytes: &mut Vec<u8>, rng: &mut Rng) {
     let at = rng.below(bytes.len());
     match rng.below(4) {
         0 => bytes.truncate(at),
@@ -105,7 +112,7 @@ fn spoil(bytes: &mut Vec<u8>, rng: &mut Rng) {
     }
 }
 
-fn one_of<T: Copy>(rng: &mut Rng, of: &[T]) -> T {
+pub(crate) fn one_of<T: Copy>(rng: &mut Rng, of: &[T]) -> T {
     of[rng.below(of.len())]
 }
 

@@ -1,6 +1,6 @@
 //! Somebody who was taken over lies to vault. If it is control: dom0 and vault's other client are served all the same, in
 //! the same life of vault, and the TPM has no more in its PCR than dom0 has had extended. If it is storage: control is who
-//! it is, and reports.
+//! it is, and reports. And a net that was taken over lies to control, which loses its way to the controller for that time.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -13,7 +13,7 @@ use tests_fleet::{
     drills::{pass, wait_ms},
     keeper::AGAIN,
     liar::LIES,
-    stage::{CONTROL, More, Stage, VAULT},
+    stage::{CONTROL, More, NET, Stage, VAULT},
     works::{eve, works},
 };
 
@@ -98,4 +98,28 @@ fn a_storage_that_was_taken_over_costs_control_nothing() {
         assert_eq!(eve(&stage.fleet, |eve| eve.attested), 1);
         stage.end();
     });
+}
+
+/// Nobody but net is ended, and the next net carries all that was left.
+#[test]
+fn a_net_that_was_taken_over_costs_control_the_way_and_nothing_else() {
+    let (mut spoilt, mut runs) = (0, 0);
+    seeds(20, |seed| {
+        runs += 1;
+        let mut stage = Stage::with(seed, [More::Plain, More::Tpm][seed as usize % 2]);
+        works(&mut stage);
+        let (control, net) = (stage.fleet.id(CONTROL), stage.fleet.id(NET));
+        stage.fleet.seen.false_net.set(true);
+        stage.fleet.crash(NET);
+        renewed(&mut stage, NET, net);
+        wait_ms(&mut stage, [100, 1000, 20_000][seed as usize % 3]);
+        assert_eq!(stage.fleet.id(CONTROL), control, "control is in its first life");
+        spoilt += stage.fleet.seen.spoilt.get();
+        stage.fleet.seen.false_net.set(false);
+        stage.fleet.crash(NET);
+        works(&mut stage);
+        assert_eq!(stage.fleet.id(CONTROL), control, "control is in its first life");
+        stage.end();
+    });
+    assert!(runs < 20 || spoilt > 1000, "{spoilt}");
 }
