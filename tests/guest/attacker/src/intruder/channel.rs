@@ -47,23 +47,29 @@ impl Ours {
     /// Breaks the channel, and waits until the peer has closed it. `message` is one that the peer takes.
     pub(super) async fn lie<Out: Message>(self, lie: Lie, message: &Out) -> Verdict {
         let mut pen = Pen::take_over(self.page, self.port).ok_or("the page is in disorder")?;
-        match lie {
-            Lie::Ahead => pen.announce(100_000),
-            Lie::Back => pen.announce(-8),
-            Lie::Claim => {
-                pen.claim(5000);
-                pen.message(message);
-            }
-            Lie::Length => pen.bytes(&[0xff, 0xff, 1, 2, 3]),
-            Lie::Garbage => pen.frame(&[0xff; 7]),
-            Lie::Torn => {
-                pen.bytes(&[100, 0, 1, 2, 3]);
-                pen.close();
-            }
-            Lie::Trailing | Lie::TooMuch | Lie::Version | Lie::Magic => return Err("not tried here".into()),
-        }
+        write(&mut pen, lie, message)?;
         closed(&pen).await
     }
+}
+
+/// Writes what breaks a channel whatever it is for.
+pub(super) fn write<Out: Message>(pen: &mut Pen, lie: Lie, message: &Out) -> Verdict {
+    match lie {
+        Lie::Ahead => pen.announce(100_000),
+        Lie::Back => pen.announce(-8),
+        Lie::Claim => {
+            pen.claim(5000);
+            pen.message(message);
+        }
+        Lie::Length => pen.bytes(&[0xff, 0xff, 1, 2, 3]),
+        Lie::Garbage => pen.frame(&[0xff; 7]),
+        Lie::Torn => {
+            pen.bytes(&[100, 0, 1, 2, 3]);
+            pen.close();
+        }
+        Lie::Trailing | Lie::TooMuch | Lie::Version | Lie::Magic => return Err("not tried here".into()),
+    }
+    Ok(())
 }
 
 /// Opens the channel with a greeting that is not the peer's, and waits until the peer has closed it.

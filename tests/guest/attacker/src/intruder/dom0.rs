@@ -19,7 +19,7 @@ use proto_xen::{Gaddr, Port};
 use sha2::{Digest, Sha256};
 use stubdoms_service::{Owned, open_dom0};
 
-use super::{Lie, PATIENCE, Verdict, state::State, talk};
+use super::{Lie, PATIENCE, Verdict, channel, state::State, talk};
 use crate::pen::Pen;
 
 /// The provisioning file that holds the neighbour's image.
@@ -178,21 +178,9 @@ impl Dom0 {
         timer::sleep(Duration::from_millis(100)).await;
         let mut pen = Pen::take_over(self.page, self.port).ok_or("the page is in disorder")?;
         match lie {
-            Lie::Ahead => pen.announce(100_000),
-            Lie::Back => pen.announce(-8),
-            Lie::Claim => {
-                pen.claim(5000);
-                pen.message(&FromControl::QueryUsage);
-            }
-            Lie::Length => pen.bytes(&[0xff, 0xff, 1, 2, 3]),
-            Lie::Garbage => pen.frame(&[0xff; 7]),
-            Lie::Torn => {
-                pen.bytes(&[100, 0, 1, 2, 3]);
-                pen.close();
-            }
             Lie::Trailing => pen.frame(&[encoded(&FromControl::QueryUsage).as_slice(), &[0]].concat()),
             Lie::TooMuch => pen.frame(&long_note()),
-            Lie::Version | Lie::Magic => return Err("that is for a greeting".into()),
+            _ => channel::write(&mut pen, lie, &FromControl::QueryUsage)?,
         }
         timer::sleep(PATIENCE).await;
         if pen.is_closed() { Err("it closed the channel and nothing else".into()) } else { Ok(()) }
