@@ -57,7 +57,8 @@ pub struct Options {
     /// Give the machine a TPM (swtpm) [default interface: crb on x86_64, tis on aarch64]
     #[arg(long, value_name = "INTERFACE", num_args = 0..=1, require_equals = true)]
     pub tpm: Option<Option<swtpm::Interface>>,
-    /// Folder in which the TPM's state is kept; made when it is not there [default: a new TPM]
+    /// Folder in which the TPM's state is kept; made when it is not there [default: with --disk FILE the folder FILE.tpm
+    /// beside it, else a new TPM]
     #[arg(long, value_name = "FOLDER", requires = "tpm")]
     pub tpm_state: Option<PathBuf>,
     /// Write what crosses the network to this file
@@ -85,6 +86,9 @@ pub fn run(options: &Options) -> Result<()> {
     let image = started(options);
     if let (Some(disk), None, false) = (image, &options.image, options.quiet) {
         eprintln!("     {} is used as it is; nothing is built, remove it for a new one", disk.display());
+    }
+    if let (Some(state), None, false) = (tpm_state(options), &options.tpm_state, options.quiet) {
+        eprintln!("     the TPM that goes with the disk is kept in {}", state.display());
     }
     let built = match image {
         Some(_) => build::layout(&options.build)?,
@@ -115,7 +119,7 @@ pub fn run(options: &Options) -> Result<()> {
     machine.pcap = options.pcap.as_deref().map(std::path::absolute).transpose()?;
     machine.tpm = options.tpm.map(|interface| swtpm::Tpm {
         interface: interface.unwrap_or(swtpm::Tpm::new(options.build.arch).interface),
-        state: options.tpm_state.clone(),
+        state: tpm_state(options),
     });
     machine.extra = options.qemu.clone();
 
@@ -132,11 +136,23 @@ fn started(options: &Options) -> Option<&PathBuf> {
     options.image.as_ref().or(kept)
 }
 
+/// Where the TPM is kept. One that goes with a disk stays with it: what the disk holds is sealed to this TPM, whose key the
+/// device is known by.
+fn tpm_state(options: &Options) -> Option<PathBuf> {
+    options.tpm?;
+    let beside = |disk: &PathBuf| {
+        let mut name = disk.clone().into_os_string();
+        name.push(".tpm");
+        PathBuf::from(name)
+    };
+    options.tpm_state.clone().or_else(|| options.disk.as_ref().map(beside))
+}
+
 /// Refuses before anything is built what would be refused in the end.
 fn check(options: &Options) -> Result<()> {
     build::config_files(options.build.config.as_deref())?;
     [&options.disk, &options.pcap].into_iter().flatten().try_for_each(|file| paths::destination(file))?;
-    if let Some(folder) = options.tpm_state.as_ref().filter(|folder| folder.exists() && !folder.is_dir()) {
+    if let Some(folder) = tpm_state(options).filter(|folder| folder.exists() && !folder.is_dir()) {
         bail!("{} is no folder for a TPM's state [{}]", folder.display(), host::FILE);
     }
     if let Some(file) = started(options) {
@@ -236,6 +252,20 @@ mod tests {
     }
 
     #[test]
+    fn a_tpm_stays_with_its_disk() {
+        let of =
+            |words: &[&str]| tpm_state(&Line::try_parse_from([&["run"], words].concat()).unwrap().options);
+        let folder = |name: &str| Some(PathBuf::from(name));
+        assert_eq!(of(&["--tpm", "--disk", "a/device.img"]), folder("a/device.img.tpm"));
+        assert_eq!(of(&["--tpm=tis", "--direct", "--disk", "disk"]), folder("disk.tpm"));
+        assert_eq!(of(&["--tpm", "--disk", "disk", "--tpm-state", "other"]), folder("other"));
+        assert_eq!(of(&["--tpm", "--tpm-state", "other"]), folder("other"));
+        for none in [&["--tpm"][..], &["--disk", "disk"], &["--tpm", "--image", "disk"], &[]] {
+            assert_eq!(of(none), None);
+        }
+    }
+
+    #[test]
     fn what_cannot_run_is_refused_before_the_build() {
         let check =
             |words: &[&str]| check(&Line::try_parse_from([&["run"], words].concat()).unwrap().options);
@@ -263,6 +293,9 @@ mod tests {
             let told = format!("{:#}", check(&[option, of_x86, "--arch", "aarch64"]).unwrap_err());
             assert!(told.contains("holds a system for x86_64; say --arch x86_64"), "{told}");
         }
+        std::fs::write(folder.path().join("disk.img.tpm"), "").unwrap();
+        let told = format!("{:#}", check(&["--tpm", "--disk", of_x86]).unwrap_err());
+        assert!(told.contains("disk.img.tpm is no folder for a TPM's state"), "{told}");
         for (words, part) in wrong {
             let told = format!("{:#}", check(words).unwrap_err());
             assert!(told.contains(part), "{words:?}: {told}");
