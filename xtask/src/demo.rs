@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use proto_errors::host as code;
+use xtask_controller::Violation;
 
 use self::story::{Releases, Story};
 use crate::browser::{self, Theme};
@@ -35,7 +36,7 @@ pub struct Options {
     /// Architecture of the device
     #[arg(long, value_enum, default_value_t = build::Arch::X86_64)]
     pub arch: build::Arch,
-    /// End with status 0 as soon as all of it was seen, else with 1
+    /// End with status 0 as soon as all of it was seen and nothing was against the protocol, else with 1
     #[arg(long)]
     pub check: bool,
     /// Boot through firmware and GRUB: the default, here for those who want to say it
@@ -67,7 +68,7 @@ pub struct Options {
 /// Runs the subcommand.
 ///
 /// # Errors
-/// When a milestone is not reached in time; with the reason, the controller's last events and the console's tail.
+/// When a milestone is not reached in time, or, where it is checked, something was against the protocol; with the reason, the controller's last events and the console's tail.
 pub fn demo(options: &Options) -> Result<()> {
     options.tpm.map_or(Ok(()), |interface| interface.check(options.arch))?;
     options.screenshot.as_deref().map_or(Ok(()), paths::destination)?;
@@ -111,8 +112,9 @@ pub fn demo(options: &Options) -> Result<()> {
         browser::screenshot(&site.controller.urls().web, file, Theme::Light)?;
         println!("picture of the controller's page: {}", file.display());
     }
-    violations(&site);
+    let violations = violations(&site);
     if options.check {
+        obedient(&violations)?;
         println!("all was seen: {steps} steps in {} s", took.as_secs());
         println!("console of the device: {}", folder.join("console.log").display());
     } else {
@@ -181,11 +183,24 @@ fn listener(options: &Options, folder: &Path) -> Result<Listener> {
     }))
 }
 
-/// What the device has done against the protocol.
-fn violations(site: &Site) {
-    for violation in site.controller.violations() {
-        eprintln!("     against the protocol: {}: {}", violation.request, violation.reason);
-    }
+/// What the device has done against the protocol, a line each; they are printed.
+fn violations(site: &Site) -> Vec<String> {
+    let line = |violation: Violation| format!("{}: {}", violation.request, violation.reason);
+    let lines: Vec<String> = site.controller.violations().into_iter().map(line).collect();
+    lines.iter().for_each(|line| eprintln!("     against the protocol: {line}"));
+    lines
+}
+
+/// Nothing was done against the protocol.
+fn obedient(violations: &[String]) -> Result<()> {
+    ensure!(
+        violations.is_empty(),
+        "all was seen, and {} times the device did something against the protocol [{}]:\n{}",
+        violations.len(),
+        code::DEMO,
+        violations.join("\n")
+    );
+    Ok(())
 }
 
 /// Where a person looks on, while the device and the controller go on.
@@ -212,6 +227,17 @@ fn stay(machine: &mut Machine, interrupt: &Interrupt) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_against_the_protocol_is_named_by_a_check() {
+        obedient(&[]).unwrap();
+        let told =
+            obedient(&["POST info: no name".into(), "GET certs: twice".into()]).unwrap_err().to_string();
+        assert!(
+            told.contains("2 times") && told.ends_with("\nPOST info: no name\nGET certs: twice"),
+            "{told}"
+        );
+    }
 
     #[test]
     fn one_demo_runs_at_a_time() {
