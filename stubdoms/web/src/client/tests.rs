@@ -584,26 +584,32 @@ fn a_download_resumes_where_it_stopped_or_starts_over() {
             })
             .map(|text| reply(text, b"", Then::Close))
     };
-    Scene::new().play(
-        |far| far.serve(80, None, service),
-        async |client| {
-            let load = async |path: &str| {
-                let mut sink = b"ab".to_vec();
-                let request = get(&format!("http://zed.example/{path}")).from_byte(2);
-                let end = client.download(&request, 10, &mut sink).await;
-                end.map(|response| (response.status, sink)).map_err(|error| error.cause)
-            };
-            assert_eq!(load("resumes").await, Ok((206, b"abcde".to_vec())));
-            assert_eq!(load("anew").await, Ok((200, b"abcde".to_vec())));
-            assert_eq!(load("lies").await, Err(Cause::WrongRange { asked: 2 }));
-            assert_eq!(load("silent").await, Err(Cause::WrongRange { asked: 2 }));
-            assert_eq!(load("over").await, Ok((416, b"ab".to_vec())));
-            let too_long =
-                Err(Cause::Exchange(ExchangeError::Http(crate::http::HttpError::BodyTooLong { limit: 10 })));
-            assert_eq!(load("long").await, too_long);
-            assert_eq!(load("endless").await, too_long);
-        },
-    );
+    for version in [None, Some(&version::TLS12), Some(&version::TLS13)] {
+        let pki = Pki::new("p256");
+        let (scheme, port) = if version.is_some() { ("https", 443) } else { ("http", 80) };
+        let server = version.map(|version| pki.server(&["zed.example"], version));
+        Scene::new().play(
+            |far| far.serve(port, server, service),
+            async |client| {
+                tls(client, &pki);
+                let load = async |path: &str| {
+                    let mut sink = b"ab".to_vec();
+                    let request = get(&format!("{scheme}://zed.example/{path}")).from_byte(2);
+                    let end = client.download(&request, 10, &mut sink).await;
+                    end.map(|response| (response.status, sink)).map_err(|error| error.cause)
+                };
+                assert_eq!(load("resumes").await, Ok((206, b"abcde".to_vec())), "{version:?}");
+                assert_eq!(load("anew").await, Ok((200, b"abcde".to_vec())));
+                assert_eq!(load("lies").await, Err(Cause::WrongRange { asked: 2 }));
+                assert_eq!(load("silent").await, Err(Cause::WrongRange { asked: 2 }));
+                assert_eq!(load("over").await, Ok((416, b"ab".to_vec())));
+                let limit = ExchangeError::Http(crate::http::HttpError::BodyTooLong { limit: 10 });
+                let too_long = Err(Cause::Exchange(limit));
+                assert_eq!(load("long").await, too_long);
+                assert_eq!(load("endless").await, too_long);
+            },
+        );
+    }
 }
 
 /// A server, or a cache ahead of it, that gives less at a time than it is asked for.
