@@ -24,13 +24,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use clap::ValueEnum;
+use proto_errors::host as code;
 use xtask_controller::Observed;
 
 use self::debian::Debian;
 use self::orders::Order;
-use self::samples::{Report, Samples};
+use self::samples::{Report, Samples, Share, Summary};
 
 use crate::build::{self, Arch, Built};
 use crate::console::{Line, introduction};
@@ -96,6 +97,10 @@ impl Part {
     }
 }
 
+/// The architecture on which a Debian dom0 is measured.
+const DEBIANS: Arch = Arch::X86_64;
+const ONE_DEBIAN: &str = "the Debian dom0 is one for x86_64";
+
 /// Stands for the first application, whatever its name.
 const APPLICATION: &str = "application";
 
@@ -139,6 +144,11 @@ fn accepted(observed: &Observed) -> u64 {
 /// When something does not build, or a start does not reach its end in time; what was measured is printed first.
 pub fn bench(options: &Options) -> Result<()> {
     // First: a run takes minutes.
+    ensure!(
+        !options.debian || options.arch.contains(&DEBIANS),
+        "--debian measures nothing here: {ONE_DEBIAN} [{}]",
+        code::NOT_THERE
+    );
     options.json.as_deref().map_or(Ok(()), paths::destination)?;
     let earlier =
         options.against.as_deref().map(|file| samples::parse(&paths::read_text(file)?)).transpose()?;
@@ -146,12 +156,16 @@ pub fn bench(options: &Options) -> Result<()> {
     let (mut notes, mut failures) = (String::new(), Vec::new());
     for &arch in Arch::ALL.iter().filter(|arch| options.arch.contains(arch)) {
         let bench = machine_of(options, arch)?;
-        let values = bench.samples.summaries();
         let prefix = prefix(arch);
-        let told = orders::growth(&values).unwrap_or_default() + &debian::ratios(&values);
-        notes.extend(told.lines().map(|line| format!("{prefix}{line}\n")));
-        failures.extend(bench.failures.iter().map(|failure| format!("{prefix}{failure}")));
         all.add_all(prefix, &bench.samples);
+        for share in shares(&bench.samples.summaries()) {
+            notes += &format!("{prefix}{}\n", share.note);
+            all.add(format!("{prefix}{}", share.name), "%", share.percent);
+        }
+        if options.debian && arch != DEBIANS {
+            notes += &format!("{prefix}no Debian was measured: {ONE_DEBIAN}\n");
+        }
+        failures.extend(bench.failures.iter().map(|failure| format!("{prefix}{failure}")));
     }
     let values = all.summaries();
     print!("{}", samples::table(&values));
@@ -170,6 +184,11 @@ pub fn bench(options: &Options) -> Result<()> {
         bail!("{}", failures.join("\n"));
     }
     Ok(())
+}
+
+/// What medians of a machine come to beside each other.
+fn shares(values: &[Summary]) -> impl Iterator<Item = Share> {
+    orders::growth(values).into_iter().chain(debian::shares(values))
 }
 
 /// What stands in front of the names of an architecture's values.
@@ -196,7 +215,7 @@ fn machine_of(options: &Options, arch: Arch) -> Result<Bench<'_>> {
         if parts.contains(&Part::Updates) {
             bench.updates(run)?;
         }
-        if options.debian && arch == Arch::X86_64 {
+        if options.debian && arch == DEBIANS {
             let debian = match &mut debian {
                 Some(debian) => debian,
                 None => debian.insert(bench.debian()?),
@@ -530,6 +549,31 @@ mod tests {
             ("seen", "ms", 1000.0),
         ];
         assert_eq!(got, expected);
+    }
+
+    #[derive(Debug, clap::Parser)]
+    struct Words {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    #[test]
+    fn debian_on_another_architecture_alone_is_refused() {
+        let words = ["bench", "--arch", "aarch64", "--debian"];
+        let told = bench(&<Words as clap::Parser>::parse_from(words).options).unwrap_err().to_string();
+        assert!(told.contains("the Debian dom0 is one for x86_64"), "{told}");
+    }
+
+    #[test]
+    fn shares_are_samples_with_goals() {
+        let mut samples = Samples::default();
+        for (name, value) in [(HEALTHY, 1000.0), ("debian: power-on to ready", 30_000.0)] {
+            samples.add(name, "ms", value);
+        }
+        let mut all = Samples::default();
+        shares(&samples.summaries()).for_each(|share| all.add(share.name, "%", share.percent));
+        let table = samples::table(&all.summaries());
+        assert!(table.trim_end().ends_with("goal 3.3: met"), "{table}");
     }
 
     #[test]

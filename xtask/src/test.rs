@@ -89,7 +89,7 @@ pub fn test(options: &Options) -> Result<()> {
             setup::stock(arch)?;
         }
         if options.nightly {
-            total.add(demos(options.filter.as_deref())?);
+            total.add(by_themselves(options.filter.as_deref())?);
         }
         total.add(stories(options)?);
     }
@@ -237,21 +237,30 @@ fn counted(name: &str, cargo: &mut Command, words: &[&str]) -> Result<Ran> {
     Ok(ran)
 }
 
-/// The ways of the demo, each unattended.
-fn demos(filter: Option<&str>) -> Result<Count> {
-    const WAYS: [&[&str]; 3] = [&[], &["--tpm", "tis"], &["--arch", "aarch64"]];
+/// The ways of the demo, each unattended, and the measurements, whose table is shown.
+fn by_themselves(filter: Option<&str>) -> Result<Count> {
+    const BENCH: &str = "bench";
+    const COMMANDS: [&[&str]; 4] = [
+        &["demo", "--check"],
+        &["demo", "--check", "--tpm", "tis"],
+        &["demo", "--check", "--arch", "aarch64"],
+        &[BENCH, "--debian"],
+    ];
     let mut count = Count::default();
     let program = std::env::current_exe().context("cannot tell which program this is")?;
-    for words in WAYS.map(|way| [&["demo", "--check"], way].concat()) {
+    for words in COMMANDS {
         let name = words.join(" ");
         if filter.is_some_and(|filter| !name.contains(filter)) {
             continue;
         }
         eprintln!("     $ cargo xtask {name}");
         let mut output = Vec::new();
-        let succeeded = each_line(Command::new(&program).args(&words).stderr(Stdio::piped()), |line| {
+        let succeeded = each_line(Command::new(&program).args(words).stderr(Stdio::piped()), |line| {
             output.push(line.to_owned());
         })?;
+        if succeeded && words.first() == Some(&BENCH) {
+            output.iter().for_each(|line| println!("{line}"));
+        }
         if succeeded {
             println!("ok   {name}");
             count.passed += 1;

@@ -19,7 +19,7 @@ use anyhow::{Context, Result, bail, ensure};
 use proto_manifest::board::Machine as Board;
 
 use self::initrd::Initrd;
-use super::samples::{Samples, Summary, ratio};
+use super::samples::{Samples, Share, Summary, ratio};
 use crate::build::{self, Built};
 use crate::console::Line;
 use crate::qemu::{Boot, Machine, Options as MachineOptions};
@@ -94,8 +94,13 @@ const DESTROY: &str = "debian: xl destroy";
 const SPANS: [(&str, &str, &str); 2] =
     [(CREATE, "bench creating", "bench created"), (DESTROY, "bench destroying", "bench destroyed")];
 
-/// What is compared: ours, Debian's.
-const PAIRS: [(&str, &str); 2] = [(super::HEALTHY, READY), (OUR_CREATE, CREATE)];
+/// What is compared: how the share is called, ours, Debian's.
+const PAIRS: [(&str, &str, &str); 2] =
+    [(START_SHARE, super::HEALTHY, READY), (CREATE_SHARE, OUR_CREATE, CREATE)];
+/// Our start as a share of Debian's.
+pub const START_SHARE: &str = "power-on to all services ready, of Debian's";
+/// Our creation as a share of `xl`'s.
+pub const CREATE_SHARE: &str = "dom0 create-8MiB.hello, of xl create's";
 /// The creation of the same application with the same memory.
 const OUR_CREATE: &str = "dom0 create-8MiB.hello";
 
@@ -191,15 +196,17 @@ fn points(lines: &[Line], samples: &mut Samples) -> Result<()> {
     Ok(())
 }
 
-/// How often our time goes into Debian's, a line for each comparison.
-pub fn ratios(values: &[Summary]) -> String {
+/// How much our times are of Debian's, as far as both were measured.
+pub fn shares(values: &[Summary]) -> Vec<Share> {
     let find = |name: &str| values.iter().find(|value| value.name == name);
     PAIRS
         .iter()
-        .filter_map(|(ours, debians)| {
+        .filter_map(|(name, ours, debians)| {
             let (a, b) = (find(ours)?, find(debians)?);
-            let ratio = ratio(b.median, a.median)?;
-            Some(format!("{debians} ({:.1} ms) is {ratio:.1} times {ours} ({:.1} ms)\n", b.median, a.median))
+            let (times, share) = (ratio(b.median, a.median)?, ratio(a.median, b.median)?);
+            let note =
+                format!("{debians} ({:.1} ms) is {times:.1} times {ours} ({:.1} ms)", b.median, a.median);
+            Some(Share { name, percent: share * 100.0, note })
         })
         .collect()
 }
@@ -307,8 +314,8 @@ mod tests {
         let median = |name: &str| values.iter().find(|value| value.name == name).unwrap().median;
         assert_eq!([median(READY), median(CREATE), median(DESTROY)], [30_000.0, 2000.0, 500.0]);
         // Nothing of ours to compare the start with.
-        let expected = format!("{CREATE} (2000.0 ms) is 100.0 times {} (20.0 ms)\n", OUR_CREATE);
-        assert_eq!(ratios(&values), expected);
+        let note = format!("{CREATE} (2000.0 ms) is 100.0 times {} (20.0 ms)", OUR_CREATE);
+        assert_eq!(shares(&values), [Share { name: CREATE_SHARE, percent: 1.0, note }]);
     }
 
     #[test]

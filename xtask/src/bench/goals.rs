@@ -1,11 +1,12 @@
 //! What the medians are to be at most.
 
-use super::orders::CREATIONS;
+use super::debian::{CREATE_SHARE, START_SHARE};
+use super::orders::{CREATIONS, GROWTH};
 use super::updates::{PAYLOAD, SELECTOR, SELECTOR_SIZE};
 use crate::selector;
 
 /// Names, and the most that their medians may be, in the unit of their samples.
-const GOALS: [(&str, f64); 11] = [
+const GOALS: [(&str, f64); 14] = [
     (SELECTOR, 300.0),
     (SELECTOR_SIZE, (selector::MAX_BYTES >> 10) as f64),
     (PAYLOAD, 8192.0),
@@ -15,6 +16,9 @@ const GOALS: [(&str, f64); 11] = [
     ("dom0 kill-to-healthy.storage", 80.0),
     ("dom0 kill-to-healthy.control", 80.0),
     (CREATIONS, 10.0),
+    (GROWTH, 110.0),
+    (START_SHARE, 100.0 / 30.0),
+    (CREATE_SHARE, 1.0),
     ("memory of vault, by Xen's page count", 4096.0),
     ("memory of storage, by Xen's page count", 12288.0),
 ];

@@ -7,7 +7,7 @@ use anyhow::{Result, anyhow, bail};
 use proto_errors::svc;
 use proto_manifest::archive::{Archive, IMAGES, Writer};
 
-use super::samples::{self, Samples, Summary, ratio};
+use super::samples::{self, Samples, Share, Summary, ratio};
 use crate::build::{Built, SAMPLE};
 use crate::console::Line;
 use crate::paths;
@@ -58,6 +58,8 @@ name = "idle"
 
 /// The creations whose time must not grow.
 pub const CREATIONS: &str = "dom0 create-4MiB.hello";
+/// How far it does, by medians, in percent.
+pub const GROWTH: &str = "dom0 create-4MiB.hello, the last 20, of the first 20";
 /// How many of them are held against each other at either end, around the second and the hundredth. The first
 /// of all is left out.
 const ENDS: usize = 20;
@@ -125,10 +127,10 @@ fn measurement(text: &str) -> Option<(&str, f64, &str)> {
     Some((name, value.parse().ok().filter(|value: &f64| value.is_finite())?, unit))
 }
 
-/// What the creations tell about leaks: the last one against the second, by themselves and by what stands for
+/// What the creations tell about leaks, as [`GROWTH`] and for people: the last one against the second, by themselves and by what stands for
 /// them. A host with other work makes some slower, and a leak makes all slower; so the medians count of those
 /// around either, and the quickest, which other work disturbs least.
-pub fn growth(values: &[Summary]) -> Option<String> {
+pub fn growth(values: &[Summary]) -> Option<Share> {
     let samples = &values.iter().find(|value| value.name == CREATIONS)?.samples;
     let (first, last) = (samples.get(1..=ENDS)?, samples.get(samples.len().checked_sub(ENDS)?..)?);
     let quickest = |part: &[f64]| part.iter().copied().fold(f64::INFINITY, f64::min);
@@ -136,10 +138,11 @@ pub fn growth(values: &[Summary]) -> Option<String> {
     let medians = ratio(samples::median_of(last), samples::median_of(first))?;
     let quickest = ratio(quickest(last), quickest(first))?;
     let number = samples.len();
-    Some(format!(
+    let note = format!(
         "{CREATIONS}: number {number} took {ends:.2} times as long as number 2; the median of the last {ENDS} \
-         {medians:.2} times that of the {ENDS} after the first, the quickest {quickest:.2} times\n"
-    ))
+         {medians:.2} times that of the {ENDS} after the first, the quickest {quickest:.2} times"
+    );
+    Some(Share { name: GROWTH, percent: medians * 100.0, note })
 }
 
 #[cfg(test)]
@@ -178,7 +181,8 @@ mod tests {
         let mut samples = Samples::default();
         let times = [5.0].into_iter().chain([80.0; 10]).chain([10.0; 10]).chain([1.0; 5]).chain([12.0; 20]);
         times.for_each(|time| samples.add(CREATIONS, "ms", time));
-        let told = growth(&samples.summaries()).unwrap();
+        let Share { percent, note: told, .. } = growth(&samples.summaries()).unwrap();
+        assert_eq!(format!("{percent:.2}"), "26.67");
         assert!(told.contains("number 46 took 0.15 times as long as number 2;"), "{told}");
         assert!(told.contains("median of the last 20 0.27 times that"), "{told}");
         assert!(told.contains("the quickest 1.20 times"), "{told}");

@@ -25,6 +25,17 @@ pub struct Report {
     pub values: Vec<Summary>,
 }
 
+/// How much of another a median is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Share {
+    /// What was compared, as the name of a sample.
+    pub name: &'static str,
+    /// In percent.
+    pub percent: f64,
+    /// The same with the numbers behind it, a line for people.
+    pub note: String,
+}
+
 /// What is said of one name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {

@@ -75,8 +75,8 @@ area! {
         cause: "The sources are not formatted, or clippy has something to say.",
         next: "Run `cargo xtask fmt`, and mend what clippy says.";
     BENCH = "E-HOST-025",
-        cause: "A measurement could not be made, or missed its bound.",
-        next: "See which one the message names. A busy host makes others late: measure again when it is quiet.";
+        cause: "A measurement could not be made: a start or a run of it failed.",
+        next: "See which one the message names. A busy host makes machines late: measure again when it is quiet.";
     NOT_THERE = "E-HOST-026",
         cause: "What was asked for is not there.",
         next: "Compare the name with those that the message or the subcommand's `--help` lists.";
