@@ -42,7 +42,8 @@ use proto_tpm::{
 
 use crate::image::{Hex, sha256};
 
-/// The PCR of what dom0 starts. Firmware has those up to 7, loaders of others 8 and 9, the selector 11.
+/// The PCR of what dom0 starts. Firmware has those up to 7, loaders of others 8 and 9; the selector has 14 and 15, and on
+/// aarch64 9 as well.
 pub const PCR: u8 = 13;
 
 /// How the table is called in the log.

@@ -40,7 +40,7 @@ pub(crate) const STORIES: &[Story] = &[
     },
     Story {
         name: "watchdog-aarch64",
-        about: "the same, by Xen's watchdog: there is no other",
+        about: "the same, by Xen's watchdog: started directly, the machine has no other",
         tell: xen_watchdog,
     },
     Story { name: "net_killed-aarch64", about: "the same as on x86_64", tell: net_killed },

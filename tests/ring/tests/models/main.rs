@@ -1,4 +1,4 @@
-//! Models of what two ends do at the same time, under every reordering that the memory model allows.
+//! Models of what two ends do at the same time, under every reordering that loom shows.
 //!
 //! Part of `cargo xtask test`; alone: `RUSTFLAGS="--cfg loom" cargo test --release --package tests-ring`.
 //!
