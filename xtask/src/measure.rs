@@ -2,16 +2,24 @@
 //!
 //! | PCR | what | where from |
 //! |---|---|---|
-//! | 4 | the selector, one of those that the disk may have, and the program of the slot, by their Authenticode hashes | computed |
-//! | 9 | aarch64: all that is in the slot | computed |
+//! | 4 | all that is started: the selector, one of those that the disk may have, and the program of the slot, by their Authenticode hashes | computed |
+//! | 4 | what the firmware says of itself in between | learned; else free |
+//! | 9 | aarch64: all that is in the slot; x86_64 has nothing there, for all of a slot is its program | computed |
 //! | 13 | the compiled table and each service image, in the table's order | computed |
 //! | 14 | the files of the config partition | computed |
 //! | the others below 16 | firmware and its settings; in 7 the lists of Secure Boot, and the certificate by which the selector was verified | learned from the log of a first boot (`--learn`) |
 //!
 //! What is left out may have any value: PCR 5 has the partition table and PCR 15 the choice of the slot, which change
-//! with each try of an update; the values that PCR 15 may have are told. PCR 4 begins with what the firmware says of itself; without a log to learn from it is
-//! left out too, but for the two programs that are told. Their signatures are no part of their hashes; the bytes that fill a
-//! program up ahead of one are.
+//! with each try of an update; the values that PCR 15 may have are told. So without a log, which is for the first quote of a
+//! machine whose firmware nobody knows, all that is ours is held to a value: selector, Xen, dom0, table, services and provisioning files.
+//! What the firmware itself is, its settings and the drivers that it loads (PCRs 0 to 3, 6 and 7) are not.
+//!
+//! In PCR 4 the firmware has separators and lines of text of its own, which are free without a log. A program of its own is
+//! there if it starts one, as OVMF does with its menu for whoever asks for it: that start is not attested. OVMF and U-Boot start none
+//! by themselves; the hash of one that another firmware starts each time is given by `--firmware-program`. Where in the log
+//! it says that it came from is not measured, and makes no program the firmware's.
+//!
+//! The signatures of programs are no part of their hashes; the bytes that fill a program up ahead of one are.
 //!
 //! An update comes with a selector of its own. Its first start is by the selector that the disk had; when it has proven
 //! itself, the selector is replaced, and starts that version from then on, or the one before if that is gone back to. So
@@ -24,7 +32,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use proto_attest::{Expected, Origin, Prediction};
+use proto_attest::{Expected, Origin, PROGRAMS_PCR, Prediction};
 use proto_gpt::slots::{Reason, Slot};
 use proto_handoff::measurement::{CONTENTS, CONTENTS_PCR, SLOT_PCR, slot as choice};
 use proto_handoff::provisioning;
@@ -61,6 +69,10 @@ pub struct Options {
     /// the firmware measures is taken from it
     #[arg(long, value_name = "FILE")]
     pub learn: Option<PathBuf>,
+    /// The SHA-256 Authenticode hash of a program that the firmware starts by itself ahead of the selector, if it does, as an
+    /// event of PCR 4 in the log of such a machine has it; more than once in their order, if there are more
+    #[arg(long, value_name = "HASH")]
+    pub firmware_program: Vec<String>,
     /// Print JSON, for `controller --expect`
     #[arg(long)]
     pub json: bool,
@@ -70,8 +82,6 @@ pub struct Options {
     pub binary_log: Option<PathBuf>,
 }
 
-/// The PCR of programs that the firmware starts.
-const PROGRAMS: u32 = 4;
 /// The PCR of what dom0 starts; its texts are those of `dom0/toolstack`.
 const SERVICES: u32 = 13;
 /// PCRs that change from boot to boot.
@@ -100,7 +110,8 @@ pub fn measure(options: &Options) -> Result<()> {
         }
         Err(_) => error,
     })?;
-    let image = Image::of(&made, payload.as_deref(), &others)?;
+    let mut image = Image::of(&made, payload.as_deref(), &others)?;
+    image.programs.splice(..0, firmware_programs(&options.firmware_program)?);
     let learned = options.learn.as_deref().unwrap_or(Path::new(""));
     let prediction =
         image.prediction(log.as_deref()).with_context(|| format!("--learn {}", learned.display()))?;
@@ -114,26 +125,41 @@ pub fn measure(options: &Options) -> Result<()> {
     println!("{}", prediction.about);
     for (pcr, events) in &prediction.pcrs {
         println!("PCR {pcr}: {}", values(events)?.join(" or "));
-        for event in events {
-            let origin = match event.origin {
-                Origin::Computed => "ours",
-                Origin::Learned => "firmware's, learned",
-            };
-            println!("  {} {} ({origin})", event.digests.join(" or "), event.text);
-        }
+        tell(events);
     }
-    if options.learn.is_none() {
-        println!("PCR {PROGRAMS}: what the firmware says of itself is not known; in it are");
-        for program in &image.programs {
-            println!("  {} {} (ours)", program.digests.join(" or "), program.text);
-        }
-        println!("PCRs 0 to 3, 6 and 7: the firmware's; learn them from a log with --learn");
+    if !prediction.programs.is_empty() {
+        println!(
+            "PCR {PROGRAMS_PCR}: by what the firmware says of itself, which is free; started are these, and nothing else"
+        );
+        tell(&prediction.programs);
+        println!("PCRs 0 to 3, 6 and 7: the firmware's, and free; learn them from a log with --learn");
     }
     println!("PCR {SLOT_PCR}: one of these, by the slot that is chosen and why");
     for (text, value) in choices() {
         println!("  {value} {text}");
     }
     Ok(())
+}
+
+fn tell(events: &[Expected]) {
+    for event in events {
+        let origin = match event.origin {
+            Origin::Computed => "ours",
+            Origin::Learned => "firmware's, learned",
+        };
+        println!("  {} {} ({origin})", event.digests.join(" or "), event.text);
+    }
+}
+
+/// The events of programs that the firmware starts by itself.
+fn firmware_programs(hashes: &[String]) -> Result<Vec<Expected>> {
+    let event = |hash: &String| {
+        let mut digest = [0; 32];
+        hex::decode_to_slice(hash, &mut digest)
+            .with_context(|| format!("--firmware-program {hash}: wanted are 64 hexadecimal digits"))?;
+        Ok(Expected { origin: Origin::Learned, ..ours("program of the firmware", digest) })
+    };
+    hashes.iter().map(event).collect()
 }
 
 /// The payload in a file.
@@ -333,16 +359,21 @@ impl Image {
     fn prediction(&self, log: Option<&[u8]>) -> Result<Prediction> {
         let pcrs =
             BTreeMap::from([(SERVICES, self.services.clone()), (provisioning::PCR, self.files.clone())]);
-        let mut prediction = Prediction { about: self.about.clone(), pcrs };
-        let Some(log) = log else { return Ok(prediction) };
+        let mut prediction = Prediction { about: self.about.clone(), pcrs, ..Prediction::default() };
+        let Some(log) = log else {
+            prediction.programs.clone_from(&self.programs);
+            let contents = self.contents.iter().map(|contents| (CONTENTS_PCR, vec![contents.clone()]));
+            prediction.pcrs.extend(contents);
+            return Ok(prediction);
+        };
         let wrong = |error| anyhow!("the event log: {error}");
         let log = Log::parse(log).map_err(wrong)?;
         let events: Vec<Event<'_>> = log.events().collect::<Result<_, _>>().map_err(wrong)?;
         prediction.learn(events.iter().copied(), &CHANGING);
         let mut programs = self.programs.iter();
         let is_program = |event: &Event<'_>| event.kind == kind::EFI_BOOT_SERVICES_APPLICATION;
-        for place in places(&mut prediction, &events, PROGRAMS, is_program) {
-            *place = programs.next().context("the log has more programs than a start has")?.clone();
+        for place in places(&mut prediction, &events, PROGRAMS_PCR, is_program) {
+            *place = programs.next().context("the log has more programs than a start has; one of the firmware's own is to be named with --firmware-program")?.clone();
         }
         ensure!(programs.next().is_none(), "the log lacks programs: it is of another kind of start");
         let is_contents = |event: &Event<'_>| event.data == CONTENTS.as_bytes();
@@ -565,6 +596,7 @@ mod tests {
                 selector_of: Vec::new(),
                 slot_key: None,
                 learn: None,
+                firmware_program: Vec::new(),
                 json: false,
                 binary_log: None,
             };
@@ -687,6 +719,54 @@ mod tests {
         assert!(Image { contents: None, ..image.clone() }.prediction(Some(&log())).is_err());
         let few = Image { programs: Vec::new(), ..image };
         assert!(few.prediction(Some(&log())).is_err());
-        assert_eq!(few.prediction(None).unwrap().pcrs.keys().copied().collect::<Vec<_>>(), [13, 14]);
+    }
+
+    /// On a firmware that nobody knows: the log is another one than was learned from.
+    #[test]
+    fn all_that_is_ours_is_held_to_a_value_without_a_log() {
+        let image = |arch: Arch| Image {
+            about: "image".into(),
+            programs: vec![ours("selector", [1; 32]), ours("program of the slot", [2; 32])],
+            contents: (arch == Arch::Aarch64).then(|| ours(CONTENTS, [5; 32])),
+            services: vec![ours("sarsen table", [3; 32])],
+            files: vec![ours("file:/config/server exist:true", [4; 32])],
+        };
+        let event = |pcr, digest| Event { pcr, kind: kind::IPL, sha256: Some([digest; 32]), data: &[] };
+        let told = |arch, log: &[Event<'static>]| -> Vec<String> {
+            let found = differences(&image(arch).prediction(None).unwrap(), log.iter().copied());
+            found.iter().map(ToString::to_string).collect()
+        };
+        let firmware = [event(0, 9), event(2, 9), event(7, 9)];
+        let x86_64 = [&firmware[..], &[event(4, 1), event(4, 2), event(13, 3), event(14, 4)]].concat();
+        let aarch64 = [&x86_64[..], &[event(9, 5)]].concat();
+        assert_eq!(told(Arch::X86_64, &x86_64), [""; 0]);
+        assert_eq!(told(Arch::Aarch64, &aarch64), [""; 0]);
+        // Each of ours, replaced by another one.
+        for arch in [Arch::X86_64, Arch::Aarch64] {
+            let log = if arch == Arch::X86_64 { &x86_64 } else { &aarch64 };
+            for at in firmware.len()..log.len() {
+                let mut other = log.clone();
+                other[at].sha256 = Some([6; 32]);
+                let told = told(arch, &other);
+                let pcr = format!("PCR {}, event ", other[at].pcr);
+                assert!(told.len() == 1 && told[0].starts_with(&pcr), "{arch:?}, {at}: {told:?}");
+            }
+        }
+        assert_eq!(told(Arch::Aarch64, &x86_64), [format!("PCR 9, event 1: {CONTENTS} is missing")]);
+        let more = [&aarch64[..], &[event(9, 5)]].concat();
+        assert_eq!(told(Arch::Aarch64, &more).len(), 1);
+    }
+
+    #[test]
+    fn programs_of_the_firmware_are_ahead_of_ours() {
+        let mut programs = vec![ours("selector", [1; 32])];
+        programs.splice(..0, firmware_programs(&["02".repeat(32), "03".repeat(32)]).unwrap());
+        let digests: Vec<&str> = programs.iter().map(|program| &program.digests[0][..2]).collect();
+        assert_eq!(digests, ["02", "03", "01"]);
+        assert_eq!(programs[0].origin, Origin::Learned);
+        for wrong in ["", "02", &"0x".repeat(32), &"02".repeat(33)] {
+            let error = firmware_programs(&[wrong.to_owned()]).unwrap_err().to_string();
+            assert!(error.contains("64 hexadecimal digits"), "{error}");
+        }
     }
 }

@@ -24,6 +24,7 @@ mod create_destroy;
 mod device;
 mod disk;
 mod fall_back;
+mod first_quote;
 mod guest;
 mod hangs;
 mod kills;
@@ -102,6 +103,7 @@ const NIGHTLY: &[&[Story]] = &[
     guest::NIGHTLY,
     cpus::NIGHTLY,
     fall_back::NIGHTLY,
+    first_quote::NIGHTLY,
     hangs::NIGHTLY,
     own_key::NIGHTLY,
     power_cuts::NIGHTLY,

@@ -158,6 +158,17 @@ mod tests {
     }
 
     #[test]
+    fn what_an_older_measure_wrote_is_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("expected.json");
+        let older = r#"{"about":"disk.img","pcrs":{"13":[{"text":"sarsen table","digests":["00"],"origin":"computed"}]}}"#;
+        fs::write(&file, older).expect("written");
+        let prediction = read(&file).expect("a prediction");
+        assert!(prediction.programs.is_empty() && prediction.pcrs[&13][0].text == "sarsen table");
+        assert_eq!(serde_json::to_string(&prediction).expect("JSON"), older, "and written as it was");
+    }
+
+    #[test]
     fn the_closest_prediction_is_compared() {
         let log = log();
         let events = events(&log).expect("a log");

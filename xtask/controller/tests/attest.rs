@@ -2,8 +2,12 @@
 
 mod device;
 
+use std::io::Write as _;
+
 use device::{Device, asn1, zcert};
-use proto_attest::Prediction;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use proto_attest::{Expected, Origin, Prediction};
 use proto_eve::wire::attest::{
     AttestStorageKeys, AttestVolumeKey, TpmHashAlgo, TpmPcrValue, ZAttestQuote, ZAttestQuoteResp, ZAttestReq,
     ZAttestResponseCode as Code,
@@ -13,6 +17,7 @@ use proto_eve::wire::certs::ZCertType::{
     self, CertTypeDeviceEcdhExchange as Exchange, CertTypeDeviceEndorsementRsa as Endorsement,
     CertTypeDeviceRestrictedSigning as Quote,
 };
+use proto_tpm::eventlog::{Event, Log, emit_header, kind};
 use ring::digest::{SHA256, digest};
 use xtask_controller::{Controller, Handle, Options};
 
@@ -43,6 +48,11 @@ fn nonce(device: &Device) -> Vec<u8> {
 
 /// What a TPM without measurements quotes.
 fn quoted(device: &Device, nonce: &[u8]) -> ZAttestQuote {
+    quoted_of(device, nonce, &[[0; 32]; 16])
+}
+
+/// What a TPM with these values quotes.
+fn quoted_of(device: &Device, nonce: &[u8], values: &[[u8; 32]]) -> ZAttestQuote {
     let sized = |bytes: &[u8]| [&(bytes.len() as u16).to_be_bytes(), bytes].concat();
     let attest = [
         &[0xff, 0x54, 0x43, 0x47, 0x80, 0x18],
@@ -50,14 +60,18 @@ fn quoted(device: &Device, nonce: &[u8]) -> ZAttestQuote {
         &sized(nonce),
         &[0; 8 + 4 + 4 + 1 + 8],
         &[0, 0, 0, 1, 0, 0x0b, 3, 0xff, 0xff, 0],
-        &sized(digest(&SHA256, &[0; 16 * 32]).as_ref()),
+        &sized(digest(&SHA256, values.as_flattened()).as_ref()),
     ]
     .concat();
-    let value = |index| TpmPcrValue { index, hash_algo: TpmHashAlgo::Sha256 as i32, value: vec![0; 32] };
+    let value = |(index, value): (u32, &[u8; 32])| TpmPcrValue {
+        index,
+        hash_algo: TpmHashAlgo::Sha256 as i32,
+        value: value.to_vec(),
+    };
     ZAttestQuote {
         signature: asn1(&device.sign("ecdh.key.pem", &attest)),
         attest_data: attest,
-        pcr_values: (0..16).map(value).collect(),
+        pcr_values: (0..).zip(values).map(value).collect(),
         ..Default::default()
     }
 }
@@ -118,6 +132,91 @@ fn nothing_is_no_quote_where_measurements_are_expected() {
     let options = Options { expected: vec![file], ..Options::new(folder.path().join("state")) };
     let (_controller, mut device) = start(options);
     assert_eq!(attest_with_nothing(&mut device), Code::QuoteFailed);
+}
+
+/// What a TPM quotes after these events, with their log.
+fn measured(device: &Device, nonce: &[u8], events: &[Event<'_>]) -> ZAttestQuote {
+    let mut log = vec![0; 4096];
+    let mut length = emit_header(&mut log).expect("room");
+    for event in events {
+        length += event.emit(&mut log[length..]).expect("room");
+    }
+    log.truncate(length);
+    let values = Log::parse(&log).and_then(|log| log.replay()).expect("a log");
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+    gzip.write_all(&log).expect("in memory");
+    let tpm_binary_event_log = gzip.finish().expect("in memory");
+    ZAttestQuote { tpm_binary_event_log, ..quoted_of(device, nonce, &values[..16]) }
+}
+
+/// The firmware is not known; what it starts is.
+#[test]
+fn a_first_quote_is_of_the_right_programs_or_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let expected = |text: &str, digest: &str| Expected {
+        text: text.into(),
+        digests: vec![digest.repeat(32)],
+        origin: Origin::Computed,
+    };
+    let programs = vec![expected("selector", "01"), expected("program of the slot", "02")];
+    let file = folder.path().join("expected.json");
+    let json = serde_json::to_vec(&Prediction { programs, ..Prediction::default() }).expect("JSON");
+    std::fs::write(&file, json).expect("written");
+    let options = Options { expected: vec![file], ..Options::new(folder.path().join("state")) };
+    let (controller, mut device) = start(options);
+    assert_eq!(publish(&device, &[("ecdh.cert.pem", Quote)]), 201);
+
+    const CALLING: &[u8] = b"Calling EFI Application from Boot Option";
+    let said = |data| Event {
+        pcr: 4,
+        kind: kind::EFI_ACTION,
+        sha256: digest(&SHA256, data).as_ref().try_into().ok(),
+        data,
+    };
+    let program = |digest| Event {
+        pcr: 4,
+        kind: kind::EFI_BOOT_SERVICES_APPLICATION,
+        sha256: Some([digest; 32]),
+        data: &[0xff],
+    };
+    let firmware = Event { pcr: 0, ..program(9) };
+    let disguised = Event { sha256: Some([3; 32]), ..said(CALLING) };
+    let (selector, slot) = (program(1), program(2));
+    let refused = [
+        (vec![firmware, said(CALLING), selector, program(3)], "in place of program of the slot"),
+        (vec![firmware, said(CALLING), program(3), slot], "in place of selector"),
+        (vec![firmware, said(CALLING), program(3), selector, slot], "in place of selector"),
+        (vec![firmware, disguised, selector, slot], "Calling EFI Application from Boot Option (0303"),
+        (
+            vec![firmware, selector, slot, program(3)],
+            "PCR 4, event 3: program (0303030303030303…) is not expected",
+        ),
+        (vec![firmware, slot, selector], "in place of selector"),
+        (vec![firmware, said(CALLING), selector], "PCR 4, event 3: program of the slot is missing"),
+        (vec![firmware], "PCR 4, event 1: selector is missing"),
+    ];
+    for (events, why) in refused {
+        let nonce = nonce(&device);
+        let (code, _) = judge(&device, measured(&device, &nonce, &events));
+        let told = controller.violations().pop().expect("one").reason;
+        assert!(code == Code::QuoteFailed && told.contains(why), "{why}: {code:?}, {told}");
+        assert!(!is_attested(&controller, &device), "{why}");
+    }
+    let right = [firmware, said(CALLING), selector, slot];
+    // The right log beside values that it does not lead to.
+    let asked = nonce(&device);
+    let other = measured(&device, &asked, &[firmware, said(CALLING), selector, program(3)]);
+    let log = measured(&device, &asked, &right).tpm_binary_event_log;
+    let (code, _) = judge(&device, ZAttestQuote { tpm_binary_event_log: log, ..other });
+    assert_eq!(code, Code::QuoteFailed);
+    let told = controller.violations().pop().expect("one").reason;
+    assert!(told.contains("the event log is not that of the quoted PCR 4"), "{told}");
+
+    let nonce = nonce(&device);
+    let (code, answer) = judge(&device, measured(&device, &nonce, &right));
+    assert!(code == Code::Success && is_attested(&controller, &device), "{:?}", controller.violations());
+    device.token = answer.integrity_token;
+    assert_eq!(device.ask_config().status, 200);
 }
 
 #[test]
