@@ -21,7 +21,7 @@ use core::{
     task::{Context, Waker},
 };
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     env,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     rc::Rc,
@@ -402,16 +402,40 @@ pub fn run(tasks: Vec<Pin<Box<dyn Future<Output = ()> + '_>>>) -> usize {
 }
 
 /// Runs `story` with `count` seeds. With `FAKEXEN_SEED=n` in the environment it is run with that one alone,
-/// with `FAKEXEN_TIMES=n` with `n` times as many. A seed whose story panics is printed.
+/// with `FAKEXEN_TIMES=n` with `n` times as many. A seed whose story panics is printed, with what that is good for.
 ///
 /// # Panics
 /// As the story does; if one of the two is no number.
 pub fn seeds(count: u64, mut story: impl FnMut(u64)) {
     for seed in chosen(count, |name| env::var(name).ok()) {
+        OUTSIDE.set(None);
         if let Err(cause) = catch_unwind(AssertUnwindSafe(|| story(seed))) {
-            eprintln!("the story fails with seed {seed}; FAKEXEN_SEED={seed} replays it");
+            eprintln!("{}", advice(seed, OUTSIDE.get()));
             resume_unwind(cause);
         }
+    }
+}
+
+thread_local! {
+    /// Whom the story of this thread has asked that is not of the seed's.
+    static OUTSIDE: Cell<Option<&'static str>> = const { Cell::new(None) };
+}
+
+/// The story that runs in this thread asks somebody whose answers no seed decides, `what`: who runs it again with its seed
+/// is told that it may go another way.
+pub fn asks_outside(what: &'static str) {
+    OUTSIDE.set(Some(what));
+}
+
+/// What to do with a seed whose story fails.
+pub(crate) fn advice(seed: u64, outside: Option<&str>) -> String {
+    let fails = format!("the story fails with seed {seed}");
+    match outside {
+        None => format!("{fails}; FAKEXEN_SEED={seed} replays it"),
+        Some(what) => format!(
+            "{fails}; it asks {what}, whose answers are others each time: FAKEXEN_SEED={seed} runs it alone, and it may \
+             go another way; again and again if need be"
+        ),
     }
 }
 

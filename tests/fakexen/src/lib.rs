@@ -52,7 +52,7 @@ mod runtime;
 mod time;
 pub mod world;
 
-pub use executor::{Executor, seeds};
+pub use executor::{Executor, asks_outside, seeds};
 pub use fault::{Call, Fault};
 pub use rng::Rng;
 pub use runtime::{Sleep, time_of_day};

@@ -416,6 +416,16 @@ fn the_environment_chooses_seeds_of_a_story() {
 }
 
 #[test]
+fn a_seed_that_does_not_decide_all_is_not_said_to_replay() {
+    assert_eq!(executor::advice(7, None), "the story fails with seed 7; FAKEXEN_SEED=7 replays it");
+    let advice = executor::advice(7, Some("a chip"));
+    assert!(
+        advice.contains("a chip") && advice.contains("another way") && !advice.contains("replays"),
+        "{advice}"
+    );
+}
+
+#[test]
 fn events_come_late_or_twice_but_they_come() {
     seeds(50, |seed| {
         let (world, alice, bob) = two();

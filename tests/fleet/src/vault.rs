@@ -17,7 +17,7 @@ use proto_tpm::{
     response,
 };
 use stubdoms_vault_shell::Start;
-use tests_fakexen::Rng;
+use tests_fakexen::{Rng, asks_outside};
 use tests_swtpm::Swtpm;
 
 use crate::{
@@ -156,6 +156,7 @@ impl Chip {
 
 /// A TPM that firmware has started and measured something into.
 fn switched_on() -> Swtpm {
+    asks_outside("swtpm");
     let mut tpm = Swtpm::new();
     measure(&mut tpm);
     tpm
