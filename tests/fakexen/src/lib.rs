@@ -55,7 +55,7 @@ pub mod world;
 pub use executor::{Executor, asks_outside, seeds};
 pub use fault::{Call, Fault};
 pub use rng::Rng;
-pub use runtime::{Sleep, time_of_day};
+pub use runtime::{Complaint, Sleep, time_of_day};
 pub use world::{Architecture, Census, Domain, Machine, World};
 
 #[cfg(test)]

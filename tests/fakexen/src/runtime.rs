@@ -50,7 +50,24 @@ pub(crate) struct Own {
     pub(crate) began: bool,
 }
 
+/// An error or a warning that a domain has logged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Complaint {
+    /// When.
+    pub at: Instant,
+    /// Who.
+    pub domain: DomId,
+    /// The line, whole.
+    pub text: String,
+}
+
 impl World {
+    /// The first error or warning with this part, of whatever domain, also of one that is gone.
+    #[must_use]
+    pub fn complaint(&self, part: &str) -> Option<Complaint> {
+        self.state().complaints.iter().find(|complaint| complaint.text.contains(part)).cloned()
+    }
+
     /// Has a domain spin from now on: none of its tasks runs any more.
     pub fn hang(&self, id: DomId) {
         if let Ok(dom) = self.state_mut().domain_mut(id) {
@@ -100,6 +117,9 @@ impl World {
         dom.own.lines.push_back(Record { level: line.level(), at, text });
         if let Some(reader) = dom.own.reader.take() {
             reader.wake();
+        }
+        if line.level() <= log::Level::Warn {
+            state.complaints.push(Complaint { at, domain: id, text: whole });
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     memory::FreeMemory,
     page::Frame,
     pci::Pci,
-    runtime::Own,
+    runtime::{Complaint, Own},
     time::Time,
 };
 
@@ -87,6 +87,8 @@ pub(crate) struct State {
     pub(crate) beginning: Vec<DomId>,
     /// What dom0 has mapped, in pages.
     pub(crate) mapped_foreign: usize,
+    /// Errors and warnings that domains have logged.
+    pub(crate) complaints: Vec<Complaint>,
 }
 
 /// A domain as Xen sees it.
@@ -250,6 +252,7 @@ impl World {
             on_yield: None,
             sent: 0,
             mapped_foreign: 0,
+            complaints: Vec::new(),
         };
         Self(Rc::new(RefCell::new(state)))
     }

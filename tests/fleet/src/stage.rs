@@ -236,7 +236,8 @@ fn table(images: [&[u8]; IMAGES.len()], more: More) -> Table {
         cpus: 0,
         heap_kib: 1024,
         provisioning,
-        vital: true,
+        // As on the boards.
+        vital: ["net", "control"].contains(&text),
         devices: devices.iter().copied().collect(),
     };
     let channel = |text: &str, accepts| Channel {
@@ -426,6 +427,7 @@ fn dom0(
     executor: &Executor<'static>,
     more: More,
     (slot, start): (Option<BootSlot>, u32),
+    boot: Boot,
 ) -> (Rc<Ground<Host>>, Supervisor) {
     let mut writer = Writer::new();
     for name in IMAGES {
@@ -479,7 +481,7 @@ fn dom0(
         confined: true,
         provisioning_read: more != More::Unread,
     };
-    (Rc::new(ground), Supervisor::of(table, Boot::Fresh))
+    (Rc::new(ground), Supervisor::of(table, boot))
 }
 
 /// Puts a controller and a store with this image behind the card.
@@ -515,7 +517,7 @@ impl Stage {
     /// As [`Stage::new`].
     #[must_use]
     pub fn with(seed: u64, more: More) -> Self {
-        Self::on(seed, more, Disk::flashed(), Chip::new())
+        Self::on(seed, more, Disk::flashed(), Chip::new(), Boot::Fresh)
     }
 
     /// The machine loses its power wherever it stands, and has it again. What outlasts that is what the disk had made
@@ -525,8 +527,21 @@ impl Stage {
     /// As [`Stage::new`]; if no slot of the disk can be started.
     #[must_use]
     pub fn after_power_cut(self, seed: u64) -> Self {
+        self.started_anew(seed, Boot::Fresh)
+    }
+
+    /// The same, but that the watchdog has reset it, and dom0 knows.
+    ///
+    /// # Panics
+    /// As [`Stage::after_power_cut`].
+    #[must_use]
+    pub fn after_watchdog(self, seed: u64) -> Self {
+        self.started_anew(seed, Boot::Reset)
+    }
+
+    fn started_anew(self, seed: u64, boot: Boot) -> Self {
         let Fleet { disk, chip, eve, .. } = &self.fleet;
-        let after = Self::on(seed, self.more, disk.after_power_cut(), chip.after_reset());
+        let after = Self::on(seed, self.more, disk.after_power_cut(), chip.after_reset(), boot);
         if let (Some(before), Some(after)) = (eve, &after.fleet.eve) {
             after.borrow_mut().recall(&before.borrow());
         }
@@ -534,7 +549,7 @@ impl Stage {
     }
 
     /// A machine with what was there before.
-    fn on(seed: u64, more: More, disk: Rc<Disk>, chip: Rc<Chip>) -> Self {
+    fn on(seed: u64, more: More, disk: Rc<Disk>, chip: Rc<Chip>, boot: Boot) -> Self {
         random::begin(seed);
         let world = World::new();
         let before = world.census();
@@ -542,7 +557,7 @@ impl Stage {
         executor.let_yield();
         let slot = more.has_disk().then(|| disk.start());
         let start = (slot, disk.starts().max(1));
-        let (ground, supervisor) = dom0(&world, &executor, more, start);
+        let (ground, supervisor) = dom0(&world, &executor, more, start, boot);
         let (card, seen): (Rc<Card>, _) = (Rc::default(), Rc::default());
         let eve = more.application().map(|image| behind(&world, &executor, &card, &image));
         if let Some(eve) = &eve {
@@ -599,6 +614,22 @@ impl Stage {
         });
         let longest = self.fleet.ground.watchdogs.longest();
         assert!(longest < DOG, "the watchdog was not fed for {longest:?}");
+        self.take_away();
+    }
+
+    /// Ends everything but a service that is given up, and checks that nothing is left. What that has meant for the
+    /// watchdog is for the story to look at.
+    ///
+    /// # Panics
+    /// If something is left, or the service is there.
+    pub fn end_without(mut self, given_up: ServiceId) {
+        self.until("all others run", |fleet| {
+            fleet.services.iter().all(|&service| fleet.id(service).is_some() == (service != given_up))
+        });
+        self.take_away();
+    }
+
+    fn take_away(mut self) {
         self.stop.signal(());
         let stopped = self.stopped.clone();
         self.until("the supervisor stops", |_| stopped.get());

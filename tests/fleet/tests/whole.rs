@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
+use proto_errors::{Code, svc};
 use tests_fakexen::seeds;
 use tests_fleet::{
     drills::{calls_of_dom0_fail, calls_of_services_fail, end_one, services_die_midway, sometime, wait_ms},
-    stage::{CONTROL, More, NET, Stage},
+    host::PATIENCE as DOG,
+    stage::{CONTROL, Fleet, More, NET, Stage},
     works::{eve, is_told_all, works},
 };
 
@@ -162,7 +164,16 @@ fn a_device_whose_provisioning_cannot_be_read_does_not_rest() {
             fleet.id(CONTROL).is_some_and(|now| now != control)
         });
         assert!(stage.fleet.world.now_ns() >= 60_000_000_000, "it had its minute");
-        stage.end();
+        let told = |fleet: &Fleet, code: Code| fleet.world.complaint(code.as_str()).is_some();
+        stage.until("the machine will be reset", |fleet| told(fleet, svc::NOT_FED));
+        assert!(told(&stage.fleet, svc::GIVEN_UP));
+        // That was no help: the machine is left alone.
+        let mut stage = stage.after_watchdog(seed);
+        stage.until("the machine goes on without control", |fleet| told(fleet, svc::NO_RESET));
+        wait_ms(&mut stage, 30_000);
+        assert!(!told(&stage.fleet, svc::NOT_FED));
+        assert!(stage.fleet.ground.watchdogs.longest() < DOG);
+        stage.end_without(CONTROL);
     });
 }
 
