@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use proto_attest::Prediction;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
@@ -247,17 +247,18 @@ impl Handle {
     /// Waits until `device` tells of an error of `version` that contains `part`.
     ///
     /// # Errors
-    /// [`TimedOut`].
+    /// [`TimedOut`]; at once if `part` is empty, which a version without an error would contain as well.
     pub fn wait_version_error(
         &self,
         device: Uuid,
         version: &str,
         part: &str,
         patience: Duration,
-    ) -> Result<String, TimedOut> {
+    ) -> Result<String> {
+        ensure!(!part.is_empty(), "no words are named that an error of version {version} is to contain");
         let what = format!("an error of version {version} with \"{part}\"");
         let test = |slot: &SlotView| slot.version == version && slot.error.contains(part);
-        self.wait_slot(device, &what, patience, test).map(|slot| slot.error)
+        Ok(self.wait_slot(device, &what, patience, test)?.error)
     }
 
     /// Waits until `device` tells of a start after number `seen` ([`BootView::number`]), and returns the last one.

@@ -107,7 +107,14 @@ fn a_version_that_failed_is_told_with_its_reason() {
     assert_eq!(device.post("info", &info).status, 201);
     let error = controller.wait_version_error(id, "0.2.0", "panicked", SOON).expect("told");
     assert_eq!(error, "it fell back: dom0 panicked");
-    assert!(controller.wait_version_error(id, "0.1.0", "", Duration::ZERO).is_ok_and(|text| text.is_empty()));
+    let none =
+        controller.wait_version_error(id, "0.1.0", "panicked", Duration::ZERO).expect_err("it is well");
+    assert!(none.to_string().contains("an error of version 0.1.0 with \"panicked\""), "{none}");
+    // A version without an error contains no words, too.
+    for version in ["0.1.0", "0.2.0"] {
+        let refused = controller.wait_version_error(id, version, "", SOON).expect_err("nothing is asked");
+        assert!(refused.to_string().contains("no words are named"), "{refused}");
+    }
     let events = |part: &str| {
         controller.observe(|seen| seen.events.iter().filter(|event| event.text.contains(part)).count())
     };
