@@ -28,6 +28,9 @@ pub const MAX_QUOTE_REQUEST: usize = 63_488;
 pub const MAX_EVENT_LOG: usize = 2 * MAX_QUOTE_REQUEST;
 /// Bytes of an integrity token; Adam's has 128.
 pub const MAX_TOKEN: usize = 1024;
+/// The last of the PCRs that the storage's key is sealed to, from 0 on, and the one that is left out: EVE's list where a
+/// controller names none.
+const SEALED_TO: (u32, u32) = (14, 5);
 /// Bytes of memory that an answer may decode to.
 const MAX_MEMORY: usize = 64 * 1024;
 
@@ -146,6 +149,16 @@ impl EscrowedKey {
     }
 }
 
+/// Whether the controller names other PCRs for the key to be sealed to than those that it is sealed to.
+fn names_other_pcrs(key: &AttestVolumeKey) -> bool {
+    let named = key.policy_pcr_list.as_ref().map_or(&[][..], |list| &list.pcr_indices[..]);
+    let (last, left_out) = SEALED_TO;
+    let is_sealed_to = |pcr: u32| pcr <= last && pcr != left_out;
+    let same = named.iter().all(|&pcr| is_sealed_to(pcr))
+        && (0..=last).all(|pcr| named.contains(&pcr) == is_sealed_to(pcr));
+    (key.has_policy_pcr_list || !named.is_empty()) && !same
+}
+
 /// Has the controller keep the key of the storage.
 #[must_use]
 pub fn store_keys_request(integrity_token: &[u8], key: &EscrowedKey) -> Vec<u8> {
@@ -180,6 +193,8 @@ pub enum Response {
         integrity_token: Vec<u8>,
         /// The key of the storage, if one was stored.
         key: Option<EscrowedKey>,
+        /// Whether the controller names other PCRs than 0 to 4 and 6 to 14 for that key to be sealed to.
+        other_pcrs: bool,
     },
     /// The quote was refused.
     Rejected(Rejection),
@@ -235,7 +250,8 @@ pub fn parse_response(payload: &[u8]) -> Option<Response> {
                         return None;
                     }
                     let key = quote.keys.iter().find_map(EscrowedKey::read);
-                    Response::Accepted { integrity_token: quote.integrity_token, key }
+                    let other_pcrs = quote.keys.iter().any(names_other_pcrs);
+                    Response::Accepted { integrity_token: quote.integrity_token, key, other_pcrs }
                 }
                 Ok(ZAttestResponseCode::NonceMismatch) => Response::Rejected(Rejection::NonceMismatch),
                 Ok(ZAttestResponseCode::NoCertFound) => Response::Rejected(Rejection::NoCertFound),
@@ -254,7 +270,7 @@ pub fn parse_response(payload: &[u8]) -> Option<Response> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::attest::{AttestStorageKeysResp, ZAttestQuoteResp};
+    use crate::wire::attest::{AttestPolicyPcrList, AttestStorageKeysResp, ZAttestQuoteResp};
 
     fn quote(evidence: Option<Evidence<'_>>) -> ZAttestQuote {
         let request = quote_request("0.1.0", "", evidence);
@@ -326,6 +342,39 @@ mod tests {
         let short = AttestVolumeKey { key: short.encode_to_vec(), ..of_kind(1) };
         assert_eq!(answer(vec![short]), None);
         assert_eq!(answer(vec![AttestVolumeKey { key: b"\xff".to_vec(), ..of_kind(1) }]), None);
+    }
+
+    #[test]
+    fn a_controller_that_names_other_pcrs_is_noticed() {
+        let other = |has_policy_pcr_list: bool, indices: Option<Vec<u32>>| {
+            let policy_pcr_list =
+                indices.map(|pcr_indices| AttestPolicyPcrList { pcr_indices, policy_id: 1 });
+            let key = AttestVolumeKey { has_policy_pcr_list, policy_pcr_list, ..AttestVolumeKey::default() };
+            let keys = vec![AttestVolumeKey::default(), key];
+            let quote_resp = ZAttestQuoteResp { response: 1, integrity_token: b"token".to_vec(), keys };
+            let response =
+                ZAttestResponse { resp_type: 3, quote_resp: Some(quote_resp), ..ZAttestResponse::default() };
+            match parse_response(&response.encode_to_vec()) {
+                Some(Response::Accepted { other_pcrs, .. }) => other_pcrs,
+                other => panic!("{other:?}"),
+            }
+        };
+        let ours = [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14];
+        for none in [other(false, None), other(false, Some(Vec::new())), other(true, Some(ours.to_vec()))] {
+            assert!(!none);
+        }
+        let lists = [
+            &[][..],
+            &[0],
+            &ours[1..],
+            &ours[..13],
+            &[&ours[..], &[15]].concat(),
+            &[&[5], &ours[..]].concat(),
+        ];
+        for list in lists {
+            assert!(other(true, Some(list.to_vec())), "{list:?}");
+        }
+        assert!(other(false, Some(vec![0])) && other(true, None));
     }
 
     #[test]

@@ -176,7 +176,8 @@ fn answers_made_by_protoc_are_read() {
     let nonce = attest::parse_response(&bytes!("attest-nonce"));
     assert_eq!(nonce, Some(attest::Response::Nonce(b"0123456789ab".to_vec())));
     let accepted = attest::parse_response(&bytes!("attest-accepted"));
-    assert_eq!(accepted, Some(attest::Response::Accepted { integrity_token: b"token".to_vec(), key: None }));
+    let (integrity_token, key, other_pcrs) = (b"token".to_vec(), None, false);
+    assert_eq!(accepted, Some(attest::Response::Accepted { integrity_token, key, other_pcrs }));
     // Code 0 is not on the wire: a quote response that is there, and empty, means invalid.
     let invalid = attest::parse_response(&bytes!("attest-invalid"));
     assert_eq!(invalid, Some(attest::Response::Rejected(attest::Rejection::Invalid)));

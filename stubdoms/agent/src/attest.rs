@@ -103,6 +103,8 @@ pub(crate) struct Attest {
     escrow: Escrow,
     /// What the controller gave back for the vault with the last quote that it accepted.
     returned: Option<Option<EscrowedKey>>,
+    /// Whether it was told that the controller names other PCRs for the storage's key.
+    other_pcrs_told: bool,
     token: Vec<u8>,
     restart_wanted: bool,
     quote_tried: bool,
@@ -165,6 +167,7 @@ impl Attest {
             quote: None,
             escrow: Escrow::None,
             returned: None,
+            other_pcrs_told: false,
             token: Vec::new(),
             restart_wanted: false,
             quote_tried: false,
@@ -366,7 +369,13 @@ impl Attest {
 
     fn on_verdict(&mut self, now: Instant, outcome: Outcome, response: Option<Response>) {
         match response {
-            Some(Response::Accepted { integrity_token, key }) => {
+            Some(Response::Accepted { integrity_token, key, other_pcrs }) => {
+                if other_pcrs && !core::mem::replace(&mut self.other_pcrs_told, true) {
+                    log::warn!(
+                        "attestation: the controller names other PCRs for the storage's key, which stays sealed to 0-4 and 6-14 [{}]",
+                        agent::OTHER_PCRS
+                    );
+                }
                 self.token = integrity_token;
                 self.error = None;
                 self.returned = Some(key);

@@ -116,4 +116,7 @@ area! {
     CLOCK_SET = "E-AGENT-039",
         cause: "The machine's clock was wrong; the device goes by a time server's.",
         next: "Set the machine's clock, or replace its battery: it is read again at each start.";
+    OTHER_PCRS = "E-AGENT-040",
+        cause: "The controller names other PCRs for the storage's key to be sealed to. This device does not obey that.",
+        next: "Nothing: the key stays sealed to the PCRs 0 to 4 and 6 to 14. To be rid of the line, take the list out at the controller.";
 }

@@ -16,7 +16,7 @@ fn nonce() -> Option<Response> {
 }
 
 fn accepted() -> Option<Response> {
-    Some(Response::Accepted { integrity_token: b"token".to_vec(), key: None })
+    accepted_with(None)
 }
 
 fn without_tpm() -> Attest {
@@ -157,7 +157,21 @@ fn quoting_with_tpm() -> Attest {
 }
 
 fn accepted_with(key: Option<EscrowedKey>) -> Option<Response> {
-    Some(Response::Accepted { integrity_token: b"token".to_vec(), key })
+    Some(Response::Accepted { integrity_token: b"token".to_vec(), key, other_pcrs: false })
+}
+
+/// It is no reason to refuse the rest of the answer.
+#[test]
+fn other_pcrs_for_the_key_are_told_and_not_taken() {
+    let mut attest = quoting_with_tpm();
+    attest.on_escrow(at(1), Escrow::Ready(key(1)));
+    assert!(!attest.other_pcrs_told);
+    let answer =
+        Response::Accepted { integrity_token: b"token".to_vec(), key: Some(key(2)), other_pcrs: true };
+    attest.on_answer(at(2), Ask::Quote, success(), Some(answer));
+    assert!(attest.other_pcrs_told);
+    assert_eq!((attest.state(), attest.error()), (AttestState::AttestEscrowWait, None));
+    assert_eq!(attest.take_returned(), Some(Some(key(2))));
 }
 
 #[test]
