@@ -1,8 +1,8 @@
 //! Updates that are wrong on purpose, to see that a device refuses them or falls back from them.
 //!
-//! Each is made of a right one: of its payload, or of the pieces of its slot before they are signed. Nothing in the
-//! system knows of it, and nothing of the system is built in another way: a version that panics has another domain's
-//! image in dom0's place, one without a network has another table.
+//! Each is made of a right one: of its payload, or of the pieces of its slot before they are signed. Nothing of the
+//! system is built in another way: a version that panics has another command line or no table, one without a network
+//! another table.
 
 use std::path::Path;
 
@@ -20,13 +20,16 @@ use crate::build::{Arch, Built};
 use crate::setup::Stock;
 use crate::slot::{self, Key, Pieces};
 use crate::ui::Step;
-use crate::{pack, paths};
+use crate::{grub, pack, paths};
 
 /// What is wrong with an update on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Broken {
-    /// Is started, and panics: the image of `net` lies in dom0's place, and finds nothing of what it needs
+    /// Is started, and dom0 ends itself with last words: on x86_64 it panics by order of its command line, on aarch64, where
+    /// a slot has none, it gives up for want of a table
     Panic,
+    /// Is started, and ends before dom0 is there: the image of `net` lies in dom0's place, and finds nothing of what it needs
+    NoDom0,
     /// Is started, and stands still: dom0's first instruction branches to itself
     Hang,
     /// Is started, and has no network: the table gives no network card to any domain
@@ -66,7 +69,8 @@ impl Broken {
     /// Changes what the slot is made of.
     fn spoil(self, pieces: &mut Pieces, built: &Built) -> Result<()> {
         match self {
-            Self::Panic => *pieces.piece("dom0")? = in_dom0s_place(built, "net")?,
+            Self::Panic => ends_itself(pieces, &built.xen_command_line())?,
+            Self::NoDom0 => *pieces.piece("dom0")? = in_dom0s_place(built, "net")?,
             Self::Hang => {
                 let dom0 = pieces.piece("dom0")?;
                 *dom0 = standing_still(built.arch, dom0)?;
@@ -146,6 +150,32 @@ fn other(machine: Machine) -> Machine {
         Machine::Aarch64 => Machine::X86_64,
     }
 }
+
+/// The same dom0, and what has it end itself. `xen_line`: Xen's command line.
+fn ends_itself(pieces: &mut Pieces, xen_line: &str) -> Result<()> {
+    match pieces {
+        Pieces::Grub { .. } => {
+            let config = grub::configuration(xen_line, CRASH)?;
+            *pieces.piece(grub::CONFIGURATION)? = config.into_bytes();
+        }
+        Pieces::Parts(_) => pieces.change_archive(|entries| {
+            entries.remove(TABLE).context("the archive has no table")?;
+            Ok(())
+        })?,
+    }
+    Ok(())
+}
+
+/// How the last words of dom0 in a version that is [`Broken::Panic`] begin, as the device tells of them after the reset.
+pub fn last_words(arch: Arch) -> &'static str {
+    match arch {
+        Arch::X86_64 => "dom0 crashed: PANIC at dom0/src/drill.rs:",
+        Arch::Aarch64 => "dom0 crashed: archive: it has no entry `table`",
+    }
+}
+
+/// For dom0's command line: it panics as soon as it does its work.
+const CRASH: &str = "drill=crash:0";
 
 /// A service's image, in the form in which Xen takes dom0.
 fn in_dom0s_place(built: &Built, name: &str) -> Result<Vec<u8>> {
@@ -332,6 +362,23 @@ mod tests {
             let left = table.channels.iter().filter(|channel| channel.name != "network");
             assert!(after.channels.iter().eq(left) && after.channels.len() + 1 == table.channels.len());
         }
+    }
+
+    #[test]
+    fn what_ends_dom0_is_its_command_line_or_the_table_that_it_lacks() {
+        let mut pieces = archive(b"table");
+        ends_itself(&mut pieces, "").unwrap();
+        let left = pieces.piece("archive").unwrap();
+        let left = Archive::open(left).unwrap();
+        assert!(left.find(TABLE).is_none() && left.find("images/net").is_some());
+        assert!(ends_itself(&mut pieces, "").is_err(), "there is no table");
+
+        let files = vec![(grub::CONFIGURATION, b"of a right slot".to_vec()), ("dom0", b"dom0".to_vec())];
+        let mut pieces = Pieces::Grub { modules: Vec::new(), files, selector: Vec::new() };
+        ends_itself(&mut pieces, "com1=115200 dom0_mem=64M").unwrap();
+        assert_eq!(pieces.piece("dom0").unwrap(), b"dom0");
+        let text = String::from_utf8(pieces.piece(grub::CONFIGURATION).unwrap().clone()).unwrap();
+        assert!(text.contains(" com1=115200 dom0_mem=64M") && text.contains(" drill=crash:0"), "{text}");
     }
 
     #[test]

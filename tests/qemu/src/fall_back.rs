@@ -20,6 +20,11 @@ pub(crate) const NIGHTLY: &[Story] = &[
         tell: |stage| falls_back(stage, Broken::Hang, &HANG),
     },
     Story {
+        name: "update_no_dom0",
+        about: "a version without a dom0 ends before it does anything, and the machine is reset for that",
+        tell: |stage| falls_back(stage, Broken::NoDom0, &NO_DOM0),
+    },
+    Story {
         name: "update_no_network",
         about: "a version without a network card gives up by itself",
         tell: |stage| falls_back(stage, Broken::NoNetwork, &NO_NETWORK),
@@ -50,6 +55,11 @@ const HANG: End = End {
     reason: "WATCHDOG_HUNG",
     why: "the watchdog has reset the machine in a start that did not come to dom0; the version that was tried has kept nothing",
     said: &[],
+};
+const NO_DOM0: End = End {
+    reason: "KERNEL",
+    why: "a start ended before dom0 was there, and the machine was reset for that; the version that was tried has kept nothing",
+    said: &["PANIC"],
 };
 const NO_NETWORK: End = End { reason: MUTE.0, why: MUTE.1, said: &["base OS: net is not well", LEAVES] };
 const NO_WAY: End = End { reason: MUTE.0, why: MUTE.1, said: &["base OS: control is not well", LEAVES] };

@@ -20,7 +20,7 @@ use crate::ui;
 
 /// The version that the device is updated to.
 const SECOND: &str = "0.2.0";
-/// The one that panics when it is tried.
+/// The one whose dom0 panics when it is tried.
 const THIRD: &str = "0.3.0";
 
 /// What the controller has to offer, beside what the disk was made with.
@@ -28,6 +28,8 @@ pub(super) struct Releases {
     made: Made,
     second: Vec<u8>,
     third: Vec<u8>,
+    /// How the last words of the third one's dom0 begin.
+    last_words: &'static str,
 }
 
 impl Releases {
@@ -40,7 +42,7 @@ impl Releases {
             |broken, version| broken::payload(broken, pieces.clone(), built, stock, &key, version, &step);
         let (second, third) = (payload(None, SECOND)?, payload(Some(Broken::Panic), THIRD)?);
         step.done(format!("{} KiB and {} KiB", second.len().div_ceil(1024), third.len().div_ceil(1024)));
-        Ok(Self { made: Made::read(image, key)?, second, third })
+        Ok(Self { made: Made::read(image, key)?, second, third, last_words: broken::last_words(built.arch) })
     }
 }
 
@@ -109,17 +111,16 @@ impl Story<'_> {
     fn fall_back(&mut self, releases: &Releases) -> Result<()> {
         let boots = self.boots();
         self.site.offer_version(THIRD, &releases.third)?;
-        // Another domain's image is in dom0's place: nothing of the system comes to run.
-        let name = format!(
-            "version {THIRD}, which ends before dom0 does its work, is tried in vain, and the device falls back"
-        );
+        let name =
+            format!("version {THIRD}, whose dom0 ends itself, is tried in vain, and the device falls back");
         self.reach(&name, |device, _| {
             let boot = device.boots.last().filter(|boot| boot.number > boots && boot.version == SECOND)?;
             Some(format!("to {}: {}", boot.label, boot.text))
         })?;
-        self.reach("it tells why", |device, _| {
+        self.reach("it tells why, with the last words of that dom0", |device, _| {
             let slots = &device.info.as_ref()?.slots;
-            let failed = slots.iter().find(|slot| slot.version == THIRD && !slot.error.is_empty())?;
+            let told = |error: &str| error.contains(releases.last_words);
+            let failed = slots.iter().find(|slot| slot.version == THIRD && told(&slot.error))?;
             Some(failed.error.clone())
         })?;
         self.attested("it is attested, and has its storage")?;
