@@ -39,6 +39,11 @@ pub(crate) const NIGHTLY: &[Story] = &[
         about: "a version that does not get at what is stored gives up by itself",
         tell: |stage| falls_back(stage, Broken::NoUnseal, &NO_UNSEAL),
     },
+    Story {
+        name: "update_hang-aarch64",
+        about: "the same by an i6300esb on aarch64",
+        tell: |stage| falls_back(stage, Broken::Hang, &HANG),
+    },
 ];
 
 /// How a version ends, as it is told.
