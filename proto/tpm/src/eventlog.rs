@@ -225,9 +225,7 @@ impl<'a> Event<'a> {
     /// [`Malformed`], see [`Log::replay`].
     pub fn replay(&self, values: &mut Values) -> Result<(), Malformed> {
         if self.kind == kind::NO_ACTION {
-            if self.pcr == 0
-                && let Some(&[locality]) = self.data.strip_prefix(LOCALITY)
-            {
+            if let Some(locality) = self.startup_locality() {
                 values[0][31] = locality;
             }
             return Ok(());
@@ -238,6 +236,15 @@ impl<'a> Event<'a> {
         let digest = self.sha256.ok_or(Malformed::Field { field: Field::Algorithm, found: of })?;
         *value = pcr::extended(value, &digest);
         Ok(())
+    }
+
+    /// The locality from which the TPM was started, if this event tells it: the last byte of the value that PCR 0 begins with.
+    pub fn startup_locality(&self) -> Option<u8> {
+        let is_told = self.kind == kind::NO_ACTION && self.pcr == 0;
+        match self.data.strip_prefix(LOCALITY) {
+            Some(&[locality]) if is_told => Some(locality),
+            _ => None,
+        }
     }
 
     /// Whether its digest is the hash of its data, so that a replay that fits vouches for the data too.

@@ -57,6 +57,9 @@ pub(crate) fn story(
     value: impl Fn(u32) -> Option<[u8; 32]>,
 ) -> Story {
     let mut values = reset_values();
+    for locality in events.iter().filter_map(Event::startup_locality) {
+        values[0][31] = locality;
+    }
     for event in events.iter().filter(|event| event.kind != kind::NO_ACTION) {
         let place = usize::try_from(event.pcr).ok().and_then(|pcr| values.get_mut(pcr));
         match (place, event.sha256) {
@@ -127,6 +130,20 @@ mod tests {
         // A log beside values that were not quoted tells nothing.
         assert_eq!(story(&events, |_| true, |_| None), Story::Other(0));
         assert_eq!(story(&events, |_| true, |pcr| value(pcr).filter(|_| pcr < 15)), Story::Other(15));
+    }
+
+    #[test]
+    fn a_tpm_that_was_started_from_another_locality_is_believed() {
+        let log = log();
+        let mut events = events(&log).expect("a log");
+        let data = b"StartupLocality\0\x03";
+        events.insert(0, Event { pcr: 0, kind: kind::NO_ACTION, sha256: Some([0; 32]), data });
+        let mut begun = [0; 32];
+        begun[31] = 3;
+        let begun = sha256(&[begun, sha256(b"firmware")].concat());
+        let told = |pcr| if pcr == 0 { Some(begun) } else { value(pcr).filter(|_| pcr < 16) };
+        assert_eq!(story(&events, |_| true, told), Story::Told(4));
+        assert_eq!(story(&events, |_| true, value), Story::Other(0));
     }
 
     #[test]
