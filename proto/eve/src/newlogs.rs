@@ -22,6 +22,9 @@ const MAX_CONTENT: usize = 48_000;
 /// Bytes of each of the other texts of an entry.
 const MAX_TEXT: usize = 512;
 
+/// The tag by which the same number in another start is known as another line.
+pub const START: &str = "start";
+
 /// One line of a log.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Entry<'a> {
@@ -35,6 +38,8 @@ pub struct Entry<'a> {
     pub content: &'a str,
     /// Counts up by one per source, so that a gap shows a loss.
     pub msgid: u64,
+    /// Tells the start of the device in which it was counted from others; 0 if that is not known. It is the tag [`START`].
+    pub start: u32,
     /// Seconds and nanoseconds since 1970.
     pub timestamp: (i64, u32),
     /// Source file.
@@ -76,6 +81,9 @@ pub fn append_line(out: &mut Vec<u8>, entry: &Entry<'_>) {
     }
     if entry.msgid != 0 {
         line.push_str(&format!("\"msgid\":{},", entry.msgid));
+    }
+    if entry.start != 0 {
+        line.push_str(&format!("\"tags\":{{\"{START}\":\"{}\"}},", entry.start));
     }
     let (seconds, nanos) = entry.timestamp;
     line.push_str(&format!("\"timestamp\":{{\"seconds\":{seconds},\"nanos\":{}}},", nanos.min(999_999_999)));
@@ -215,6 +223,7 @@ mod tests {
             source: "agent",
             content: "say \"hi\"\n\u{1}ä",
             msgid: 7,
+            start: u32::MAX,
             timestamp: (1_700_000_000, 5),
             ..Entry::default()
         };
@@ -222,7 +231,7 @@ mod tests {
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "{\"severity\":\"info\",\"source\":\"agent\",\"content\":\"say \\\"hi\\\"\\n\\u0001ä\",\
-             \"msgid\":7,\"timestamp\":{\"seconds\":1700000000,\"nanos\":5}}\n"
+             \"msgid\":7,\"tags\":{\"start\":\"4294967295\"},\"timestamp\":{\"seconds\":1700000000,\"nanos\":5}}\n"
         );
     }
 
@@ -237,7 +246,14 @@ mod tests {
             let source = "\u{1}".repeat(1000);
             append_line(
                 &mut out,
-                &Entry { content: part, source: &source, filename: &source, ..Entry::default() },
+                &Entry {
+                    content: part,
+                    source: &source,
+                    filename: &source,
+                    msgid: u64::MAX,
+                    start: u32::MAX,
+                    ..Entry::default()
+                },
             );
             assert!(out.len() <= MAX_LINE, "{}", out.len());
             assert_eq!(out.iter().filter(|&&byte| byte == b'\n').count(), 1);

@@ -293,10 +293,8 @@ impl<'a> Load<'a> {
     fn look_at_logs(&mut self) -> Result<()> {
         let last = self.last_log;
         let lines = self.site.controller.observe(|seen| {
-            let oldest = seen.logs.front().map_or(0, |line| line.number);
-            ensure!(oldest <= last + 1, "the story looked too late: line {} is forgotten", last + 1);
-            let new = seen.logs.iter().filter(|line| line.number > last);
-            Ok(new.cloned().collect::<Vec<_>>())
+            let new = seen.arrived_behind(last).context("the story looked too late: lines are forgotten")?;
+            anyhow::Ok(new.into_iter().cloned().collect::<Vec<_>>())
         })?;
         for line in lines {
             self.last_log = line.number;
@@ -333,6 +331,10 @@ impl<'a> Load<'a> {
         let (known, times) = source.lines.entry(line.msgid).or_insert((hash, 0));
         *times += 1;
         ensure!(*known == hash, "number {} of {} stands for two lines: {line:?}", line.msgid, line.source);
+        // One of the second application may come from its next life, by what is said of it.
+        let shown_twice = *times > 1 && !line.again && line.source != SECOND;
+        ensure!(!shown_twice, "the controller shows a line twice: {line:?}");
+        ensure!(*times > 1 || !line.again, "the controller knows a line that is new: {line:?}");
         Ok(())
     }
 

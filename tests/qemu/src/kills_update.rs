@@ -15,7 +15,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use proto_update::machine::MAX_LIVES;
 use xtask::console::Line;
 use xtask::site;
@@ -149,15 +149,18 @@ impl Log {
     fn look(&mut self, device: &Device<'_>) -> Result<()> {
         let last = self.last;
         let lines: Vec<LogLine> = device.site.controller.observe(|seen| {
-            let oldest = seen.logs.front().map_or(0, |line| line.number);
-            ensure!(oldest <= last + 1, "the story looked too late: line {} is forgotten", last + 1);
-            Ok(seen.logs.iter().filter(|line| line.number > last && line.app.is_none()).cloned().collect())
+            let new = seen.arrived_behind(last).context("the story looked too late: lines are forgotten")?;
+            anyhow::Ok(new.into_iter().filter(|line| line.app.is_none()).cloned().collect())
         })?;
         for line in lines {
             self.last = line.number;
             let new = self.numbers.insert((line.source.clone(), line.msgid, line.at_ms));
             let was_new = self.last_of.insert(line.source.clone(), new).unwrap_or(true);
             self.replays += usize::from(was_new && !new);
+            ensure!(
+                line.again != new,
+                "the controller has it otherwise that it came before: {new}, {line:?}"
+            );
             let key = (line.source.clone(), line.at_ms, line.content.clone());
             match self.lines.get(&key) {
                 None => drop(self.lines.insert(key, line.msgid)),

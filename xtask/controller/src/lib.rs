@@ -55,6 +55,7 @@ mod pki;
 mod provision;
 mod refusal;
 mod registry;
+mod repeats;
 mod route;
 mod state;
 mod time;

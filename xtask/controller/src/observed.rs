@@ -22,8 +22,13 @@ const BOOTS: usize = 64;
 pub struct Observed {
     /// Registered devices.
     pub devices: BTreeMap<Uuid, DeviceView>,
-    /// Log lines of devices and applications, oldest first.
+    /// Log lines of devices and applications, oldest first, each once.
     pub logs: VecDeque<LogLine>,
+    /// Those that came again, which is nobody's fault: a file whose arrival the device does not know of is sent again.
+    pub repeated: VecDeque<LogLine>,
+    /// The number of the last line, and of the last one that is forgotten.
+    last_line: u64,
+    forgotten: u64,
     /// Life events, oldest first.
     pub events: VecDeque<Event>,
     /// Deviations from the protocol, oldest first.
@@ -51,6 +56,8 @@ pub struct DeviceView {
     pub attested: bool,
     /// Its last quote by a TPM.
     pub quote: Option<QuoteView>,
+    /// Log lines that came again, of it and of its applications.
+    pub repeated_lines: u64,
     /// Keys that are kept for it.
     pub escrowed: usize,
     /// Version of the configuration that it was sent last.
@@ -329,7 +336,7 @@ pub struct ObjectView {
 /// A line of a log.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct LogLine {
-    /// Counted over all lines since the controller started, from 1.
+    /// Counted over all lines since the controller started, those that came again among them, from 1.
     pub number: u64,
     /// Which device sent it.
     pub device: Uuid,
@@ -347,6 +354,9 @@ pub struct LogLine {
     pub content: String,
     /// Number within its source.
     pub msgid: u64,
+    /// It came before.
+    #[serde(skip)]
+    pub again: bool,
 }
 
 /// Something that happened, as one line.
@@ -395,10 +405,26 @@ impl Observed {
         self.logs.iter().filter(|line| line.app.is_none())
     }
 
+    /// The lines that came behind this number, in their order, those that came again among them. `None` when some of
+    /// them are forgotten.
+    pub fn arrived_behind(&self, number: u64) -> Option<Vec<&LogLine>> {
+        if self.forgotten > number {
+            return None;
+        }
+        let all = self.logs.iter().chain(&self.repeated);
+        let mut lines: Vec<&LogLine> = all.filter(|line| line.number > number).collect();
+        lines.sort_by_key(|line| line.number);
+        Some(lines)
+    }
+
     /// Numbers a line and keeps it.
     pub(crate) fn push_log(&mut self, mut line: LogLine) -> LogLine {
-        line.number = self.logs.back().map_or(0, |last| last.number) + 1;
-        push(&mut self.logs, line.clone(), LOG_LINES);
+        self.last_line += 1;
+        line.number = self.last_line;
+        let lines = if line.again { &mut self.repeated } else { &mut self.logs };
+        if let Some(oldest) = push(lines, line.clone(), LOG_LINES) {
+            self.forgotten = self.forgotten.max(oldest.number);
+        }
         line
     }
 
@@ -511,11 +537,11 @@ fn keep_last<T>(list: &mut Vec<T>, item: T, bound: usize) {
     list.push(item);
 }
 
-fn push<T>(queue: &mut VecDeque<T>, item: T, bound: usize) {
-    if queue.len() >= bound {
-        queue.pop_front();
-    }
+/// Keeps an item, and gives the one that has to go for it.
+fn push<T>(queue: &mut VecDeque<T>, item: T, bound: usize) -> Option<T> {
+    let oldest = if queue.len() >= bound { queue.pop_front() } else { None };
     queue.push_back(item);
+    oldest
 }
 
 #[cfg(test)]

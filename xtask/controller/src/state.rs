@@ -22,6 +22,7 @@ use crate::observed::{DeviceView, Event, LogLine, Observed, Violation};
 use crate::options::Options;
 use crate::pki::{Pki, SigningKey};
 use crate::registry::{Device, Registry};
+use crate::repeats::Repeats;
 
 /// Subjects of which the last event is remembered.
 const TOLD: usize = 256;
@@ -46,6 +47,8 @@ pub(crate) struct State {
     pub(crate) signing: SigningKey,
     pub(crate) registry: Registry,
     pub(crate) observed: Observed,
+    /// Which log lines came.
+    pub(crate) repeats: Repeats,
     /// What the file says; `None` until it was right for the first time.
     pub(crate) desired: Option<Desired>,
     pub(crate) config_errors: Vec<ConfigError>,
@@ -104,6 +107,7 @@ impl State {
             pki,
             registry,
             observed,
+            repeats: Repeats::default(),
             desired: None,
             config_errors: Vec::new(),
             versions: read_versions(&versions_path)?,

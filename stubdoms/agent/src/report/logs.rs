@@ -19,7 +19,7 @@
 //!
 //! Each line has a number within its source, by which the controller sees whether lines are missing. With a mark
 //! that is taken go the numbers up to there, for a later life of the agent, which is given the lines behind the
-//! mark once more: each has the number that it had before.
+//! mark once more: each has the number that it had before. Numbers begin anew with each start, which each line names.
 
 use alloc::{
     collections::{BTreeMap, VecDeque},
@@ -557,6 +557,7 @@ impl Logs {
                 iid,
                 content: piece,
                 msgid: self.msgid(stream, source),
+                start: self.start,
                 timestamp: (i64::try_from(at.seconds).unwrap_or(0), at.nanos),
                 ..Entry::default()
             };

@@ -88,6 +88,7 @@ pub(super) fn requests() -> Vec<Vec<u8>> {
             iid: "1",
             content: "up",
             msgid: 1,
+            start: 1,
             timestamp: (1_798_761_600, 0),
             filename: "",
             function: "",

@@ -1,9 +1,11 @@
-//! `POST newlogs`: gzip files of log lines, of the device and of applications.
+//! `POST newlogs`: gzip files of log lines, of the device and of applications. A line that came before is counted and
+//! not shown: what says so is [`repeats`](crate::repeats).
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
 
 use flate2::bufread::GzDecoder;
+use proto_eve::newlogs;
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -11,6 +13,7 @@ use super::{Answer, Notes};
 use crate::clock;
 use crate::observed::LogLine;
 use crate::refusal::Refusal;
+use crate::repeats::Identity;
 use crate::state::{Record, State};
 
 /// Longest gzip file, in bytes.
@@ -34,14 +37,12 @@ struct Line {
     #[serde(default)]
     source: String,
     #[serde(default)]
-    #[expect(dead_code, reason = "its type is checked")]
     iid: String,
     #[serde(default)]
     content: String,
     #[serde(default)]
     msgid: u64,
     #[serde(default)]
-    #[expect(dead_code, reason = "its type is checked")]
     tags: BTreeMap<String, String>,
     timestamp: Option<Stamp>,
     #[serde(default)]
@@ -109,7 +110,19 @@ pub(super) fn serve(
         notes.remark("the gzip header has no time");
     }
     let lines = parse_lines(&file.text, notes)?;
+    let mut repeated = 0;
     for (line, at_ms) in lines {
+        let stamp = line.timestamp.as_ref();
+        let again = state.repeats.came_before(&Identity {
+            device,
+            app,
+            start: line.tags.get(newlogs::START).map(String::as_str),
+            source: &line.source,
+            iid: &line.iid,
+            msgid: line.msgid,
+            stamp: stamp.map_or((0, 0), |stamp| (stamp.seconds, stamp.nanos)),
+            content: &line.content,
+        });
         let line = state.observed.push_log(LogLine {
             number: 0,
             device,
@@ -120,8 +133,15 @@ pub(super) fn serve(
             source: line.source,
             content: line.content,
             msgid: line.msgid,
+            again,
         });
-        state.records.push(Record::Log(line));
+        match again {
+            true => repeated += 1,
+            false => state.records.push(Record::Log(line)),
+        }
+    }
+    if repeated > 0 {
+        state.view(device).repeated_lines += repeated;
     }
     Ok(Answer::empty(201))
 }

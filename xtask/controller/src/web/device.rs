@@ -34,6 +34,11 @@ pub(super) fn card(html: &mut Html, device: &DeviceView, version: u64) {
         machine(html, info);
     }
     metrics(html, device);
+    if device.repeated_lines > 0 {
+        row(html, "Log", |html| {
+            html.number(device.repeated_lines).raw(" lines came again, and are shown once");
+        });
+    }
     html.raw("</dl></section><section><h4>History</h4>");
     history(html, device);
     html.raw("</section></div></article>");

@@ -43,7 +43,7 @@ fn a_start_is_seen_after_ten_seconds_and_then_by_interval() {
     assert_eq!(
         lines(&gzip),
         "{\"severity\":\"info\",\"source\":\"net\",\"content\":\"hello\",\"msgid\":1,\
-         \"timestamp\":{\"seconds\":1700000000,\"nanos\":0}}\n"
+         \"tags\":{\"start\":\"1\"},\"timestamp\":{\"seconds\":1700000000,\"nanos\":0}}\n"
     );
     logs.on_answer(now(10).at(), upload, &ok(), &mut random);
     assert!(logs.is_drained());
