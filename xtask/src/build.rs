@@ -172,12 +172,11 @@ impl Built {
 /// # Errors
 /// As [`build`].
 pub fn subcommand(options: &Options) -> Result<()> {
-    if options.board.is_none() && !board_file(&default_board(options.arch)).is_file() {
-        let names = image_names(&load(&Options::default())?);
+    if options.board.is_none() && !board_file(&paths::repository(), &default_board(options.arch)).is_file() {
+        let names = image_names(&load(&Options::default(), &Place::repository())?);
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        compile(&paths::repository(), &paths::target(), options.arch, &names)?;
-        let folder = linker_folder(options.arch);
-        names.iter().for_each(|name| println!("{}", folder.join(name).display()));
+        compile_trusting(&Place::repository(), options.arch, &names, None)?;
+        names.iter().for_each(|name| println!("{}", linked(options.arch, name).display()));
         eprintln!("There is no board for {} yet, hence no archive.", options.arch.name());
         return Ok(());
     }
@@ -190,7 +189,56 @@ pub fn subcommand(options: &Options) -> Result<()> {
 /// # Errors
 /// When a domain does not compile, the board contradicts itself, or a provisioning file has a bad name.
 pub fn build(options: &Options) -> Result<Built> {
-    make(options, None).or_code(code::BUILD)
+    make(options, None, &Place::repository()).or_code(code::BUILD)
+}
+
+/// What [`build`] does, in the copy `root` of the repository, with a folder `target` of its own. The images `fresh` are
+/// compiled there; the others are those that were made of the repository last.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_copy(options: &Options, root: &Path, target: &Path, fresh: &[&str]) -> Result<Built> {
+    let fresh = Some(fresh.iter().map(|name| (*name).to_owned()).collect());
+    let place = Place { root: root.to_owned(), target: target.to_owned(), fresh };
+    make(options, None, &place).or_code(code::BUILD)
+}
+
+/// Whose sources are compiled, and where what is made of them goes.
+///
+/// A copy of the workspace has to have a `target` folder of its own: cargo tells packages apart by their paths
+/// within the workspace, and would take what it made of one copy's sources for the other's.
+struct Place {
+    root: PathBuf,
+    target: PathBuf,
+    /// The images that are compiled; `None` for all.
+    fresh: Option<Vec<String>>,
+}
+
+impl Place {
+    fn repository() -> Self {
+        Self { root: paths::repository(), target: paths::target(), fresh: None }
+    }
+
+    fn compiles(&self, image: &str) -> bool {
+        self.fresh.as_ref().is_none_or(|fresh| fresh.iter().any(|name| name == image))
+    }
+
+    /// What the linker made of an image.
+    fn linked(&self, arch: Arch, image: &str) -> PathBuf {
+        if self.compiles(image) { linked_in(&self.target, arch, image) } else { linked(arch, image) }
+    }
+
+    /// Reads the board called `name`.
+    fn board(&self, name: &str) -> Result<Board> {
+        Board::load(&board_file(&self.root, name)).map_err(|errors| mistakes(name, &errors))
+    }
+
+    /// Every image of the board is a package, which is told by its folder.
+    fn check_images(&self, board: &Board) -> Result<()> {
+        let folder = self.root.join("stubdoms");
+        let is_there = |image: &str| folder.join(image).join("Cargo.toml").is_file();
+        board.check_images(is_there).map_err(|errors| mistakes(board.name(), &errors))
+    }
 }
 
 /// Builds everything for a device whose slots `key` signs: the storage domain takes no others.
@@ -198,21 +246,22 @@ pub fn build(options: &Options) -> Result<Built> {
 /// # Errors
 /// As [`build`].
 pub fn build_trusting(options: &Options, key: &Key) -> Result<Built> {
-    make(options, key.public_if_real()).or_code(code::BUILD)
+    make(options, key.public_if_real(), &Place::repository()).or_code(code::BUILD)
 }
 
-fn make(options: &Options, key: Option<String>) -> Result<Built> {
-    let board = load(options)?;
+fn make(options: &Options, key: Option<String>, place: &Place) -> Result<Built> {
+    let board = load(options, place)?;
     let config = config_files(options.config.as_deref())?;
     let arch = options.arch;
-    let built = layout_of(&board, arch)?;
+    let built = layout_of(&board, arch, place)?;
     if options.no_build {
         let missing = built.symbols.values().find(|file| !file.is_file());
         ensure!(missing.is_none(), "nothing was built yet: run once without --no-build");
     } else {
-        let names: Vec<&str> = built.symbols.keys().map(String::as_str).collect();
-        check_images(&board)?;
-        compile_trusting(&paths::repository(), &paths::target(), arch, &names, key)?;
+        let names: Vec<&str> =
+            built.symbols.keys().map(String::as_str).filter(|name| place.compiles(name)).collect();
+        place.check_images(&board)?;
+        compile_trusting(place, arch, &names, key)?;
     }
     let step = ui::step("pack images");
     paths::create(built.folder.join("images"))?;
@@ -241,12 +290,13 @@ fn make(options: &Options, key: Option<String>) -> Result<Built> {
 /// # Errors
 /// When the board contradicts itself.
 pub fn layout(options: &Options) -> Result<Built> {
-    layout_of(&load(options)?, options.arch)
+    let place = Place::repository();
+    layout_of(&load(options, &place)?, options.arch, &place)
 }
 
-fn layout_of(board: &Board, arch: Arch) -> Result<Built> {
-    let linked = linker_folder(arch);
-    let folder = paths::create(paths::output(arch.name()))?;
+fn layout_of(board: &Board, arch: Arch, place: &Place) -> Result<Built> {
+    let folder = paths::create(paths::output_in(&place.target, arch.name()))?;
+    let linked = |name: String| (name.clone(), place.linked(arch, &name));
     Ok(Built {
         arch,
         dom0: folder.join("dom0"),
@@ -255,7 +305,7 @@ fn layout_of(board: &Board, arch: Arch) -> Result<Built> {
         dom0_words: String::new(),
         transports: transports(board),
         has_disk: board.table().devices.iter().any(|device| is_disk(device.kind)),
-        symbols: image_names(board).into_iter().map(|name| (name.clone(), linked.join(name))).collect(),
+        symbols: image_names(board).into_iter().map(linked).collect(),
         folder,
     })
 }
@@ -280,8 +330,8 @@ fn default_board(arch: Arch) -> String {
     format!("qemu-{}", arch.name())
 }
 
-fn board_file(name: &str) -> PathBuf {
-    paths::repository().join("board-support/boards").join(name).join("board.toml")
+fn board_file(root: &Path, name: &str) -> PathBuf {
+    root.join("board-support/boards").join(name).join("board.toml")
 }
 
 /// What the linker made of an image, with its line tables.
@@ -290,18 +340,13 @@ pub fn linked(arch: Arch, image: &str) -> PathBuf {
 }
 
 /// The same, of a build with another target folder.
-pub fn linked_in(target: &Path, arch: Arch, image: &str) -> PathBuf {
+fn linked_in(target: &Path, arch: Arch, image: &str) -> PathBuf {
     target.join(arch.target()).join(PROFILE).join(image)
 }
 
-/// Where cargo puts what the linker made.
-fn linker_folder(arch: Arch) -> PathBuf {
-    paths::target().join(arch.target()).join(PROFILE)
-}
-
-fn load(options: &Options) -> Result<Board> {
+fn load(options: &Options, place: &Place) -> Result<Board> {
     let name = options.board.clone().unwrap_or_else(|| default_board(options.arch));
-    let board = board(&name)?;
+    let board = place.board(&name)?;
     let arch = &board.machine().arch;
     ensure!(arch == options.arch.name(), "board {name} is {arch}, and --arch says {}", options.arch.name());
     Ok(board)
@@ -312,7 +357,7 @@ fn load(options: &Options) -> Result<Board> {
 /// # Errors
 /// With everything that is wrong with its files, one line each.
 pub(crate) fn board(name: &str) -> Result<Board> {
-    Board::load(&board_file(name)).map_err(|errors| mistakes(name, &errors))
+    Place::repository().board(name)
 }
 
 /// What is wrong with a board, one line each.
@@ -327,31 +372,8 @@ fn image_names(board: &Board) -> Vec<String> {
     names
 }
 
-/// Every image of the board is a package, which is told by its folder.
-fn check_images(board: &Board) -> Result<()> {
-    let folder = paths::repository().join("stubdoms");
-    let is_there = |image: &str| folder.join(image).join("Cargo.toml").is_file();
-    board.check_images(is_there).map_err(|errors| mistakes(board.name(), &errors))
-}
-
-/// Compiles images of the workspace in `root` in one cargo run. Where they come to, [`linked_in`] tells.
-///
-/// A copy of the workspace has to have a `target` folder of its own: cargo tells packages apart by their paths
-/// within the workspace, and would take what it made of one copy's sources for the other's.
-///
-/// # Errors
-/// When one does not compile; cargo has told why.
-pub fn compile(root: &Path, target: &Path, arch: Arch, names: &[&str]) -> Result<()> {
-    compile_trusting(root, target, arch, names, None)
-}
-
-fn compile_trusting(
-    root: &Path,
-    target: &Path,
-    arch: Arch,
-    names: &[&str],
-    key: Option<String>,
-) -> Result<()> {
+/// Compiles images in one cargo run, for a device whose slots `key` signs.
+fn compile_trusting(place: &Place, arch: Arch, names: &[&str], key: Option<String>) -> Result<()> {
     toolchain::add_targets()?;
     let step = ui::step(format!("build domains for {}", arch.name()));
     let mut cargo = tool("cargo").args(["build", "--profile", PROFILE, "--target", &arch.target()]);
@@ -361,7 +383,9 @@ fn compile_trusting(
     // A variable would replace the flags in .cargo/config.toml, and the domains need those.
     let mut cargo = ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS", SLOT_KEY]
         .into_iter()
-        .fold(cargo.dir(root).env("CARGO_TARGET_DIR", target), |cargo, name| cargo.without_env(name));
+        .fold(cargo.dir(&place.root).env("CARGO_TARGET_DIR", &place.target), |cargo, name| {
+            cargo.without_env(name)
+        });
     if let Some(key) = key {
         cargo = cargo.env(SLOT_KEY, key);
     }

@@ -26,7 +26,12 @@ pub fn target() -> PathBuf {
 
 /// What we make for one architecture: `target/sarsen/ARCH`.
 pub fn output(arch: &str) -> PathBuf {
-    target().join("sarsen").join(arch)
+    output_in(&target(), arch)
+}
+
+/// The same in another target folder.
+pub fn output_in(target: &Path, arch: &str) -> PathBuf {
+    target.join("sarsen").join(arch)
 }
 
 /// What is fetched once and kept: `$SARSEN_CACHE`, else `$XDG_CACHE_HOME/sarsen`, else `~/.cache/sarsen`.

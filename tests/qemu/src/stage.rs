@@ -79,7 +79,12 @@ impl<'a> Stage<'a> {
 
     /// A machine into which QEMU loads the system.
     pub(crate) fn direct(&self) -> Options {
-        Options::direct(self.built(), &self.shared.stock)
+        self.direct_of(self.built())
+    }
+
+    /// The same of another build.
+    pub(crate) fn direct_of(&self, built: &Built) -> Options {
+        Options::direct(built, &self.shared.stock)
     }
 
     /// The same, with the provisioning files of `site`.

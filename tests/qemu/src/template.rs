@@ -1,22 +1,19 @@
 //! A new service: a copy of `stubdoms/template` under another name, and one entry of the board.
 //!
 //! It happens in a copy of the sources, so that the repository stays as it is, with the commands and the entry that the
-//! README shows. Only the new service is compiled there, into a folder of its own: see [`build::compile`]. The boards'
-//! tests are run in the copy too: they must not mind it.
+//! README shows, and is built there as `cargo xtask build` does, from the board's entry to the archive: see
+//! [`build::build_copy`]. Of the images only that of the new service is compiled once more. The boards' tests are run in the
+//! copy too: they must not mind it.
 
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use proto_manifest::archive::{IMAGES, TABLE};
-use proto_manifest::board::Board;
-use proto_manifest::table::MAX_BYTES;
-use sha2::{Digest, Sha256};
+use anyhow::{Context, Result, bail, ensure};
 use xtask::tool::tool;
-use xtask::{build, pack, paths, ui};
+use xtask::{build, paths, ui};
 
 use crate::Story;
-use crate::stage::{Entries, Stage};
+use crate::stage::Stage;
 
 pub(crate) const STORIES: &[Story] = &[
     Story {
@@ -54,19 +51,14 @@ fn template(stage: &Stage<'_>) -> Result<()> {
         .dir(&sources)
         .run(&step)?;
     step.done("");
-    build::compile(&sources, &target, arch, &[NAME])?;
-    let image = pack::pack(&paths::read(&build::linked_in(&target, arch, NAME))?)?;
-    ensure!(image.len() <= SMALL, "the image has {} bytes, and {SMALL} are the most", image.len());
-    let board = sources.join(format!("board-support/boards/qemu-{}/board.toml", arch.name()));
-    let board = Board::load(&board).map_err(|errors| anyhow!("{errors}"))?;
+    let options = build::Options { arch, ..build::Options::default() };
+    let built = build::build_copy(&options, &sources, &target, &[NAME])?;
+    let size = paths::read(&built.image(NAME))?.len();
+    ensure!(size <= SMALL, "the image has {size} bytes, and {SMALL} are the most");
+    let services = built.services()?;
+    ensure!(services.iter().any(|name| name == NAME), "the table has no {NAME}: {services:?}");
 
-    let options = stage.direct_with(|entries| {
-        entries.insert(format!("{IMAGES}{NAME}"), image);
-        let table = compile_table(&board, entries)?;
-        entries.insert(TABLE.to_owned(), table);
-        Ok(())
-    })?;
-    let mut machine = stage.start(&options)?;
+    let mut machine = stage.start(&stage.direct_of(&built))?;
     // In whichever order: on aarch64 dom0 prints both.
     let mut left = vec![(NAME, "service greeter: at your service"), ("dom0", "domain greeter: ready")];
     while !left.is_empty() {
@@ -87,14 +79,6 @@ fn blocks(readme: &str) -> Result<[&str; 2]> {
     };
     ensure!(entry.contains(&format!("[domain.{NAME}]")), "the second block is no entry of {NAME}: {entry}");
     Ok([commands.trim_start_matches("sh\n"), entry.trim_start_matches("toml\n")])
-}
-
-fn compile_table(board: &Board, entries: &Entries) -> Result<Vec<u8>> {
-    let hash =
-        |image: &str| entries.get(&format!("{IMAGES}{image}")).map(|bytes| Sha256::digest(bytes).into());
-    let table = board.compile(hash).map_err(|errors| anyhow!("{errors}"))?;
-    let mut buffer = [0; MAX_BYTES];
-    Ok(table.encode(&mut buffer).map_err(|error| anyhow!("the table: {error}"))?.to_vec())
 }
 
 /// Makes `to` a copy of `from`, without what is built or hidden. Files that are equal stay untouched, for cargo
