@@ -16,7 +16,7 @@
 use alloc::{rc::Rc, vec::Vec};
 use core::time::Duration;
 
-use board_support_hyp::EventChannels;
+use board_support_hyp::{EventChannels, gnttab, window};
 use board_support_rt::{heap, timer::sleep};
 use dom0_supervisor::{Input, Life, ServiceId};
 use dom0_toolstack::drill::Drill;
@@ -115,12 +115,17 @@ async fn at_random(ground: &Ground, (drill, mut targets): (Drill<'static>, Vec<(
     log::info!(target: "dom0", "drill: done, {}", in_use(ground));
 }
 
-/// What a leak would change: dom0's lowest free port and its heap, and the machine's free memory.
+/// What a leak would change: dom0's lowest free port, its heap, its grant references in use, the pages of others that it
+/// has mapped, and the machine's free memory.
 fn in_use(ground: &Ground) -> alloc::string::String {
     let port = XEN.alloc_unbound(DomId::SELF, DomId::DOM0).inspect(|&port| {
         // It is ours, and bound to nobody.
         let _ = XEN.close(port);
     });
     let port = port.map_or(0, |port| port.0);
-    alloc::format!("port {port}, heap {} KiB, {} KiB free", heap::usage().allocated / 1024, ground.free_kib())
+    let (heap, references) = (heap::usage().allocated / 1024, gnttab::references_in_use());
+    let (mapped, free) = (window::usage().pages, ground.free_kib());
+    alloc::format!(
+        "port {port}, heap {heap} KiB, {references} grant references, {mapped} mapped pages, {free} KiB free"
+    )
 }

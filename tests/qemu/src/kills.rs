@@ -18,7 +18,7 @@
 //! 4. The first application was started once, the second one as often as its arguments were changed.
 //! 5. The last configuration is in force and reported as such.
 //! 6. No service died but by order, and nobody was given up.
-//! 7. Xen has its pages, dom0 its ports and heap as before.
+//! 7. Xen has its pages, dom0 its ports, grant references, mapped pages and heap as before.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -514,29 +514,49 @@ fn leaks(lines: &[Line]) -> Result<Vec<String>> {
     const KEPT_KIB: u64 = 512;
     let drill =
         |line: &&Line| line.who == "dom0" && line.text.contains("drill") && line.text.ends_with(" KiB free");
-    let counts: Vec<[u64; 3]> = lines
+    let before = |text: &str, after: &str| -> Option<u64> {
+        let (before, _) = text.rsplit_once(after)?;
+        before.rsplit_once(' ')?.1.parse().ok()
+    };
+    let counts: Vec<[u64; 5]> = lines
         .iter()
         .filter(drill)
-        .filter_map(|line| {
-            let free = line.text.strip_suffix(" KiB free")?.rsplit_once(' ')?.1.parse().ok()?;
-            Some([number_after(&line.text, "port ")?, number_after(&line.text, "heap ")?, free])
+        .filter_map(|Line { text, .. }| {
+            Some([
+                number_after(text, "port ")?,
+                number_after(text, "heap ")?,
+                before(text, " grant references")?,
+                before(text, " mapped pages")?,
+                before(text, " KiB free")?,
+            ])
         })
         .collect();
-    let (Some([port, heap, free]), Some([last_port, last_heap, last_free])) = (counts.first(), counts.last())
-    else {
+    let (Some(first), Some(last)) = (counts.first(), counts.last()) else {
         bail!("dom0 did not tell what is in use");
     };
-    let most = |index: usize| counts.iter().map(|count| count[index]).max().unwrap_or(0);
+    let shown = |index: usize| {
+        let most = counts.iter().map(|count: &[u64; 5]| count[index]).max().unwrap_or(0);
+        format!("{} and {} (at most {most})", first[index], last[index])
+    };
     println!(
-        "     at the beginning and at the end: free {free} and {last_free} KiB, first free port {port} and \
-         {last_port} (at most {}), dom0's heap {heap} and {last_heap} KiB (at most {})",
-        most(0),
-        most(1)
+        "     dom0 at the beginning and at the end: first free port {}, heap {} KiB, grant references {}, mapped pages {}; \
+         free {} KiB",
+        shown(0),
+        shown(1),
+        shown(2),
+        shown(3),
+        shown(4)
     );
+    let (
+        [port, heap, references, mapped, free],
+        [last_port, last_heap, last_references, last_mapped, last_free],
+    ) = (*first, *last);
     let lost = [
         (port != last_port, "ports are lost"),
-        (last_free + NOISE_KIB < *free, "memory is lost"),
-        (*last_heap > heap + KEPT_KIB, "dom0's heap grows"),
+        (references != last_references, "grant references are lost"),
+        (mapped != last_mapped, "mapped pages are lost"),
+        (last_free + NOISE_KIB < free, "memory is lost"),
+        (last_heap > heap + KEPT_KIB, "dom0's heap grows"),
     ];
     Ok(lost.into_iter().filter(|(is, _)| *is).map(|(_, what)| what.to_owned()).collect())
 }
