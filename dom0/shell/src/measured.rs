@@ -16,7 +16,7 @@ use dom0_toolstack::{
     measured::{Measuring, PCR},
     wiring::Dom0End,
 };
-use proto_errors::Coded;
+use proto_errors::{Coded, svc};
 use proto_manifest::name::Name;
 use proto_svc::{
     device::Measured,
@@ -34,6 +34,9 @@ use crate::{
 /// How long services wait for what must come before them. vault looks at its TPM and its keys first, which a slow
 /// chip may take seconds for; a device that nobody reaches for longer than that serves nobody.
 const PATIENCE: Duration = Duration::from_secs(6);
+/// When people are told that they wait: what is wrong is to be seen within five seconds. A TPM that is well is done in
+/// less.
+const TOLD_AFTER: Duration = Duration::from_secs(2);
 
 type Measure<S> = Channel<Patient<S>, Page<S>, ToVault, FromVault>;
 
@@ -63,6 +66,11 @@ impl MeasuredStart {
         self.machine.borrow().as_ref().is_some_and(Measuring::is_marked)
     }
 
+    /// Whether nobody waits any more.
+    fn is_over(&self) -> bool {
+        self.machine.borrow().as_ref().is_some_and(Measuring::is_over)
+    }
+
     /// What control is told.
     pub(crate) fn outcome(&self) -> Measured {
         self.machine.borrow().as_ref().map_or(Measured::No, Measuring::outcome)
@@ -78,7 +86,12 @@ pub(crate) fn begin<S: System>(ground: &Rc<Ground<S>>) {
     let spawner = ground.spawner.clone();
     let ground = ground.clone();
     spawner.spawn(async move {
-        ground.runtime.sleep(PATIENCE).await;
+        ground.runtime.sleep(TOLD_AFTER).await;
+        if !ground.measured.is_over() {
+            let (waited, left) = (TOLD_AFTER.as_secs(), (PATIENCE - TOLD_AFTER).as_secs());
+            log::warn!(target: "dom0", "the services have waited {waited} s for vault to measure them, and wait {left} s more at most [{}]", svc::WAITS_FOR_VAULT);
+        }
+        ground.runtime.sleep(PATIENCE - TOLD_AFTER).await;
         if let Some(machine) = ground.measured.machine.borrow_mut().as_mut() {
             machine.late();
         }
@@ -129,8 +142,7 @@ pub(crate) async fn serve<S: System>(
 fn go_on<S: System>(ground: &Rc<Ground<S>>) {
     Services::release(ground);
     let start = &ground.measured;
-    let over = start.machine.borrow().as_ref().is_some_and(Measuring::is_over);
-    if !over || start.told.replace(true) {
+    if !start.is_over() || start.told.replace(true) {
         return;
     }
     let machine = start.machine.borrow();

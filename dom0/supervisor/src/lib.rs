@@ -70,7 +70,7 @@ pub const SECOND_CHANCE: Duration = Duration::from_millis(400);
 /// The longest that a service hangs before it is ended.
 pub const HUNG_WITHIN: Duration = Duration::from_millis(2000);
 /// How long a service may take from its first instruction until it opens its channel, which is the first thing that it
-/// does: milliseconds; in an emulator beside other load the longest of thousands of starts took 1.3 s. One that spins
+/// does: milliseconds; in an emulator beside other load the longest of thousands of starts took 1.5 s. One that spins
 /// ahead of that is found then.
 pub const START_LIMIT: Duration = Duration::from_secs(4);
 /// How long a service may take until it does its work, from when it runs and those that it needs do theirs. Long:

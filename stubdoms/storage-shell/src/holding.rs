@@ -1,9 +1,10 @@
 //! The disk, from its wiring to what is on it.
 
 use alloc::boxed::Box;
-use core::{cell::OnceCell, fmt::Display, time::Duration};
+use core::{cell::OnceCell, fmt::Display, pin::pin, time::Duration};
 
 use board_support_hyp::Timer;
+use embassy_futures::select::{Either, select};
 use embassy_sync::{blocking_mutex::raw::NoopRawMutex, signal::Signal};
 use proto_errors::{Coded, storage as code};
 use proto_gpt::slots::Slot;
@@ -18,6 +19,8 @@ use crate::{disk::FoundDisk, sealing};
 
 /// How long a disk has to come up: a rotating one takes its time.
 const BRING_UP: Duration = Duration::from_secs(10);
+/// When people are told that it takes its time: what is wrong is to be seen within five seconds of the start.
+const TOLD_AFTER: Duration = Duration::from_secs(2);
 
 /// What this domain has.
 pub(crate) struct Holding<F: Footing, D: FoundDisk> {
@@ -67,7 +70,14 @@ impl<F: Footing, D: FoundDisk> Holding<F, D> {
                 if found.is_unconfined() {
                     log::warn!("disk: no IOMMU confines it [{}]", code::UNCONFINED);
                 }
-                self.bring_up(found).await
+                let mut coming = pin!(self.bring_up(found));
+                let told = self.footing.runtime().sleep(TOLD_AFTER);
+                if let Either::First(missing) = select(&mut coming, told).await {
+                    return missing;
+                }
+                let waited = TOLD_AFTER.as_secs();
+                log::warn!("disk: it is not up after {waited} s, and is waited for [{}]", code::SLOW_DISK);
+                coming.await
             }
             Err(why) => {
                 told(&why);

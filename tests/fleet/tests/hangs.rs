@@ -35,7 +35,7 @@ fn hang(stage: &mut Stage, service: ServiceId, ordered: bool) -> Duration {
 #[test]
 fn a_service_that_hangs_is_built_anew_within_two_seconds() {
     let mut longest = Duration::ZERO;
-    seeds(8, |seed| {
+    seeds(4, |seed| {
         let mut stage = Stage::with(seed, More::Software);
         works(&mut stage);
         for round in 0..2 {

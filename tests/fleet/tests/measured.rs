@@ -7,6 +7,7 @@ use dom0_toolstack::{
     image::sha256,
     measured::{IMAGE, MARK, PCR, TABLE},
 };
+use proto_errors::svc;
 use proto_svc::device::Measured;
 use proto_tpm::{
     eventlog::Log,
@@ -53,6 +54,18 @@ fn none_ran_unmeasured(fleet: &Fleet) {
     }
 }
 
+/// When dom0 has said that all wait for vault, if it has.
+fn told_to_wait(fleet: &Fleet) -> Option<Duration> {
+    let told = fleet.world.complaint(svc::WAITS_FOR_VAULT.as_str())?;
+    Some(Duration::from_nanos(told.at.as_nanos()))
+}
+
+/// It is seen soon that all wait, and what for.
+fn is_told_to_wait(stage: &Stage) {
+    let told = told_to_wait(&stage.fleet).expect("dom0 says that all wait for vault");
+    assert!((1..=5).contains(&told.as_secs()), "{told:?}");
+}
+
 /// The start was measured, and nothing more than that.
 fn is_measured(stage: &mut Stage) {
     stage.until("the start is measured, and all run", |fleet| {
@@ -72,6 +85,7 @@ fn all_is_extended_before_it_runs_and_no_more_when_it_is_built_anew() {
     seeds(20, |seed| {
         let mut stage = Stage::with(seed, More::Vault);
         is_measured(&mut stage);
+        assert_eq!(told_to_wait(&stage.fleet), None, "that was fast");
         let value = stage.fleet.chip.value();
         let mut commands = 0;
         while stage.fleet.chip.commands() > commands {
@@ -133,6 +147,14 @@ fn what_the_tpm_refuses_is_told_and_all_run() {
             stage.fleet.chip.ails(Some(ailment));
             stage.until("all run", all_run);
             assert_eq!((stage.fleet.measured(), stage.fleet.chip.log().len()), (outcome, 0), "{ailment:?}");
+            match ailment {
+                Ailment::Silent => is_told_to_wait(&stage),
+                // Each answer is known at once, and nobody waits.
+                Ailment::Absent | Ailment::Code(_) | Ailment::Nonsense => {
+                    assert_eq!(told_to_wait(&stage.fleet), None, "{ailment:?}");
+                    assert!(stage.fleet.world.now_ns() < 5_000_000_000, "{ailment:?}");
+                }
+            }
             // One that takes something later takes the mark, in the same life of vault.
             if core::mem::take(&mut waits) {
                 let (mark, vault) = (sha256(MARK.as_bytes()), stage.fleet.id(VAULT));
@@ -168,6 +190,7 @@ fn a_tpm_that_takes_long_holds_nobody_up_for_ever_and_its_value_shows_it() {
         stage.until("all run", all_run);
         let seconds = stage.fleet.world.now_ns() / 1_000_000_000;
         assert!((5..8).contains(&seconds), "{seconds} s");
+        is_told_to_wait(&stage);
         assert_eq!(stage.fleet.measured(), Measured::Failed);
         let mark = sha256(MARK.as_bytes());
         stage.until("the mark is extended", |fleet| fleet.chip.log().contains(&mark));

@@ -2,6 +2,7 @@
 //! whatever happens to them and to the disk meanwhile.
 
 use dom0_supervisor::ServiceId;
+use proto_errors::{Code, storage};
 use proto_xen::DomId;
 use tests_fakexen::seeds;
 use tests_fleet::{
@@ -64,6 +65,7 @@ fn what_control_keeps_outlives_it_and_storage() {
         let mut stage = Stage::with(seed, machine(seed));
         keeps(&mut stage);
         assert_eq!(*stage.fleet.seen.lives.borrow(), 4, "nobody is ended without a reason");
+        assert_eq!(stage.fleet.world.complaint(storage::SLOW_DISK.as_str()), None, "that was fast");
         for service in [CONTROL, STORAGE, VAULT] {
             stage.fleet.crash(service);
             keeps(&mut stage);
@@ -120,7 +122,7 @@ fn a_disk_that_fails_loses_nothing() {
     assert!(runs < 30 || failed > 100, "{failed}");
 }
 
-/// Nobody is busy with the waiting, and the store is opened when the disk is there.
+/// Nobody is busy with the waiting, and the store is opened when the disk is there. It is seen soon that storage waits.
 #[test]
 fn a_disk_that_comes_up_late_is_waited_for() {
     seeds(10, |seed| {
@@ -128,6 +130,10 @@ fn a_disk_that_comes_up_late_is_waited_for() {
         stage.fleet.disk.sleep(2 + seed as u32 % 10);
         works::works(&mut stage);
         keeps(&mut stage);
+        let told = |code: Code| stage.fleet.world.complaint(code.as_str()).expect("storage says so").at;
+        let (slow, missing) = (told(storage::SLOW_DISK), told(storage::NO_DISK));
+        assert!(slow.as_nanos() <= 5_000_000_000, "{slow}");
+        assert!(missing.as_nanos() >= 10_000_000_000, "it had its time: {missing}");
         stage.end();
     });
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use proto_errors::{Code, boot, build, net, pci, rt};
+use proto_errors::{Code, boot, build, net, pci, rt, storage};
 use proto_manifest::table::{Bus, Domain};
 use xtask::build::Arch;
 use xtask::qemu::{Boot, Machine, Options};
@@ -34,6 +34,11 @@ pub(crate) const STORIES: &[Story] = &[
         name: "bad-machine-device-aarch64",
         about: "a card that the machine does not have is named by net, and costs only net",
         tell: no_device,
+    },
+    Story {
+        name: "bad-machine-disk",
+        about: "a disk that the machine does not have is named, and costs only storage",
+        tell: no_disk,
     },
     Story { name: "bad-machine-ramdisk", about: "an empty ramdisk is named", tell: no_ramdisk },
     Story {
@@ -80,31 +85,44 @@ fn no_iommu(stage: &Stage<'_>) -> Result<()> {
     Ok(())
 }
 
-fn no_device(stage: &Stage<'_>) -> Result<()> {
-    let options = stage.direct_with(|entries| {
+/// A machine that lacks the device of the table with this name, for the table has another one in its place.
+fn lacking(stage: &Stage<'_>, name: &str) -> Result<Options> {
+    stage.direct_with(|entries| {
         edit_table(entries, |table| {
-            for device in table.devices.iter_mut().filter(|device| device.name == "uplink") {
+            for device in table.devices.iter_mut().filter(|device| device.name == name) {
                 match &mut device.bus {
                     Bus::Pci(function) => function.select.device = 0xdead,
-                    Bus::VirtioMmio(mmio) => mmio.transport = 29,
+                    // On the page of registers where the device is, and empty.
+                    Bus::VirtioMmio(mmio) => mmio.transport += 5,
                     // Its absence is right.
                     Bus::Registers(_) => {}
                 }
             }
         })
-    })?;
-    let mut machine = stage.start(&options)?;
+    })
+}
+
+/// A machine that lacks a device is started: it is named, and costs only `whose` it is. dom0 does not build that if the
+/// device is on PCI. Of a transport it cannot tell: that is there, and empty, so `whose` it is says so, with `code`.
+fn lacks(stage: &Stage<'_>, device: &str, whose: &str, code: Code) -> Result<()> {
+    let mut machine = stage.start(&lacking(stage, device)?)?;
     match stage.built().arch {
         Arch::X86_64 => {
-            let text = "device uplink: no PCI device 8086:dead in this machine";
-            named(&mut machine, "dom0", text, pci::NOT_FOUND)?;
+            named(&mut machine, "dom0", &format!("device {device}: no PCI device"), pci::NOT_FOUND)?;
         }
-        // dom0 cannot tell: the transport is there, and empty.
-        Arch::Aarch64 => named(&mut machine, "net", "uplink", net::CARD_START)?,
+        Arch::Aarch64 => named(&mut machine, whose, device, code)?,
     }
     machine.wait_for_from("control", "provisioning: file `server` is missing", BOOT)?;
     machine.quit();
     Ok(())
+}
+
+fn no_device(stage: &Stage<'_>) -> Result<()> {
+    lacks(stage, "uplink", "net", net::CARD_START)
+}
+
+fn no_disk(stage: &Stage<'_>) -> Result<()> {
+    lacks(stage, "disk", "storage", storage::NO_DISK)
 }
 
 fn no_memory(stage: &Stage<'_>) -> Result<()> {

@@ -59,4 +59,7 @@ area! {
     SELECTOR = "E-STORAGE-019",
         cause: "A selector is not replaced: there is none to replace or to replace it by, or the other one is not known.",
         next: "The line says why. The machine starts by the selector that it has; write the image to the disk anew for two that are known.";
+    SLOW_DISK = "E-STORAGE-020",
+        cause: "The disk takes long to come up; storage goes on waiting for it.",
+        next: "A rotating disk may take some seconds. If another line says that it did not come up, replace it; without such a line nothing is to be done.";
 }

@@ -71,4 +71,7 @@ area! {
     CRASHED = "E-SVC-023",
         cause: "The start before this one ended by a crash: of dom0, whose last words are in the line if they outlived the reset, of Xen, or of what runs before them.",
         next: "Report the line and what follows it, and the console's lines before the reset.";
+    WAITS_FOR_VAULT = "E-SVC-024",
+        cause: "No service runs yet, for all wait for vault, which has to measure them by the TPM ahead of that, and takes long.",
+        next: "Wait: they run without being measured when its time is up. If that comes at each start, the TPM is slow or broken: power the machine off and on, and look at vault's lines.";
 }
