@@ -27,6 +27,9 @@ pub(crate) const STORIES: &[Story] = &[
     },
 ];
 
+pub(crate) const NIGHTLY: &[Story] =
+    &[Story { name: "bad-image-truncated-aarch64", about: "the same as on x86_64", tell: truncated }];
+
 const BOOT: Duration = Duration::from_secs(60);
 
 fn entry<'e>(entries: &'e mut Entries, name: &str) -> Result<&'e mut Vec<u8>> {

@@ -58,6 +58,15 @@ pub(crate) const STORIES: &[Story] = &[
     },
 ];
 
+pub(crate) const NIGHTLY: &[Story] = &[
+    Story {
+        name: "bad-machine-disk-aarch64",
+        about: "a disk that the machine does not have is named by storage, and costs only what is kept",
+        tell: no_disk,
+    },
+    Story { name: "bad-machine-memory-aarch64", about: "the same as on x86_64", tell: no_memory },
+];
+
 const BOOT: Duration = Duration::from_secs(60);
 
 /// Waits for the line of `who` with this code and text, which comes soon.

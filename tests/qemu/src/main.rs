@@ -101,6 +101,8 @@ const STORIES: &[&[Story]] = &[
 /// Those that are too long for every run: `--nightly`.
 const NIGHTLY: &[&[Story]] = &[
     guest::NIGHTLY,
+    bad_image::NIGHTLY,
+    bad_machine::NIGHTLY,
     cpus::NIGHTLY,
     fall_back::NIGHTLY,
     first_quote::NIGHTLY,
