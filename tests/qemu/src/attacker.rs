@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use proto_gpt::slots::{Slot, State};
 use proto_manifest::archive::IMAGES;
 use sha2::{Digest, Sha256};
+use xtask::build::Arch;
 use xtask::qemu::Options;
 use xtask::site::{self, Site};
 use xtask::slot::{self, Key, Pieces};
@@ -47,6 +48,9 @@ pub(crate) const STORIES: &[Story] = &[
     Story { name: "liars-aarch64", about: "the same services on aarch64", tell: liars },
     Story { name: "intruder-aarch64", about: "the same domain on aarch64", tell: intruder },
 ];
+
+pub(crate) const NIGHTLY: &[Story] =
+    &[Story { name: "taken_over-aarch64", about: "the same domain on aarch64", tell: taken_over }];
 
 /// The attacker's name as an application.
 const ATTACKER: &str = "attacker";
@@ -216,7 +220,8 @@ const DEMANDS: u32 = 36;
 
 /// The image's own system, but for the domain in control's place, started from slot A by its firmware.
 fn taken_over(stage: &Stage<'_>) -> Result<()> {
-    let attacker = built::domain(stage.built().arch, "tests-guest-attacker", "attacker")?;
+    let arch = stage.built().arch;
+    let attacker = built::domain(arch, "tests-guest-attacker", "attacker")?;
     let disk = stage.disk(None)?;
     let options = Options { reboot: true, tpm: Some(Tpm::new(disk.arch)), ..disk };
     let image = selector::image(&options)?;
@@ -234,7 +239,12 @@ fn taken_over(stage: &Stage<'_>) -> Result<()> {
     let signed = pieces.sign(stage.stock(), &Key::test()?, &step)?;
     selector::write_slot(&image, Slot::A, &signed)?;
     step.done("");
-    let before = selector::selectors(&image)?;
+    let selectors = || match arch {
+        Arch::X86_64 => selector::selectors(&image),
+        // U-Boot keeps its variables in a file beside the first.
+        Arch::Aarch64 => selector::programs(&image, arch),
+    };
+    let before = selectors()?;
     let mut machine = stage.start(&options)?;
     let ok = finished(&mut machine, "attacker", Duration::from_secs(400))?;
     ensure!(ok == DEMANDS, "{ok} cases of {DEMANDS} were told");
@@ -250,7 +260,7 @@ fn taken_over(stage: &Stage<'_>) -> Result<()> {
     let start = selector::slot_start(&image, Slot::A)?;
     File::open(&image)?.read_exact_at(&mut bytes, start)?;
     ensure!(bytes == signed, "the slot that runs was changed");
-    ensure!(before == selector::selectors(&image)?, "a selector was changed");
+    ensure!(before == selectors()?, "a selector was changed");
     let (running, other) = (selector::state(&image, Slot::A)?, selector::state(&image, Slot::B)?);
     ensure!(running == State::ACTIVE && other == State::UNUSED, "the slots are {running} and {other}");
     stage.end_but(machine, &["boot reason"])

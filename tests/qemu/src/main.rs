@@ -101,6 +101,7 @@ const STORIES: &[&[Story]] = &[
 /// Those that are too long for every run: `--nightly`.
 const NIGHTLY: &[&[Story]] = &[
     guest::NIGHTLY,
+    attacker::NIGHTLY,
     bad_image::NIGHTLY,
     bad_machine::NIGHTLY,
     cpus::NIGHTLY,
