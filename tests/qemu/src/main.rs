@@ -102,6 +102,7 @@ const STORIES: &[&[Story]] = &[
 const NIGHTLY: &[&[Story]] = &[
     guest::NIGHTLY,
     attacker::NIGHTLY,
+    update::NIGHTLY,
     bad_image::NIGHTLY,
     bad_machine::NIGHTLY,
     cpus::NIGHTLY,

@@ -27,6 +27,9 @@ pub(crate) const STORIES: &[Story] = &[
     },
 ];
 
+pub(crate) const NIGHTLY: &[Story] =
+    &[Story { name: "measured_otherwise-aarch64", about: "the same on aarch64", tell: measured_otherwise }];
+
 /// What is asked for first.
 const NEXT: &str = "0.2.0";
 /// What is asked for then.
