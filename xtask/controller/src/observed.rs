@@ -64,6 +64,8 @@ pub struct DeviceView {
     pub config_sent: Option<u64>,
     /// Version of the configuration that it said to have.
     pub config_confirmed: Option<u64>,
+    /// When it first said so in this life of it or of its agent, milliseconds since 1970.
+    pub config_since_ms: i64,
     /// Its last device information.
     pub info: Option<DeviceInfo>,
     /// Its last metrics.

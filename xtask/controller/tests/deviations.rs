@@ -254,7 +254,14 @@ fn accepted_but_remarked_upon() {
             (metric.last_received_config, metric.last_processed_config) = (None, None);
         }),
     ];
+    // What was made ahead of the configuration comes behind it.
+    let mut early = device.metrics();
+    let Some(MetricContent::Dm(metric)) = &mut early.metric_content else { panic!("of the device") };
+    (metric.last_received_config, metric.last_processed_config) = (None, None);
+    std::thread::sleep(std::time::Duration::from_millis(2));
     assert_eq!(device.ask_config().status, 304, "it has its configuration");
+    assert_eq!(device.post("metrics", &early).status, 201);
+    assert!(!remark("_config is missing"));
     for (part, thin) in thinner {
         let mut message = device.metrics();
         let Some(MetricContent::Dm(metric)) = &mut message.metric_content else { panic!("of the device") };

@@ -4,6 +4,7 @@ use proto_eve::wire::config::ConfigRequest;
 use uuid::Uuid;
 
 use super::{Answer, decode};
+use crate::clock;
 use crate::refusal::Refusal;
 use crate::state::State;
 
@@ -24,6 +25,9 @@ pub(super) fn serve(state: &mut State, device: Uuid, payload: &[u8]) -> Result<A
     };
     let view = state.view(device);
     if served.hash == request.config_hash {
+        if view.config_confirmed.is_none() {
+            view.config_since_ms = clock::now_ms();
+        }
         if view.config_confirmed.replace(served.version) != Some(served.version) {
             state.device_event(device, format!("has configuration version {}", served.version));
         }

@@ -34,10 +34,14 @@ pub(super) fn serve(
             return Err(Refusal::message(format!("\"{:.80}\" does not identify an app", app.app_id)));
         }
     }
-    // One that has waited tells nothing of what the device should have by now.
+    // One that has waited, or was made ahead of that, tells nothing of what the device should have by now.
     let waited = at_ms.saturating_add(WAITED_MS) < clock::now_ms();
-    check_device(state, device, metric, waited, notes);
-    check_apps(state, device, metric, &message.am, waited, notes);
+    let view = state.observed.devices.get(&device);
+    let configured =
+        view.is_some_and(|view| view.config_confirmed.is_some() && view.config_since_ms <= at_ms);
+    let configured = configured && !waited;
+    check_device(metric, configured, notes);
+    check_apps(state, device, metric, &message.am, configured, notes);
     let gist = DeviceMetrics {
         at_ms,
         used_mib: metric.memory.as_ref().map_or(0, |memory| memory.used_mem),
@@ -82,9 +86,8 @@ fn app_gist(app: &AppMetric) -> AppMetrics {
 }
 
 /// What metrics of a device have to carry; they are accepted without, and remarked upon.
-fn check_device(state: &State, device: Uuid, metric: &DeviceMetric, waited: bool, notes: &mut Notes) {
-    let view = state.observed.devices.get(&device);
-    let configured = !waited && view.is_some_and(|view| view.config_confirmed.is_some());
+/// `configured`: the device had its configuration when they were made.
+fn check_device(metric: &DeviceMetric, configured: bool, notes: &mut Notes) {
     // One that runs by what it has kept has processed a configuration, and received none since its agent began.
     let received = metric.last_received_config.is_some() || metric.last_processed_config.is_some();
     for (right, what) in [
@@ -117,15 +120,15 @@ fn start_ms(metric: &DeviceMetric) -> i64 {
     up.map_or(i64::MIN, |up| clock::now_ms().saturating_sub(up.seconds.saturating_mul(1000)))
 }
 
-/// There is one for each application that the device has reported to run since it began, once the device has its
-/// configuration. One that did not run, or ran in an earlier start, need not be there: its part of the configuration waits
+/// There is one for each application that the device has reported to run since it began, if it had its configuration when
+/// they were made. One that did not run, or ran in an earlier start, need not be there: its part of the configuration waits
 /// as long as the storage is locked, also when the device's agent has ended meanwhile.
 fn check_apps(
     state: &State,
     device: Uuid,
     metric: &DeviceMetric,
     apps: &[AppMetric],
-    waited: bool,
+    configured: bool,
     notes: &mut Notes,
 ) {
     for app in apps {
@@ -142,16 +145,15 @@ fn check_apps(
             }
         }
     }
-    let view = state.observed.devices.get(&device).filter(|view| !waited && view.config_confirmed.is_some());
-    let Some(view) = view else { return };
+    let Some(view) = state.observed.devices.get(&device).filter(|_| configured) else { return };
     let since = start_ms(metric);
     let reported = |object: &&ObjectView| {
         let runs = object.kind == ObjectKind::App && !object.deleted && object.state == "RUNNING";
         runs && object.updated_ms >= since
     };
     for object in view.objects.values().filter(reported) {
-        let configured = canonical_uuid(&object.id).and_then(|id| state.app_name(device, id)).is_some();
-        if configured && !apps.iter().any(|app| app.app_id == object.id) {
+        let is_wanted = canonical_uuid(&object.id).and_then(|id| state.app_name(device, id)).is_some();
+        if is_wanted && !apps.iter().any(|app| app.app_id == object.id) {
             notes.remark(format!("ZMetricMsg: app {} is reported, and has no metrics", object.id));
         }
     }

@@ -496,7 +496,7 @@ pub fn line(source: &str, content: &str, msgid: u64) -> String {
 
 pub fn now() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
-    Timestamp { seconds: since.as_secs() as i64, nanos: 0 }
+    Timestamp { seconds: since.as_secs() as i64, nanos: since.subsec_nanos() as i32 }
 }
 
 pub fn der_hash(pem: &[u8]) -> Vec<u8> {
