@@ -13,14 +13,16 @@ use proto_update::selector::MAX_BYTES as MAX_IMAGE;
 use xtask::build::Arch;
 use xtask::qemu::{Boot, Machine, Options};
 use xtask::selector::in_image;
+use xtask::site::Site;
 
 use crate::Story;
+use crate::application::no_violations;
 use crate::stage::Stage;
 
 pub(crate) const STORIES: &[Story] = &[
     Story {
         name: "slot-damaged",
-        about: "one bit of slot A is another one: it is not started, slot B is, and both console and dom0 say why",
+        about: "one bit of slot A is another one: it is not started, slot B is; console, dom0 and the report to the controller say why",
         tell: damaged,
     },
     Story {
@@ -49,15 +51,25 @@ pub(crate) const BLOCK: u64 = 512;
 const FAR: u64 = 1 << 20;
 
 fn damaged(stage: &Stage<'_>) -> Result<()> {
-    let options = stage.disk(None)?;
+    let site = stage.site()?;
+    let options = stage.disk(Some(&site))?;
     flip(&image(&options)?, Slot::A, FAR)?;
     let mut machine = stage.start(&options)?;
     machine.wait_for_from("firmware", TEST_KEY, PATIENCE)?;
     other_slot(&mut machine)?;
     machine.wait_for_from("dom0", "sarsen dom0", PATIENCE)?;
     machine.wait_for_from("dom0", "boot: slot B, version", PATIENCE)?;
-    machine.quit();
-    Ok(())
+    is_reported(&site)?;
+    stage.end(machine)
+}
+
+/// The controller is told which slot was refused, and why.
+fn is_reported(site: &Site) -> Result<()> {
+    let device = site.controller.wait_registered(&site.soft_serial(), PATIENCE)?;
+    site.controller.wait_slot(device.uuid, "what the selector says of slot A", PATIENCE, |slot| {
+        slot.label == "IMGA" && slot.error.contains("slot A: its contents are not what was signed")
+    })?;
+    no_violations(site)
 }
 
 /// Slot A is refused, and slot B started.
@@ -120,7 +132,8 @@ fn trial(stage: &Stage<'_>) -> Result<()> {
 }
 
 fn damaged_aarch64(stage: &Stage<'_>) -> Result<()> {
-    let options = stage.disk(None)?;
+    let site = stage.site()?;
+    let options = stage.disk(Some(&site))?;
     let image = image(&options)?;
     flip(&image, Slot::A, FAR)?;
     // In the entries of the first copy. OVMF would have repaired it before the selector sees it.
@@ -136,7 +149,8 @@ fn damaged_aarch64(stage: &Stage<'_>) -> Result<()> {
     if !told.text.contains("the first copy was repaired") {
         bail!("dom0 was not told of the repair: {}", told.text);
     }
-    machine.quit();
+    is_reported(&site)?;
+    stage.end(machine)?;
     // The partition table's copies are equal again.
     let disk = gpt::GptConfig::new().open(&image).context("the repaired partition table")?;
     let (first, second) = (disk.primary_header()?.crc32_parts, disk.backup_header()?.crc32_parts);
