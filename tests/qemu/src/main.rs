@@ -100,6 +100,7 @@ const STORIES: &[&[Story]] = &[
 
 /// Those that are too long for every run: `--nightly`.
 const NIGHTLY: &[&[Story]] = &[
+    boot::NIGHTLY,
     guest::NIGHTLY,
     attacker::NIGHTLY,
     update::NIGHTLY,
