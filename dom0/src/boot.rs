@@ -115,7 +115,8 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
     words.for_each(|line| log::info!(target: "dom0", "boot reason: {line}"));
     wallclock::set(boot);
     let ramdisk = Ramdisk::open(boot.module(0)).map_err(BootError::Ramdisk)?;
-    let (provisioning, of_disk) = ramdisk.provisioning(files(boot, told.as_ref()).as_deref());
+    let (provisioning, provisioning_read) =
+        ramdisk.provisioning(files(boot, told.as_ref()).as_deref(), has_selector);
     let provisioning: &'static [u8] = Box::leak(provisioning.into_boxed_slice());
     let Ramdisk { archive, table, table_sha256 } = ramdisk;
     let table: &'static Table = Box::leak(Box::new(table));
@@ -152,8 +153,7 @@ fn run(boot: &Boot, spawner: Spawner, xen: (u16, u16)) -> Result<(), BootError> 
         measured,
         event_log: RefCell::new(event_log(boot, told.as_ref())),
         confined,
-        // Without a selector those of the ramdisk are all that there are.
-        provisioning_read: of_disk || !has_selector,
+        provisioning_read,
     });
     spawner.spawn(watch::deaths(ground.clone()));
     spawner.spawn(control::forward_own_log(ground.clone()));

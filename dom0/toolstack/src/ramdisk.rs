@@ -62,8 +62,9 @@ impl<'a> Ramdisk<'a> {
     }
 
     /// The provisioning files as an archive of their own: those of the disk, which the selector has `handed` over as
-    /// such an archive, or else those of this ramdisk, their names without the prefix. Also whether they are the disk's.
-    pub fn provisioning(&self, handed: Option<&[u8]>) -> (Vec<u8>, bool) {
+    /// such an archive, or else those of this ramdisk, their names without the prefix. Also whether they are those that the
+    /// device has: the disk's, or the ramdisk's where no selector looks for others.
+    pub fn provisioning(&self, handed: Option<&[u8]>, has_selector: bool) -> (Vec<u8>, bool) {
         let handed = handed.and_then(|bytes| match Archive::open(bytes) {
             Ok(archive) => Some(archive),
             Err(error) => {
@@ -71,7 +72,7 @@ impl<'a> Ramdisk<'a> {
                 None
             }
         });
-        let of_disk = handed.is_some();
+        let were_read = handed.is_some() || !has_selector;
         let mut writer = Writer::new();
         let (archive, prefix) = handed.map_or((self.archive, CONFIG), |archive| (archive, ""));
         for entry in archive.under(prefix) {
@@ -80,7 +81,7 @@ impl<'a> Ramdisk<'a> {
                 log::warn!("provisioning file {}: {error} [{}]", entry.name, boot::BAD_PROVISIONING);
             }
         }
-        (writer.finish(), of_disk)
+        (writer.finish(), were_read)
     }
 }
 
@@ -107,11 +108,12 @@ mod tests {
         handed.add("GlobalConfig/global.json", b"{}").unwrap();
         let handed = handed.finish();
         let server = |handed: Option<&[u8]>| {
-            let (files, of_disk) = ramdisk.provisioning(handed);
-            (Archive::open(&files).unwrap().find("server").map(<[u8]>::to_vec), of_disk)
+            let (files, were_read) = ramdisk.provisioning(handed, true);
+            (Archive::open(&files).unwrap().find("server").map(<[u8]>::to_vec), were_read)
         };
         assert_eq!(server(None), (Some(b"old".to_vec()), false));
-        assert_eq!(ramdisk.provisioning(Some(&handed)), (handed.clone(), true));
+        assert!(ramdisk.provisioning(None, false).1, "nobody looks on a disk");
+        assert_eq!(ramdisk.provisioning(Some(&handed), true), (handed.clone(), true));
         // What cannot be read is as if it were not there.
         for length in 0..handed.len() - 4 {
             assert_eq!(server(Some(&handed[..length])), (Some(b"old".to_vec()), false), "{length}");

@@ -331,3 +331,50 @@ impl<S: System> Work<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use svc_device::{Boot, BootSlot, Measured};
+
+    use super::*;
+
+    #[test]
+    fn only_a_version_that_is_proven_and_knows_its_files_rests() {
+        let machine = |provisioning_read, successful: Option<bool>| {
+            let slot = successful.map(|successful| BootSlot {
+                slot: SlotName::A,
+                version: Default::default(),
+                priority: 2,
+                tries: 0,
+                successful,
+                other_refused: false,
+                reason: Default::default(),
+            });
+            let cause = svc_device::BootCause::Unknown;
+            let text = Default::default();
+            Machine {
+                memory_kib: 0,
+                free_kib: 0,
+                cpus: 1,
+                xen: (4, 20),
+                version: Default::default(),
+                app_limit_kib: 0,
+                app_vcpus: 1,
+                hardware_watchdog: false,
+                boot: Boot { cause, text, slot, measured: Measured::No, start: 0, began_ns: 0 },
+                confined: false,
+                provisioning_read,
+            }
+        };
+        // Nobody tries another version where QEMU loads Xen.
+        for (read, successful, rests) in [
+            (true, Some(true), true),
+            (true, None, true),
+            (true, Some(false), false),
+            (false, Some(true), false),
+            (false, None, false),
+        ] {
+            assert_eq!(may_rest(&machine(read, successful)), rests, "{read}, {successful:?}");
+        }
+    }
+}

@@ -24,7 +24,7 @@ pub(crate) const NIGHTLY: &[Story] = &[
     },
 ];
 
-/// Has the serial console's input go to Xen, which then tells of all domains; then back to dom0.
+/// Has the serial console's input go to Xen, and Xen tell of all domains.
 const TELL_DOMAINS: &[u8] = b"\x01\x01\x01q";
 /// The processors of the table, as bits: the first for services, the second for applications.
 const FIRST: u64 = 1;

@@ -59,7 +59,7 @@ pub(crate) const STORIES: &[Story] = &[
 pub(crate) const NIGHTLY: &[Story] = &[
     Story {
         name: "kills-thousand",
-        about: "the story `kills` with a thousand kills of each service, some 40 minutes",
+        about: "the story `kills` with a thousand kills of each service, some hour and a half",
         tell: |stage| kills(stage, 1000, 1200, 25_000),
     },
     Story {
@@ -291,12 +291,7 @@ impl<'a> Load<'a> {
 
     /// Takes the controller's lines that are new, before it forgets them.
     fn look_at_logs(&mut self) -> Result<()> {
-        let last = self.last_log;
-        let lines = self.site.controller.observe(|seen| {
-            let new = seen.arrived_behind(last).context("the story looked too late: lines are forgotten")?;
-            anyhow::Ok(new.into_iter().cloned().collect::<Vec<_>>())
-        })?;
-        for line in lines {
+        for line in self.site.controller.lines_behind(self.last_log)? {
             self.last_log = line.number;
             let text = line.content.as_str();
             self.number(&line)?;

@@ -15,11 +15,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use proto_update::machine::MAX_LIVES;
 use xtask::console::Line;
 use xtask::site;
-use xtask_controller::LogLine;
 
 use crate::Story;
 use crate::application::no_violations;
@@ -150,12 +149,8 @@ struct Log {
 impl Log {
     /// Takes lines that are new, before the controller forgets them.
     fn look(&mut self, device: &Device<'_>) -> Result<()> {
-        let last = self.last;
-        let lines: Vec<LogLine> = device.site.controller.observe(|seen| {
-            let new = seen.arrived_behind(last).context("the story looked too late: lines are forgotten")?;
-            anyhow::Ok(new.into_iter().filter(|line| line.app.is_none()).cloned().collect())
-        })?;
-        for line in lines {
+        let lines = device.site.controller.lines_behind(self.last)?;
+        for line in lines.into_iter().filter(|line| line.app.is_none()) {
             self.last = line.number;
             let new = self.numbers.insert((line.source.clone(), line.msgid, line.at_ms));
             let was_new = self.last_of.insert(line.source.clone(), new).unwrap_or(true);

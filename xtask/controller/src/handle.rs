@@ -261,6 +261,15 @@ impl Handle {
         Ok(self.wait_slot(device, &what, patience, test)?.error)
     }
 
+    /// The log lines that came behind this number, as [`Observed::arrived_behind`] has them.
+    ///
+    /// # Errors
+    /// When some of them are forgotten.
+    pub fn lines_behind(&self, number: u64) -> Result<Vec<LogLine>> {
+        self.observe(|seen| seen.arrived_behind(number).map(|lines| lines.into_iter().cloned().collect()))
+            .with_context(|| format!("lines behind number {number} are forgotten: it was looked too late"))
+    }
+
     /// Waits until `device` tells of a start after number `seen` ([`BootView::number`]), and returns the last one.
     ///
     /// # Errors

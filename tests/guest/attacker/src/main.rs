@@ -4,7 +4,8 @@
 //! that are right, and prints `ok NAME` or `FAIL NAME: why` for each row and `attacker: N ok, M failed` at the
 //! end; then it floods its console and lies on its ring. As a service ([`service`]), of which a board can have
 //! several, it lies to dom0 on the channel that every service has, each in the way that its name says. As a
-//! service that is called `control` ([`intruder`]) it has what control has, and lies to dom0 and net with it.
+//! service that is called `control` ([`intruder`]) it has what control has, and lies to dom0, net, storage and vault with it;
+//! started from a slot it asks the latter two for what is not control's ([`keepers`]).
 //!
 //! That it is refused is for itself to see. That nobody else is harmed is for the story to see which runs it.
 
