@@ -1,5 +1,5 @@
-//! Memory that outlives a reset, where the selector has found some: a note for the next life of the machine, and
-//! dom0's last words.
+//! Memory that outlives a reset, where the selector has found some: a note for the next life of the machine, what the order
+//! that ends this one says of itself, and dom0's last words.
 
 use alloc::string::String;
 
@@ -17,6 +17,8 @@ pub(crate) struct Pages {
 pub(crate) struct Found {
     /// Its note.
     pub(crate) note: kept::Kept,
+    /// What an order says of itself, if it has left anything.
+    pub(crate) order: Option<kept::Order>,
     /// Its last words, if it had any.
     pub(crate) last_words: Option<String>,
 }
@@ -29,7 +31,8 @@ impl Pages {
         let words_at = Gaddr(at.checked_add(PAGE_SIZE as u64)?);
         let words = memory::special_page(words_at)?;
         let left = kept::Kept::read(note.words())?;
-        let found = Found { note: left, last_words: epitaph::read(words.words()) };
+        let order = kept::Order::take(note.words());
+        let found = Found { note: left, order, last_words: epitaph::read(words.words()) };
         let this = Self { note };
         // Empties the page; what the words are about is told from here on.
         let _ = epitaph::Writer::new(words.words());
@@ -42,5 +45,11 @@ impl Pages {
     pub(crate) fn leave(&self, note: kept::Note) {
         kept::Kept { note, starts: 0 }.write(self.note.words());
         self.note.write_back();
+    }
+
+    /// Leaves the note that this life ends by order, and why.
+    pub(crate) fn leave_order(&self, why: &[u8]) {
+        kept::Order::leave(self.note.words(), why);
+        self.leave(kept::Note::Ordered);
     }
 }

@@ -61,10 +61,13 @@ impl Watchdogs {
                 // Firmware that clears memory leaves the chipset's alone.
                 let kept = Some(found.note).filter(|kept| kept.note != Note::Nothing);
                 let left = kept.or_else(|| left.map(note)).or(Some(found.note));
-                (Some(pages), Evidence { watchdog: has_reset, left, last_words: found.last_words })
+                (
+                    Some(pages),
+                    Evidence { watchdog: has_reset, left, order: found.order, last_words: found.last_words },
+                )
             }
             // The chipset keeps less.
-            None => (None, Evidence { watchdog: has_reset, left: left.map(note), last_words: None }),
+            None => (None, Evidence { watchdog: has_reset, left: left.map(note), ..Evidence::default() }),
         };
         let armed = found.iter().position(|hardware| match hardware.arm(HARDWARE) {
             Ok(patience) => {
@@ -131,7 +134,7 @@ impl system::Watchdogs for Watchdogs {
         }
     }
 
-    fn halt(&self) {
+    fn halt(&self, why: &[u8]) {
         if let Some(hardware) = &self.hardware {
             hardware.halt();
         }
@@ -144,7 +147,7 @@ impl system::Watchdogs for Watchdogs {
             hardware.leave(hardware::Note::Ordered);
         }
         if let Some(kept) = &self.kept {
-            kept.leave(Note::Ordered);
+            kept.leave_order(why);
         }
     }
 }

@@ -127,7 +127,7 @@ async fn hear<S: System>(
                 let piece = eventlog::piece(&ground.event_log.borrow(), offset);
                 ground.tell(|outbox| outbox.push(piece));
             }
-            Some(Task::Reboot) => reboot(ground).await,
+            Some(Task::Reboot { why }) => reboot(ground, &why).await,
         }
     }
 }
@@ -163,14 +163,14 @@ pub async fn end<S: System>(
     ground.tell(|outbox| outbox.push(Server::<S::Xen>::stopped(app, reason)));
 }
 
-async fn reboot<S: System>(ground: &Ground<S>) {
+async fn reboot<S: System>(ground: &Ground<S>, why: &[u8]) {
     let all: Vec<_> = ground.server.borrow_mut().end_all().collect();
     for (app, domain) in all {
         end(ground, app, domain, StopReason::Ordered).await;
     }
     log::info!(target: "dom0", "control asks for a reboot, and no application runs any more");
     // They would go on through the reset, and take a slow start of the firmware for one that hangs.
-    ground.watchdogs.halt();
+    ground.watchdogs.halt(why);
     S::shutdown(ground.hyp, ShutdownReason::REBOOT);
     pending().await
 }

@@ -43,6 +43,6 @@ pub trait Watchdogs {
     /// Gives them another patience.
     fn feed(&self);
 
-    /// Stops them, ahead of an end of the machine that is wanted.
-    fn halt(&self);
+    /// Stops them, ahead of an end of the machine that is wanted, and leaves `why` to the next life where there is a place.
+    fn halt(&self, why: &[u8]);
 }

@@ -6,7 +6,7 @@ use core::fmt::{self, Write};
 
 use proto_gpt::slots::Slot;
 use proto_handoff::{
-    kept::{Kept, Note},
+    kept::{Kept, Note, Order},
     record::{Handoff, UNKNOWN_REASON},
 };
 use proto_svc::{
@@ -23,6 +23,8 @@ pub struct Evidence {
     /// The note that was left last where a reset does not reach, and the starts since then; nothing where neither
     /// memory nor hardware keeps one.
     pub left: Option<Kept>,
+    /// What the order that was noted says of itself, if it has left anything.
+    pub order: Option<Order>,
     /// dom0's last words, if it had any after that note.
     pub last_words: Option<String>,
 }
@@ -32,9 +34,11 @@ pub struct Evidence {
 #[must_use]
 pub fn boot(record: Option<&Handoff>, evidence: &Evidence) -> Boot {
     let (cause, text) = cause(evidence);
+    let order = evidence.order.as_ref().filter(|_| cause == BootCause::Ordered);
     Boot {
         cause,
         text: clipped(&text),
+        order: order.and_then(|order| heapless::Vec::from_slice(order.text()).ok()).unwrap_or_default(),
         slot: record.map(slot),
         measured: Measured::No,
         start: 0,
@@ -109,7 +113,9 @@ impl Write for Clip {
 
 #[cfg(test)]
 mod tests {
-    use proto_handoff::record::Refused;
+    use core::sync::atomic::AtomicU32;
+
+    use proto_handoff::{kept, record::Refused};
 
     use super::*;
     use crate::handoff::tests::record;
@@ -120,7 +126,7 @@ mod tests {
 
     #[test]
     fn evidence_makes_the_cause() {
-        let cause = |watchdog, left| boot(None, &Evidence { watchdog, left, last_words: None }).cause;
+        let cause = |watchdog, left| boot(None, &Evidence { watchdog, left, ..Evidence::default() }).cause;
         for note in [Note::Nothing, Note::Working, Note::Ordered] {
             assert_eq!(cause(true, left(note, 1)), BootCause::Watchdog);
         }
@@ -146,13 +152,32 @@ mod tests {
     }
 
     #[test]
+    fn what_an_order_says_is_told_if_it_was_the_cause() {
+        let page: std::vec::Vec<AtomicU32> = (0..1024).map(AtomicU32::new).collect();
+        let told = |left, watchdog, last_words: Option<&str>| {
+            kept::Order::leave(&page, b"why");
+            let order = kept::Order::take(&page);
+            let last_words = last_words.map(String::from);
+            boot(None, &Evidence { watchdog, left, last_words, order }).order
+        };
+        assert_eq!(told(left(Note::Ordered, 1), false, None), b"why");
+        // Anything may have come in between, or it is of long ago.
+        assert_eq!(told(left(Note::Ordered, 2), false, None), b"");
+        assert_eq!(told(left(Note::Ordered, 1), true, None), b"");
+        assert_eq!(told(left(Note::Ordered, 1), false, Some("PANIC")), b"");
+        assert_eq!(told(left(Note::Working, 1), false, None), b"");
+        assert_eq!(told(None, false, None), b"");
+    }
+
+    #[test]
     fn last_words_are_the_cause_unless_there_was_a_start_since() {
         let words = "PANIC at dom0/src/drill.rs:1: a drill [E-RT-001]\nbt: 0x1000\n";
         for note in [Note::Nothing, Note::Working, Note::Ordered] {
             // Without a selector nobody counts.
             for (watchdog, starts) in [(false, 0), (false, 1), (true, 1)] {
                 let last_words = Some(words.into());
-                let told = boot(None, &Evidence { watchdog, left: left(note, starts), last_words });
+                let told =
+                    boot(None, &Evidence { watchdog, left: left(note, starts), last_words, order: None });
                 assert_eq!(told.cause, BootCause::Panic);
                 assert_eq!(told.text, "dom0 crashed: PANIC at dom0/src/drill.rs:1: a drill [E-RT-001]");
             }
@@ -162,7 +187,7 @@ mod tests {
                 (true, BootCause::Watchdog, "the watchdog has reset the machine in a start "),
             ] {
                 let last_words = Some(words.into());
-                let evidence = Evidence { watchdog, left: left(note, 2), last_words };
+                let evidence = Evidence { watchdog, left: left(note, 2), last_words, order: None };
                 let told = boot(None, &evidence);
                 assert_eq!(told.cause, latest, "{evidence:?}");
                 assert!(told.text.starts_with(text), "{}", told.text);

@@ -67,7 +67,10 @@ pub enum Task<'h, H: Hypervisor> {
         offset: u32,
     },
     /// End all applications, then reset the machine.
-    Reboot,
+    Reboot {
+        /// To be left for the machine's next life.
+        why: Note,
+    },
 }
 
 /// Everything that control has had dom0 do.
@@ -157,7 +160,7 @@ impl<'h, H: Hypervisor> Server<'h, H> {
             FromControl::Taken { app, before, note } => Ok(Some(Task::Taken { app, before, note })),
             FromControl::QueryUsage => Ok(Some(Task::TellUsage)),
             FromControl::QueryEventLog { offset } => Ok(Some(Task::TellEventLog { offset })),
-            FromControl::Reboot => Ok(Some(Task::Reboot)),
+            FromControl::Reboot { why } => Ok(Some(Task::Reboot { why })),
         }
     }
 
@@ -229,7 +232,7 @@ fn subject(message: &FromControl) -> AppId {
         | FromControl::Taken { .. }
         | FromControl::QueryUsage
         | FromControl::QueryEventLog { .. }
-        | FromControl::Reboot => AppId([0; 16]),
+        | FromControl::Reboot { .. } => AppId([0; 16]),
     }
 }
 

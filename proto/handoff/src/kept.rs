@@ -4,7 +4,7 @@
 //!
 //! | page | what |
 //! |---|---|
-//! | 0 | the note of this module |
+//! | 0 | the note of this module, and what an order says of itself |
 //! | 1 | dom0's last words, as every domain's runtime writes them |
 //!
 //! ```text
@@ -13,9 +13,13 @@
 //!      8  the note: 0 nothing, 1 working, 2 ordered
 //!     12  starts of the selector since the note was written
 //!     16  CRC-32 of the 16 bytes ahead of it
+//!     64  CRC-32 of the length and the text
+//!     68  length of the text in bytes; 0 if there is none
+//!     72  why the end was ordered, in the words of whoever did, for those who come after it
 //! ```
 //!
-//! All words are little endian. The selector counts its start; dom0 reads the note, then writes its own and sets the
+//! All words are little endian. The text is of dom0 alone, which takes it away as it reads it; a selector leaves it alone. The
+//! selector counts its start; dom0 reads the note, then writes its own and sets the
 //! count to zero. So a note that was read by a dom0 whose start nobody counted is of the life before, and one that was
 //! counted more than once is followed by a start that did not come to dom0: an order of long ago does not pass for the
 //! reason of that.
@@ -32,6 +36,12 @@ const VERSION: u32 = 1;
 pub const PAGES: usize = 2;
 /// Words of the note.
 const WORDS: usize = 5;
+
+/// Most bytes of what an order says of itself.
+pub const MAX_ORDER: usize = 256;
+/// Words ahead of it, and of it.
+const ORDER_AT: usize = 16;
+const ORDER_WORDS: usize = 2 + MAX_ORDER / 4;
 
 /// What a life of the machine says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,8 +106,62 @@ impl Kept {
     }
 }
 
+/// What the order that has ended the life before says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    bytes: [u8; MAX_ORDER],
+    length: usize,
+}
+
+impl Order {
+    /// What is in the page, taken away from there.
+    #[must_use]
+    pub fn take(page: &[AtomicU32]) -> Option<Self> {
+        let [checksum, length, text @ ..] = order_words(page)?;
+        let mut bytes = [0; MAX_ORDER];
+        for (bytes, word) in bytes.chunks_exact_mut(4).zip(text) {
+            bytes.copy_from_slice(&word.load(Ordering::Acquire).to_le_bytes());
+        }
+        let (checksum, length) = (checksum.swap(0, Ordering::AcqRel), length.swap(0, Ordering::AcqRel));
+        let order = Self { bytes, length: usize::try_from(length).ok()? };
+        let text = order.bytes.get(..order.length).filter(|text| !text.is_empty())?;
+        (order_sum(length, text) == checksum).then_some(order)
+    }
+
+    /// Leaves it in the page, cut where it is longer than [`MAX_ORDER`]. Ahead of the note that there was an order.
+    pub fn leave(page: &[AtomicU32], text: &[u8]) {
+        let Some([checksum, length, words @ ..]) = order_words(page) else { return };
+        let text = &text[..text.len().min(MAX_ORDER)];
+        for (word, bytes) in words.iter().zip(text.chunks(4)) {
+            let mut whole = [0; 4];
+            whole[..bytes.len()].copy_from_slice(bytes);
+            word.store(u32::from_le_bytes(whole), Ordering::Release);
+        }
+        length.store(text.len() as u32, Ordering::Release);
+        checksum.store(order_sum(text.len() as u32, text), Ordering::Release);
+    }
+
+    /// Its text.
+    #[must_use]
+    pub fn text(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+}
+
+fn order_words(page: &[AtomicU32]) -> Option<&[AtomicU32; ORDER_WORDS]> {
+    page.get(ORDER_AT..)?.first_chunk()
+}
+
+const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+
+fn order_sum(length: u32, text: &[u8]) -> u32 {
+    let mut digest = CRC.digest();
+    digest.update(&length.to_le_bytes());
+    digest.update(text);
+    digest.finalize()
+}
+
 fn sum(words: [u32; WORDS - 1]) -> u32 {
-    const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
     let mut digest = CRC.digest();
     for word in words {
         digest.update(&word.to_le_bytes());
@@ -145,6 +209,32 @@ mod tests {
         Kept { note: Note::Working, starts: u32::MAX }.write(&page);
         assert!(Kept::count_start(&page));
         assert_eq!(Kept::read(&page), Some(Kept { note: Note::Working, starts: u32::MAX }));
+    }
+
+    #[test]
+    fn what_an_order_says_is_read_once_and_a_flipped_bit_leaves_nothing() {
+        let page = page();
+        assert_eq!(Order::take(&page), None, "memory that has lost its power");
+        for text in [&b"v"[..], b"word", b"why it is", &[0xff; MAX_ORDER], &[7; MAX_ORDER + 9]] {
+            Order::leave(&page, text);
+            Kept { note: Note::Ordered, starts: 0 }.write(&page);
+            assert!(Kept::count_start(&page), "a selector leaves the text alone");
+            let taken = Order::take(&page).unwrap();
+            assert_eq!(taken.text(), &text[..text.len().min(MAX_ORDER)]);
+            assert_eq!(Order::take(&page), None, "it is of the last end alone");
+        }
+        Order::leave(&page, b"");
+        assert_eq!(Order::take(&page), None);
+        for bit in 0..(2 + 2) * 32 {
+            Order::leave(&page, b"why it is");
+            let word = &page[ORDER_AT + bit / 32];
+            // The last word is not full.
+            let counts = bit < (2 + 2) * 32 && bit / 8 < 8 + 9;
+            word.fetch_xor(1 << (bit % 32), Ordering::Relaxed);
+            assert_eq!(Order::take(&page).is_none(), counts, "{bit}");
+        }
+        assert_eq!(Order::take(&page[..ORDER_AT + 4]), None);
+        Order::leave(&page[..ORDER_AT + 4], b"why");
     }
 
     #[test]

@@ -133,7 +133,10 @@ pub enum FromControl {
         offset: u32,
     },
     /// Resets the machine, after the applications were ended.
-    Reboot,
+    Reboot {
+        /// What control likes to know of it in the next life of the machine: [`Boot::order`].
+        why: Vec<u8, MAX_NOTE>,
+    },
 }
 
 /// Where an application stands.
@@ -226,6 +229,8 @@ pub struct Boot {
     pub cause: BootCause,
     /// One sentence with what is known of that.
     pub text: String<MAX_REASON>,
+    /// What control has left with [`FromControl::Reboot`], if that was the cause and there was a place that outlived it.
+    pub order: Vec<u8, MAX_NOTE>,
     /// What was started; `None` without the selector.
     pub slot: Option<BootSlot>,
     /// Whether what runs was measured ahead of it.
@@ -406,12 +411,12 @@ pub enum ToControl {
 
 impl Message for FromControl {
     const CHANNEL: &'static str = "device";
-    const VERSION: u16 = 9;
+    const VERSION: u16 = 10;
 }
 
 impl Message for ToControl {
     const CHANNEL: &'static str = "device";
-    const VERSION: u16 = 9;
+    const VERSION: u16 = 10;
 }
 
 #[cfg(test)]
@@ -441,6 +446,7 @@ mod tests {
         round_trip(FromControl::DeviceNote { note: device.clone() });
         round_trip(ToControl::KnownAll { note: device });
         round_trip(FromControl::Taken { app: Some(app), before: u64::MAX, note: note.clone() });
+        round_trip(FromControl::Reboot { why: note.clone() });
         round_trip(ToControl::GoesOn { app: Some(app), note: note.clone() });
         round_trip(ToControl::Known(Known {
             definition: definition.clone(),
@@ -462,6 +468,7 @@ mod tests {
             boot: Boot {
                 cause: BootCause::Panic,
                 text: long(),
+                order: Vec::from_slice(&[0xff; MAX_NOTE]).unwrap(),
                 slot: Some(BootSlot {
                     slot: SlotName::B,
                     version: long(),

@@ -92,8 +92,9 @@ pub enum DeviceCommand {
     AskTime(Vec<String>),
     /// The clock goes on from this time since 1970-01-01 00:00 UTC at the zero of nanoseconds since boot.
     SetClock(Duration),
-    /// Reset the machine. Applications have stopped, or did not in time.
-    Reboot,
+    /// Reset the machine. Applications have stopped, or did not in time. With at most 256 bytes for the next life of the
+    /// machine, in which they are [`DeviceFacts::boot_order`](crate::DeviceFacts::boot_order).
+    Reboot(Vec<u8>),
     /// Ask dom0 for the usage of each domain; answer with [`Agent::on_usage`] for each, and then
     /// [`Agent::on_machine`].
     QueryUsage,
@@ -660,7 +661,8 @@ impl Agent {
                 log::info!("device: {operation:?} now");
                 self.dirty = true;
                 if operation == Operation::Reboot {
-                    self.device_commands.push_back(DeviceCommand::Reboot);
+                    let why = self.reset_order();
+                    self.device_commands.push_back(DeviceCommand::Reboot(why));
                 }
             }
             Progress::Stopping(_) if stopped && !self.logs_closed => {

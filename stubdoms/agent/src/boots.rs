@@ -1,10 +1,10 @@
 //! Starts of the machine: how many there were, and why. Kept in storage, so that a start knows how the one before it
 //! ended.
 //!
-//! Ahead of an ordered reset its reason is kept. A start that finds one has begun for that reason, whatever the
-//! hardware says; one that finds none was not ordered. A version that was tried in between may have had nowhere to keep
-//! its reason, for its vault stayed locked: then the reason found is that of a start before it, and not taken. The
-//! record is a line with their number, a line of words for the last one, and one for the end that was ordered, if there is
+//! Ahead of an ordered reset its reason is kept, and given to dom0 as well, which has a place that outlives most resets. A
+//! start that finds one has begun for that reason, whatever the hardware says; one that finds none was not ordered. A version
+//! that was tried in between may have had no storage to keep its reason in, for its vault stayed locked: what dom0 has found
+//! counts then, or else the reason found is that of a start before it, and not taken. The record is a line with their number, a line of words for the last one, and one for the end that was ordered, if there is
 //! one; a record that cannot be read counts as none.
 //!
 //! Every version has to read what the one that it was replaced by, on trial, has left, the oldest too. So the record stays
@@ -29,6 +29,8 @@ const NUMBERED: &str = "2";
 const NUMBER_FORMAT: &str = "1";
 /// Bytes of a reason's text.
 const MAX_TEXT: usize = 256;
+/// Bytes that dom0 keeps.
+const MAX_ORDER: usize = 256;
 
 /// Why something ended, or began.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +39,50 @@ pub(crate) struct Why {
     pub(crate) text: String,
     /// When, in seconds since 1970.
     pub(crate) at: Option<u64>,
+}
+
+impl Why {
+    /// Of a reset. `missing` is what does not do its work then, if anything.
+    pub(crate) fn of(cause: Cause, version: &str, missing: Option<&str>, at: Option<WallTime>) -> Self {
+        let (reason, why) = match cause {
+            Cause::Command => (BootReason::RebootCmd, String::from("the controller ordered it")),
+            Cause::Update => (BootReason::Update, String::from("another version was to be started")),
+            Cause::Fallback => (
+                BootReason::Fallback,
+                match missing {
+                    Some(missing) => format!("version {version}: {missing} was not well under test"),
+                    None => format!("version {version} did not reach the controller under test"),
+                },
+            ),
+            Cause::VaultFailed => {
+                (BootReason::VaultFailed, format!("version {version} could not open the vault under test"))
+            }
+            Cause::Disconnect => {
+                (BootReason::Disconnect, String::from("the controller was not reached for too long"))
+            }
+        };
+        Self { reason, text: text::bounded(&why, MAX_TEXT), at: at.map(|at| at.seconds) }
+    }
+
+    /// For [`DeviceFacts::boot_order`].
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        text::bounded(&self.line(), MAX_ORDER).into_bytes()
+    }
+
+    fn line(&self) -> String {
+        let at = self.at.map_or_else(|| String::from("-"), |at| format!("{at}"));
+        format!("{} {at} {}", self.reason as i32, self.text.replace('\n', " "))
+    }
+
+    fn read(line: &str) -> Option<Self> {
+        let mut words = line.splitn(3, ' ');
+        let reason = BootReason::try_from(words.next()?.parse::<i32>().ok()?).ok()?;
+        let at = match words.next()? {
+            "-" => None,
+            at => Some(at.parse().ok()?),
+        };
+        Some(Self { reason, text: text::bounded(words.next()?, MAX_TEXT), at })
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +113,7 @@ impl Boots {
             Why { reason, text, at: facts.boot_time.map(|time| time.seconds) }
         };
         let start = facts.start;
+        let ordered = ordered(facts);
         // An agent that was killed may have counted this start and left no word, or the other way round.
         let is_same = |kept: &Self| {
             let kept = match number {
@@ -86,40 +133,25 @@ impl Boots {
             Some(kept) => Self {
                 start,
                 earlier: kept.earlier.saturating_add(1),
-                began: match kept.ending {
+                began: match ordered.or(kept.ending) {
                     Some(ending) if !was_tried_mute(&ending, facts) => ending,
                     Some(_) => mute(evidence(false)),
                     None => evidence(false),
                 },
                 ending: None,
             },
-            None => Self { start, earlier: 0, began: evidence(true), ending: None },
+            None => {
+                Self { start, earlier: 0, began: ordered.unwrap_or_else(|| evidence(true)), ending: None }
+            }
         }
     }
 
-    /// The machine is about to be reset. `missing` is what does not do its work then, if anything.
-    pub(crate) fn end(&mut self, cause: Cause, version: &str, missing: Option<&str>, at: Option<WallTime>) {
-        let (reason, why) = match cause {
-            Cause::Command => (BootReason::RebootCmd, String::from("the controller ordered it")),
-            Cause::Update => (BootReason::Update, String::from("another version was to be started")),
-            Cause::Fallback => (
-                BootReason::Fallback,
-                match missing {
-                    Some(missing) => format!("version {version}: {missing} was not well under test"),
-                    None => format!("version {version} did not reach the controller under test"),
-                },
-            ),
-            Cause::VaultFailed => {
-                (BootReason::VaultFailed, format!("version {version} could not open the vault under test"))
-            }
-            Cause::Disconnect => {
-                (BootReason::Disconnect, String::from("the controller was not reached for too long"))
-            }
-        };
-        let text = text::bounded(&why, MAX_TEXT);
-        self.ending = Some(Why { reason, text, at: at.map(|at| at.seconds) });
+    /// The machine is about to be reset. Tells whether that was not known.
+    pub(crate) fn end(&mut self, why: &Why) -> bool {
+        let is_new = self.ending.is_none();
+        self.ending.get_or_insert_with(|| why.clone());
+        is_new
     }
-
     /// Whether this start began because something broke, so that the configuration then may be to blame.
     pub(crate) fn is_after_crash(&self) -> bool {
         !matches!(
@@ -135,14 +167,10 @@ impl Boots {
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let line = |why: &Why| {
-            let at = why.at.map_or_else(|| String::from("-"), |at| format!("{at}"));
-            format!("{} {at} {}", why.reason as i32, why.text.replace('\n', " "))
-        };
-        let mut text = format!("{FORMAT} {}\n{}", self.earlier, line(&self.began));
+        let mut text = format!("{FORMAT} {}\n{}", self.earlier, self.began.line());
         if let Some(ending) = &self.ending {
             text.push('\n');
-            text.push_str(&line(ending));
+            text.push_str(&ending.line());
         }
         text.into_bytes()
     }
@@ -151,6 +179,13 @@ impl Boots {
     pub(crate) fn encode_number(&self) -> Vec<u8> {
         format!("{NUMBER_FORMAT} {} {}", self.earlier, self.start).into_bytes()
     }
+}
+
+/// Why the life of the machine before this one has ended, in the words that dom0 has kept for it. They are of the last end,
+/// so they are the later word than what is in storage.
+fn ordered(facts: &DeviceFacts) -> Option<Why> {
+    let line = core::str::from_utf8(&facts.boot_order).ok()?;
+    Why::read(line).filter(|_| facts.boot_cause == BootCause::Ordered)
 }
 
 /// Whether another version was started for this reason, and has kept nothing: this start tries none, and whoever has
@@ -189,18 +224,9 @@ fn decode(bytes: &[u8]) -> Option<Boots> {
     if words.next().is_some() {
         return None;
     }
-    let why = |line: &str| {
-        let mut words = line.splitn(3, ' ');
-        let reason = BootReason::try_from(words.next()?.parse::<i32>().ok()?).ok()?;
-        let at = match words.next()? {
-            "-" => None,
-            at => Some(at.parse().ok()?),
-        };
-        Some(Why { reason, text: text::bounded(words.next()?, MAX_TEXT), at })
-    };
-    let began = why(lines.next()?)?;
+    let began = Why::read(lines.next()?)?;
     let ending = match lines.next() {
-        Some(line) => Some(why(line)?),
+        Some(line) => Some(Why::read(line)?),
         None => None,
     };
     lines.next().is_none().then_some(Boots { start, earlier, began, ending })
@@ -264,7 +290,7 @@ mod tests {
             (Cause::Disconnect, BootReason::Disconnect, false),
         ] {
             let mut ending = second.clone();
-            ending.end(cause, "0.2.0", None, Some(WallTime { seconds: 99, nanos: 5 }));
+            ending.end(&Why::of(cause, "0.2.0", None, Some(WallTime { seconds: 99, nanos: 5 })));
             // The watchdog may have helped: it was ordered all the same, and once.
             let kept = ending.encode();
             let third = next(Some(&kept), &facts(BootCause::Watchdog), true);
@@ -318,7 +344,7 @@ mod tests {
     fn the_record_is_of_the_first_format() {
         let on_trial = DeviceFacts { start: 0xdead_beef, ..facts(BootCause::Unknown) };
         let mut boots = next(None, &on_trial, true);
-        boots.end(Cause::Fallback, "0.2.0", None, Some(WallTime { seconds: 99, nanos: 5 }));
+        boots.end(&Why::of(Cause::Fallback, "0.2.0", None, Some(WallTime { seconds: 99, nanos: 5 })));
         let expected = format!(
             "1 0\n{} - it is the first start\n{} 99 version 0.2.0 did not reach the controller under test",
             BootReason::First as i32,
@@ -334,7 +360,7 @@ mod tests {
     #[test]
     fn a_version_that_could_keep_nothing_is_not_taken_for_the_one_before_it() {
         let mut before = next(None, &facts(BootCause::Unknown), true);
-        before.end(Cause::Update, "0.1.0", None, None);
+        before.end(&Why::of(Cause::Update, "0.1.0", None, None));
         let kept = before.encode();
         let after = |cause, trial, other_refused| {
             let slot = Some(StartedSlot { trial, other_refused, reason: String::new() });
@@ -350,11 +376,44 @@ mod tests {
         assert_eq!(after(BootCause::Unknown, false, false), (BootReason::Unknown, true));
         // Another order than for an update is what it says.
         let mut before = next(None, &facts(BootCause::Unknown), true);
-        before.end(Cause::Command, "0.1.0", None, None);
+        before.end(&Why::of(Cause::Command, "0.1.0", None, None));
         let slot = Some(StartedSlot { trial: false, other_refused: false, reason: String::new() });
         let facts = DeviceFacts { slot, ..facts(BootCause::Ordered) };
         let boots = next(Some(&before.encode()), &facts, true);
         assert_eq!(boots.began.reason, BootReason::RebootCmd);
+    }
+
+    #[test]
+    fn what_dom0_has_kept_of_an_order_is_the_later_word() {
+        let mut before = next(None, &facts(BootCause::Unknown), true);
+        before.end(&Why::of(Cause::Update, "0.1.0", None, None));
+        let kept = before.encode();
+        let why = Why::of(Cause::Fallback, "0.2.0", Some("net"), Some(WallTime { seconds: 99, nanos: 5 }));
+        let slot = Some(StartedSlot { trial: false, other_refused: false, reason: String::new() });
+        let after = |boot_cause, boot_order: &[u8], kept: Option<&[u8]>| {
+            let facts = DeviceFacts {
+                boot_cause,
+                boot_order: boot_order.into(),
+                slot: slot.clone(),
+                ..DeviceFacts::default()
+            };
+            next(kept, &facts, true).began
+        };
+        assert_eq!(after(BootCause::Ordered, &why.encode(), Some(&kept)), why);
+        // Also where there is no record: the machine was started before one could be kept.
+        assert_eq!(after(BootCause::Ordered, &why.encode(), None), why);
+        // What cannot be read is as nothing, and so is what something else came after.
+        for order in ["", "x", "99 - x", "7 x", "1", "\u{fffd}"] {
+            let told = after(BootCause::Ordered, order.as_bytes(), Some(&kept));
+            assert_eq!(told.reason, BootReason::VaultFailed, "{order}");
+        }
+        assert_eq!(after(BootCause::Panic, &why.encode(), Some(&kept)).reason, BootReason::Kernel);
+        // An older dom0 leaves alone what one before it has left: the order to start what was tried.
+        let stale = Why::of(Cause::Update, "0.1.0", None, None).encode();
+        assert_eq!(after(BootCause::Ordered, &stale, Some(&kept)).reason, BootReason::VaultFailed);
+        let long = Why::of(Cause::Fallback, &"ä".repeat(200), None, None).encode();
+        assert!((MAX_ORDER - 1..=MAX_ORDER).contains(&long.len()));
+        assert_eq!(after(BootCause::Ordered, &long, None).reason, BootReason::Fallback);
     }
 
     #[test]

@@ -75,6 +75,9 @@ pub struct DeviceFacts {
     pub boot_cause: BootCause,
     /// The same in the words of who has found it, with what a crash has left; empty if there are none.
     pub boot_text: String,
+    /// What an agent has given with [`DeviceCommand::Reboot`](crate::DeviceCommand::Reboot), if it ended the life before, and
+    /// there was a place that outlived it; else empty.
+    pub boot_order: Vec<u8>,
     /// A number that tells this start of the machine from others, the same for all agents in it; 0 if there is none.
     pub start: u32,
     /// What whoever started it has said of its slot; none if it was not started from one.

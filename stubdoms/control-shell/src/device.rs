@@ -34,8 +34,8 @@ pub(crate) enum Order {
     EventLog(u32),
     /// Ask for the usage of all domains.
     QueryUsage,
-    /// Reset the machine.
-    Reboot,
+    /// Reset the machine, and leave this for its next life.
+    Reboot(Vec<u8>),
 }
 
 /// Orders that wait for the channel.
@@ -166,7 +166,7 @@ async fn for_each_message<S: System>(order: Order, brain: &Brain<S>, mut send: i
         }
         Order::EventLog(offset) => send(FromControl::QueryEventLog { offset }).await,
         Order::QueryUsage => send(FromControl::QueryUsage).await,
-        Order::Reboot => send(FromControl::Reboot).await,
+        Order::Reboot(why) => send(FromControl::Reboot { why: bounded(&why) }).await,
         Order::App(AppCommand::Start { app }) => send(FromControl::Start { app: id(app) }).await,
         Order::App(AppCommand::Stop { app }) => send(FromControl::Stop { app: id(app) }).await,
         Order::App(AppCommand::Remove { app }) => send(FromControl::Forget { app: id(app) }).await,

@@ -199,6 +199,7 @@ fn facts<S: System>(clock: &TimeOfDay<S>, machine: &Machine, heap_limit: usize) 
             svc_device::BootCause::Unknown => String::new(),
             _ => machine.boot.text.as_str().into(),
         },
+        boot_order: machine.boot.order.to_vec(),
         slot: slot.map(|slot| StartedSlot {
             trial: !slot.successful,
             other_refused: slot.other_refused,
@@ -287,7 +288,7 @@ impl<S: System> Work<S> {
                 }
                 DeviceCommand::SetClock(power_on) => self.brain.clock().set(power_on),
                 DeviceCommand::QueryEventLog => self.orders.push(Order::EventLog(0)),
-                DeviceCommand::Reboot => self.orders.push(Order::Reboot),
+                DeviceCommand::Reboot(why) => self.orders.push(Order::Reboot(why)),
                 DeviceCommand::QueryUsage => {
                     self.counters_wanted.signal(());
                     self.orders.push(Order::QueryUsage);
@@ -361,7 +362,15 @@ mod tests {
                 app_limit_kib: 0,
                 app_vcpus: 1,
                 hardware_watchdog: false,
-                boot: Boot { cause, text, slot, measured: Measured::No, start: 0, began_ns: 0 },
+                boot: Boot {
+                    cause,
+                    text,
+                    order: Default::default(),
+                    slot,
+                    measured: Measured::No,
+                    start: 0,
+                    began_ns: 0,
+                },
                 confined: false,
                 provisioning_read,
             }

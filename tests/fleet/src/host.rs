@@ -96,5 +96,5 @@ impl system::Watchdogs for Food {
         self.fed_ns.set(self.world.now_ns());
     }
 
-    fn halt(&self) {}
+    fn halt(&self, _why: &[u8]) {}
 }

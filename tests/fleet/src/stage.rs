@@ -471,6 +471,7 @@ fn dom0(
         boot: Started {
             cause: BootCause::Unknown,
             text: heapless::String::new(),
+            order: heapless::Vec::new(),
             slot,
             measured: Measured::No,
             start,

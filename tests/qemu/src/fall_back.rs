@@ -66,17 +66,23 @@ const NO_DOM0: End = End {
     why: "a start ended before dom0 was there, and the machine was reset for that; the version that was tried has kept nothing",
     said: &["PANIC"],
 };
-const NO_NETWORK: End = End { reason: MUTE.0, why: MUTE.1, said: &["base OS: net is not well", LEAVES] };
-const NO_WAY: End = End { reason: MUTE.0, why: MUTE.1, said: &["base OS: control is not well", LEAVES] };
+/// A new version gets at what is stored only with the controller's help. One that has to do without leaves why it ends itself
+/// with dom0.
+const NO_NETWORK: End = End {
+    reason: "FALLBACK",
+    why: "version 0.2.0: net was not well under test",
+    said: &["base OS: net is not well", LEAVES],
+};
+const NO_WAY: End = End {
+    reason: "FALLBACK",
+    why: "version 0.2.0: control was not well under test",
+    said: &["base OS: control is not well", LEAVES],
+};
 const NO_UNSEAL: End = End {
-    reason: MUTE.0,
-    why: MUTE.1,
+    reason: "FALLBACK",
+    why: "version 0.2.0 did not reach the controller under test",
     said: &["the storage is locked: it was sealed by a TPM, and this machine has none", LEAVES],
 };
-/// A new version gets at what is stored only with the controller's help. One that has to do without cannot keep why it ends
-/// itself: the old one finds an order to reset the machine that nobody has given a reason for.
-const MUTE: (&str, &str) =
-    ("VAULT_FAILED", "the version that was tried has ended itself, and its vault was not open to keep why");
 const LEAVES: &str = " -> Leaving(Fallback)";
 
 const BAD: &str = "0.2.0";

@@ -103,6 +103,8 @@ struct Bench<'a> {
     began: Vec<u64>,
     /// The machine ends by itself then.
     ends: Option<(u64, BootCause)>,
+    /// What the agent has said of the reset that it has ordered.
+    order: Vec<u8>,
     /// Requests that storage has carried out, and after how many of them the power is cut.
     requests: u64,
     cut_after: Option<u64>,
@@ -132,6 +134,7 @@ impl<'a> Bench<'a> {
             coming: None,
             began: Vec::new(),
             ends: None,
+            order: Vec::new(),
             requests: 0,
             cut_after: None,
             random: Random(7),
@@ -148,6 +151,7 @@ impl<'a> Bench<'a> {
     /// A start of the machine with this disk: what the selector does, then dom0 and the services.
     fn boot(&mut self, mut image: Image, boot_cause: BootCause) {
         let (slot, version) = world::boot(&mut image).expect("one of two versions starts, never neither");
+        let ordered = boot_cause == BootCause::Ordered;
         let trial = !states(&image)[index(slot)].successful;
         (self.slot, self.version) = (slot, version.clone());
         self.disk = world::disk(image);
@@ -160,6 +164,7 @@ impl<'a> Bench<'a> {
             version,
             partition: if slot == Slot::A { "IMGA" } else { "IMGB" }.into(),
             boot_cause,
+            boot_order: Some(std::mem::take(&mut self.order)).filter(|_| ordered).unwrap_or_default(),
             start: u32::try_from(self.lives).expect("few"),
             slot: Some(StartedSlot { trial, other_refused: false, reason: String::new() }),
             ..DeviceFacts::default()
@@ -257,7 +262,10 @@ impl<'a> Bench<'a> {
             while let Some(command) = self.agent.next_device_command() {
                 match command {
                     DeviceCommand::Note(note) => self.note = note,
-                    DeviceCommand::Reboot => self.reset(BootCause::Ordered),
+                    DeviceCommand::Reboot(why) => {
+                        self.order = why;
+                        self.reset(BootCause::Ordered);
+                    }
                     _ => {}
                 }
             }
@@ -512,7 +520,7 @@ fn a_version_that_is_bad_falls_back_is_reported_and_not_tried_again() {
         (Bad::Ill, "FALLBACK", "net was not well"),
         (Bad::Panics, "KERNEL", "dom0 or Xen crashed"),
         (Bad::Hangs, "WATCHDOG_HUNG", "watchdog"),
-        (Bad::Locked, "VAULT_FAILED", "its vault was not open"),
+        (Bad::Locked, "VAULT_FAILED", "could not open the vault under test"),
     ] {
         let (_folder, controller) = start();
         let mut bench = onboarded(&controller);

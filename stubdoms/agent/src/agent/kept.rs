@@ -19,7 +19,7 @@ use proto_eve::{
 
 use super::Agent;
 use crate::{
-    boots::Boots,
+    boots::{Boots, Why},
     clock::Instant,
     keep::{Keep, Name},
     note::Commands,
@@ -62,8 +62,8 @@ pub(super) struct Kept {
     unobserved: Option<EdgeDevConfig>,
     /// Counters as they were kept last.
     commands: Option<Commands>,
-    /// The reason of the reset was put away.
-    ending: bool,
+    /// Why the machine is to be reset, from when that was decided.
+    ending: Option<Why>,
 }
 
 impl Agent {
@@ -316,21 +316,28 @@ impl Agent {
         Ok(config)
     }
 
+    /// Why the machine is being reset, for its next life: [`DeviceFacts::boot_order`](crate::DeviceFacts::boot_order).
+    pub(super) fn reset_order(&self) -> Vec<u8> {
+        self.kept.ending.as_ref().map(Why::encode).unwrap_or_default()
+    }
+
     /// Ahead of a reset: puts its reason away, once. Tells whether that is done, or cannot be.
     pub(super) fn keep_ending(&mut self) -> bool {
         let Some(cause) = self.operations.cause() else { return true };
+        if self.kept.ending.is_none() {
+            // It is there now, and was not for long in any of its lives.
+            let control = self.base_os.ends_again_and_again().then(|| String::from("control"));
+            let missing = control.or_else(|| self.missing());
+            self.kept.ending = Some(Why::of(cause, &self.facts.version, missing.as_deref(), self.now.wall));
+        }
         let closed = self.desk.status().is_some_and(|status| !status.open);
         if !self.keep.is_settled() && !closed {
             // It counts on from what is being read. The reset does not wait for long.
             return false;
         }
-        // It is there now, and was not for long in any of its lives.
-        let control = self.base_os.ends_again_and_again().then(|| String::from("control"));
-        let missing = control.or_else(|| self.missing());
-        if let Some(boots) = &mut self.kept.boots
-            && !core::mem::replace(&mut self.kept.ending, true)
+        if let (Some(boots), Some(why)) = (&mut self.kept.boots, &self.kept.ending)
+            && boots.end(why)
         {
-            boots.end(cause, &self.facts.version, missing.as_deref(), self.now.wall);
             self.keep.put(Name::Boots, boots.encode());
         }
         let spooled = self.spool.is_safe(|number| self.keep.is_tried(Name::Metrics(number)));

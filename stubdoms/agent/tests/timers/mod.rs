@@ -39,7 +39,7 @@ fn impatient() -> World {
 }
 
 fn reboots(world: &World) -> usize {
-    world.device_commands.iter().filter(|command| **command == DeviceCommand::Reboot).count()
+    world.device_commands.iter().filter(|command| matches!(command, DeviceCommand::Reboot(_))).count()
 }
 
 #[test]

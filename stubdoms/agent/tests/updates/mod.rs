@@ -272,13 +272,21 @@ fn a_service_that_stays_away_or_a_vault_that_stays_locked_falls_back() {
 /// Facts file, section 5.6: from the first success on it has `timer.vault.ready.cutoff`.
 #[test]
 fn a_version_whose_vault_never_opens_falls_back_and_that_is_the_reason() {
-    for (hardware, reason, text) in [
-        (BootCause::Ordered, BootReason::VaultFailed, "its vault was not open"),
-        (BootCause::Watchdog, BootReason::WatchdogHung, "kept nothing"),
+    for (hardware, keeps_order, reason, text) in [
+        (
+            BootCause::Ordered,
+            true,
+            BootReason::VaultFailed,
+            "version 0.2.0 could not open the vault under test",
+        ),
+        // There is no such place, or the version that was tried does not know of it.
+        (BootCause::Ordered, false, BootReason::VaultFailed, "its vault was not open"),
+        (BootCause::Watchdog, true, BootReason::WatchdogHung, "kept nothing"),
         // No hardware tells: as after a power cut.
-        (BootCause::Unknown, BootReason::Unknown, "kept nothing"),
+        (BootCause::Unknown, true, BootReason::Unknown, "kept nothing"),
     ] {
         let mut world = World::with_storage();
+        world.keeps_order = keeps_order;
         order(&mut world, "0.2.0");
         world.after_order = BootCause::Ordered;
         // From its first instruction on, so it can keep nothing.

@@ -434,6 +434,9 @@ pub struct World {
     pub resets: u32,
     /// What the hardware says after a reset that the agent has ordered.
     pub after_order: BootCause,
+    /// Whether dom0 has a place that outlives an order, for what the agent says of it.
+    pub keeps_order: bool,
+    order: Vec<u8>,
     /// The selector has refused the other slot.
     pub other_refused: bool,
     /// What the selector has said in this start.
@@ -548,6 +551,8 @@ impl World {
             slot_download: None,
             resets: 0,
             after_order: BootCause::Unknown,
+            keeps_order: true,
+            order: Vec::new(),
             other_refused: false,
             slot: None,
             last_reset: 0,
@@ -652,7 +657,9 @@ impl World {
         }
         self.slot = self.selected();
         let start = 1 + self.resets;
-        let facts = DeviceFacts { boot_cause, slot: self.slot.clone(), start, ..facts() };
+        let ordered = boot_cause == BootCause::Ordered && self.keeps_order;
+        let boot_order = Some(std::mem::take(&mut self.order)).filter(|_| ordered).unwrap_or_default();
+        let facts = DeviceFacts { boot_cause, boot_order, slot: self.slot.clone(), start, ..facts() };
         self.start(facts, 44 + u64::from(self.resets));
     }
 
@@ -847,7 +854,11 @@ impl World {
                 if let DeviceCommand::Note(note) = &command {
                     self.dom0.device_note.clone_from(note);
                 }
-                let reset = command == DeviceCommand::Reboot && self.storage.is_some();
+                let mut reset = false;
+                if let DeviceCommand::Reboot(why) = &command {
+                    self.order.clone_from(why);
+                    reset = self.storage.is_some();
+                }
                 self.device_commands.push(command);
                 if reset {
                     self.reset(self.after_order);

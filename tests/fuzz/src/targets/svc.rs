@@ -119,7 +119,8 @@ pub(super) fn devices() -> Vec<Vec<u8>> {
     use device_channel::{FromControl, ToControl};
     let stopped = AppState::Stopped(StopReason::Crash);
     let mut seeds = request_messages();
-    seeds.push(encoded(&FromControl::Reboot));
+    let why = heapless::Vec::from_slice(b"5 - it was ordered").expect("it is short");
+    seeds.push(encoded(&FromControl::Reboot { why }));
     seeds.push(encoded(&ToControl::State { app: APP, state: stopped }));
     seeds
 }
