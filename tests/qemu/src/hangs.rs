@@ -19,7 +19,7 @@ use crate::selector::{image, programs, set_state, state};
 use crate::stage::Stage;
 use gdb::{Gdb, Place};
 
-pub(crate) const STORIES: &[Story] = &[
+pub(crate) const WAITING: &[Story] = &[
     Story {
         name: "hang-xen",
         about: "a Xen that stands still is ended by the chipset's watchdog; the same slot runs again, and the controller hears why",

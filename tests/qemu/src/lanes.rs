@@ -1,7 +1,8 @@
 //! Stories side by side: each in a process of its own, its output shown in one piece when it has ended.
 //!
 //! A machine in QEMU has one or two virtual CPUs and waits for much of its life, so the host takes as many stories at
-//! once as it has CPUs; `SARSEN_LANES` sets another number. What all share is built before the first begins.
+//! once as it has CPUs, and beside them one of those that do little else than wait; `SARSEN_LANES` sets another number,
+//! and with 1 nothing is told beside another. What all share is built before the first begins.
 
 use std::fs::File;
 use std::process::{Command, ExitStatus, Stdio};
@@ -27,19 +28,24 @@ pub(crate) fn lanes() -> Result<usize> {
 }
 
 /// Tells the stories, so many at once, and says how many failed.
-pub(crate) fn tell(stories: &[&Story], lanes: usize) -> usize {
-    let queue = Mutex::new(stories.iter());
+pub(crate) fn tell(busy: &[&Story], waiting: &[&Story], lanes: usize) -> usize {
+    let (queue, beside) = (Mutex::new(busy.iter()), Mutex::new(waiting.iter()));
+    let next = |waits: bool| {
+        let busy = if waits { None } else { lock(&queue).next() };
+        busy.or_else(|| lock(&beside).next())
+    };
     // Whoever has this has the terminal.
     let failed = Mutex::new(0);
     std::thread::scope(|scope| {
-        for _ in 0..lanes.min(stories.len()) {
-            scope.spawn(|| {
+        for lane in 0..lanes + usize::from(lanes > 1) {
+            let (next, failed) = (&next, &failed);
+            scope.spawn(move || {
                 loop {
-                    let Some(story) = lock(&queue).next() else { return };
+                    let Some(story) = next(lane == lanes) else { return };
                     println!("...  {}: {}", story.name, story.about);
                     let started = Instant::now();
                     let told = apart(story);
-                    let mut failed = lock(&failed);
+                    let mut failed = lock(failed);
                     let seconds = started.elapsed().as_secs_f64();
                     match told {
                         Ok(Told { output, status }) => {

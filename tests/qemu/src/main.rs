@@ -81,7 +81,6 @@ const STORIES: &[&[Story]] = &[
     bad_image::STORIES,
     bad_machine::STORIES,
     bad_slot::STORIES,
-    hangs::STORIES,
     application::STORIES,
     bad_app::STORIES,
     bad_controller::STORIES,
@@ -97,6 +96,9 @@ const STORIES: &[&[Story]] = &[
     kills::STORIES,
     aarch64::STORIES,
 ];
+
+/// Those whose machine stands still for most of their time: told beside the others.
+const WAITING: &[&[Story]] = &[selector::WAITING, boot::WAITING, hangs::WAITING];
 
 /// Those that are too long for every run: `--nightly`.
 const NIGHTLY: &[&[Story]] = &[
@@ -121,14 +123,18 @@ fn main() -> ExitCode {
     let has = |flag: &str| words.iter().any(|word| word == flag);
     let wanted = words.iter().find(|word| !word.starts_with("--")).map_or("", String::as_str);
     if has(lanes::ONE) {
-        let mut all = STORIES.iter().chain(NIGHTLY).copied().flatten();
+        let mut all = STORIES.iter().chain(WAITING).chain(NIGHTLY).copied().flatten();
         let story = all.find(|story| story.name == wanted);
         let passed = story.is_some_and(|story| tell(story, stage::prepared));
         return if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
-    let lists = if has("--nightly") { NIGHTLY } else { STORIES };
-    let all = lists.iter().copied().flatten();
-    let stories: Vec<&Story> = all.filter(|story| story.name.contains(wanted)).collect();
+    let named = |lists: &'static [&[Story]]| {
+        let all = lists.iter().copied().flatten();
+        all.filter(|story| story.name.contains(wanted)).collect::<Vec<&Story>>()
+    };
+    let (busy, waiting) =
+        if has("--nightly") { (named(NIGHTLY), Vec::new()) } else { (named(STORIES), named(WAITING)) };
+    let stories = [busy.as_slice(), &waiting].concat();
     if has("--list") {
         stories.iter().for_each(|story| println!("{:<24} {}", story.name, story.about));
         return ExitCode::SUCCESS;
@@ -136,15 +142,15 @@ fn main() -> ExitCode {
     let failed = match &stories[..] {
         [] => 0,
         [story] => usize::from(!tell(story, stage::prepare)),
-        stories => tell_all(stories),
+        _ => tell_all(&busy, &waiting),
     };
     println!("{} passed, {failed} failed", stories.len() - failed);
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Tells stories and says how many failed.
-fn tell_all(stories: &[&Story]) -> usize {
-    let is_about = |arch: Arch| stories.iter().any(|story| story.arch() == arch);
+fn tell_all(busy: &[&Story], waiting: &[&Story]) -> usize {
+    let is_about = |arch: Arch| busy.iter().chain(waiting).any(|story| story.arch() == arch);
     let ready = || -> anyhow::Result<usize> {
         for arch in Arch::ALL.into_iter().filter(|arch| is_about(*arch)) {
             stage::prepare(arch)?;
@@ -152,10 +158,10 @@ fn tell_all(stories: &[&Story]) -> usize {
         lanes::lanes()
     };
     match ready() {
-        Ok(lanes) => lanes::tell(stories, lanes),
+        Ok(lanes) => lanes::tell(busy, waiting, lanes),
         Err(error) => {
             println!("no story could be told: {error:#}");
-            stories.len()
+            busy.len() + waiting.len()
         }
     }
 }
