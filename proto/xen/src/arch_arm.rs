@@ -2,6 +2,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::VcpuId;
+
 /// What a domain says with `hvc` to mean Xen: `XEN_HYPERCALL_TAG`.
 pub const HYPERCALL_TAG: u16 = 0xea1;
 
@@ -35,6 +37,19 @@ pub const VGCF_ONLINE: u32 = 1;
 pub const PSR_GUEST64_INIT: u64 = 0x3c5;
 /// MMU and caches off: `SCTLR_GUEST_INIT`.
 pub const SCTLR_GUEST_INIT: u64 = 0x00c5_0078;
+
+/// What names a vCPU in the device tree, to PSCI and in its MPIDR_EL1: 16 share what is above the lowest byte.
+/// Source: `vcpuid_to_vaffinity` in Xen's `arch/arm/include/asm/domain.h`.
+#[must_use]
+pub const fn affinity(vcpu: VcpuId) -> u32 {
+    vcpu.0 & 0xf | (vcpu.0 >> 4 & 0xff) << 8
+}
+
+/// Whose MPIDR_EL1 this is.
+#[must_use]
+pub const fn vcpu_of(mpidr: u64) -> VcpuId {
+    VcpuId(mpidr as u32 & 0xf | (mpidr as u32 >> 8 & 0xff) << 4)
+}
 
 /// `vcpu_guest_context`, with the names of a 64-bit vCPU.
 #[repr(C)]
@@ -81,3 +96,17 @@ pub struct VcpuGuestContext {
 const _: () = assert!(size_of::<VcpuGuestContext>() == 352);
 const _: () = assert!(core::mem::offset_of!(VcpuGuestContext, pc) == 256);
 const _: () = assert!(core::mem::offset_of!(VcpuGuestContext, sctlr) == 320);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sixteen_vcpus_share_an_affinity_above_the_lowest_byte() {
+        let told = [0, 1, 15, 16, 127].map(|vcpu| affinity(VcpuId(vcpu)));
+        assert_eq!(told, [0, 1, 0xf, 0x100, 0x70f]);
+        // MPIDR_EL1 has a bit set that is part of no number.
+        let back = told.map(|affinity| vcpu_of(1 << 31 | u64::from(affinity)).0);
+        assert_eq!(back, [0, 1, 15, 16, 127]);
+    }
+}

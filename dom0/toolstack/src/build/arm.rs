@@ -12,11 +12,11 @@
 use alloc::{format, vec::Vec};
 
 use proto_xen::{
-    Gaddr, PAGE_SIZE,
+    Gaddr, PAGE_SIZE, VcpuId,
     arch_arm::{
         EVTCHN_PPI, GICD_BASE, GICD_SIZE, GICR_BASE, GICR_SIZE, GRANT_TABLE_BASE, GRANT_TABLE_SIZE,
         PSR_GUEST64_INIT, SCTLR_GUEST_INIT, TIMER_PHYS_NS_PPI, TIMER_PHYS_S_PPI, TIMER_VIRT_PPI, VGCF_ONLINE,
-        VcpuGuestContext,
+        VcpuGuestContext, affinity,
     },
 };
 
@@ -37,7 +37,7 @@ const LEVEL_LOW: u32 = 8;
 /// The device tree of a domain that is laid out like this.
 ///
 /// # Errors
-/// [`LayoutError::CommandLine`].
+/// [`LayoutError::CommandLine`]; [`LayoutError::StartInfo`] if it does not fit into the pages that are laid out for it.
 pub fn device_tree(
     layout: &Layout,
     command_line: &str,
@@ -61,7 +61,12 @@ pub fn device_tree(
             tree.cells("interrupts", &[PPI, EVTCHN_PPI - FIRST_PPI, LEVEL_LOW]);
         });
     });
-    Ok(tree.finish())
+    let tree = tree.finish();
+    let room = layout.start_info_bytes();
+    if tree.len() > room {
+        return Err(LayoutError::StartInfo { need: tree.len(), room });
+    }
+    Ok(tree)
 }
 
 fn chosen(tree: &mut Tree, layout: &Layout, command_line: &str, seed: Option<&Seed>) {
@@ -105,12 +110,12 @@ fn processors(tree: &mut Tree, vcpus: u32) {
     tree.node("cpus", |tree| {
         tree.cells("#address-cells", &[1]);
         tree.cells("#size-cells", &[0]);
-        for vcpu in 0..vcpus {
-            tree.node(&format!("cpu@{vcpu:x}"), |tree| {
+        for affinity in (0..vcpus).map(|vcpu| affinity(VcpuId(vcpu))) {
+            tree.node(&format!("cpu@{affinity:x}"), |tree| {
                 tree.text("device_type", &["cpu"]);
                 tree.text("compatible", &["arm,armv8"]);
                 tree.text("enable-method", &["psci"]);
-                tree.cells("reg", &[vcpu]);
+                tree.cells("reg", &[affinity]);
             });
         }
     });
@@ -160,11 +165,30 @@ mod tests {
     fn the_longest_command_line_fits() {
         let layout = Layout::new(ARM, 4096, 3, &[1500, 4097]).unwrap();
         let line = "x".repeat(MAX_COMMAND_LINE);
-        let room = ARM.start_info_pages() as usize * PAGE_SIZE;
-        assert!(device_tree(&layout, &line, 8, Some(&[7; 32])).unwrap().len() <= room);
+        assert!(device_tree(&layout, &line, 8, Some(&[7; 32])).is_ok());
         let error = device_tree(&layout, &format!("{line}x"), 1, None).unwrap_err();
         assert_eq!(error, LayoutError::CommandLine { length: MAX_COMMAND_LINE + 1 });
         assert!(device_tree(&layout, "a\0b", 1, None).is_err());
+    }
+
+    #[test]
+    fn a_processor_is_called_what_its_vcpu_says_of_itself() {
+        let layout = Layout::new(ARM, 4096, 3, &[]).unwrap();
+        let tree = device_tree(&layout, "", 17, None).unwrap();
+        let has = |name: &str| tree.windows(name.len()).any(|bytes| bytes == name.as_bytes());
+        assert!(has("cpu@f\0") && has("cpu@100\0") && !has("cpu@10\0"));
+    }
+
+    #[test]
+    fn more_vcpus_than_the_tree_has_room_for_are_refused() {
+        let layout = Layout::new(ARM, 4096, 3, &[]).unwrap();
+        let fits = |vcpus| device_tree(&layout, "", vcpus, Some(&[7; 32]));
+        let most = (1..=128).take_while(|&vcpus| fits(vcpus).is_ok()).count() as u32;
+        assert!((32..128).contains(&most), "{most} vCPUs fit");
+        let room = ARM.start_info_pages() as usize * PAGE_SIZE;
+        assert!(fits(most).unwrap().len() <= room);
+        let Err(LayoutError::StartInfo { need, room: told }) = fits(most + 1) else { panic!("it fits") };
+        assert!(need > room && told == room);
     }
 
     #[test]

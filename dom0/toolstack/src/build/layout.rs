@@ -14,7 +14,7 @@
 use core::fmt;
 
 use heapless::Vec;
-use proto_xen::{Gaddr, Gfn, frame::pages_for};
+use proto_xen::{Gaddr, Gfn, PAGE_SIZE, frame::pages_for};
 
 use super::Platform;
 
@@ -52,6 +52,13 @@ pub enum LayoutError {
         /// Its length in bytes.
         length: usize,
     },
+    /// The device tree, with a node for each vCPU, is longer than the pages that are left for it.
+    StartInfo {
+        /// Bytes needed.
+        need: usize,
+        /// Bytes of those pages.
+        room: usize,
+    },
 }
 
 impl fmt::Display for LayoutError {
@@ -65,6 +72,12 @@ impl fmt::Display for LayoutError {
                 write!(
                     f,
                     "a command line of {length} bytes; at most {MAX_COMMAND_LINE} without NUL are allowed"
+                )
+            }
+            Self::StartInfo { need, room } => {
+                write!(
+                    f,
+                    "a device tree of {need} bytes does not fit into {room}: fewer vCPUs or a shorter command line do"
                 )
             }
         }
@@ -128,6 +141,11 @@ impl Layout {
     /// The first page of the start info.
     pub fn start_info(&self) -> Gfn {
         self.start_info
+    }
+
+    /// Bytes of the pages of the start info, which the special pages follow.
+    pub fn start_info_bytes(&self) -> usize {
+        (self.special.0 - self.start_info.0) as usize * PAGE_SIZE
     }
 
     /// Address and length in bytes of each module.
