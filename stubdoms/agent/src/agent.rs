@@ -700,6 +700,7 @@ impl Agent {
             storage: self.desk.status(),
             not_kept: self.not_kept(),
             boots: self.kept.boots.as_ref(),
+            time: &self.time.sources,
             now: self.now,
         };
         self.reporter.refresh(self.now, &view, &mut self.queue, &mut self.random);

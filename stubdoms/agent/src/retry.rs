@@ -32,6 +32,8 @@ pub(crate) enum Key {
     App(String),
     Hardware,
     Device,
+    /// The time servers.
+    Time,
     Network(String),
     Volume(String),
     Content(String),
@@ -53,7 +55,12 @@ impl Key {
         match self {
             Self::App(_) => 0,
             Self::Hardware => 1,
-            Self::Device | Self::Network(_) | Self::Volume(_) | Self::Content(_) | Self::Blob(_) => 2,
+            Self::Device
+            | Self::Time
+            | Self::Network(_)
+            | Self::Volume(_)
+            | Self::Content(_)
+            | Self::Blob(_) => 2,
         }
     }
 }

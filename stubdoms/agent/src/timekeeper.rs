@@ -9,9 +9,13 @@
 //! What waits, waits by that counter and is not disturbed.
 
 use alloc::{string::String, vec, vec::Vec};
-use core::{fmt, time::Duration};
+use core::{fmt, net::SocketAddrV4, time::Duration};
 
 use crate::clock::{Instant, Now, Random, Ticker, WallTime};
+
+pub(crate) mod sources;
+
+use sources::Sources;
 
 /// Who is asked where nobody else is named, as by EVE.
 const DEFAULT: &str = "pool.ntp.org";
@@ -43,14 +47,25 @@ const AHEAD: Duration = Duration::from_secs(24 * 3600);
 /// What a time server has told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TimeReading {
-    /// Which one, for people.
-    pub server: String,
+    /// Which one, as it was named in the question.
+    pub name: String,
+    /// Where the answer came from.
+    pub address: SocketAddrV4,
+    /// How many servers it is away from a clock of reference, that clock being 0.
+    pub stratum: u8,
     /// The time since 1970-01-01 00:00 UTC, at [`at_ns`](Self::at_ns).
     pub since_1970: Duration,
     /// Nanoseconds since boot.
     pub at_ns: u64,
     /// How far it may be off for what was spent on the way.
     pub within: Duration,
+}
+
+impl fmt::Display for TimeReading {
+    /// Who has told it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (stratum {})", self.address, self.stratum)
+    }
 }
 
 /// Why an answer is not believed.
@@ -112,6 +127,8 @@ pub(crate) struct Timekeeper {
     ticker: Ticker,
     /// A question has ended.
     tried: bool,
+    /// Who is asked, and what has come of it.
+    pub(crate) sources: Sources,
     told: Option<Told>,
     set: Option<Duration>,
     /// Its own, so that others draw the same whether there is a time server or not.
@@ -131,6 +148,7 @@ impl Timekeeper {
             out: None,
             ticker: AGAIN,
             tried: false,
+            sources: Sources::default(),
             told: None,
             set: None,
             random: Random::new(seed),
@@ -181,8 +199,18 @@ impl Timekeeper {
         ask
     }
 
+    /// The question goes to these.
+    pub(crate) fn ask(&mut self, servers: &[String]) {
+        self.sources.ask(servers);
+    }
+
     /// Nobody has told the time.
     pub(crate) fn failed(&mut self, now: Now) {
+        self.sources.silent();
+        self.try_again(now);
+    }
+
+    fn try_again(&mut self, now: Now) {
         self.out = None;
         self.tried = true;
         let longest = if now.known_wall().is_some() { Duration::MAX } else { AGAIN_UNKNOWN };
@@ -192,8 +220,12 @@ impl Timekeeper {
     /// A server has told the time.
     pub(crate) fn judge(&mut self, now: Now, reading: &TimeReading) -> Result<Verdict, Refused> {
         let heard = Instant(reading.at_ns);
-        if let Err(refused) = self.check(reading.since_1970, heard, reading.within) {
-            self.failed(now);
+        let ours = now.wall.map(|wall| wall.before(now.at().since(heard)).since_1970());
+        let ahead = ours.map_or(0.0, |ours| reading.since_1970.as_secs_f64() - ours.as_secs_f64());
+        let checked = self.check(reading.since_1970, heard, reading.within);
+        self.sources.answered(reading, ahead, checked.is_ok());
+        if let Err(refused) = checked {
+            self.try_again(now);
             return Err(refused);
         }
         self.out = None;
@@ -202,7 +234,6 @@ impl Timekeeper {
         self.next = now.at().after(self.random.share(RARELY, 800, 1200));
         let counted = Duration::from_nanos(reading.at_ns);
         let power_on = reading.since_1970.saturating_sub(counted);
-        let ours = now.wall.map(|wall| wall.before(now.at().since(heard)).since_1970());
         let off = ours.map(|ours| ours.abs_diff(reading.since_1970));
         if off.is_some_and(|off| off <= RIGHT.max(reading.within)) {
             return Ok(Verdict::Right);

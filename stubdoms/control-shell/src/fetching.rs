@@ -40,19 +40,20 @@ pub(crate) async fn request<S: System>(web: &'static Web<S>, request: Request, b
 
 /// Asks time servers and tells the agent what one of them said. What is no server's name is passed over.
 pub(crate) async fn time<S: System>(web: &'static Web<S>, servers: Vec<String>, brain: Brain<S>) {
-    let servers: Vec<sntp::Server> =
-        servers.iter().filter_map(|server| sntp::Server::parse(server).ok()).collect();
+    let (names, servers): (Vec<String>, Vec<sntp::Server>) = servers
+        .into_iter()
+        .filter_map(|name| sntp::Server::parse(&name).ok().map(|server| (name, server)))
+        .unzip();
     let answer = match web.usual().time(&servers).await {
-        Ok(reading) => Ok(TimeReading {
-            server: format!("{} (stratum {})", reading.server, reading.stratum),
+        Ok((place, reading)) => Ok(TimeReading {
+            name: names.get(place).cloned().unwrap_or_default(),
+            address: reading.server,
+            stratum: reading.stratum,
             since_1970: reading.since_1970,
             at_ns: u64::try_from(reading.at.as_nanos()).unwrap_or(u64::MAX),
             within: reading.within,
         }),
-        Err(error) => {
-            let names = servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-            Err(format!("no time from {names}: {error}"))
-        }
+        Err(error) => Err(format!("no time from {}: {error}", names.join(" "))),
     };
     brain.tell(|agent, now| agent.on_time(now, answer));
 }

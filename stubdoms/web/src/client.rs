@@ -182,16 +182,17 @@ impl<'a, D: Device, T: Timer> Client<'a, D, T> {
         }
     }
 
-    /// Asks time servers, one after the other, until one tells the time. Together they have a minute.
+    /// Asks time servers, one after the other, until one tells the time; with its place among them. Together they have a
+    /// minute.
     ///
     /// # Errors
     /// [`sntp::TimeError`] of the last one.
-    pub async fn time(&self, servers: &[sntp::Server]) -> Result<sntp::Reading, sntp::TimeError> {
+    pub async fn time(&self, servers: &[sntp::Server]) -> Result<(usize, sntp::Reading), sntp::TimeError> {
         let mut last = sntp::TimeError::NoServer;
         let asking = async {
-            for server in servers.iter().take(MAX_TIME_SERVERS) {
+            for (place, server) in servers.iter().take(MAX_TIME_SERVERS).enumerate() {
                 match self.time_from(server).await {
-                    Ok(reading) => return Ok(reading),
+                    Ok(reading) => return Ok((place, reading)),
                     Err(error) => last = error,
                 }
             }

@@ -19,11 +19,7 @@ impl Agent {
             Ok(reading) => {
                 let judged = self.time.judge(now, reading);
                 judged.map(|verdict| (reading, verdict)).map_err(|refused| {
-                    log::warn!(
-                        "clock: {} is not believed: {refused} [{}]",
-                        reading.server,
-                        code::TIME_REFUSED
-                    );
+                    log::warn!("clock: {} is not believed: {refused} [{}]", reading, code::TIME_REFUSED);
                 })
             }
             Err(why) => {
@@ -43,12 +39,12 @@ impl Agent {
                     match now.wall {
                         Some(was) => log::warn!(
                             "clock: set to {heard} as {} says; it was {} [{}]",
-                            reading.server,
+                            reading,
                             was.timestamp(),
                             code::CLOCK_SET
                         ),
                         None => {
-                            log::info!("clock: set to {heard} as {} says; it was not known", reading.server)
+                            log::info!("clock: set to {heard} as {reading} says; it was not known")
                         }
                     }
                 }
@@ -107,6 +103,7 @@ impl Agent {
                     code::NO_TIME
                 );
             }
+            self.time.ask(&servers);
             self.device_commands.push_back(DeviceCommand::AskTime(servers));
         }
     }

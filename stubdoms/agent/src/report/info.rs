@@ -52,6 +52,7 @@ use crate::{
     },
     report::disk,
     retry::{Deferred, Key, OnFailure},
+    timekeeper::sources::{Sources, steady},
     uplink::{PortConfig, Uplink, mac_text},
     vault::Vault,
 };
@@ -94,6 +95,8 @@ pub(crate) struct View<'a> {
     pub(crate) not_kept: Option<String>,
     /// This start, once it is known what was kept of earlier ones.
     pub(crate) boots: Option<&'a Boots>,
+    /// The time servers.
+    pub(crate) time: &'a Sources,
     pub(crate) now: Now,
 }
 
@@ -102,11 +105,13 @@ pub(crate) struct View<'a> {
 pub(crate) struct Reporter {
     reported: BTreeMap<Key, [u8; 32]>,
     next: Instant,
+    /// When the time servers are due, once they were told of.
+    next_time: Option<Instant>,
 }
 
 impl Reporter {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { reported: BTreeMap::new(), next: now }
+        Self { reported: BTreeMap::new(), next: now, next_time: None }
     }
 
     /// Forgets what was reported, so that all of it is sent again.
@@ -114,9 +119,9 @@ impl Reporter {
         self.reported.clear();
     }
 
-    /// When the device's info is due, changed or not.
+    /// When info is due, changed or not.
     pub(crate) fn deadline(&self) -> Instant {
-        self.next
+        self.next_time.map_or(self.next, |time| time.min(self.next))
     }
 
     /// Enqueues what changed.
@@ -126,9 +131,16 @@ impl Reporter {
             let period = view.properties.seconds("timer.deviceinfo.interval").max(Duration::from_secs(30));
             self.next = now.at().after(random.share(period, 800, 1200));
         }
+        let times = self.next_time.is_some_and(|next| next <= now.at());
         let mut present: BTreeMap<Key, (ZInfoTypes, InfoContent)> = BTreeMap::new();
         present.insert(Key::Device, (ZInfoTypes::ZiDevice, InfoContent::Dinfo(device(view))));
         present.insert(Key::Hardware, (ZInfoTypes::ZiHardware, InfoContent::Hwinfo(hardware(view))));
+        if let Some(sources) = view.time.report() {
+            present.insert(Key::Time, (ZInfoTypes::ZiNtpSources, InfoContent::NtpSources(sources)));
+            if times || self.next_time.is_none() {
+                self.next_time = Some(now.at().after(view.properties.seconds("timer.ntpsources.interval")));
+            }
+        }
         for item in view.contents.iter() {
             let content = InfoContent::Cinfo(content_tree(item));
             present.insert(Key::Content(item.id.clone()), (ZInfoTypes::ZiContentTree, content));
@@ -158,8 +170,13 @@ impl Reporter {
         }
         for (key, (kind, content)) in present {
             let message = message(view, kind, content);
-            let hash: [u8; 32] = Sha256::digest(message.encode_to_vec()).into();
-            if self.reported.insert(key.clone(), hash) != Some(hash) {
+            let telling = match &message.info_content {
+                Some(InfoContent::NtpSources(sources)) => steady(sources.clone()).encode_to_vec(),
+                _ => message.encode_to_vec(),
+            };
+            let hash: [u8; 32] = Sha256::digest(telling).into();
+            let is_due = times && key == Key::Time;
+            if self.reported.insert(key.clone(), hash) != Some(hash) || is_due {
                 enqueue(now, queue, key, message, OnFailure::Keep);
             } else if periodic && key == Key::Device {
                 enqueue(now, queue, key, message, OnFailure::Discard);
@@ -205,7 +222,7 @@ fn deletion(key: &Key) -> Option<(ZInfoTypes, InfoContent)> {
             let blob = ZInfoBlob { sha256: sha256.clone(), ..ZInfoBlob::default() };
             Some((ZInfoTypes::ZiBlobList, InfoContent::Binfo(ZInfoBlobList { blob: vec![blob] })))
         }
-        Key::Device | Key::Hardware => None,
+        Key::Device | Key::Hardware | Key::Time => None,
     }
 }
 

@@ -13,7 +13,9 @@ fn now(at: u64, off: i64) -> Now {
 
 fn reading(at: u64, seconds: u64) -> TimeReading {
     TimeReading {
-        server: "10.0.2.2".into(),
+        name: "10.0.2.2".into(),
+        address: core::net::SocketAddrV4::new([10, 0, 2, 2].into(), 123),
+        stratum: 2,
         since_1970: Duration::from_secs(seconds),
         at_ns: at * 1_000_000_000,
         within: Duration::from_millis(5),
@@ -179,4 +181,33 @@ fn a_later_life_goes_on_with_the_time() {
     let mut fresh = Timekeeper::new(now(20, 0).at(), Vec::new(), 1);
     assert_eq!(fresh.recall(&mut core::iter::empty()), None);
     assert_eq!(fresh.recall(&mut Timekeeper::new(Instant(0), Vec::new(), 1).numbers().into_iter()), None);
+}
+
+#[test]
+fn of_several_servers_the_report_tells_who_was_asked_and_what_came_of_it() {
+    let names = |names: &[&str]| names.iter().map(|name| String::from(*name)).collect::<Vec<_>>();
+    let report = |keeper: &Timekeeper| {
+        let report = keeper.sources.report();
+        let told =
+            |source: &proto_eve::wire::info::NtpSource| (source.state().as_str_name(), source.reachability);
+        report.map(|report| report.sources.iter().map(told).collect::<Vec<_>>())
+    };
+    let mut keeper = asked(1);
+    keeper.ask(&names(&["a", "b", "c"]));
+    assert_eq!(report(&keeper), None, "nothing is known yet");
+    let from = |name: &str, at| TimeReading { name: name.into(), ..reading(at, BOOT + at) };
+    judge(&mut keeper, now(2, 0), &from("b", 2)).unwrap();
+    let (silent, sync) = ("NTP_SOURCE_STATE_UNREACH", "NTP_SOURCE_STATE_SYNC");
+    assert_eq!(report(&keeper).unwrap(), [(silent, 0), (sync, 1), ("NTP_SOURCE_STATE_UNSPECIFIED", 0)]);
+    keeper.ask(&names(&["a", "b", "c"]));
+    judge(&mut keeper, now(3, 0), &from("a", 3)).unwrap();
+    let expected = [(sync, 1), ("NTP_SOURCE_STATE_CANDIDATE", 1), ("NTP_SOURCE_STATE_UNSPECIFIED", 0)];
+    assert_eq!(report(&keeper).unwrap(), expected);
+    // The others are as they were, the one that is gone is forgotten.
+    keeper.ask(&names(&["d", "b"]));
+    keeper.failed(now(4, 0));
+    assert_eq!(report(&keeper).unwrap(), [(silent, 0), (silent, 2)]);
+    // An answer from nobody that was asked is no source.
+    judge(&mut keeper, now(5, 0), &from("x", 5)).unwrap();
+    assert_eq!(report(&keeper).unwrap(), [(silent, 0), (silent, 2)]);
 }

@@ -2,6 +2,7 @@
 
 use proto_eve::wire::common::{DhcpType, Ipspec};
 use proto_eve::wire::config::{NetworkConfig, SystemAdapter};
+use proto_eve::wire::info::{NtpSource, NtpSourceMode, NtpSourceState};
 use stubdoms_agent::BootCause;
 
 use crate::world::*;
@@ -111,4 +112,44 @@ fn the_configuration_and_the_network_name_time_servers() {
     world.controller.set_config(config);
     world.run(90);
     assert_eq!(world.asked, ["ntp.example", "10.1.1.1"]);
+}
+
+/// Facts file, section 5: on a change of the set, a state or what is reached, and every ten minutes.
+#[test]
+fn the_controller_is_told_of_the_time_servers() {
+    let last = |world: &World| world.controller.times.last().unwrap().sources.clone();
+    let mut world = World::onboarded();
+    world.run(30);
+    let [source] = &last(&world)[..] else { panic!("{:?}", last(&world)) };
+    assert_eq!(
+        *source,
+        NtpSource {
+            reachable: true,
+            reachability: 1,
+            state: NtpSourceState::Sync as i32,
+            mode: NtpSourceMode::Client as i32,
+            hostname: "pool.ntp.org".into(),
+            dst_addr: "10.0.2.2".into(),
+            dst_port: 123,
+            stratum: 2,
+            delay: 0.002,
+            ..NtpSource::default()
+        }
+    );
+    assert_eq!(world.controller.times.len(), 1);
+    world.run(500);
+    assert_eq!(world.controller.times.len(), 1, "nothing moves");
+    world.run(60);
+    assert_eq!(world.controller.times.len(), 2, "they are told of all the same");
+    world.server_off = None;
+    world.run(2 * 3600);
+    let source = &last(&world)[0];
+    assert_eq!((source.state, source.reachable), (NtpSourceState::Unreach as i32, false));
+    // It answers, but is not believed.
+    world.agent.on_controller_date(world.now(), world.true_time(0).as_secs());
+    world.server_off = Some(-YEARS);
+    world.run(3600);
+    let source = &last(&world)[0];
+    assert_eq!((source.state, source.reachable), (NtpSourceState::Falseticker as i32, true));
+    assert!((source.offset + YEARS as f64).abs() < 1.0, "{}", source.offset);
 }

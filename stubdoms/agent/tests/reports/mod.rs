@@ -150,7 +150,8 @@ fn a_blob_that_is_not_what_its_hash_says_has_an_error() {
 #[test]
 fn periodic_device_info_is_not_repeated_but_changes_are() {
     let mut world = World::onboarded();
-    world.run(60);
+    world.controller.edit(|config| config.config_items.push(item("timer.ntpsources.interval", "86400")));
+    world.run(900);
     world.controller.trace.clear();
     world.controller.force.insert("info".into(), 500);
     // Periods of 480 to 720 s pass, and each has one attempt.

@@ -28,8 +28,8 @@ use proto_eve::{
             EdgeDevConfig, InstanceOpsCmd, UuiDandVersion, VmConfig, Volume, VolumeContentOrigin, VolumeRef,
         },
         info::{
-            ZInfoApp, ZInfoBlob, ZInfoContentTree, ZInfoDevice, ZInfoMsg, ZInfoNetworkInstance, ZInfoVolume,
-            z_info_msg::InfoContent,
+            ZInfoApp, ZInfoBlob, ZInfoContentTree, ZInfoDevice, ZInfoMsg, ZInfoNetworkInstance,
+            ZInfoNtpSources, ZInfoVolume, z_info_msg::InfoContent,
         },
         metrics::{DeviceMetric, ZMetricMsg, metric_item::MetricItemValue, z_metric_msg::MetricContent},
         register::ZRegisterMsg,
@@ -106,6 +106,7 @@ pub struct Controller {
     pub served_certs: String,
     pub trace: Vec<String>,
     pub devices: Vec<ZInfoDevice>,
+    pub times: Vec<ZInfoNtpSources>,
     pub apps: Vec<ZInfoApp>,
     pub contents: Vec<ZInfoContentTree>,
     pub blobs: Vec<ZInfoBlob>,
@@ -140,6 +141,7 @@ impl Controller {
             served_certs: "signing".into(),
             trace: Vec::new(),
             devices: Vec::new(),
+            times: Vec::new(),
             apps: Vec::new(),
             contents: Vec::new(),
             blobs: Vec::new(),
@@ -355,6 +357,7 @@ impl Controller {
                 self.blobs.extend(list.blob);
             }
             (11, InfoContent::Hwinfo(_)) => {}
+            (16, InfoContent::NtpSources(sources)) => self.times.push(sources),
             (kind, content) => panic!("type {kind} with {content:?}"),
         }
     }
@@ -731,7 +734,9 @@ impl World {
             DeviceCommand::AskTime(servers) => {
                 self.asked.clone_from(servers);
                 let answer = self.server_off.map(|off| TimeReading {
-                    server: servers[0].clone(),
+                    name: servers[0].clone(),
+                    address: std::net::SocketAddrV4::new([10, 0, 2, 2].into(), 123),
+                    stratum: 2,
                     since_1970: self.true_time(off),
                     at_ns: self.now_ns,
                     within: Duration::from_millis(1),

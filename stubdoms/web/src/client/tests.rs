@@ -266,8 +266,11 @@ fn the_time_comes_from_the_first_server_that_tells_it() {
             assert!(matches!(client.time(&servers[..1]).await, Err(sntp::TimeError::Resolve(_))));
             assert_eq!(client.time(&servers[1..2]).await, Err(sntp::TimeError::TimedOut { tries: 2 }));
             assert_eq!(client.time(&[]).await, Err(sntp::TimeError::NoServer));
-            let reading = client.time(&servers).await.unwrap();
-            assert_eq!((reading.since_1970, reading.stratum), (Duration::from_secs(1_798_761_600), 1));
+            let (place, reading) = client.time(&servers).await.unwrap();
+            assert_eq!(
+                (place, reading.since_1970, reading.stratum),
+                (2, Duration::from_secs(1_798_761_600), 1)
+            );
             assert_eq!(reading.at, scene.world.now());
         },
     );
