@@ -2,8 +2,7 @@
 //!
 //! Each stream (the log, the console of each application) counts on its own: records, or bytes. What is
 //! kept is bounded by its memory; when that is used up the oldest goes of whoever has most of it, whether
-//! control had it or not: so one that floods loses its own lines, not those of others. What control never had
-//! and cannot have any more is told to it as lost, where it is missing.
+//! control had it or not: so one that floods loses its own lines, not those of others.
 //!
 //! ```text
 //!   oldest                    cursor                 newest
@@ -12,6 +11,11 @@
 //! ```
 //!
 //! A control that is there anew is given everything again ([`Journal::rewind`]): what is kept was not taken.
+//!
+//! *Lost* is what no control can have any more and none has taken. It is counted here, once, when that becomes true: what
+//! makes room before it was given, at once; what makes room after it was given, when that control ends without having taken
+//! it. Control is told how much it is since the start, never how much it has become, so that no life of it counts what an
+//! earlier one has counted, and none misses what an earlier one was told and could not pass on.
 
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 
@@ -29,6 +33,9 @@ pub const CAPACITY: usize = 512 * 1024;
 /// Streams from which on those of applications that are not known any more are forgotten with all that is kept of them:
 /// whoever makes applications names them, and could name ever new ones.
 const MAX_STREAMS: usize = 64;
+
+/// Pieces of a stream that control alone has, which are told apart.
+const MAX_HELD: usize = 256;
 
 /// What an entry takes beside its bytes: itself, and what the heap needs for two pieces.
 const OVERHEAD: usize = size_of::<Entry>() + 64;
@@ -91,10 +98,57 @@ struct Progress {
     end: u64,
     /// What lies before needs no longer be kept.
     taken: u64,
-    /// What lies before was given to this control, or told to it as lost.
+    /// What lies before was given to this control, or is lost.
     given: u64,
+    /// What this control was given, has not taken, and is not kept any more, each as its first and what is behind its last:
+    /// in their order, and apart from each other.
+    held: Vec<(u64, u64)>,
     /// What control has left with what is taken.
     note: Note,
+}
+
+impl Progress {
+    /// This control alone has these.
+    fn hold(&mut self, start: u64, end: u64) {
+        let held = &mut self.held;
+        let from = held.partition_point(|(_, last)| *last < start);
+        let to = held.partition_point(|(first, _)| *first <= end);
+        let joined = held
+            .drain(from..to)
+            .fold((start, end), |(start, end), (first, last)| (start.min(first), end.max(last)));
+        held.insert(from, joined);
+        if held.len() > MAX_HELD {
+            // What lies between the oldest two counts with them: rather too much is told to be lost than too little.
+            let (first, _) = held.remove(0);
+            held[0].0 = first;
+        }
+    }
+
+    /// It has taken what lies before `before`.
+    fn release(&mut self, before: u64) {
+        self.held.retain_mut(|(start, end)| {
+            *start = before.max(*start);
+            *start < *end
+        });
+    }
+
+    fn held(&self) -> u64 {
+        self.held.iter().map(|(start, end)| end - start).sum()
+    }
+}
+
+/// What is lost since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Lost {
+    lines: u64,
+    console_bytes: u64,
+}
+
+impl Lost {
+    fn add(&mut self, stream: Stream, count: u64) {
+        let sum = if stream.is_none() { &mut self.lines } else { &mut self.console_bytes };
+        *sum = sum.saturating_add(count);
+    }
 }
 
 /// The journal.
@@ -106,9 +160,10 @@ pub struct Journal {
     size: usize,
     capacity: usize,
     streams: Vec<Progress>,
-    /// Bytes of streams that were forgotten, which control never had.
-    forgotten: u64,
-    /// And those that this control had, and has not taken: a later one cannot be given them.
+    lost: Lost,
+    /// What this control was told of that.
+    told: Lost,
+    /// Bytes of streams that were forgotten, which this control had and has not taken: a later one cannot be given them.
     held: u64,
 }
 
@@ -122,13 +177,15 @@ impl Journal {
     /// An empty one that keeps up to `capacity` bytes.
     #[must_use]
     pub const fn new(capacity: usize) -> Self {
+        let none = Lost { lines: 0, console_bytes: 0 };
         Self {
             entries: VecDeque::new(),
             cursor: 0,
             size: 0,
             capacity,
             streams: Vec::new(),
-            forgotten: 0,
+            lost: none,
+            told: none,
             held: 0,
         }
     }
@@ -172,36 +229,26 @@ impl Journal {
         self.entries.get(self.cursor).map(|entry| entry.turn)
     }
 
-    /// Gives the next that control did not have in this life, oldest first; or tells that something is
-    /// missing ahead of it.
+    /// Gives the next that control did not have in this life, oldest first.
     pub fn give(&mut self) -> Option<ToControl> {
         let entry = self.entries.get(self.cursor)?;
-        let (stream, start, end) = (entry.stream, entry.start, entry.end());
-        let progress = self.progress(stream, start);
-        let missing = start.saturating_sub(progress.given);
-        if missing > 0 {
-            progress.given = start;
-            return Some(lost(stream, missing));
-        }
-        progress.given = end;
-        let entry = self.entries.get(self.cursor)?;
+        let (stream, start, end, message) = (entry.stream, entry.start, entry.end(), entry.message());
+        self.progress(stream, start).given = end;
         self.cursor += 1;
-        Some(entry.message())
+        Some(message)
     }
 
-    /// What was lost at the end of the streams: nothing of it is kept, so no entry shows that it is missing.
-    pub fn give_gap(&mut self) -> Option<ToControl> {
-        let forgotten = core::mem::take(&mut self.forgotten);
-        if forgotten > 0 {
-            return Some(lost(Some(AppId([0; 16])), forgotten));
-        }
-        let kept = |stream: Stream| self.entries.iter().any(|entry| entry.stream == stream);
-        let gap =
-            self.streams.iter().position(|progress| progress.given < progress.end && !kept(progress.stream));
-        let progress = self.streams.get_mut(gap?)?;
-        let missing = progress.end - progress.given;
-        progress.given = progress.end;
-        Some(lost(progress.stream, missing))
+    /// Counts log records that were lost before they came here.
+    pub fn lose_lines(&mut self, count: u32) {
+        self.lost.add(None, count.into());
+    }
+
+    /// How much is lost, if that is more than this control was told. What is missing ahead of what [`Self::give`] gives next
+    /// is in it.
+    pub fn tell_lost(&mut self) -> Option<ToControl> {
+        let Lost { lines, console_bytes } = self.lost;
+        let news = core::mem::replace(&mut self.told, self.lost) != self.lost;
+        news.then_some(ToControl::Lost { lines, console_bytes })
     }
 
     /// Control needs nothing of this stream before `before` any more. What it never had counts as not taken.
@@ -215,7 +262,8 @@ impl Journal {
             progress.taken = before;
             progress.note = note;
         }
-        self.retain(|entry| {
+        progress.release(before);
+        self.retain(|entry, _| {
             if entry.stream != stream || entry.start >= before {
                 return true;
             }
@@ -233,29 +281,42 @@ impl Journal {
         left.map(|progress| (progress.stream, &progress.note))
     }
 
-    /// A control is there anew: everything that was not taken is given again.
+    /// A control is there anew: everything that was not taken is given again, or is lost.
     pub fn rewind(&mut self) {
         self.cursor = 0;
-        self.forgotten = self.forgotten.saturating_add(core::mem::take(&mut self.held));
+        self.told = Lost::default();
+        let held = core::mem::take(&mut self.held);
+        self.lost.console_bytes = self.lost.console_bytes.saturating_add(held);
         for progress in &mut self.streams {
             progress.given = progress.taken;
+            self.lost.add(progress.stream, progress.held());
+            progress.held.clear();
         }
     }
 
     /// Forgets how far the console of an application has come that is not known any more, once nothing of
     /// it is kept; and if there are too many, what is kept of the oldest.
     pub fn forget(&mut self, known: impl Fn(AppId) -> bool) {
-        let Self { streams, entries, .. } = self;
+        let Self { streams, entries, held, .. } = self;
         streams.retain(|progress| {
-            progress.stream.is_none_or(&known) || entries.iter().any(|entry| entry.stream == progress.stream)
+            let stays = progress.stream.is_none_or(&known)
+                || entries.iter().any(|entry| entry.stream == progress.stream);
+            *held = held.saturating_add(if stays { 0 } else { progress.held() });
+            stays
         });
         while self.streams.len() > MAX_STREAMS
             && let Some(place) = self.streams.iter().position(|progress| !progress.stream.is_none_or(&known))
         {
             let progress = self.streams.remove(place);
-            self.forgotten = self.forgotten.saturating_add(progress.end - progress.given);
-            self.held = self.held.saturating_add(progress.given - progress.taken);
-            self.retain(|entry| entry.stream != progress.stream);
+            let (mut held, mut lost) = (progress.held(), 0);
+            self.retain(|entry, given| {
+                let keep = entry.stream != progress.stream;
+                let sum = if given { &mut held } else { &mut lost };
+                *sum += if keep { 0 } else { entry.end() - entry.start };
+                keep
+            });
+            self.held = self.held.saturating_add(held);
+            self.lost.add(progress.stream, lost);
         }
     }
 
@@ -268,7 +329,8 @@ impl Journal {
     fn progress(&mut self, stream: Stream, first: u64) -> &mut Progress {
         let place = self.streams.iter().position(|progress| progress.stream == stream);
         let place = place.unwrap_or_else(|| {
-            self.streams.push(Progress { stream, end: first, taken: first, given: first, note: Note::new() });
+            let (taken, given, held, note) = (first, first, Vec::new(), Note::new());
+            self.streams.push(Progress { stream, end: first, taken, given, held, note });
             self.streams.len() - 1
         });
         &mut self.streams[place]
@@ -282,12 +344,12 @@ impl Journal {
         self.shrink();
     }
 
-    /// Keeps entries, or what is left of them.
-    fn retain(&mut self, mut keep: impl FnMut(&mut Entry) -> bool) {
+    /// Keeps entries, or what is left of them. `keep` is told whether an entry was given.
+    fn retain(&mut self, mut keep: impl FnMut(&mut Entry, bool) -> bool) {
         let (mut index, mut given, cursor, size) = (0, 0, self.cursor, &mut self.size);
         self.entries.retain_mut(|entry| {
             *size -= entry.size();
-            let keep = keep(entry);
+            let keep = keep(entry, index < cursor);
             *size += if keep { entry.size() } else { 0 };
             given += usize::from(keep && index < cursor);
             index += 1;
@@ -310,12 +372,21 @@ impl Journal {
                 What::Console(_) => (first.stream, Box::default()),
             };
             let largest = stream.map_or(Party::Domain(&domain), Party::Console);
-            let mut left = self.size;
-            self.retain(|entry| {
-                let keep = left <= goal || entry.party() != largest;
-                left -= if keep { 0 } else { entry.size() };
-                keep
+            let (mut left, mut held, mut lost) = (self.size, Vec::new(), 0);
+            self.retain(|entry, given| {
+                if left <= goal || entry.party() != largest {
+                    return true;
+                }
+                left -= entry.size();
+                match given {
+                    true => held.push((entry.start, entry.end())),
+                    false => lost += entry.end() - entry.start,
+                }
+                false
             });
+            self.lost.add(stream, lost);
+            let progress = self.progress(stream, 0);
+            held.into_iter().for_each(|(start, end)| progress.hold(start, end));
         }
     }
 
@@ -330,14 +401,6 @@ impl Journal {
             }
         }
         shares.into_iter().max_by_key(|(_, _, size)| *size).map(|(_, first, _)| first)
-    }
-}
-
-fn lost(stream: Stream, missing: u64) -> ToControl {
-    let missing = u32::try_from(missing).unwrap_or(u32::MAX);
-    match stream {
-        None => ToControl::Lost { lines: missing, console_bytes: 0 },
-        Some(_) => ToControl::Lost { lines: 0, console_bytes: missing },
     }
 }
 

@@ -27,10 +27,6 @@ pub struct Outbox {
     /// The vital service that does not do its work, and whether control was told.
     missing: Option<heapless::String<16>>,
     missing_told: bool,
-    /// Log records that were lost before they came here.
-    lines: u32,
-    /// Those of them that the message before tells of, which control may not have got.
-    told: u32,
 }
 
 impl Outbox {
@@ -66,7 +62,7 @@ impl Outbox {
 
     /// Counts lines that were lost before they came here.
     pub fn lose_lines(&mut self, count: u32) {
-        self.lines = self.lines.saturating_add(count);
+        self.journal.lose_lines(count);
     }
 
     /// Adds console bytes.
@@ -92,26 +88,23 @@ impl Outbox {
         self.journal.forget(known);
     }
 
-    /// Takes the oldest message. The one before was sent.
+    /// Takes the oldest message. What is lost is told ahead of all that came later.
     pub fn pop(&mut self) -> Option<ToControl> {
-        self.told = 0;
         if let Some(message) = self.greeting.pop_front() {
             return Some(message);
         }
         if !core::mem::replace(&mut self.missing_told, true) {
             return Some(ToControl::Vital { missing: self.missing.clone() });
         }
-        self.told = core::mem::take(&mut self.lines);
-        if self.told > 0 {
-            return Some(ToControl::Lost { lines: self.told, console_bytes: 0 });
+        if let Some(lost) = self.journal.tell_lost() {
+            return Some(lost);
         }
         let answer = self.answers.front().map(|(turn, _)| *turn);
         match (answer, self.journal.turn()) {
             (Some(answer), kept) if kept.is_none_or(|kept| answer < kept) => {
                 self.answers.pop_front().map(|(_, message)| message)
             }
-            (_, Some(_)) => self.journal.give(),
-            (_, None) => self.journal.give_gap(),
+            _ => self.journal.give(),
         }
     }
 
@@ -120,7 +113,6 @@ impl Outbox {
     pub fn greet(&mut self, greeting: impl IntoIterator<Item = ToControl>) {
         self.greeting = greeting.into_iter().collect();
         self.missing_told = false;
-        self.lines = self.lines.saturating_add(core::mem::take(&mut self.told));
         self.answers.clear();
         self.journal.rewind();
     }
@@ -190,22 +182,22 @@ mod tests {
     }
 
     #[test]
-    fn lost_lines_are_told_until_a_control_has_got_it() {
+    fn each_control_is_told_how_much_is_lost_since_the_start() {
         let lost = |lines| Some(ToControl::Lost { lines, console_bytes: 0 });
         let mut outbox = Outbox::new();
         outbox.miss(None);
         outbox.greet([]);
         outbox.pop();
         outbox.lose_lines(3);
-        assert_eq!(outbox.pop(), lost(3));
-        // Control died before it was sent.
+        assert_eq!((outbox.pop(), outbox.pop()), (lost(3), None));
         outbox.lose_lines(1);
-        outbox.greet([]);
-        outbox.pop();
         assert_eq!((outbox.pop(), outbox.pop()), (lost(4), None));
-        outbox.greet([]);
-        outbox.pop();
-        assert_eq!(outbox.pop(), None, "it was sent");
+        // One that is there anew, whether the one before has told anybody or not.
+        for _ in 0..2 {
+            outbox.greet([stopped()]);
+            assert_eq!((outbox.pop(), outbox.pop().is_some()), (Some(stopped()), true));
+            assert_eq!((outbox.pop(), outbox.pop()), (lost(4), None));
+        }
     }
 
     #[test]

@@ -400,23 +400,25 @@ pub enum ToControl {
         /// A vital service that does not do its work; none if all do.
         missing: Option<String<16>>,
     },
-    /// Log lines and console bytes that dom0 dropped, for control did not take them in time.
+    /// How much is lost since the start of the machine, for no control took it in time: after [`ToControl::KnownAll`] if there
+    /// is anything, and when it has become more, ahead of what comes behind the gap. The sum of all of it, so that a control
+    /// need not know what an earlier one was told.
     Lost {
         /// Log lines.
-        lines: u32,
+        lines: u64,
         /// Console bytes.
-        console_bytes: u32,
+        console_bytes: u64,
     },
 }
 
 impl Message for FromControl {
     const CHANNEL: &'static str = "device";
-    const VERSION: u16 = 10;
+    const VERSION: u16 = 11;
 }
 
 impl Message for ToControl {
     const CHANNEL: &'static str = "device";
-    const VERSION: u16 = 10;
+    const VERSION: u16 = 11;
 }
 
 #[cfg(test)]
@@ -490,6 +492,7 @@ mod tests {
         round_trip(ToControl::EventLog { total: u32::MAX, offset: u32::MAX, bytes });
         round_trip(ToControl::Refused { app, refusal: Refusal::Build, reason: long() });
         round_trip(ToControl::Vital { missing: Some(long()) });
+        round_trip(ToControl::Lost { lines: u64::MAX, console_bytes: u64::MAX });
         round_trip(ToControl::Log {
             sequence: u64::MAX,
             domain: long(),

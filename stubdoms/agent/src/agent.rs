@@ -407,7 +407,9 @@ impl Agent {
         let apps = &self.apps;
         self.logs.step(now, |app| app_name(apps, app));
         self.keep_spools();
-        self.losses.step(now);
+        if self.losses.step(now) {
+            self.leave_note();
+        }
         let quiet = self.quiet().is_some_and(|until| until > at);
         if !quiet && self.metrics.step(at) {
             self.device_commands.push_back(DeviceCommand::QueryUsage);
@@ -548,10 +550,11 @@ impl Agent {
         self.logs.goes_on(app, note);
     }
 
-    /// dom0 had to drop lines of the log, and bytes of consoles, that were not [`Taken`].
-    pub fn lost(&mut self, now: Now, lines: u32, console_bytes: u32) {
+    /// So many lines of the log, and bytes of consoles, had dom0 to drop since the start of the machine before they were
+    /// [`Taken`].
+    pub fn lost(&mut self, now: Now, lines: u64, console_bytes: u64) {
         self.now = now;
-        self.losses.add(lines, console_bytes);
+        self.losses.are(lines, console_bytes);
     }
 
     /// What need not be kept any more, for the controller has it or is not to have it.

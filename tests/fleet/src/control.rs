@@ -111,7 +111,7 @@ async fn applications(base: Base) {
     let mut channel: Device = open_dom0(base.domain.clone(), base.domain.clone(), &base.wiring).await;
     let mut hearing = Hearing::default();
     let image = Rc::new(hostile::image());
-    let mut runs = greeted(&base, &mut channel).await;
+    let mut runs = greeted(&base, &mut channel, &mut hearing).await;
     *base.seen.adopted.borrow_mut() += u32::from(runs);
     loop {
         if !runs {
@@ -131,7 +131,7 @@ async fn applications(base: Base) {
 }
 
 /// Hears what there is, which dom0 says first, and tells whether the application runs.
-async fn greeted(base: &Base, channel: &mut Device) -> bool {
+async fn greeted(base: &Base, channel: &mut Device, hearing: &mut Hearing) -> bool {
     let machine = channel.receive().await;
     let machine = base.must(machine).await;
     assert!(matches!(machine, device::ToControl::Machine(_)), "dom0 greets with {machine:?}");
@@ -142,6 +142,10 @@ async fn greeted(base: &Base, channel: &mut Device) -> bool {
             device::ToControl::Known(known) => {
                 assert_eq!((known.definition.app, runs), (APP, false));
                 runs = known.running.is_some();
+            }
+            device::ToControl::GoesOn { app, note } => {
+                assert_eq!(app, Some(APP));
+                hearing.goes_on(&note);
             }
             device::ToControl::KnownAll { .. } => return runs,
             other => panic!("{other:?} within dom0's greeting"),

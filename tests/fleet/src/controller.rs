@@ -18,6 +18,11 @@ pub struct Controller {
     lines: BTreeMap<String, u64>,
     /// The application's console; 0 for bytes that were lost, which it never writes.
     pub console: Vec<u8>,
+    /// Of each byte whether some control was not given it though none had taken it; and how many there are.
+    missed: Vec<bool>,
+    missing: u64,
+    /// How many bytes are lost, as dom0 told it last.
+    lost: u64,
 }
 
 impl Controller {
@@ -39,15 +44,21 @@ impl Controller {
 pub struct Hearing {
     /// The record that must come next, once there was one.
     record: Option<u64>,
-    /// The byte of the console that must come next, once there was one.
-    byte: Option<u64>,
-    /// Bytes that were told to be lost since the last piece.
-    lost: u64,
+    /// The byte of the console that comes next, unless some are lost.
+    byte: u64,
     /// Records and pieces.
     heard: u32,
 }
 
 impl Hearing {
+    /// Hears that the console goes on where an earlier control has said that it was taken.
+    ///
+    /// # Panics
+    /// If the note is none of this control's.
+    pub fn goes_on(&mut self, note: &[u8]) {
+        self.byte = u64::from_le_bytes(note.try_into().expect("a number of eight bytes"));
+    }
+
     /// Hears a message, and says what dom0 need not keep any more, now and then.
     ///
     /// # Panics
@@ -60,15 +71,14 @@ impl Hearing {
             }
             ToControl::ConsoleOutput { app, offset, bytes } => {
                 self.console(controller, *offset, bytes);
-                FromControl::Taken {
-                    app: Some(*app),
-                    before: offset + bytes.len() as u64,
-                    note: heapless::Vec::new(),
-                }
+                let before = offset + bytes.len() as u64;
+                let note = heapless::Vec::from_slice(&before.to_le_bytes()).expect("it fits");
+                FromControl::Taken { app: Some(*app), before, note }
             }
             ToControl::Lost { lines, console_bytes } => {
                 assert_eq!(*lines, 0, "a console that floods has log lines lost");
-                self.lost += u64::from(*console_bytes);
+                assert!(*console_bytes >= controller.lost, "{console_bytes} after {}", controller.lost);
+                controller.lost = *console_bytes;
                 return None;
             }
             _ => return None,
@@ -103,14 +113,16 @@ impl Hearing {
     }
 
     fn console(&mut self, controller: &mut Controller, offset: u64, bytes: &[u8]) {
-        let have = controller.console.len() as u64;
-        let lost = core::mem::take(&mut self.lost);
-        match self.byte {
-            Some(byte) => assert_eq!(offset, byte + lost, "{lost} bytes were told to be lost"),
-            None => assert!(offset <= have + lost, "it begins with {offset} of {have}; {lost} were lost"),
+        assert!(self.byte <= offset, "{offset} follows {}", self.byte);
+        let gap = self.byte as usize..offset as usize;
+        self.byte = offset + bytes.len() as u64;
+        controller.missed.resize(controller.missed.len().max(gap.end), false);
+        for missed in &mut controller.missed[gap] {
+            controller.missing += u64::from(!core::mem::replace(missed, true));
         }
-        self.byte = Some(offset + bytes.len() as u64);
-        if offset > have {
+        // Each of them is counted, and once, whichever control is told.
+        assert_eq!(controller.missing, controller.lost, "missing, and told to be lost, ahead of {offset}");
+        if offset > controller.console.len() as u64 {
             controller.console.resize(offset as usize, 0);
         }
         let (at, end) = (offset as usize, controller.console.len());
@@ -163,10 +175,16 @@ mod tests {
         assert!(!is_fine(&[&[log(1, "d1 0 a")], &[log(1, "d1 7")]]), "it is another one");
         assert!(!is_fine(&[&[log(1, "d1 0 a"), log(2, "d1 2")]]), "dom0 lost one");
         let lost = |console_bytes| ToControl::Lost { lines: 0, console_bytes };
-        assert!(is_fine(&[&[console(0, b"abc"), console(3, b"d")], &[console(1, b"bcde")]]));
-        assert!(is_fine(&[&[console(0, b"abc"), lost(2), console(5, b"f")], &[console(2, b"cdef")]]));
+        assert!(is_fine(&[&[console(0, b"abc"), console(3, b"d")], &[console(0, b"abcde")]]));
+        let flood = &[console(0, b"abc"), lost(2), console(5, b"f")];
+        assert!(is_fine(&[flood, &[lost(2), console(0, b"abc"), console(5, b"f")]]));
+        // What made room after it was given is lost to the next, and what was lost before is not lost once more.
+        assert!(is_fine(&[flood, &[lost(5), console(5, b"f")], &[lost(6), console(6, b"g")]]));
+        assert!(!is_fine(&[flood, &[lost(7), console(5, b"f")]]), "two are counted twice");
+        assert!(!is_fine(&[flood, &[lost(2), console(5, b"f")]]), "three are not counted");
+        assert!(!is_fine(&[flood, &[lost(1), console(0, b"abc")]]), "it falls");
         assert!(!is_fine(&[&[console(0, b"abc"), console(4, b"e")]]), "a byte is missing");
-        assert!(!is_fine(&[&[console(0, b"abc")], &[console(2, b"x")]]), "a byte is another one");
+        assert!(!is_fine(&[&[console(0, b"abc")], &[console(0, b"abx")]]), "a byte is another one");
         assert!(!is_fine(&[&[ToControl::Lost { lines: 1, console_bytes: 0 }]]));
     }
 }

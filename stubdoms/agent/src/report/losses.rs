@@ -3,7 +3,7 @@
 //! dom0 keeps lines until control says that they are with the controller or with storage. When both are silent for long
 //! its journal is full, the oldest lines make room, and where they are missing it tells so. Each telling is a line of the
 //! log itself, so one for every loss would make the next loss. The first loss is told at once; those of the minute after it
-//! are told together when that is over. All of them are counted since the start of the machine, for metrics.
+//! are told together when that is over. dom0 counts all of them since the start of the machine, for metrics.
 
 use core::time::Duration;
 
@@ -25,10 +25,11 @@ pub(crate) struct Losses {
 }
 
 impl Losses {
-    /// Adds a loss.
-    pub(crate) fn add(&mut self, lines: u32, console_bytes: u32) {
-        self.lines = self.lines.saturating_add(lines.into());
-        self.console_bytes = self.console_bytes.saturating_add(console_bytes.into());
+    /// Takes how much is lost since the start of the machine, as dom0 tells it to each life of the agent. What that life's
+    /// note says is the same until then, so that the sum is never told to fall.
+    pub(crate) fn are(&mut self, lines: u64, console_bytes: u64) {
+        self.lines = self.lines.max(lines);
+        self.console_bytes = self.console_bytes.max(console_bytes);
     }
 
     /// What a later life of the agent has to know.
@@ -47,13 +48,18 @@ impl Losses {
         (self.told != (self.lines, self.console_bytes)).then_some(self.next)
     }
 
-    /// Tells what is to be told now.
-    pub(crate) fn step(&mut self, now: Now) {
-        let Some((lines, console_bytes)) = self.due(now) else { return };
+    /// Tells what is to be told now. True if there was something, which a later life of the agent has to know.
+    #[must_use]
+    pub(crate) fn step(&mut self, now: Now) -> bool {
+        let Some((lines, console_bytes)) = self.due(now) else { return false };
         log::warn!(
-            "log: dom0 dropped {lines} lines and {console_bytes} bytes of consoles [{}]",
+            "log: dom0 dropped {lines} lines and {console_bytes} bytes of consoles, {} and {} since the start of the \
+             machine [{}]",
+            self.lines,
+            self.console_bytes,
             ctl::LOG_LOST
         );
+        true
     }
 
     /// Lines and console bytes since the last telling, if they are to be told now.
@@ -79,7 +85,7 @@ mod tests {
         let (mut told, mut lines, mut bytes) = (0, 0, 0);
         for second in 0..=660 {
             if second <= 600 {
-                losses.add(3, 500);
+                losses.are(3 * (second + 1), 500 * (second + 1));
             }
             if let Some(sum) = losses.due(at(second)) {
                 (told, lines, bytes) = (told + 1, lines + sum.0, bytes + sum.1);
@@ -92,15 +98,16 @@ mod tests {
     #[test]
     fn a_loss_soon_after_another_is_told_though_no_further_one_comes() {
         let mut losses = Losses::default();
-        losses.add(0, 7);
+        losses.are(0, 7);
         assert_eq!((losses.due(at(5)), losses.deadline()), (Some((0, 7)), None));
-        losses.add(2, 0);
-        losses.add(3, 1);
+        losses.are(2, 7);
+        losses.are(5, 8);
         assert_eq!((losses.due(at(6)), losses.deadline()), (None, Some(at(65).at())));
         // Also by a later life.
         let mut later = Losses::default();
         later.recall(&mut losses.counters());
-        assert_eq!(later.due(at(7)), Some((5, 1)));
+        later.are(5, 8);
+        assert_eq!((later.lines, later.console_bytes, later.due(at(7))), (5, 8, Some((5, 1))));
         assert_eq!((losses.due(at(65)), losses.deadline()), (Some((5, 1)), None));
     }
 }

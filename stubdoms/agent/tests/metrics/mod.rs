@@ -1,7 +1,7 @@
 //! Metrics over an outage of the controller, and over starts of the machine and lives of the agent in it.
 
 use proto_eve::Message;
-use stubdoms_agent::{BootCause, DeviceCommand};
+use stubdoms_agent::BootCause;
 
 use crate::world::*;
 
@@ -40,17 +40,6 @@ fn received(world: &World) -> (Vec<u64>, usize) {
 /// What the last message tells of those that are missing.
 fn lost(world: &World) -> u64 {
     counted(world, "metrics.lost")
-}
-
-/// Messages that the agent of this start has made so far, as it notes.
-fn made(world: &World) -> u64 {
-    let mut notes = world.device_commands.iter().filter_map(|command| match command {
-        DeviceCommand::Note(note) => Some(note),
-        _ => None,
-    });
-    // The version, the course, the slots, the time, two words of commands, three of the clock.
-    let note = String::from_utf8(notes.next_back().unwrap().clone()).unwrap();
-    note.split(' ').nth(9).unwrap().parse().unwrap()
 }
 
 #[test]

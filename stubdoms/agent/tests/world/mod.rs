@@ -1053,6 +1053,17 @@ pub fn counted(world: &World, key: &str) -> u64 {
     }
 }
 
+/// Metrics messages that the agent of this start has made so far, as it notes.
+pub fn made(world: &World) -> u64 {
+    let mut notes = world.device_commands.iter().filter_map(|command| match command {
+        DeviceCommand::Note(note) => Some(note),
+        _ => None,
+    });
+    // The version, the course, the slots, the time, two words of commands, three of the clock.
+    let note = String::from_utf8(notes.next_back().unwrap().clone()).unwrap();
+    note.split(' ').nth(9).unwrap().parse().unwrap()
+}
+
 /// One application from one content over HTTP.
 pub fn config() -> EdgeDevConfig {
     EdgeDevConfig {
