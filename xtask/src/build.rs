@@ -7,8 +7,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, ensure};
-use proto_errors::host as code;
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use proto_errors::{ctl, host as code};
+use proto_handoff::provisioning::Pair;
 use proto_manifest::archive::{Archive, CONFIG, IMAGES, TABLE, Writer};
 use proto_manifest::board::{Board, BoardErrors, Machine};
 use proto_manifest::table::{Bus, Device, DeviceKind, MAX_BYTES, Table};
@@ -437,6 +438,10 @@ pub(crate) fn config_files(folder: Option<&Path>) -> Result<BTreeMap<String, Vec
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             files.insert(name, paths::read(&path)?);
         }
+    }
+    let is_there = |name: &str| files.get(name).is_some_and(|file: &Vec<u8>| !file.trim_ascii().is_empty());
+    if let Some(half) = [Pair::ONBOARD, Pair::DEVICE].into_iter().find_map(|pair| pair.half(is_there)) {
+        bail!("provisioning folder {}: {half} [{}]", folder.display(), ctl::HALF_A_PAIR);
     }
     Ok(files)
 }

@@ -232,5 +232,24 @@ mod tests {
             let told = format!("{:#}", check(words).unwrap_err());
             assert!(told.contains(part), "{words:?}: {told}");
         }
+        // A certificate without its key, and the other way round; one that is empty is as good as none.
+        let config = ["--config", folder.path().to_str().unwrap()];
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        for (certificate, key) in
+            [("onboard.cert.pem", "onboard.key.pem"), ("device.cert.pem", "device.key.pem")]
+        {
+            for (there, missing) in [(certificate, key), (key, certificate)] {
+                write(there, "a pem");
+                let told = format!("{:#}", check(&config).unwrap_err());
+                assert!(told.contains(&format!("file `{missing}` is missing")), "{there}: {told}");
+                assert!(told.contains("[E-CTL-015]"), "{told}");
+                write(missing, "\n");
+                assert_eq!(format!("{:#}", check(&config).unwrap_err()), told);
+                write(missing, "a pem");
+                check(&config).unwrap();
+                std::fs::remove_file(folder.path().join(missing)).unwrap();
+                std::fs::remove_file(folder.path().join(there)).unwrap();
+            }
+        }
     }
 }

@@ -6,7 +6,7 @@
 //! | [`acpi`] | the table `OEM1` that carries it on x86_64 |
 //! | [`kept`] | what a life of the machine leaves for the next one in memory |
 //! | [`measurement`] | what was measured of the start, and where the firmware's log ends |
-//! | [`provisioning`] | the files of the config partition: what is measured of them |
+//! | [`provisioning`] | the files of the config partition: what is measured of them, and which are a pair |
 //! | [`tree`] | the device tree with which Xen starts on aarch64; the record is a property of it |
 //!
 //! Trust: nothing protects the record on its way but the machine's own memory, and firmware could lie

@@ -9,6 +9,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 
 /// The PCR.
 pub const PCR: u32 = 14;
@@ -34,6 +35,47 @@ const PRESENCE: [&str; 7] = [
 /// Files that are told of when they are missing.
 const ALWAYS: [&str; 3] =
     ["bootstrap-config.pb", "DevicePortConfig/override.json", "GlobalConfig/global.json"];
+
+/// A certificate and its key, each of no use without the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pair {
+    /// Name of the certificate's file.
+    pub certificate: &'static str,
+    /// Name of the key's file.
+    pub key: &'static str,
+}
+
+impl Pair {
+    /// With what a device registers that the controller does not know.
+    pub const ONBOARD: Self = Self { certificate: "onboard.cert.pem", key: "onboard.key.pem" };
+    /// Who a device is that has no vault.
+    pub const DEVICE: Self = Self { certificate: "device.cert.pem", key: "device.key.pem" };
+
+    /// What is missing, if one of the two is there alone. `is_there` tells whether a file is, with something in it.
+    pub fn half(self, is_there: impl Fn(&str) -> bool) -> Option<Half> {
+        let Self { certificate, key } = self;
+        match (is_there(certificate), is_there(key)) {
+            (true, false) => Some(Half { there: certificate, missing: key }),
+            (false, true) => Some(Half { there: key, missing: certificate }),
+            (true, true) | (false, false) => None,
+        }
+    }
+}
+
+/// Half of a [`Pair`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Half {
+    /// The file that is there.
+    pub there: &'static str,
+    /// The other one.
+    pub missing: &'static str,
+}
+
+impl fmt::Display for Half {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "file `{}` is missing or empty, and `{}` is no use without it", self.missing, self.there)
+    }
+}
 
 /// The texts that are measured, in their order: the digest of an event is that of its text, and its data the text.
 /// `files` has each file's path from the partition's root, and the SHA-256 of its contents.
@@ -64,8 +106,26 @@ fn text(name: &str, digest: Option<&[u8; 32]>) -> String {
 #[cfg(test)]
 mod tests {
     use alloc::format;
+    use alloc::string::ToString;
 
     use super::*;
+
+    #[test]
+    fn of_a_certificate_and_its_key_the_one_that_is_missing_is_named() {
+        let told = |there: &[&str]| {
+            [Pair::ONBOARD, Pair::DEVICE].map(|pair| {
+                pair.half(|name| there.contains(&name)).map_or(String::new(), |half| half.to_string())
+            })
+        };
+        let (certificate, key) = ("onboard.cert.pem", "onboard.key.pem");
+        let text = |missing: &str, there: &str| {
+            format!("file `{missing}` is missing or empty, and `{there}` is no use without it")
+        };
+        assert_eq!(told(&[certificate, "server"]), [text(key, certificate), String::new()]);
+        let device = text("device.key.pem", "device.cert.pem");
+        assert_eq!(told(&[key, "device.cert.pem"]), [text(certificate, key), device]);
+        assert_eq!(told(&[]), told(&[certificate, key]));
+    }
 
     #[test]
     fn files_are_told_in_their_order_and_missing_ones_too() {

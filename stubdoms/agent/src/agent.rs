@@ -19,7 +19,7 @@ use core::time::Duration;
 
 use keys::Gathering;
 
-use proto_errors::agent as code;
+use proto_errors::{agent as code, ctl};
 use proto_eve::{
     Timestamp,
     attest::{self as attest_messages, EscrowedKey},
@@ -256,6 +256,9 @@ impl Agent {
         let mut random = Random::new(seed);
         let start = if facts.start == 0 { random.next() as u32 } else { facts.start };
         log::info!("agent: controller {}, version {}", credentials.server, facts.version);
+        if let Some(half) = credentials.half_onboard {
+            log::error!("provisioning: {half}: the device does not register [{}]", ctl::HALF_A_PAIR);
+        }
         Ok(Self {
             onboard: Onboard::new(at, credentials.onboard.is_some()),
             certs: CertsKeeper::new(at),

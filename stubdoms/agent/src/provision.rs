@@ -7,6 +7,7 @@ use proto_eve::{
     key::{KeyError, SoftwareKey},
     wire::info::BootReason,
 };
+use proto_handoff::provisioning::{Half, Pair};
 
 use crate::{clock::WallTime, identity::DeviceKey, uplink::server_names};
 
@@ -17,7 +18,8 @@ pub struct Provisioning {
     pub server: Vec<u8>,
     /// `root-certificate.pem`.
     pub root_certificate: Vec<u8>,
-    /// `onboard.cert.pem`; absent when the device is known by its own certificate.
+    /// `onboard.cert.pem`; absent when the device is known by its own certificate. Without the key it is told of and not
+    /// used, nor is the key without it.
     pub onboard_cert: Option<Vec<u8>>,
     /// `onboard.key.pem`.
     pub onboard_key: Option<Vec<u8>>,
@@ -184,6 +186,10 @@ pub(crate) struct Credentials {
     pub(crate) device: Option<DeviceKey>,
     /// The provisioned key, until it is known whether it is needed.
     pub(crate) provisioned: Option<SoftwareKey>,
+    /// What is missing of the files to register with, and of the provisioned key, if one of the two is there alone: neither
+    /// is used then.
+    pub(crate) half_onboard: Option<Half>,
+    pub(crate) half_device: Option<Half>,
     pub(crate) key_exchange_cert: Option<Vec<u8>>,
     pub(crate) allow_vault_clean: bool,
     pub(crate) ntp_servers: Vec<String>,
@@ -198,13 +204,15 @@ impl Credentials {
         there("server", &files.server)?;
         there("root-certificate.pem", &files.root_certificate)?;
         let server = server(&files.server)?;
+        let (half_onboard, half_device) = (half_onboard(&files), half_device(&files));
         let onboard = match (&files.onboard_key, &files.onboard_cert) {
-            (Some(key), Some(cert)) => {
+            (Some(key), Some(cert)) if half_onboard.is_none() => {
                 Some(SoftwareKey::from_pem(key, cert).map_err(ProvisionError::Onboard)?)
             }
             _ => None,
         };
-        let left_out = has_vault && files.device_key.is_empty() && files.device_cert.is_empty();
+        let none = files.device_key.is_empty() && files.device_cert.is_empty();
+        let left_out = has_vault && (none || half_device.is_some());
         if !left_out {
             there("device.cert.pem", &files.device_cert)?;
             there("device.key.pem", &files.device_key)?;
@@ -220,6 +228,8 @@ impl Credentials {
             onboard,
             device,
             provisioned,
+            half_onboard,
+            half_device,
             key_exchange_cert: files.key_exchange_cert,
             allow_vault_clean: files.allow_vault_clean,
             ntp_servers: ntp_servers(&files.ntp),
@@ -229,8 +239,22 @@ impl Credentials {
     }
 }
 
+fn is_there(bytes: &[u8]) -> bool {
+    !bytes.trim_ascii().is_empty()
+}
+
 fn there(name: &'static str, bytes: &[u8]) -> Result<(), ProvisionError> {
-    if bytes.trim_ascii().is_empty() { Err(ProvisionError::Missing(name)) } else { Ok(()) }
+    if is_there(bytes) { Ok(()) } else { Err(ProvisionError::Missing(name)) }
+}
+
+fn half_onboard(files: &Provisioning) -> Option<Half> {
+    let of = |name: &str| if name == Pair::ONBOARD.key { &files.onboard_key } else { &files.onboard_cert };
+    Pair::ONBOARD.half(|name| of(name).as_deref().is_some_and(is_there))
+}
+
+fn half_device(files: &Provisioning) -> Option<Half> {
+    let of = |name: &str| if name == Pair::DEVICE.key { &files.device_key } else { &files.device_cert };
+    Pair::DEVICE.half(|name| is_there(of(name)))
 }
 
 fn line(bytes: &[u8]) -> String {
@@ -295,9 +319,56 @@ mod tests {
         files.server = b"controller.example".to_vec();
         assert_eq!(named(false, &files), missing("device.cert.pem"));
         files.device_key = b"-".to_vec();
-        assert_eq!(named(true, &files), missing("device.cert.pem"));
+        assert_eq!(named(false, &files), missing("device.cert.pem"));
         files.device_cert = b"-".to_vec();
         files.device_key.clear();
         assert_eq!(named(false, &files), missing("device.key.pem"));
+    }
+
+    /// A device that can be somebody without that file goes on.
+    #[test]
+    fn a_certificate_or_key_that_is_alone_is_told_of_and_not_used() {
+        macro_rules! vector {
+            ($name:literal) => {
+                include_bytes!(concat!("../../../proto/eve/tests/vectors/", $name)).to_vec()
+            };
+        }
+        let (certificate, key) = (vector!("device.pem"), vector!("device-pkcs8.key.pem"));
+        let whole = Provisioning {
+            server: b"controller.example".to_vec(),
+            root_certificate: vector!("root.pem"),
+            onboard_cert: Some(certificate.clone()),
+            onboard_key: Some(key.clone()),
+            device_cert: certificate,
+            device_key: key,
+            ..Provisioning::default()
+        };
+        let read = |has_vault, change: &dyn Fn(&mut Provisioning)| {
+            let mut files = whole.clone();
+            change(&mut files);
+            let read = Credentials::read(files, has_vault).unwrap();
+            let half = |half: Option<Half>| half.map(|half| half.missing);
+            let used = (read.onboard.is_some(), read.device.is_some() || read.provisioned.is_some());
+            (used, half(read.half_onboard), half(read.half_device))
+        };
+        for has_vault in [false, true] {
+            assert_eq!(read(has_vault, &|_| {}), ((true, true), None, None));
+            let lone_certificate = ((false, true), Some("onboard.key.pem"), None);
+            assert_eq!(read(has_vault, &|files| files.onboard_key = None), lone_certificate);
+            assert_eq!(
+                read(has_vault, &|files| files.onboard_key = Some(
+                    b"
+"
+                    .to_vec()
+                )),
+                lone_certificate
+            );
+            let lone_key = ((false, true), Some("onboard.cert.pem"), None);
+            assert_eq!(read(has_vault, &|files| files.onboard_cert = None), lone_key);
+        }
+        let lone_certificate = ((true, false), None, Some("device.key.pem"));
+        assert_eq!(read(true, &|files| files.device_key.clear()), lone_certificate);
+        let lone_key = ((true, false), None, Some("device.cert.pem"));
+        assert_eq!(read(true, &|files| files.device_cert.clear()), lone_key);
     }
 }

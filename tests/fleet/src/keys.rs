@@ -36,12 +36,12 @@ pub enum Holder {
     Vault,
 }
 
-/// The archive of provisioning files that control is given.
+/// The archive of provisioning files that control is given, without this one if there is one of the name.
 ///
 /// # Panics
 /// Never: the files fit.
 #[must_use]
-pub fn provisioning(holder: Holder) -> Vec<u8> {
+pub fn provisioning(holder: Holder, without: &str) -> Vec<u8> {
     let mut writer = Writer::new();
     let hosts = format!("{} {NAME}\n", crate::wire::ROUTER);
     let server = format!("{NAME}:{API}\n");
@@ -58,7 +58,7 @@ pub fn provisioning(holder: Holder) -> Vec<u8> {
         Holder::File => &[("device.cert.pem", DEVICE.0), ("device.key.pem", DEVICE.1)],
         Holder::Vault => &[],
     };
-    for (name, bytes) in files.iter().chain(device) {
+    for (name, bytes) in files.iter().chain(device).filter(|(name, _)| *name != without) {
         writer.add(name, bytes).expect("the archive takes it");
     }
     writer.finish()

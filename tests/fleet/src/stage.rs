@@ -256,7 +256,7 @@ fn table(images: [&[u8]; IMAGES.len()], more: More) -> Table {
     let mut channels = vec![channel("network", Party::Domain(NET.0)), channel("device", Party::Dom0)];
     let mut devices = vec![card];
     match more {
-        More::Nothing | More::Plain | More::Hostile | More::Bare | More::Unread => {}
+        More::Nothing | More::Plain | More::Hostile | More::Bare | More::Unread | More::Half => {}
         More::Quiet | More::Channels => domains.push(domain("quiet", quiet, false, &[])),
         More::Vault => domains.push(domain("vault", vault, false, &[1])),
         More::Disk | More::Tpm | More::Software => {
@@ -298,6 +298,9 @@ fn table(images: [&[u8]; IMAGES.len()], more: More) -> Table {
     }
 }
 
+/// What [`More::Half`] lacks.
+pub const ONBOARD_KEY: &str = "onboard.key.pem";
+
 /// What a table has beside net and control.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum More {
@@ -311,6 +314,8 @@ pub enum More {
     Bare,
     /// The same, but nobody knows, for they could not be read.
     Unread,
+    /// The same, but the files are there, all but the key to register with.
+    Half,
     /// A service that does nothing.
     Quiet,
     /// As `Quiet`, and so many channels to net that it cannot be told of all of them.
@@ -338,6 +343,7 @@ impl More {
             | Self::Hostile
             | Self::Bare
             | Self::Unread
+            | Self::Half
             | Self::Quiet
             | Self::Channels
             | Self::Vault => &[NET, CONTROL],
@@ -354,6 +360,7 @@ impl More {
             Self::Nothing
             | Self::Bare
             | Self::Unread
+            | Self::Half
             | Self::Quiet
             | Self::Channels
             | Self::Vault
@@ -384,6 +391,7 @@ impl More {
             | Self::Hostile
             | Self::Bare
             | Self::Unread
+            | Self::Half
             | Self::Disk
             | Self::Tpm
             | Self::Software
@@ -396,8 +404,9 @@ impl More {
     fn files(self) -> Vec<u8> {
         match self {
             Self::Bare | Self::Unread => Writer::new().finish(),
-            Self::Tpm | Self::Software | Self::Betrayed => keys::provisioning(keys::Holder::Vault),
-            _ => keys::provisioning(keys::Holder::File),
+            Self::Half => keys::provisioning(keys::Holder::File, ONBOARD_KEY),
+            Self::Tpm | Self::Software | Self::Betrayed => keys::provisioning(keys::Holder::Vault, ""),
+            _ => keys::provisioning(keys::Holder::File, ""),
         }
     }
 }

@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use proto_errors::{Code, svc};
+use proto_errors::{Code, ctl, svc};
 use tests_fakexen::seeds;
 use tests_fleet::{
     drills::{calls_of_dom0_fail, calls_of_services_fail, end_one, services_die_midway, sometime, wait_ms},
     host::PATIENCE as DOG,
-    stage::{CONTROL, Fleet, More, NET, Stage},
+    stage::{CONTROL, Fleet, More, NET, ONBOARD_KEY, Stage},
     works::{eve, is_told_all, works},
 };
 
@@ -149,6 +149,25 @@ fn a_device_that_was_never_provisioned_rests() {
         assert_eq!(stage.fleet.world.lines_of(control), said + 2);
         // dom0 has somebody who takes what it says.
         assert!(stage.fleet.ground.outbox.borrow().has_room());
+        stage.end();
+    });
+}
+
+/// It has another identity, so it goes on with that.
+#[test]
+fn a_device_that_has_a_certificate_without_its_key_says_so_and_goes_on() {
+    seeds(2, |seed| {
+        let mut stage = Stage::with(seed, More::Half);
+        stage.until("the missing file is named", |fleet| {
+            fleet
+                .world
+                .complaint(ctl::HALF_A_PAIR.as_str())
+                .is_some_and(|said| said.text.contains(ONBOARD_KEY))
+        });
+        let control = stage.fleet.id(CONTROL).expect("it has said so");
+        wait_ms(&mut stage, 120_000);
+        assert!(stage.fleet.world.complaint(ctl::PROVISIONING.as_str()).is_none());
+        assert_eq!(stage.fleet.id(CONTROL), Some(control), "it does its work");
         stage.end();
     });
 }

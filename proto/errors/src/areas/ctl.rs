@@ -44,4 +44,7 @@ area! {
     NO_STORAGE = "E-CTL-014",
         cause: "There is no storage domain: nothing is kept, and there are no updates.",
         next: "See dom0's line that tells why storage was not built.";
+    HALF_A_PAIR = "E-CTL-015",
+        cause: "Of a certificate and its key only one is among the provisioning files, so neither is used.",
+        next: "Put the file that is named beside the other one, or take that away as well: a device that the controller knows needs no `onboard.*`, and one with a vault no `device.*`.";
 }

@@ -3,7 +3,7 @@
 use alloc::{boxed::Box, vec::Vec};
 use core::time::Duration;
 
-use proto_errors::{Coded, agent as code};
+use proto_errors::{Coded, agent as code, ctl};
 use proto_eve::wire::config::EdgeDevConfig;
 use proto_svc::vault::Request;
 
@@ -168,6 +168,12 @@ impl Agent {
                         "identity: there is no TPM; the device's key is software's, kept by the vault [{}]",
                         code::SOFTWARE_KEY
                     );
+                    if let Some(half) = self.session.credentials().half_device {
+                        log::error!(
+                            "provisioning: {half}: that key is who the device is [{}]",
+                            ctl::HALF_A_PAIR
+                        );
+                    }
                 }
                 self.device_commands
                     .push_back(DeviceCommand::ShowCertificate(device.certificate_pem().to_vec()));

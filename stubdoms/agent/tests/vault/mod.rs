@@ -57,6 +57,19 @@ fn a_device_with_a_tpm_onboards_attests_and_reports_its_vault() {
     assert_eq!(world.vault.as_ref().unwrap().fresh, 1);
 }
 
+/// As EVE leaves it on a device with a TPM.
+#[test]
+fn a_provisioned_certificate_without_its_key_keeps_no_device_with_a_tpm_from_its_work() {
+    let mut world = World::with_vault(false);
+    let known = world.controller.device.clone();
+    for (certificate, key) in [(file("device.pem"), Vec::new()), (Vec::new(), file("device.key.pem"))] {
+        (world.files.device_cert, world.files.device_key) = (certificate, key);
+        world.reset(BootCause::Unknown);
+        world.run(60);
+        assert_eq!((world.controller.device.clone(), at_rest(&world).0), (known.clone(), OPEN));
+    }
+}
+
 /// Storage has told who the device is before the vault told its keys, as a TPM that is slow has it.
 #[test]
 fn a_device_that_knows_who_it_is_ahead_of_its_keys_publishes_and_attests_with_them() {

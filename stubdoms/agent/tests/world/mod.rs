@@ -421,7 +421,7 @@ pub struct World {
     pub vault_is_late: bool,
     /// What the machine measures before the slot.
     pub firmware: String,
-    files: Provisioning,
+    pub files: Provisioning,
     /// By how many seconds the machine's clock is wrong.
     pub clock_off: i64,
     /// By how many seconds the time server is wrong; it is silent without.
