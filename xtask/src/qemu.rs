@@ -167,8 +167,8 @@ impl Machine {
                 std::fs::copy(variables, folder.path().join("vars.fd"))
                     .context("cannot copy OVMF's variables")?;
             }
-            Boot::Direct { folder: build, .. } if options.arch == Arch::Aarch64 => {
-                let tree = device_tree(options, build, folder.path(), &tpm_arguments)?;
+            Boot::Direct { .. } if options.arch == Arch::Aarch64 => {
+                let tree = device_tree(options, folder.path(), &tpm_arguments)?;
                 paths::write(&folder.path().join("machine.dtb"), tree)?;
             }
             _ => {}
@@ -594,14 +594,13 @@ struct Placed {
     length: u64,
 }
 
-/// The device tree that QEMU makes of such a machine, with what Xen is to find in it.
-fn device_tree(
-    options: &Options,
-    folder: &std::path::Path,
-    work: &std::path::Path,
-    tpm: &[OsString],
-) -> Result<Vec<u8>> {
-    let Boot::Direct { command_line, dom0_command_line, .. } = &options.boot else {
+/// The device tree that QEMU makes of such a machine, with what Xen is to find in it. `work` is a folder that is there,
+/// `tpm` what QEMU is told of a TPM.
+///
+/// # Errors
+/// When QEMU does not load the system into the machine, or makes no tree; and those of [`tree::extend`].
+pub fn device_tree(options: &Options, work: &std::path::Path, tpm: &[OsString]) -> Result<Vec<u8>> {
+    let Boot::Direct { command_line, dom0_command_line, folder, .. } = &options.boot else {
         bail!("only a direct boot has its device tree from here");
     };
     let file = work.join("qemu.dtb");

@@ -41,8 +41,6 @@ const ARM64: &str = "arm64";
 
 /// Package of Xen's public headers, against which `tests/abi` compares ours.
 const XEN_HEADERS: &str = "libxen-dev";
-/// Package of a Xen whose interfaces are others than dom0 speaks, for the story that says so.
-const OTHER_XEN: &str = "xen-hypervisor-4.17-amd64";
 
 /// Runs the subcommand.
 ///
@@ -412,12 +410,16 @@ pub fn secure_boot() -> Result<SecureBoot> {
     })
 }
 
-/// A Xen with which dom0 cannot work, unpacked, fetched when it is not in the cache.
+/// A Xen whose interfaces are others than dom0 speaks, unpacked, fetched when it is not in the cache: for the stories that
+/// say so.
 ///
 /// # Errors
 /// As [`stock`].
-pub fn other_xen() -> Result<PathBuf> {
-    unzipped_xen(&package_of(&pins()?, OTHER_XEN)?, "4.17")
+pub fn other_xen(arch: Arch) -> Result<PathBuf> {
+    match arch {
+        Arch::X86_64 => unzipped_xen(&package("xen-hypervisor-4.17-amd64")?, "4.17"),
+        Arch::Aarch64 => present(package("xen-hypervisor-4.17-arm64")?.join("boot/xen-4.17-arm64")),
+    }
 }
 
 /// The folder with Xen's public headers, `xen.h` among them, fetched when they are not in the cache. Both
