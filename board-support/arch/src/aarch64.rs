@@ -14,4 +14,5 @@ pub mod random;
 pub mod start;
 mod system;
 pub mod timer;
+pub mod vcpu;
 pub(crate) mod vectors;

@@ -47,6 +47,10 @@ mod aarch64;
 mod x86_64;
 
 #[cfg(all(target_os = "none", target_arch = "aarch64"))]
-pub use aarch64::{cache, clock, debug_port, idle, interrupts, paging, pci, power, random, start, timer};
+pub use aarch64::{
+    cache, clock, debug_port, idle, interrupts, paging, pci, power, random, start, timer, vcpu,
+};
 #[cfg(all(target_os = "none", target_arch = "x86_64"))]
-pub use x86_64::{cache, clock, debug_port, idle, interrupts, paging, pci, power, random, start, timer};
+pub use x86_64::{
+    cache, clock, debug_port, idle, interrupts, paging, pci, power, random, start, timer, vcpu,
+};

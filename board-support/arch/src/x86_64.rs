@@ -15,3 +15,4 @@ mod segments;
 pub mod start;
 pub mod timer;
 pub(crate) mod trap;
+pub mod vcpu;

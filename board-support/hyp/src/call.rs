@@ -12,6 +12,8 @@ mod trap;
 #[path = "call/host.rs"]
 mod trap;
 
+#[cfg(all(target_arch = "aarch64", target_os = "none"))]
+pub(crate) use trap::psci;
 pub use trap::{init, is_present};
 
 use proto_xen::{Errno, hypercall::Hypercall};

@@ -1,4 +1,16 @@
-//! The one-shot timer of vCPU 0.
+//! The one-shot timer of vCPU 0; starting and stopping the others, which has its own way on each architecture.
+
+#[cfg(all(target_arch = "aarch64", target_os = "none"))]
+mod aarch64;
+#[cfg(all(target_arch = "x86_64", target_os = "none"))]
+mod x86_64;
+
+#[cfg(all(target_arch = "aarch64", target_os = "none"))]
+pub use aarch64::{is_up, start, stop};
+#[cfg(all(target_arch = "x86_64", target_os = "none"))]
+pub use x86_64::{is_up, start, stop};
+
+use core::fmt;
 
 use proto_xen::{
     Errno, VcpuId,
@@ -7,6 +19,27 @@ use proto_xen::{
 };
 
 use crate::call;
+
+/// Why a vCPU was not started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartError {
+    /// The domain has no such vCPU.
+    Absent,
+    /// It runs, or, on x86_64, has run: there each is started once.
+    Started,
+    /// Whatever else Xen says: an errno on x86_64, a code of PSCI on aarch64.
+    Refused(i64),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => f.write_str("there is no such vCPU"),
+            Self::Started => f.write_str("the vCPU is started already"),
+            Self::Refused(code) => write!(f, "Xen refuses to start the vCPU: {code}"),
+        }
+    }
+}
 
 /// Has `VIRQ_TIMER` of `vcpu` raised at `deadline_ns` of Xen's system time, at once if that is past.
 /// It replaces an earlier deadline.

@@ -1,5 +1,7 @@
-//! Steps over the edges of the address space, for tests of the protection: a domain must not survive any
-//! of these.
+//! What only tests do: steps over the edges of the address space, none of which a domain must survive, and [a second
+//! vCPU](vcpu).
+
+pub mod vcpu;
 
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 

@@ -17,6 +17,7 @@ pub mod event_channel;
 pub mod frame;
 pub mod grant_table;
 pub mod hvm;
+pub mod hvm_vcpu;
 pub mod hypercall;
 pub mod ids;
 pub mod memory;

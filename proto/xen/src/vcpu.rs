@@ -1,7 +1,15 @@
-//! vCPU operations: the one-shot timer. Source: `vcpu.h`.
+//! vCPU operations: starting and stopping one, the one-shot timer. Source: `vcpu.h`.
 
 /// Subcommands.
 pub mod op {
+    /// [`HvmContext`](crate::hvm_vcpu::HvmContext), once for each vCPU but the first.
+    pub const INITIALISE: u64 = 0;
+    /// Lets it run.
+    pub const UP: u64 = 1;
+    /// Stops it, until the next [`UP`].
+    pub const DOWN: u64 = 2;
+    /// Whether it may run: 1 or 0.
+    pub const IS_UP: u64 = 3;
     /// Stops the periodic timer.
     pub const STOP_PERIODIC_TIMER: u64 = 7;
     /// [`super::SetSingleshotTimer`].

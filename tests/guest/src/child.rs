@@ -12,6 +12,8 @@ use board_support_rt::{
 };
 use proto_xen::{DomId, Errno, Gfn, Port, VcpuId, Virq, hvm::param};
 
+use crate::second;
+
 /// Does what the command line says.
 pub(crate) async fn run(boot: &Boot) {
     let case = boot.option("case").unwrap_or_default();
@@ -34,6 +36,10 @@ pub(crate) async fn run(boot: &Boot) {
         "spin" => spin(),
         "memory" => report(&mut console, format_args!("{}", boot.memory_map().ram_bytes())).await,
         "vcpus" => report(&mut console, format_args!("{}", vcpus())).await,
+        "second_vcpu" => match second::check().await {
+            Ok(()) => report(&mut console, format_args!("it came and went")).await,
+            Err(why) => report(&mut console, format_args!("{why}")).await,
+        },
         "console" => report(&mut console, format_args!("it answers")).await,
         "entropy" => {
             let mut bytes = [0; 32];

@@ -63,6 +63,7 @@ pub(crate) async fn check(tally: &mut Tally, boot: &Boot, wiring: &Wiring) -> Op
     tally.case("two_lives_draw_other_numbers", host.entropy().await).await;
     tally.case("too_little_memory_is_refused", host.too_little().await).await;
     tally.case("child_has_its_vcpus", host.vcpus().await).await;
+    tally.case("second_vcpu_starts_and_stops", host.second_vcpu().await).await;
     Some(host)
 }
 
@@ -137,6 +138,12 @@ impl Host {
         let note = note.ok_or("the image does not say on how many vCPUs it runs")?;
         (self.note, self.vcpus) = (Some(note + NOTE_VCPUS.len()), 2);
         same!(self.report("vcpus").await?, "2", "vCPUs of one that has two");
+        Ok(())
+    }
+
+    /// As [`vcpus`](Self::vcpus) has left the image; here the second one does not sleep.
+    async fn second_vcpu(&mut self) -> Verdict {
+        same!(self.report("second_vcpu").await?, "it came and went", "the child's verdict");
         Ok(())
     }
 

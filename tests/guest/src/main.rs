@@ -18,6 +18,7 @@
 //! | [`xen`] | version, parameters, entropy |
 //! | [`children`] | what needs a domain of its own: the parent's side |
 //! | [`child`] | the same from the child's side |
+//! | [`second`] | a second vCPU, in a child |
 
 #![no_std]
 #![cfg_attr(target_os = "none", no_main)]
@@ -40,6 +41,8 @@ mod events;
 mod grants;
 #[cfg(target_os = "none")]
 mod pair;
+#[cfg(target_os = "none")]
+mod second;
 #[cfg(target_os = "none")]
 mod space;
 #[cfg(target_os = "none")]
