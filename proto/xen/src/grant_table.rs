@@ -125,9 +125,11 @@ pub struct GrantStatus(pub i16);
 impl GrantStatus {
     /// It worked.
     pub const OKAY: Self = Self(0);
+    /// What has no status of its own, such as a reference that grants us nothing.
+    pub const GENERAL_ERROR: Self = Self(-1);
     /// No such domain.
     pub const BAD_DOMAIN: Self = Self(-2);
-    /// No such reference, or one that is not for us.
+    /// No such reference in the table.
     pub const BAD_GREF: Self = Self(-3);
     /// Not permitted.
     pub const PERMISSION_DENIED: Self = Self(-8);

@@ -15,8 +15,6 @@ use crate::{
     world::{Dom, Domain, State, World},
 };
 
-/// What Xen answers for a reference that is unused, another's, or only for reading.
-pub const GENERAL_ERROR: GrantStatus = GrantStatus(-1);
 /// A handle of no mapping.
 pub const BAD_HANDLE: GrantStatus = GrantStatus(-4);
 /// No room to note another mapping.
@@ -148,9 +146,9 @@ impl Domain {
             Some(entry) => entry.offer,
             None => dom.written_grant(reference),
         };
-        let (to, gfn, allowed) = offered.ok_or(GENERAL_ERROR)?;
+        let (to, gfn, allowed) = offered.ok_or(GrantStatus::GENERAL_ERROR)?;
         if to != self.id() || (access == Access::ReadWrite && allowed == Access::ReadOnly) {
-            return Err(GENERAL_ERROR);
+            return Err(GrantStatus::GENERAL_ERROR);
         }
         dom.frames.get(&gfn.0).cloned().ok_or(BAD_PAGE)
     }

@@ -168,7 +168,7 @@ fn dom0_writes_into_a_domain_by_grants_that_it_writes_itself() {
     let mut copy =
         [CopyOut { bytes: &text[..1], reference: proto_xen::Gref(8), offset: 0, status: GrantStatus::OKAY }];
     dom0.copy_out(id, &mut copy).unwrap();
-    assert_eq!(copy[0].status, grant::GENERAL_ERROR, "the grants are taken back");
+    assert_eq!(copy[0].status, GrantStatus::GENERAL_ERROR, "the grants are taken back");
     dom0.unpause(id).unwrap();
     must_panic("while it runs", || drop(dom0.map_grant_table(id)));
     dom0.destroy_domain(id).unwrap();
@@ -217,7 +217,7 @@ fn grants_are_for_whom_and_what_they_say() {
     let page = Pages::allocate(&alice).unwrap();
     let gref = Grants::allocate(&alice).unwrap();
     let general = |result: Result<grant::MappedGrant, _>| {
-        assert_eq!(result.map(drop), Err(GrantError::Status(grant::GENERAL_ERROR)));
+        assert_eq!(result.map(drop), Err(GrantError::Status(GrantStatus::GENERAL_ERROR)));
     };
     general(Grants::map(&bob, ALICE, gref, Access::ReadOnly));
     alice.offer(gref, BOB, alice.gfn(&page), Access::ReadOnly).unwrap();

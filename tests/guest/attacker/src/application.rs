@@ -9,7 +9,7 @@ use proto_xen::{DomId, Errno, Gfn};
 
 use crate::{
     console::Console,
-    table::{AGAINST_EACH, FOR_OURSELVES, Row},
+    table::{AGAINST_EACH, FOR_OURSELVES},
 };
 
 /// Numbers of domains that are looked at.
@@ -32,11 +32,11 @@ pub(crate) async fn run() {
     let mut attacker = Attacker { console, ok: 0, failed: 0 };
     let (us, victims) = attacker.find_victims().await;
     for row in AGAINST_EACH {
-        let wrong = victims.iter().find_map(|&victim| wrong(row, victim));
+        let wrong = victims.iter().find_map(|&victim| row.wrong(victim));
         attacker.case(row.name, wrong).await;
     }
     for row in FOR_OURSELVES {
-        attacker.case(row.name, wrong(row, us)).await;
+        attacker.case(row.name, row.wrong(us)).await;
     }
     attacker.case("hoard_memory", hoard()).await;
     #[cfg(target_arch = "x86_64")]
@@ -53,11 +53,6 @@ pub(crate) async fn run() {
         attacker.console.ring_the_bell(100);
         timer::sleep(Duration::from_millis(5)).await;
     }
-}
-
-fn wrong(row: &Row, victim: DomId) -> Option<String> {
-    let got = (row.attempt)(victim);
-    (!row.right.contains(&got)).then(|| format!("{victim}: {got:?} instead of {:?}", row.right))
 }
 
 impl Attacker {
