@@ -44,6 +44,7 @@ pub(crate) const NIGHTLY: &[Story] = &[
         about: "a Xen that panics ends in a reset; the same slot runs again, and the controller hears why",
         tell: panic,
     },
+    Story { name: "crash-xen-aarch64", about: "the same on aarch64", tell: panic },
     Story {
         name: "hang-selector-aarch64",
         about: "the same as hang-selector, by an i6300esb",

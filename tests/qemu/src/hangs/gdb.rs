@@ -286,10 +286,10 @@ mod tests {
 
         let mut arm = gdb(
             Arch::Aarch64,
-            &["S02", "0010000000000000", "09000020", "E14", "E14", "OK", "09000020", "OK"],
+            &["S02", "0010000000000000", "09000020", "7f2003d5", "E14", "OK", "09000020", "OK"],
         );
         let place = arm.halt().unwrap();
-        assert_eq!(place, Place { at: 0x1000, level: 2, code: Vec::new(), waits: false });
+        assert_eq!(place, Place { at: 0x1000, level: 2, code: Vec::new(), waits: true });
         arm.hang(&place).unwrap();
         let sent = String::from_utf8(arm.stream.sent).unwrap();
         assert!(sent.contains("$M1000,4:00000014#") && sent.contains("$P21=c9030020#"), "{sent}");
