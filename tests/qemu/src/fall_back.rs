@@ -44,6 +44,26 @@ pub(crate) const NIGHTLY: &[Story] = &[
         about: "the same by an i6300esb on aarch64",
         tell: |stage| falls_back(stage, Broken::Hang, &HANG),
     },
+    Story {
+        name: "update_no_dom0-aarch64",
+        about: "the same on aarch64",
+        tell: |stage| falls_back(stage, Broken::NoDom0, &NO_DOM0),
+    },
+    Story {
+        name: "update_no_network-aarch64",
+        about: "the same on aarch64",
+        tell: |stage| falls_back(stage, Broken::NoNetwork, &NO_NETWORK),
+    },
+    Story {
+        name: "update_no_way-aarch64",
+        about: "the same on aarch64",
+        tell: |stage| falls_back(stage, Broken::NoWay, &NO_WAY),
+    },
+    Story {
+        name: "update_no_unseal-aarch64",
+        about: "the same on aarch64",
+        tell: |stage| falls_back(stage, Broken::NoUnseal, &NO_UNSEAL),
+    },
 ];
 
 /// How a version ends, as it is told.
