@@ -31,8 +31,9 @@ use crate::request::Note;
 pub const CAPACITY: usize = 512 * 1024;
 
 /// Streams from which on those of applications that are not known any more are forgotten with all that is kept of them:
-/// whoever makes applications names them, and could name ever new ones.
-const MAX_STREAMS: usize = 64;
+/// whoever makes applications names them, and could name ever new ones. Of no more than so many that were forgotten it is
+/// known what control can still take.
+pub const MAX_STREAMS: usize = 64;
 
 /// Pieces of a stream that control alone has, which are told apart.
 const MAX_HELD: usize = 256;
@@ -100,40 +101,62 @@ struct Progress {
     taken: u64,
     /// What lies before was given to this control, or is lost.
     given: u64,
-    /// What this control was given, has not taken, and is not kept any more, each as its first and what is behind its last:
-    /// in their order, and apart from each other.
-    held: Vec<(u64, u64)>,
+    held: Held,
     /// What control has left with what is taken.
     note: Note,
 }
 
-impl Progress {
-    /// This control alone has these.
+/// What this control was given of a stream, has not taken, and is not kept any more: in its order, the pieces apart from
+/// each other.
+#[derive(Debug, Default)]
+struct Held(Vec<Piece>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Piece {
+    start: u64,
+    end: u64,
+    /// How many of those between `start` and `end`: all, unless pieces were merged that had others between them, which may
+    /// be kept.
+    count: u64,
+}
+
+impl Piece {
+    fn merge(self, other: Self) -> Self {
+        Self {
+            start: self.start.min(other.start),
+            end: self.end.max(other.end),
+            count: self.count + other.count,
+        }
+    }
+}
+
+impl Held {
+    /// This control alone has these, which it did not before.
     fn hold(&mut self, start: u64, end: u64) {
-        let held = &mut self.held;
-        let from = held.partition_point(|(_, last)| *last < start);
-        let to = held.partition_point(|(first, _)| *first <= end);
-        let joined = held
-            .drain(from..to)
-            .fold((start, end), |(start, end), (first, last)| (start.min(first), end.max(last)));
-        held.insert(from, joined);
-        if held.len() > MAX_HELD {
-            // What lies between the oldest two counts with them: rather too much is told to be lost than too little.
-            let (first, _) = held.remove(0);
-            held[0].0 = first;
+        let pieces = &mut self.0;
+        let from = pieces.partition_point(|piece| piece.end < start);
+        let to = pieces.partition_point(|piece| piece.start <= end);
+        let new = Piece { start, end, count: end - start };
+        let joined = pieces.drain(from..to).fold(new, Piece::merge);
+        pieces.insert(from, joined);
+        if pieces.len() > MAX_HELD {
+            let oldest = pieces.remove(0);
+            pieces[0] = oldest.merge(pieces[0]);
         }
     }
 
-    /// It has taken what lies before `before`.
+    /// It has taken what lies before `before`. Where that is within merged pieces, it is not known which of the two sides
+    /// they are on: rather too much is told to be lost than too little.
     fn release(&mut self, before: u64) {
-        self.held.retain_mut(|(start, end)| {
-            *start = before.max(*start);
-            *start < *end
+        self.0.retain_mut(|piece| {
+            piece.start = before.max(piece.start);
+            piece.count = piece.count.min(piece.end.saturating_sub(piece.start));
+            piece.count > 0
         });
     }
 
-    fn held(&self) -> u64 {
-        self.held.iter().map(|(start, end)| end - start).sum()
+    fn count(&self) -> u64 {
+        self.0.iter().map(|piece| piece.count).sum()
     }
 }
 
@@ -163,7 +186,10 @@ pub struct Journal {
     lost: Lost,
     /// What this control was told of that.
     told: Lost,
-    /// Bytes of streams that were forgotten, which this control had and has not taken: a later one cannot be given them.
+    /// What this control had of consoles that were forgotten, and has not taken: a later one cannot be given it. The oldest
+    /// first, no more than [`MAX_STREAMS`].
+    forgotten: VecDeque<(AppId, Held)>,
+    /// Bytes of such that are not in `forgotten` any more: they will not be taken.
     held: u64,
 }
 
@@ -186,6 +212,7 @@ impl Journal {
             streams: Vec::new(),
             lost: none,
             told: none,
+            forgotten: VecDeque::new(),
             held: 0,
         }
     }
@@ -255,6 +282,9 @@ impl Journal {
     /// `note` goes with it, and is kept for a later control.
     pub fn taken(&mut self, stream: Stream, before: u64, note: Note) {
         let Some(progress) = self.streams.iter_mut().find(|progress| progress.stream == stream) else {
+            if let Some((_, held)) = self.forgotten.iter_mut().find(|(app, _)| Some(*app) == stream) {
+                held.release(before);
+            }
             return;
         };
         let before = before.min(progress.given);
@@ -262,7 +292,7 @@ impl Journal {
             progress.taken = before;
             progress.note = note;
         }
-        progress.release(before);
+        progress.held.release(before);
         self.retain(|entry, _| {
             if entry.stream != stream || entry.start >= before {
                 return true;
@@ -285,39 +315,57 @@ impl Journal {
     pub fn rewind(&mut self) {
         self.cursor = 0;
         self.told = Lost::default();
-        let held = core::mem::take(&mut self.held);
+        let forgotten = self.forgotten.drain(..).map(|(_, held)| held.count());
+        let held = forgotten.fold(core::mem::take(&mut self.held), u64::saturating_add);
         self.lost.console_bytes = self.lost.console_bytes.saturating_add(held);
         for progress in &mut self.streams {
             progress.given = progress.taken;
-            self.lost.add(progress.stream, progress.held());
-            progress.held.clear();
+            self.lost.add(progress.stream, core::mem::take(&mut progress.held).count());
         }
     }
 
     /// Forgets how far the console of an application has come that is not known any more, once nothing of
     /// it is kept; and if there are too many, what is kept of the oldest.
     pub fn forget(&mut self, known: impl Fn(AppId) -> bool) {
-        let Self { streams, entries, held, .. } = self;
-        streams.retain(|progress| {
-            let stays = progress.stream.is_none_or(&known)
-                || entries.iter().any(|entry| entry.stream == progress.stream);
-            *held = held.saturating_add(if stays { 0 } else { progress.held() });
-            stays
-        });
+        let kept = |stream| self.entries.iter().any(|entry| entry.stream == stream);
+        let gone = |progress: &mut Progress| !progress.stream.is_none_or(&known) && !kept(progress.stream);
+        let gone: Vec<_> = self.streams.extract_if(.., gone).collect();
+        gone.into_iter().for_each(|progress| self.remember(progress.stream, progress.held));
         while self.streams.len() > MAX_STREAMS
             && let Some(place) = self.streams.iter().position(|progress| !progress.stream.is_none_or(&known))
         {
-            let progress = self.streams.remove(place);
-            let (mut held, mut lost) = (progress.held(), 0);
+            let Progress { stream, mut held, .. } = self.streams.remove(place);
+            let mut lost = 0;
             self.retain(|entry, given| {
-                let keep = entry.stream != progress.stream;
-                let sum = if given { &mut held } else { &mut lost };
-                *sum += if keep { 0 } else { entry.end() - entry.start };
+                let keep = entry.stream != stream;
+                match (keep, given) {
+                    (true, _) => {}
+                    (false, true) => held.hold(entry.start, entry.end()),
+                    (false, false) => lost += entry.end() - entry.start,
+                }
                 keep
             });
-            self.held = self.held.saturating_add(held);
-            self.lost.add(progress.stream, lost);
+            self.remember(stream, held);
+            self.lost.add(stream, lost);
         }
+    }
+
+    /// Remembers what control can still take of a stream that is forgotten.
+    fn remember(&mut self, stream: Stream, held: Held) {
+        if let Some(app) = stream
+            && held.count() > 0
+        {
+            self.forgotten.push_back((app, held));
+        }
+        if self.forgotten.len() > MAX_STREAMS {
+            self.give_up(0);
+        }
+    }
+
+    /// What control has of this forgotten one counts as not taken from here on.
+    fn give_up(&mut self, place: usize) {
+        let count = self.forgotten.remove(place).map_or(0, |(_, held)| held.count());
+        self.held = self.held.saturating_add(count);
     }
 
     /// Bytes of memory that are used.
@@ -329,7 +377,11 @@ impl Journal {
     fn progress(&mut self, stream: Stream, first: u64) -> &mut Progress {
         let place = self.streams.iter().position(|progress| progress.stream == stream);
         let place = place.unwrap_or_else(|| {
-            let (taken, given, held, note) = (first, first, Vec::new(), Note::new());
+            // What is said of the stream from here on is said of the new one, which begins where the old one did.
+            if let Some(old) = self.forgotten.iter().position(|(app, _)| Some(*app) == stream) {
+                self.give_up(old);
+            }
+            let (taken, given, held, note) = (first, first, Held::default(), Note::new());
             self.streams.push(Progress { stream, end: first, taken, given, held, note });
             self.streams.len() - 1
         });
@@ -386,7 +438,7 @@ impl Journal {
             });
             self.lost.add(stream, lost);
             let progress = self.progress(stream, 0);
-            held.into_iter().for_each(|(start, end)| progress.hold(start, end));
+            held.into_iter().for_each(|(start, end)| progress.held.hold(start, end));
         }
     }
 

@@ -120,24 +120,55 @@ fn a_loss_is_counted_once_in_however_many_lives_of_control() {
 
 #[test]
 fn pieces_that_control_alone_has_are_told_apart_up_to_a_bound() {
-    let mut progress =
-        Progress { stream: None, end: 0, taken: 0, given: 0, held: Vec::new(), note: Note::new() };
+    let bounds = |held: &Held| held.0.iter().map(|piece| (piece.start, piece.end)).collect::<Vec<_>>();
+    let mut held = Held::default();
     // The lines of two domains, of which those of one make room first.
-    (0..10).for_each(|number| progress.hold(2 * number, 2 * number + 1));
-    assert_eq!((progress.held(), progress.held.len()), (10, 10));
-    (0..9).rev().for_each(|number| progress.hold(2 * number + 1, 2 * number + 2));
-    assert_eq!(progress.held, [(0, 19)]);
-    progress.release(7);
-    progress.hold(30, 35);
-    assert_eq!(progress.held, [(7, 19), (30, 35)]);
-    progress.release(31);
-    assert_eq!((progress.held(), progress.held.len()), (4, 1));
-    progress.release(u64::MAX);
-    assert_eq!(progress.held, []);
+    (0..10).for_each(|number| held.hold(2 * number, 2 * number + 1));
+    assert_eq!((held.count(), held.0.len()), (10, 10));
+    (0..9).rev().for_each(|number| held.hold(2 * number + 1, 2 * number + 2));
+    assert_eq!((held.count(), bounds(&held)), (19, vec![(0, 19)]));
+    held.release(7);
+    held.hold(30, 35);
+    assert_eq!((held.count(), bounds(&held)), (17, vec![(7, 19), (30, 35)]));
+    held.release(31);
+    assert_eq!((held.count(), held.0.len()), (4, 1));
+    held.release(u64::MAX);
+    assert_eq!(held.0, []);
+    // Of so many some are merged. What lies between them does not count until it makes room, too.
     let pieces = 3 * MAX_HELD as u64;
-    (0..pieces).for_each(|number| progress.hold(2 * number, 2 * number + 1));
-    assert_eq!(progress.held.len(), MAX_HELD);
-    assert!((pieces..=2 * pieces).contains(&progress.held()), "none is left out");
+    (0..pieces).for_each(|number| held.hold(2 * number, 2 * number + 1));
+    assert_eq!((held.count(), held.0.len()), (pieces, MAX_HELD));
+    let mut taken = Held(held.0.clone());
+    (0..pieces).for_each(|number| held.hold(2 * number + 1, 2 * number + 2));
+    assert_eq!((held.count(), bounds(&held)), (2 * pieces, vec![(0, 2 * pieces)]));
+    // Taken within merged ones: none that may be left is left out, and no more is than lies behind.
+    taken.release(2 * pieces - 2 * MAX_HELD as u64 - 4);
+    assert!((MAX_HELD as u64..MAX_HELD as u64 + 6).contains(&taken.count()), "{}", taken.count());
+}
+
+/// The lines of one that floods make room one by one from between those of another, which stay.
+#[test]
+fn lines_that_are_kept_between_others_are_not_lost() {
+    const LINES: u64 = 2 * MAX_HELD as u64;
+    let mut journal = Journal::new(2 * LINES as usize * (OVERHEAD + "quiet".len() + "a line".len()));
+    let mut added = 0;
+    let mut write = |journal: &mut Journal, domain| {
+        journal.log(added, domain, &record(added));
+        journal.give();
+        added += 1;
+        added
+    };
+    for _ in 0..LINES {
+        write(&mut journal, "quiet");
+        write(&mut journal, "noisy");
+    }
+    // Later the other one floods, too.
+    for domain in ["noisy", "quiet"] {
+        let added = (0..LINES).map(|_| write(&mut journal, domain)).last().unwrap();
+        journal.rewind();
+        let (lines, _) = lost(&mut journal).unwrap();
+        assert_eq!(lines + given(&mut journal).len() as u64, added, "each is kept or lost");
+    }
 }
 
 #[test]
@@ -215,6 +246,46 @@ fn consoles_of_applications_that_are_gone_are_forgotten() {
     assert_eq!(journal.streams.len(), 1);
 }
 
+/// A journal that has forgotten [`APP`], of which control was given 900 bytes.
+fn forgetful() -> Journal {
+    let mut journal = Journal::new(2 * (OVERHEAD + 900));
+    for (app, length) in [(APP, 900), (AppId([2; 16]), 400), (AppId([3; 16]), 800)] {
+        journal.console(1, app, &vec![1; length]);
+        assert_eq!(given(&mut journal), [(Some(app), 0, length as u64)]);
+    }
+    journal.forget(|app| app != APP);
+    assert!(journal.streams.iter().all(|progress| progress.stream != Some(APP)));
+    journal
+}
+
+/// An application is removed while the last of what it wrote waits to be stored or sent.
+#[test]
+fn what_was_taken_of_a_console_that_is_forgotten_is_not_lost() {
+    let mut journal = forgetful();
+    journal.taken(Some(APP), 600, Note::new());
+    assert_eq!(lost(&mut journal), None);
+    journal.rewind();
+    assert_eq!(lost(&mut journal), Some((0, 300)));
+    // The later control never had it.
+    journal.taken(Some(APP), 900, Note::new());
+    journal.rewind();
+    assert_eq!(lost(&mut journal), Some((0, 300)));
+}
+
+/// The next of the name begins anew, and what is taken of it says nothing of the one before.
+#[test]
+fn what_is_taken_of_a_console_is_not_of_an_earlier_one() {
+    let mut journal = forgetful();
+    journal.console(2, APP, &[1; 10]);
+    assert_eq!(given(&mut journal), [(Some(APP), 0, 10)]);
+    journal.taken(Some(APP), 10, Note::new());
+    // Nor when that is forgotten.
+    journal.forget(|app| app != APP);
+    journal.taken(Some(APP), 10, Note::new());
+    journal.rewind();
+    assert_eq!(lost(&mut journal), Some((0, 900)));
+}
+
 #[test]
 fn ever_new_applications_take_no_more_than_so_much() {
     let name = |number: u32| AppId(core::array::from_fn(|at| number.to_le_bytes()[at % 4]));
@@ -239,11 +310,16 @@ fn ever_new_applications_take_no_more_than_so_much() {
     };
     let (_, never_had) = lost(&mut journal).unwrap();
     assert_eq!(never_had + consoles(given(&mut journal)) + 999, 2000);
+    // What it takes of one that was forgotten is not lost, if that is not too long ago.
+    assert_eq!(journal.forgotten.len(), MAX_STREAMS);
+    let late = journal.forgotten.back().unwrap().0;
+    journal.taken(Some(late), 1, Note::new());
+    journal.taken(Some(name(2)), 1, Note::new());
     // A later control is told of what that one had and did not take, too.
     journal.rewind();
     let (_, all) = lost(&mut journal).unwrap();
     assert!(all > never_had);
-    assert_eq!(all + consoles(given(&mut journal)), 2000);
+    assert_eq!(all + consoles(given(&mut journal)), 2000 - 1);
 }
 
 #[derive(Clone, Debug)]
@@ -263,21 +339,26 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         8 => (0..12_usize).prop_map(Move::Give),
         6 => (0..4_u8, 0..5000_u64).prop_map(|(stream, before)| Move::Take(stream, before)),
         1 => Just(Move::Die),
-        1 => (0..3_u8).prop_map(Move::Gone),
+        3 => (0..3_u8).prop_map(Move::Gone),
     ];
     prop::collection::vec(one, 1..200)
 }
 
+/// A stream, and how many of its name were forgotten before it.
+type Told = (Stream, usize);
+
 /// What is true of the streams, by what was added, given and taken.
 #[derive(Default)]
 struct World {
+    /// Which of its name each stream is.
+    turns: BTreeMap<Stream, usize>,
     /// The end of each stream.
-    added: BTreeMap<Stream, u64>,
-    taken: BTreeMap<Stream, u64>,
+    added: BTreeMap<Told, u64>,
+    taken: BTreeMap<Told, u64>,
     /// Up to where each stream came in this life of control.
-    seen: BTreeMap<Stream, u64>,
+    seen: BTreeMap<Told, u64>,
     /// What some life of control was not given though nobody had taken it: lines and bytes, by their numbers.
-    missed: BTreeSet<(Stream, u64)>,
+    missed: BTreeSet<(Told, u64)>,
     /// How many of them are lines, and how many bytes.
     missing: (u64, u64),
 }
@@ -287,14 +368,29 @@ const fn first(stream: Stream) -> u64 {
 }
 
 impl World {
+    /// The last stream of this name.
+    fn last(&self, stream: Stream) -> Told {
+        (stream, self.turns.get(&stream).copied().unwrap_or(0))
+    }
+
+    /// So many are added to the stream of this name, which begins anew if `journal` has forgotten it.
+    fn add(&mut self, journal: &Journal, stream: Stream, count: u64) {
+        let last = self.last(stream);
+        let is_known = journal.streams.iter().any(|progress| progress.stream == stream);
+        if self.added.contains_key(&last) && !is_known {
+            *self.turns.entry(stream).or_default() += 1;
+        }
+        *self.added.entry(self.last(stream)).or_insert(first(stream)) += count;
+    }
+
     /// This life is given a stream from `start` to `end`, and nothing of it that lies before any more.
-    fn given(&mut self, stream: Stream, start: u64, end: u64) {
-        let taken = self.taken.get(&stream).copied().unwrap_or(0).max(first(stream));
-        let seen = self.seen.entry(stream).or_insert(taken);
-        assert!(*seen <= start, "{stream:?} goes back to {start} from {seen}");
-        let sum = if stream.is_none() { &mut self.missing.0 } else { &mut self.missing.1 };
+    fn given(&mut self, told: Told, start: u64, end: u64) {
+        let taken = self.taken.get(&told).copied().unwrap_or(0).max(first(told.0));
+        let seen = self.seen.entry(told).or_insert(taken);
+        assert!(*seen <= start, "{told:?} goes back to {start} from {seen}");
+        let sum = if told.0.is_none() { &mut self.missing.0 } else { &mut self.missing.1 };
         for number in *seen..start {
-            *sum += u64::from(self.missed.insert((stream, number)));
+            *sum += u64::from(self.missed.insert((told, number)));
         }
         *seen = end;
     }
@@ -314,22 +410,24 @@ proptest! {
             turn += 1;
             match next {
                 Move::Log => {
+                    world.add(&journal, None, 1);
                     journal.log(turn, "net", &record(turn));
-                    *world.added.entry(None).or_insert(1) += 1;
                 }
                 Move::Console(app, length) => {
+                    world.add(&journal, stream(app), length as u64);
                     journal.console(turn, AppId([app; 16]), &vec![app; length]);
-                    *world.added.entry(stream(app)).or_default() += length as u64;
                 }
                 Move::Give(count) => {
                     for _ in 0..count {
                         told = lost(&mut journal).unwrap_or(told);
                         let Some(given) = journal.give() else { break };
                         match given {
-                            ToControl::Log { sequence, .. } => world.given(None, sequence, sequence + 1),
+                            ToControl::Log { sequence, .. } => {
+                                world.given((None, 0), sequence, sequence + 1);
+                            }
                             ToControl::ConsoleOutput { app, offset, bytes } => {
                                 prop_assert!(bytes.iter().all(|&byte| byte == app.0[0]));
-                                world.given(Some(app), offset, offset + bytes.len() as u64);
+                                world.given(world.last(Some(app)), offset, offset + bytes.len() as u64);
                             }
                             other => panic!("{other:?}"),
                         }
@@ -338,24 +436,25 @@ proptest! {
                         prop_assert!(lines <= told.0 && bytes <= told.1, "{lines} {bytes} of {told:?}");
                     }
                     if count == usize::MAX {
-                        for (stream, end) in world.added.clone() {
-                            world.given(stream, end, end);
+                        for (told, end) in world.added.clone() {
+                            world.given(told, end, end);
                         }
                         prop_assert_eq!(world.missing, told);
                     }
                 }
                 Move::Take(number, before) => {
                     let stream = stream(number);
-                    let before = before.min(world.seen.get(&stream).copied().unwrap_or(0));
+                    let last = world.last(stream);
+                    let before = before.min(world.seen.get(&last).copied().unwrap_or(0));
                     journal.taken(stream, before, Note::new());
-                    let earlier = world.taken.entry(stream).or_default();
+                    let earlier = world.taken.entry(last).or_default();
                     *earlier = before.max(*earlier);
                 }
                 Move::Die => {
                     journal.rewind();
                     world.seen.clear();
                 }
-                Move::Gone(app) => journal.forget(|known| known != AppId([app + 10; 16])),
+                Move::Gone(app) => journal.forget(|known| known != AppId([app; 16])),
             }
             prop_assert!(journal.size() <= capacity);
             let counted: usize = journal.entries.iter().map(Entry::size).sum();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use board_support_rt::epitaph;
 use dom0_toolstack::eventlog;
-use dom0_toolstack::journal::CAPACITY;
+use dom0_toolstack::journal::{CAPACITY, MAX_STREAMS};
 use dom0_toolstack::outbox::Outbox;
 use dom0_toolstack::typed::{MAX_LINE, Typed, Typing};
 use proto_svc::device::{AppId, ToControl};
@@ -50,25 +50,34 @@ pub(super) fn epitaphs() -> Vec<Vec<u8>> {
     ]
 }
 
-/// What the lives of control were given, by stream: the consoles of three applications, then the log.
+/// The log, among the streams: it comes after the consoles of three applications, and later applications after it.
+const LOG: usize = 3;
+
+/// What the lives of control were given, by stream.
 struct Given {
     /// The end of what this life was given, gaps in front of it included.
-    upto: [u64; 4],
+    upto: Vec<u64>,
     /// Records and bytes that some life was not given though nobody had taken them, apart from each other.
-    missing: [Vec<(u64, u64)>; 4],
+    missing: Vec<Vec<(u64, u64)>>,
     /// Records and bytes that were told as lost.
     lost: u64,
     answers: i32,
 }
 
 impl Given {
-    fn new(upto: [u64; 4]) -> Self {
-        Self { upto, missing: [const { Vec::new() }; 4], lost: 0, answers: 0 }
+    fn new(upto: &[u64]) -> Self {
+        Self { upto: upto.to_vec(), missing: vec![Vec::new(); upto.len()], lost: 0, answers: 0 }
     }
 
     /// Another life, which is given what was not taken.
-    fn again(self, taken: [u64; 4]) -> Self {
-        Self { upto: taken, answers: 0, ..self }
+    fn again(self, taken: &[u64]) -> Self {
+        Self { upto: taken.to_vec(), answers: 0, ..self }
+    }
+
+    /// There is another application.
+    fn add(&mut self) {
+        self.upto.push(0);
+        self.missing.push(Vec::new());
     }
 
     /// This life is not given these any more.
@@ -92,7 +101,7 @@ impl Given {
         let (stream, start, end) = match message {
             ToControl::Log { sequence, record, .. } => {
                 assert_eq!(record.at_ns, sequence, "another record");
-                (3, sequence, sequence + 1)
+                (LOG, sequence, sequence + 1)
             }
             ToControl::ConsoleOutput { app, offset, bytes } => {
                 assert!(!bytes.is_empty() && bytes.iter().all(|byte| *byte == app.0[0]), "another console");
@@ -117,49 +126,66 @@ impl Given {
 }
 
 /// What waits for a control that takes things when it likes, says of them what it likes, and is there anew now
-/// and then: each life is given every byte and every record in order; and all that is left out is told, and counted once in
-/// all lives, unless control lied about it.
+/// and then, while applications come and go: each life is given every byte and every record in order; and all that is left
+/// out is told, and counted once in all lives, unless control lied about it.
 pub(super) fn outbox(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let mut outbox = Outbox::new();
-    let (mut end, mut taken) = ([0, 0, 0, 1_u64], [0, 0, 0, 1_u64]);
-    let mut given = Given::new(taken);
+    let mut end = vec![0, 0, 0, 1_u64];
+    let mut taken = end.clone();
+    let mut given = Given::new(&taken);
+    // The applications that there are, by their streams.
+    let mut apps = [0, 1, 2_u8];
     let mut lied = false;
     while !input.is_empty() {
-        match input.byte() % 6 {
+        match input.byte() % 7 {
             0 => {
                 let text = "x".repeat(usize::from(input.byte()));
                 let text = text.as_str().try_into().expect("short enough");
-                let record = LogRecord { level: Level::Info, at_ns: end[3], text };
+                let record = LogRecord { level: Level::Info, at_ns: end[LOG], text };
                 outbox.push_log("net", &record);
-                end[3] += 1;
+                end[LOG] += 1;
             }
             1 => {
-                let app = input.byte() % 3;
+                let app = apps[usize::from(input.byte() % 3)];
                 let count = usize::from(input.half());
                 outbox.push_console(AppId([app; 16]), &vec![app; count]);
                 end[usize::from(app)] += count as u64;
             }
             2 => {
-                let stream = usize::from(input.byte() % 4);
+                // Of those that are gone, too.
+                let stream = usize::from(input.byte()) % end.len();
                 let less = input.byte();
                 lied |= less == 0xff;
                 let upto = given.upto[stream];
                 let before = if less == 0xff { u64::MAX } else { upto.saturating_sub(less.into()) };
-                outbox.taken((stream < 3).then_some(AppId([stream as u8; 16])), before, heapless::Vec::new());
+                let app = (stream != LOG).then_some(AppId([stream as u8; 16]));
+                outbox.taken(app, before, heapless::Vec::new());
                 taken[stream] = taken[stream].max(before.min(upto));
             }
             3 => {
                 outbox.greet([]);
-                given = given.again(taken);
+                given = given.again(&taken);
             }
             4 => {
                 outbox.push(ToControl::Hello { version: 1 });
                 given.answers += 1;
             }
-            _ => {
+            5 => {
                 (0..input.byte()).map_while(|_| outbox.pop()).for_each(|message| given.take(message));
                 assert!(lied || given.missing() <= given.lost, "a gap that was not told");
+            }
+            _ => {
+                // Another takes the place of one that is gone for good. Of those that are gone no more than `MAX_STREAMS`
+                // have to be remembered.
+                let place = usize::from(input.byte() % 3);
+                if end.len() < MAX_STREAMS + 4 {
+                    apps[place] = end.len() as u8;
+                    end.push(0);
+                    taken.push(0);
+                    given.add();
+                }
+                outbox.forget(|app| apps.contains(&app.0[0]));
             }
         }
     }
@@ -171,17 +197,29 @@ pub(super) fn outbox(bytes: &[u8]) {
         given.miss(stream, given.upto[stream], end);
     }
     assert!(lied || given.missing() <= given.lost, "all that is left out is told");
-    // In more than that it could be that so many pieces of a stream have made room that some are counted together.
+    // In more than that so many pieces of a stream may have made room that some are told apart no more.
     let few = bytes.len() < 4096;
     assert!(lied || !few || given.missing() == given.lost, "and nothing else, nor anything twice");
 }
 
-/// Records, console bytes, more of them than are kept, and a control that has several lives.
+/// Records, console bytes, more of them than are kept, a control that has several lives, and applications that come and go,
+/// more than are told apart.
 pub(super) fn lives() -> Vec<Vec<u8>> {
     let quiet = [0, 20, 1, 0, 30, 0, 4, 5, 9, 2, 0, 3, 3, 5, 9, 2, 3, 0, 1, 2, 0, 1, 5, 9];
     let flood = [1, 1, 0xff, 0xff].repeat(CAPACITY / 0xffff + 3);
     let greedy = [0, 1, 2, 3, 0xff, 2, 0, 0xff, 1, 0, 9, 0, 5, 3, 2, 0, 0xff, 3, 5, 9];
-    vec![quiet.to_vec(), [&flood, quiet.as_slice(), &[5, 0xff]].concat(), greedy.to_vec(), greedy.repeat(9)]
+    let gone = [1, 0, 0, 30, 5, 9, 2, 0, 0, 6, 0, 1, 0, 0, 20, 5, 9, 2, 4, 1, 6, 0, 2, 4, 0, 3, 5, 9];
+    // The first of them is forgotten though it is kept, and then half of it is taken.
+    let many = [1, 0, 0, 8, 5, 2, 6, 0].repeat(MAX_STREAMS + 1);
+    let many = [many.as_slice(), &[2, 0, 4, 3, 5, 0xff]].concat();
+    vec![
+        quiet.to_vec(),
+        [&flood, quiet.as_slice(), &[5, 0xff]].concat(),
+        greedy.to_vec(),
+        greedy.repeat(9),
+        gone.to_vec(),
+        many,
+    ]
 }
 
 /// What is typed on the serial line.
