@@ -445,3 +445,34 @@ pub(crate) fn config_files(folder: Option<&Path>) -> Result<BTreeMap<String, Vec
     }
     Ok(files)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file of white space is as good as none, as the device has it.
+    #[test]
+    fn a_provisioning_folder_with_half_a_pair_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let read = |files: &[(&str, &str)]| {
+            for name in [Pair::ONBOARD, Pair::DEVICE].iter().flat_map(|pair| [pair.certificate, pair.key]) {
+                let text = files.iter().find(|(given, _)| *given == name).map_or("", |(_, text)| text);
+                std::fs::write(folder.path().join(name), text).expect("it is written");
+            }
+            config_files(Some(folder.path())).map(|files| files.len()).map_err(|error| error.to_string())
+        };
+        for pair in [Pair::ONBOARD, Pair::DEVICE] {
+            let Pair { certificate, key } = pair;
+            for whole in [("-", "-"), ("\n", " \r\n"), ("", "\n"), ("", "")] {
+                assert_eq!(read(&[(certificate, whole.0), (key, whole.1)]), Ok(4));
+            }
+            for blank in ["", "\n"] {
+                for (missing, there) in [(certificate, key), (key, certificate)] {
+                    let error = read(&[(missing, blank), (there, "-")]).expect_err("half");
+                    assert!(error.contains(&format!("`{missing}` is missing or empty")), "{error}");
+                    assert!(error.contains(ctl::HALF_A_PAIR.as_str()), "{error}");
+                }
+            }
+        }
+    }
+}

@@ -206,13 +206,12 @@ impl Credentials {
         let server = server(&files.server)?;
         let (half_onboard, half_device) = (half_onboard(&files), half_device(&files));
         let onboard = match (&files.onboard_key, &files.onboard_cert) {
-            (Some(key), Some(cert)) if half_onboard.is_none() => {
+            (Some(key), Some(cert)) if is_there(key) && is_there(cert) => {
                 Some(SoftwareKey::from_pem(key, cert).map_err(ProvisionError::Onboard)?)
             }
             _ => None,
         };
-        let none = files.device_key.is_empty() && files.device_cert.is_empty();
-        let left_out = has_vault && (none || half_device.is_some());
+        let left_out = has_vault && !(is_there(&files.device_key) && is_there(&files.device_cert));
         if !left_out {
             there("device.cert.pem", &files.device_cert)?;
             there("device.key.pem", &files.device_key)?;
@@ -239,6 +238,7 @@ impl Credentials {
     }
 }
 
+/// A file of white space is as good as none.
 fn is_there(bytes: &[u8]) -> bool {
     !bytes.trim_ascii().is_empty()
 }
@@ -351,24 +351,29 @@ mod tests {
             let used = (read.onboard.is_some(), read.device.is_some() || read.provisioned.is_some());
             (used, half(read.half_onboard), half(read.half_device))
         };
+        let blank = || Some(b"\n".to_vec());
         for has_vault in [false, true] {
             assert_eq!(read(has_vault, &|_| {}), ((true, true), None, None));
             let lone_certificate = ((false, true), Some("onboard.key.pem"), None);
             assert_eq!(read(has_vault, &|files| files.onboard_key = None), lone_certificate);
-            assert_eq!(
-                read(has_vault, &|files| files.onboard_key = Some(
-                    b"
-"
-                    .to_vec()
-                )),
-                lone_certificate
-            );
+            assert_eq!(read(has_vault, &|files| files.onboard_key = blank()), lone_certificate);
             let lone_key = ((false, true), Some("onboard.cert.pem"), None);
             assert_eq!(read(has_vault, &|files| files.onboard_cert = None), lone_key);
+            // Both blank are neither.
+            let neither =
+                |files: &mut Provisioning| (files.onboard_cert, files.onboard_key) = (blank(), blank());
+            assert_eq!(read(has_vault, &neither), ((false, true), None, None));
         }
         let lone_certificate = ((true, false), None, Some("device.key.pem"));
         assert_eq!(read(true, &|files| files.device_key.clear()), lone_certificate);
         let lone_key = ((true, false), None, Some("device.cert.pem"));
         assert_eq!(read(true, &|files| files.device_cert.clear()), lone_key);
+        assert_eq!(read(true, &|files| files.device_cert = b" \r\n".to_vec()), lone_key);
+        for blank in [b"".as_slice(), b"\n"] {
+            let neither = |files: &mut Provisioning| {
+                (files.device_cert, files.device_key) = (blank.to_vec(), blank.to_vec());
+            };
+            assert_eq!(read(true, &neither), ((true, false), None, None));
+        }
     }
 }

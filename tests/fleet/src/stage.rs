@@ -314,7 +314,7 @@ pub enum More {
     Bare,
     /// The same, but nobody knows, for they could not be read.
     Unread,
-    /// The same, but the files are there, all but the key to register with.
+    /// The same, but the files are there, all but the key to register with, and a controller that does not know the device.
     Half,
     /// A service that does nothing.
     Quiet,
@@ -355,12 +355,13 @@ impl More {
     /// The application in the configuration of a controller; none without one.
     fn application(self) -> Option<Vec<u8>> {
         match self {
-            Self::Plain | Self::Disk | Self::Tpm | Self::Software | Self::Betrayed => Some(plain::image()),
+            Self::Plain | Self::Half | Self::Disk | Self::Tpm | Self::Software | Self::Betrayed => {
+                Some(plain::image())
+            }
             Self::Hostile => Some(hostile::image()),
             Self::Nothing
             | Self::Bare
             | Self::Unread
-            | Self::Half
             | Self::Quiet
             | Self::Channels
             | Self::Vault

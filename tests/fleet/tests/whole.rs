@@ -168,6 +168,11 @@ fn a_device_that_has_a_certificate_without_its_key_says_so_and_goes_on() {
         wait_ms(&mut stage, 120_000);
         assert!(stage.fleet.world.complaint(ctl::PROVISIONING.as_str()).is_none());
         assert_eq!(stage.fleet.id(CONTROL), Some(control), "it does its work");
+        eve(&stage.fleet, |eve| {
+            let count = |what: &str| eve.trace.iter().filter(|asked| *asked == what).count();
+            assert!(count("uuid 401") > 1, "it asks again and again who it is: {:?}", eve.trace);
+            assert_eq!(count("certs 200") + count("uuid 401"), eve.trace.len(), "and for nothing else");
+        });
         stage.end();
     });
 }
