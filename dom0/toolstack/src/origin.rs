@@ -6,14 +6,17 @@ use core::fmt::{self, Write};
 
 use proto_gpt::slots::Slot;
 use proto_handoff::{
-    kept::{Kept, Note, Order},
+    kept::{Kept, MAX_ORDER, Note, Order},
     record::{Handoff, UNKNOWN_REASON},
 };
 use proto_svc::{
-    device::{Boot, BootCause, BootSlot, MAX_REASON, Measured},
+    device::{Boot, BootCause, BootSlot, MAX_NOTE, MAX_REASON, Measured},
     storage::SlotName,
     text::clipped,
 };
+
+// What was left is told whole.
+const _: () = assert!(MAX_ORDER <= MAX_NOTE);
 
 /// What outlived the machine's life before this one.
 #[derive(Clone, Debug, Default)]

@@ -2,10 +2,11 @@
 //! ended.
 //!
 //! Ahead of an ordered reset its reason is kept, and given to dom0 as well, which has a place that outlives most resets. A
-//! start that finds one has begun for that reason, whatever the hardware says; one that finds none was not ordered. A version
-//! that was tried in between may have had no storage to keep its reason in, for its vault stayed locked: what dom0 has found
-//! counts then, or else the reason found is that of a start before it, and not taken. The record is a line with their number, a line of words for the last one, and one for the end that was ordered, if there is
-//! one; a record that cannot be read counts as none.
+//! start that finds one has begun for that reason, whatever the hardware says; one that finds none was not ordered. A
+//! version that was tried in between may have had no storage to keep its reason in, for its vault stayed locked. What dom0
+//! has found counts then, and the reason in storage, which is that of a start before it, does not. The record is a line with
+//! their number, a line of words for the last one, and one for the end that was ordered, if there is one; a record that
+//! cannot be read counts as none.
 //!
 //! Every version has to read what the one that it was replaced by, on trial, has left, the oldest too. So the record stays
 //! of the first format, and the number by which dom0 tells a start from others is in one of its own, beside how many starts
@@ -29,8 +30,8 @@ const NUMBERED: &str = "2";
 const NUMBER_FORMAT: &str = "1";
 /// Bytes of a reason's text.
 const MAX_TEXT: usize = 256;
-/// Bytes that dom0 keeps.
-const MAX_ORDER: usize = 256;
+/// Bytes that dom0 takes.
+const MAX_ORDER: usize = proto_svc::device::MAX_NOTE;
 
 /// Why something ended, or began.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,10 +134,12 @@ impl Boots {
             Some(kept) => Self {
                 start,
                 earlier: kept.earlier.saturating_add(1),
-                began: match ordered.or(kept.ending) {
+                began: match kept.ending {
                     Some(ending) if !was_tried_mute(&ending, facts) => ending,
-                    Some(_) => mute(evidence(false)),
-                    None => evidence(false),
+                    Some(_) => ordered
+                        .filter(|why| why.reason != BootReason::Update)
+                        .unwrap_or_else(|| mute(evidence(false))),
+                    None => ordered.unwrap_or_else(|| evidence(false)),
                 },
                 ending: None,
             },
@@ -148,10 +151,11 @@ impl Boots {
 
     /// The machine is about to be reset. Tells whether that was not known.
     pub(crate) fn end(&mut self, why: &Why) -> bool {
-        let is_new = self.ending.is_none();
-        self.ending.get_or_insert_with(|| why.clone());
+        let is_new = self.ending.as_ref() != Some(why);
+        self.ending = Some(why.clone());
         is_new
     }
+
     /// Whether this start began because something broke, so that the configuration then may be to blame.
     pub(crate) fn is_after_crash(&self) -> bool {
         !matches!(
@@ -181,8 +185,8 @@ impl Boots {
     }
 }
 
-/// Why the life of the machine before this one has ended, in the words that dom0 has kept for it. They are of the last end,
-/// so they are the later word than what is in storage.
+/// Why the life of the machine before this one has ended, in the words that dom0 has kept for it. A dom0 of an older version
+/// leaves alone what lies there, so they count where storage has nothing of that end.
 fn ordered(facts: &DeviceFacts) -> Option<Why> {
     let line = core::str::from_utf8(&facts.boot_order).ok()?;
     Why::read(line).filter(|_| facts.boot_cause == BootCause::Ordered)
@@ -339,6 +343,18 @@ mod tests {
         assert_eq!(after(&first, &start(0), false).earlier, 0);
     }
 
+    #[test]
+    fn the_last_word_of_a_start_is_why_it_ends() {
+        let mut first = next(None, &facts(BootCause::Unknown), true);
+        assert!(first.end(&Why::of(Cause::Disconnect, "0.1.0", None, None)));
+        // The agent that said so was killed, and another one ends the start.
+        let mut later = next(Some(&first.encode()), &facts(BootCause::Unknown), false);
+        let command = Why::of(Cause::Command, "0.1.0", None, None);
+        assert!(later.end(&command) && !later.end(&command));
+        let second = next(Some(&later.encode()), &facts(BootCause::Unknown), true);
+        assert_eq!(second.began.reason, BootReason::RebootCmd);
+    }
+
     /// What the version before reads after a fallback, and any older one.
     #[test]
     fn the_record_is_of_the_first_format() {
@@ -384,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn what_dom0_has_kept_of_an_order_is_the_later_word() {
+    fn what_dom0_has_kept_of_an_order_counts_where_storage_has_nothing() {
         let mut before = next(None, &facts(BootCause::Unknown), true);
         before.end(&Why::of(Cause::Update, "0.1.0", None, None));
         let kept = before.encode();
@@ -408,6 +424,16 @@ mod tests {
             assert_eq!(told.reason, BootReason::VaultFailed, "{order}");
         }
         assert_eq!(after(BootCause::Panic, &why.encode(), Some(&kept)).reason, BootReason::Kernel);
+        // What is in storage is of that very end: another version is tried, or was refused, or nothing but a reboot was ordered.
+        for (trial, other_refused) in [(true, false), (false, true)] {
+            let slot = Some(StartedSlot { trial, other_refused, reason: String::new() });
+            let facts = DeviceFacts { boot_order: why.encode(), slot, ..facts(BootCause::Ordered) };
+            assert_eq!(next(Some(&kept), &facts, true).began.reason, BootReason::Update);
+        }
+        let mut before = next(None, &facts(BootCause::Unknown), true);
+        before.end(&Why::of(Cause::Command, "0.1.0", None, None));
+        let command = after(BootCause::Ordered, &why.encode(), Some(&before.encode()));
+        assert_eq!(command.reason, BootReason::RebootCmd);
         // An older dom0 leaves alone what one before it has left: the order to start what was tried.
         let stale = Why::of(Cause::Update, "0.1.0", None, None).encode();
         assert_eq!(after(BootCause::Ordered, &stale, Some(&kept)).reason, BootReason::VaultFailed);

@@ -67,7 +67,7 @@ impl Story {
     }
 }
 
-/// All stories, the quick ones first.
+/// Stories that keep a processor busy, the quick ones first.
 const STORIES: &[&[Story]] = &[
     boot::STORIES,
     selector::STORIES,

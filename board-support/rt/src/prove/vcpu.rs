@@ -27,7 +27,8 @@ const STOP: usize = 2;
 
 /// A vCPU that counts.
 pub struct Counter {
-    /// The page, then the stack. It never goes back into the pool: the vCPU keeps it.
+    /// The page, then the stack. It never goes back into the pool: the vCPU keeps it, and one that could not be started may
+    /// have been told of it.
     memory: ManuallyDrop<Run>,
 }
 
@@ -45,7 +46,8 @@ impl Counter {
         let counter = Self { memory: ManuallyDrop::new(memory) };
         // SAFETY:
         // 1. The end of the second page is aligned, the page was taken out of the pool for this and never goes back.
-        // 2. `count` uses atomics and nothing else.
+        // 2. `count` uses nothing that relies on one vCPU: atomics, its own number, and a call of Xen that has no argument in
+        //    memory.
         unsafe { vcpu::start(vcpu, count, page, page + 2 * PAGE_SIZE as u64) }?;
         Ok(counter)
     }

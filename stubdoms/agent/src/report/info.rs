@@ -131,14 +131,16 @@ impl Reporter {
             let period = view.properties.seconds("timer.deviceinfo.interval").max(Duration::from_secs(30));
             self.next = now.at().after(random.share(period, 800, 1200));
         }
-        let times = self.next_time.is_some_and(|next| next <= now.at());
+        let interval = view.properties.seconds("timer.ntpsources.interval");
+        // Also when there is nothing to tell just then, for others were asked since.
+        let times = self.next_time.take_if(|next| *next <= now.at()).is_some();
         let mut present: BTreeMap<Key, (ZInfoTypes, InfoContent)> = BTreeMap::new();
         present.insert(Key::Device, (ZInfoTypes::ZiDevice, InfoContent::Dinfo(device(view))));
         present.insert(Key::Hardware, (ZInfoTypes::ZiHardware, InfoContent::Hwinfo(hardware(view))));
         if let Some(sources) = view.time.report() {
             present.insert(Key::Time, (ZInfoTypes::ZiNtpSources, InfoContent::NtpSources(sources)));
-            if times || self.next_time.is_none() {
-                self.next_time = Some(now.at().after(view.properties.seconds("timer.ntpsources.interval")));
+            if self.next_time.is_none() {
+                self.next_time = Some(now.at().after(interval));
             }
         }
         for item in view.contents.iter() {

@@ -1,7 +1,7 @@
 //! Stories of a clock that is wrong: the device gets the time from somebody, and goes on by it.
 
 use proto_eve::wire::common::{DhcpType, Ipspec};
-use proto_eve::wire::config::{NetworkConfig, SystemAdapter};
+use proto_eve::wire::config::{EdgeDevConfig, NetworkConfig, SystemAdapter};
 use proto_eve::wire::info::{NtpSource, NtpSourceMode, NtpSourceState};
 use stubdoms_agent::BootCause;
 
@@ -92,6 +92,13 @@ fn what_the_controller_has_told_is_a_bound_and_timers_go_on() {
 #[test]
 fn the_configuration_and_the_network_name_time_servers() {
     let mut world = World::onboarded();
+    world.controller.set_config(naming_servers());
+    world.run(90);
+    assert_eq!(world.asked, ["ntp.example", "10.1.1.1"]);
+}
+
+/// A configuration that names two time servers, and one that has no name.
+fn naming_servers() -> EdgeDevConfig {
     let mut config = config();
     config.networks.push(NetworkConfig {
         id: "net".into(),
@@ -109,9 +116,7 @@ fn the_configuration_and_the_network_name_time_servers() {
         network_uuid: "net".into(),
         ..SystemAdapter::default()
     });
-    world.controller.set_config(config);
-    world.run(90);
-    assert_eq!(world.asked, ["ntp.example", "10.1.1.1"]);
+    config
 }
 
 /// Facts file, section 5: on a change of the set, a state or what is reached, and every ten minutes.
@@ -152,4 +157,24 @@ fn the_controller_is_told_of_the_time_servers() {
     let source = &last(&world)[0];
     assert_eq!((source.state, source.reachable), (NtpSourceState::Falseticker as i32, true));
     assert!((source.offset + YEARS as f64).abs() < 1.0, "{}", source.offset);
+}
+
+#[test]
+fn servers_of_which_nothing_is_known_yet_are_told_of_later() {
+    let mut world = World::onboarded();
+    world.run(480);
+    assert_eq!(world.controller.times.len(), 1);
+    // They are being asked when it is time to tell of them again.
+    (world.time_waits, world.server_off) = (true, None);
+    world.controller.set_config(naming_servers());
+    world.run(120);
+    assert_eq!(world.asked, ["ntp.example", "10.1.1.1"]);
+    assert_eq!(world.controller.times.len(), 1, "{:?}", world.controller.times);
+    world.run(90);
+    let states = |world: &World| {
+        let last = world.controller.times.last().unwrap();
+        last.sources.iter().map(|source| (source.hostname.clone(), source.state())).collect::<Vec<_>>()
+    };
+    let unreached = |name: &str| (name.into(), NtpSourceState::Unreach);
+    assert_eq!(states(&world), [unreached("ntp.example"), unreached("10.1.1.1")]);
 }

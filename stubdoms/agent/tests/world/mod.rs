@@ -426,6 +426,8 @@ pub struct World {
     pub clock_off: i64,
     /// By how many seconds the time server is wrong; it is silent without.
     pub server_off: Option<i64>,
+    /// Nothing comes of a question for the time, not even that there is no answer.
+    pub time_waits: bool,
     /// The time since 1970 at power-on that the shell of this agent goes by.
     clock: Option<Duration>,
     /// Who was asked for the time.
@@ -548,6 +550,7 @@ impl World {
             files,
             clock_off: 0,
             server_off: Some(0),
+            time_waits: false,
             clock: None,
             asked: Vec::new(),
             payload: Payload::default(),
@@ -741,7 +744,9 @@ impl World {
                     at_ns: self.now_ns,
                     within: Duration::from_millis(1),
                 });
-                self.agent.on_time(self.now(), answer.ok_or_else(|| "no time server answers".into()));
+                if !self.time_waits {
+                    self.agent.on_time(self.now(), answer.ok_or_else(|| "no time server answers".into()));
+                }
             }
             _ => {}
         }

@@ -13,7 +13,7 @@ use proto_gpt::slots::{Reason, Slot, Slots, State};
 use proto_gpt::table::{Condition, Joined, NoTable, Step, Table};
 use proto_gpt::{HEADER_BYTES, MAX_ENTRIES_BYTES};
 use proto_handoff::acpi;
-use proto_handoff::kept::{Kept, Note};
+use proto_handoff::kept::{Kept, Note, Order};
 use proto_handoff::record::{EventLog, Files, Handoff, Place, Refused, TableState, Version, Watchdog};
 use proto_update::manifest::{ALIGN, Draft, Header as SlotHeader, Kind, Machine};
 use proto_update::payload::{Decoder, pack};
@@ -251,6 +251,11 @@ pub(super) fn handoff(bytes: &[u8]) {
         kept.write(&page);
         assert!(page.iter().map(|word| word.load(Ordering::Relaxed)).eq(before));
     }
+    if let Some(order) = Order::take(&page) {
+        assert_eq!(Order::take(&page), None, "it is taken away");
+        Order::leave(&page, order.text());
+        assert_eq!(Order::take(&page).as_ref().map(Order::text), Some(order.text()));
+    }
 }
 
 pub(super) fn handoffs() -> Vec<Vec<u8>> {
@@ -270,8 +275,9 @@ pub(super) fn handoffs() -> Vec<Vec<u8>> {
         files: Some(Files { at: 0x7f10_0000, bytes: 9000 }),
         kept_at: Some(0x0fff_e000),
     };
-    let page: Vec<AtomicU32> = (0..8).map(AtomicU32::new).collect();
+    let page: Vec<AtomicU32> = (0..96).map(AtomicU32::new).collect();
     Kept { note: Note::Ordered, starts: 3 }.write(&page);
+    Order::leave(&page, b"7 - it did not reach the controller");
     let page = page.iter().flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes()).collect();
     // One of another build, which is shorter, and one with more behind it.
     let of_length = |length: u16| {

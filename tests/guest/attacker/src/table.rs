@@ -181,6 +181,8 @@ pub(crate) const AGAINST_EACH: &[Row] = &[
         }),
         right: EPERM,
     },
+    // Xen says no errno here, whether it is the right that is wanting or the room: of a domain that has all that it may have,
+    // as those of dom0 have, this shows that it gets no more, and not why.
     Row {
         name: "populate",
         attempt: Once(|victim| match Xen.populate(victim, &[Gfn(0x10_0000)], 0) {
