@@ -1,15 +1,21 @@
 //! The attacker in control's place on a machine that was started from a slot: what it asks of storage and of vault
 //! beyond its rights.
 //!
-//! The rows follow each other, each with the answer that is right. Between the first and the last of them nothing may
-//! have moved that is not control's: the slot that runs, the attributes of the slots, the PCRs. At last both are asked
-//! without end at the same time, and each has to go on answering beside the other's load.
+//! First both are asked without end at the same time, as much as their channels take, and nobody else may go short of them.
+//! Their other clients are each other and dom0. dom0 asks whether they live, ends who does not answer it within seconds, and
+//! ends vault once in the midst of this where its command line says so (x86_64); the next one has to look at the TPM and its
+//! keys, and storage has to get its key from it, beside the flood. What dom0 has vault extend was extended ahead of our first
+//! instruction.
+//!
+//! Then the rows follow each other, each with the answer that is right. Between the first and the last of them nothing may
+//! have moved that is not control's: the slot that runs, the attributes of the slots, the PCRs.
 
 use alloc::{format, string::String, vec, vec::Vec};
-use core::time::Duration;
+use core::{cell::Cell, time::Duration};
 
-use board_support_rt::{Spawner, timer};
-use embassy_futures::join::join;
+use board_support_pv::grant::Park;
+use board_support_rt::{Spawner, memory::SpecialPage, timer};
+use embassy_futures::select::{Either, Either3, select, select3};
 use proto_handoff::record::Version;
 use proto_manifest::wiring::Wiring;
 use proto_svc::{
@@ -25,10 +31,16 @@ use crate::told::{Verdict, told};
 
 /// How long anybody may take for anything.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// For one answer under load.
-const ANSWER: Duration = Duration::from_secs(5);
-/// How often each is asked without a pause.
-const FLOOD: u32 = 100;
+/// How long both are flooded yet when others have been served: longer than dom0 takes to find somebody hung.
+const FLOOD: Duration = Duration::from_secs(4);
+/// How long others may wait for anything beside the flood, on a machine that has much else to do.
+const STARVED: Duration = Duration::from_secs(90);
+/// How often it is looked whether they wait.
+const LOOK: Duration = Duration::from_millis(100);
+/// Answers to the flood from each, at least.
+const ANSWERS: u32 = 30;
+/// Lives of vault that there are: dom0's command line ends one where a slot carries it.
+const LIVES: u32 = if cfg!(target_arch = "x86_64") { 2 } else { 1 };
 
 #[derive(Default)]
 struct Tally {
@@ -46,26 +58,64 @@ impl Tally {
 
 /// A channel on which requests are answered under their numbers.
 struct Desk<Out: Message, In: Message> {
-    channel: Offered<Out, In>,
-    _tie: Tie<'static>,
+    open: Option<(Tie<'static>, Offered<Out, In>)>,
+    peers: &'static Peers,
+    pages: &'static Park<SpecialPage>,
     number: u32,
+    /// Lives of the peer.
+    lives: u32,
 }
 
 impl<Out: Message, In: Message> Desk<Out, In> {
     async fn open(peers: &'static Peers) -> Verdict<Self> {
-        let opened = timer::with_timeout(PATIENCE, offer(peers, park())).await;
-        let (tie, channel) = opened.map_err(|_| "it does not open")?;
-        Ok(Self { channel, _tie: tie, number: 0 })
+        let mut desk = Self { open: None, peers, pages: park(), number: 0, lives: 0 };
+        desk.open_again(PATIENCE).await?;
+        Ok(desk)
+    }
+
+    /// Opens the channel to the peer's next life.
+    async fn open_again(&mut self, patience: Duration) -> Verdict {
+        // Its page is the next one's.
+        self.open = None;
+        let opened = timer::with_timeout(patience, offer(self.peers, self.pages)).await;
+        self.open = Some(opened.map_err(|_| "it does not open")?);
+        self.lives += 1;
+        Ok(())
+    }
+
+    /// Asks without waiting for answers, as fast as the channel takes it and in each life of the peer. `take` is shown what
+    /// is answered, and in which life. Returns why that cannot go on.
+    async fn flood(&mut self, ask: impl Fn(u32) -> Out, mut take: impl FnMut(&In, u32)) -> String {
+        loop {
+            self.number = self.number.wrapping_add(1);
+            let (request, lives) = (ask(self.number), self.lives);
+            let Some((tie, channel)) = &mut self.open else { return "it is not open".into() };
+            let said = talk::say(channel, &request, |told| take(told, lives));
+            match select(said, tie.cut()).await {
+                Either::First(Ok(())) => continue,
+                // Its end is told a moment later.
+                Either::First(Err(why)) => {
+                    if timer::with_timeout(PATIENCE, tie.cut()).await.is_err() {
+                        return why;
+                    }
+                }
+                Either::Second(()) => {}
+            }
+            if let Err(why) = self.open_again(STARVED).await {
+                return why;
+            }
+        }
     }
 
     /// Asks, and takes the answer that `of` finds under the request's number.
     async fn ask<A>(&mut self, ask: impl Fn(u32) -> Out, of: impl Fn(In) -> Option<(u32, A)>) -> Verdict<A> {
         self.number += 1;
         let number = self.number;
+        let Some((_, channel)) = &mut self.open else { return Err("it is not open".into()) };
         let asked = async {
-            talk::say(&mut self.channel, &ask(number), |_| ()).await?;
+            talk::say(channel, &ask(number), |_| ()).await?;
             loop {
-                match of(talk::hear(&mut self.channel, |_| ()).await?) {
+                match of(talk::hear(channel, |_| ()).await?) {
                     Some((told, answer)) if told == number => return Ok(answer),
                     _ => {}
                 }
@@ -155,9 +205,9 @@ pub(crate) async fn run(wiring: &Wiring, spawner: Spawner) {
     match (storage, vault) {
         (Ok(mut storage), Ok(mut vault)) => {
             let before = vault.request(vault::Request::Pcrs).await;
+            flood(&mut storage, &mut vault, &mut tally).await;
             with_storage(&mut storage, &mut tally).await;
             with_vault(&mut vault, &mut tally).await;
-            flood(&mut storage, &mut vault, &mut tally).await;
             let after = vault.request(vault::Request::Pcrs).await;
             let same = matches!((&before, &after), (Ok(vault::Answer::Pcrs(pcrs)), _) if !pcrs.is_empty());
             let moved =
@@ -184,8 +234,6 @@ fn unsigned() -> Vec<u8> {
 
 async fn with_storage(storage: &mut Storage, tally: &mut Tally) {
     use storage::{Refusal as R, Request};
-    let open = storage.is_open().await;
-    tally.case("the_store_opens_without_control", open).await;
     let before = storage.request(Request::Slots).await;
     let slot = unsigned();
     let key = |name: &str| storage::Key::try_from(name).unwrap_or_default();
@@ -317,24 +365,97 @@ async fn with_vault(vault: &mut Vault, tally: &mut Tally) {
     tally.case("notes_without_end", verdict).await;
 }
 
-/// Both are asked without a pause, and what takes them longest; each answer comes in time all the same.
+/// Both are asked without a pause, what takes them longest and what takes them no time at all; and what others want of
+/// them is done all the same.
 async fn flood(storage: &mut Storage, vault: &mut Vault, tally: &mut Tally) {
-    let asks_storage = async {
-        for _ in 0..FLOOD {
-            let asked = timer::with_timeout(ANSWER, storage.request(storage::Request::Verify)).await;
-            asked.map_err(|_| "storage does not answer")??;
-        }
-        Ok::<_, String>(())
+    let open = storage.is_open().await;
+    tally.case("the_store_opens_without_control", open).await;
+    log::info!("attacker floods storage and vault");
+    let (lives, is_asked) = (Cell::new(1), Cell::new(false));
+    let (by_storage, by_vault) = (Cell::new(0_u32), Cell::new(0_u32));
+    let floods_storage = storage.flood(
+        |number| ToStorage::Ask { number, request: for_storage(number) },
+        |told, _| {
+            if let FromStorage::Answer { .. } = told {
+                by_storage.set(by_storage.get() + 1);
+            }
+        },
+    );
+    let floods_vault = vault.flood(
+        |number| ToVault::Ask { number, request: for_vault(number) },
+        |told, life| {
+            if let FromVault::Answer { answer, .. } = told {
+                by_vault.set(by_vault.get() + 1);
+                lives.set(life);
+                // Each life knows how the key stands when storage has asked for it, and not before.
+                if let vault::Answer::Status(status) = answer {
+                    is_asked.set(status.sealing == vault::Sealing::Open);
+                }
+            }
+        },
+    );
+    let others = async {
+        let waits = async {
+            while lives.get() < LIVES || !is_asked.get() {
+                timer::sleep(LOOK).await;
+            }
+            timer::sleep(FLOOD).await;
+        };
+        timer::with_timeout(STARVED, waits).await.map_err(|_| {
+            let storage = if is_asked.get() { "has its key" } else { "waits for its key" };
+            format!("life {} of vault has answered last, and storage {storage}", lives.get())
+        })
     };
-    let asks_vault = async {
-        for byte in 0..FLOOD {
-            let digest = [byte as u8; 32];
-            let asked = timer::with_timeout(ANSWER, vault.request(vault::Request::Sign { digest })).await;
-            asked.map_err(|_| "vault does not answer")??;
-        }
-        Ok::<_, String>(())
+    let served = match select3(floods_storage, floods_vault, others).await {
+        Either3::First(why) => Err(format!("storage: {why}")),
+        Either3::Second(why) => Err(format!("vault: {why}")),
+        Either3::Third(served) => served,
     };
-    let (by_storage, by_vault) = join(asks_storage, asks_vault).await;
-    tally.case("storage_answers_a_flood", by_storage).await;
-    tally.case("vault_answers_a_flood", by_vault).await;
+    log::info!(
+        "attacker floods no more: {} answers of storage, {} of vault",
+        by_storage.get(),
+        by_vault.get()
+    );
+    let enough = |answers: &Cell<u32>| match answers.get() {
+        ANSWERS.. => Ok(()),
+        few => Err(format!("{few} answers")),
+    };
+    tally.case("storage_answers_a_flood", enough(&by_storage)).await;
+    tally.case("vault_answers_a_flood", enough(&by_vault)).await;
+    tally.case("others_are_served_beside_a_flood", served).await;
+    // What was put is in nobody's way.
+    let deleted = storage.does(storage::Request::Delete { key: flooded() }).await;
+    tally.case("what_was_put_can_be_dropped", deleted).await;
+}
+
+/// The value that a flood puts and drops.
+fn flooded() -> storage::Key {
+    storage::Key::try_from("flood").unwrap_or_default()
+}
+
+fn for_storage(number: u32) -> storage::Request {
+    use storage::Request;
+    match number % 64 {
+        0 => Request::Verify,
+        1 => Request::Put {
+            key: flooded(),
+            total: MAX_PIECE as u32,
+            offset: 0,
+            bytes: heapless::Vec::from_slice(&[number as u8; MAX_PIECE]).unwrap_or_default(),
+        },
+        2 => Request::Delete { key: flooded() },
+        3 => Request::Slots,
+        4 => Request::Next { after: storage::Key::default() },
+        _ => Request::Status,
+    }
+}
+
+fn for_vault(number: u32) -> vault::Request {
+    use vault::Request;
+    match number % 16 {
+        0 => Request::Sign { digest: [number as u8; 32] },
+        1 => Request::Quote { nonce: heapless::Vec::from_slice(&[7; 16]).unwrap_or_default() },
+        2 => Request::Pcrs,
+        _ => Request::Status,
+    }
 }
